@@ -1,0 +1,250 @@
+package frappeauth
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// cacheKey names a verdict: the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything the verdict
+// depends on, under a random key that lives as long as the cache. Nothing of a credential can be read from it.
+type cacheKey [16]byte
+
+// grant is a granted verdict as the cache keeps it. It holds what every request needs in the form in which the
+// Replacer takes it, so that a hit allocates nothing for it.
+type grant struct {
+	user    any     // the user's name
+	detail  *detail // nil where the backend told no more than the user
+	backend any     // the name of the backend that granted
+	expiry  int64   // of the credential, in Unix nanoseconds; 0: none
+	at      int64   // when it was asked for, on the verifier's clock
+	seq     uint64  // the cache's sequence when it was asked for
+	byUser  uint64  // tag of the user
+	byClaim uint64  // tag of the API key or access token
+}
+
+// detail is what some backends know of a user beside the name.
+type detail struct {
+	fullName any
+	roles    []string
+	roleList any // roles, joined by commas
+	scopes   any // scopes, joined by spaces
+}
+
+// denial is a denied verdict as the cache keeps it.
+type denial struct {
+	at      int64
+	seq     uint64
+	byClaim uint64
+}
+
+// maxRevocations is how many revocations are remembered before the cache is swept for the verdicts they concern.
+const maxRevocations = 4096
+
+// cache keeps verdicts in two LRUs, so that a flood of bad credentials never evicts a good one. It knows nothing of
+// time: whoever looks a verdict up decides whether it is still fresh.
+//
+// A revocation costs the same however many verdicts there are: it notes the tag of a user, API key or access token,
+// and a verdict asked for before that is dropped when it is next looked up.
+type cache struct {
+	macs sync.Pool // of *mac
+
+	mu      sync.Mutex
+	granted *simplelru.LRU[cacheKey, grant]
+	denied  *simplelru.LRU[cacheKey, denial]
+	seq     uint64            // counts revocations
+	revoked map[uint64]uint64 // tag to the sequence of its revocation
+	swept   uint64            // verdicts asked for before this sequence come too late to be kept
+	sizes   map[*verifier]int // what each user of the cache asked for; the largest holds
+}
+
+// mac is an HMAC with room for its input and output.
+type mac struct {
+	hash.Hash
+	in  []byte
+	out [sha256.Size]byte
+}
+
+func newCache() *cache {
+	secret := make([]byte, sha256.Size)
+	rand.Read(secret) //nolint:errcheck // never fails (crypto/rand)
+	c := &cache{
+		macs: sync.Pool{New: func() any {
+			return &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
+		}},
+		revoked: make(map[uint64]uint64),
+		sizes:   make(map[*verifier]int),
+	}
+	c.granted, _ = simplelru.NewLRU[cacheKey, grant](1, nil)
+	c.denied, _ = simplelru.NewLRU[cacheKey, denial](1, nil)
+	return c
+}
+
+// key names the verdict of the backends on a credential of the sites. Every field is preceded by its length, so no
+// credential passes for another by moving characters across a border.
+func (c *cache) key(backends string, sites []string, cred Credential) cacheKey {
+	kind, text := "pair", cred.Secret
+	if cred.Bearer() {
+		kind, text = "bearer", cred.Token
+	}
+	m := c.macs.Get().(*mac)
+	m.add(backends)
+	for _, site := range sites {
+		m.add(site)
+	}
+	m.add(kind)
+	m.add(cred.Key)
+	m.add(text)
+	sum := m.sum()
+	c.macs.Put(m)
+	return cacheKey(sum[:len(cacheKey{})])
+}
+
+// tag names a user, API key or access token in 64 bits, keyed. Two that share a tag are revoked together, which costs
+// a question to a backend and no more. Tags ignore case, since MariaDB does when Frappe looks a credential up.
+func (c *cache) tag(kind, name string) uint64 {
+	m := c.macs.Get().(*mac)
+	m.add("tag")
+	m.add(kind)
+	m.add(strings.ToLower(name))
+	sum := m.sum()
+	c.macs.Put(m)
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+func (c *cache) userTag(user string) uint64 { return c.tag("user", user) }
+func (c *cache) keyTag(key string) uint64   { return c.tag("key", key) }
+func (c *cache) tokenTag(t string) uint64   { return c.tag("token", t) }
+
+// claimTag is the tag of what a credential claims: its API key or its access token.
+func (c *cache) claimTag(cred Credential) uint64 {
+	if cred.Bearer() {
+		return c.tokenTag(cred.Token)
+	}
+	return c.keyTag(cred.Key)
+}
+
+func (m *mac) add(field string) {
+	m.in = binary.BigEndian.AppendUint32(m.in, uint32(len(field)))
+	m.in = append(m.in, field...)
+}
+
+// sum ends the MAC and wipes what it was made from, which outlives the request in the pool.
+func (m *mac) sum() [sha256.Size]byte {
+	m.Write(m.in)
+	m.Sum(m.out[:0])
+	m.Reset()
+	clear(m.in)
+	m.in = m.in[:0]
+	return m.out
+}
+
+// lookup returns the verdict of that key, if there is one: granted, or else denied.
+func (c *cache) lookup(k cacheKey) (g grant, granted bool, d denial, denied bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g, granted = c.granted.Get(k); granted {
+		if c.isRevoked(g.seq, g.byUser, g.byClaim) {
+			c.granted.Remove(k)
+			granted = false
+		}
+		return g, granted, d, false
+	}
+	if d, denied = c.denied.Get(k); denied && c.isRevoked(d.seq, d.byClaim) {
+		c.denied.Remove(k)
+		denied = false
+	}
+	return g, false, d, denied
+}
+
+// sequence is to be taken before a backend is asked, and kept with the verdict: a revocation between the question
+// and the answer then concerns the answer.
+func (c *cache) sequence() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seq
+}
+
+// grant keeps a granted verdict, unless it was revoked after it was asked for, and forgets a denied one.
+func (c *cache) grant(k cacheKey, g grant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.denied.Remove(k)
+	if g.seq >= c.swept && !c.isRevoked(g.seq, g.byUser, g.byClaim) {
+		c.granted.Add(k, g)
+	}
+}
+
+// deny keeps a denied verdict, unless what it is about changed after it was asked for, and forgets a granted one.
+func (c *cache) deny(k cacheKey, d denial) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.granted.Remove(k)
+	if d.seq >= c.swept && !c.isRevoked(d.seq, d.byClaim) {
+		c.denied.Add(k, d)
+	}
+}
+
+// isRevoked reports whether one of the tags was revoked after that sequence.
+func (c *cache) isRevoked(seq uint64, tags ...uint64) bool {
+	if seq == c.seq {
+		return false
+	}
+	for _, tag := range tags {
+		if c.revoked[tag] > seq {
+			return true
+		}
+	}
+	return false
+}
+
+// revoke drops the verdicts that bear one of the tags, also those that are being asked for.
+func (c *cache) revoke(tags ...uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seq++
+	for _, tag := range tags {
+		c.revoked[tag] = c.seq
+	}
+	if len(c.revoked) > maxRevocations {
+		c.sweep()
+	}
+}
+
+// sweep removes the verdicts that were revoked, and forgets the revocations.
+func (c *cache) sweep() {
+	for _, k := range c.granted.Keys() {
+		if g, ok := c.granted.Peek(k); ok && c.isRevoked(g.seq, g.byUser, g.byClaim) {
+			c.granted.Remove(k)
+		}
+	}
+	for _, k := range c.denied.Keys() {
+		if d, ok := c.denied.Peek(k); ok && c.isRevoked(d.seq, d.byClaim) {
+			c.denied.Remove(k)
+		}
+	}
+	c.swept = c.seq
+	clear(c.revoked)
+}
+
+// resize says how many verdicts of each sort the verifier wants kept; 0 when it is done with the cache.
+func (c *cache) resize(v *verifier, size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sizes[v] = size
+	if size == 0 {
+		delete(c.sizes, v)
+	}
+	largest := 1
+	for _, s := range c.sizes {
+		largest = max(largest, s)
+	}
+	c.granted.Resize(largest)
+	c.denied.Resize(largest)
+}
