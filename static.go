@@ -1,0 +1,366 @@
+package frappeauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+)
+
+func init() {
+	caddy.RegisterModule(StaticBackend{})
+}
+
+// StaticBackend knows the credentials that the configuration lists, by their hashes. It needs no Frappe: for a handful
+// of service accounts, for tests, or behind another backend for when the site is down.
+//
+// Keys, secrets and tokens compare with case.
+type StaticBackend struct {
+	// API keys with the hashes of their secrets.
+	Tokens []StaticToken `json:"tokens,omitempty"`
+
+	// Hashes of access tokens.
+	Bearers []StaticBearer `json:"bearers,omitempty"`
+
+	index   [sha256.Size]byte // keys the maps, so that the time of a look-up tells nothing
+	keys    map[[sha256.Size]byte]*staticPair
+	bearers map[[sha256.Size]byte]*staticBearer
+	groups  []*hashGroup
+}
+
+// StaticToken is an API key and its secret.
+type StaticToken struct {
+	// The API key. Placeholders such as `{env.*}` are allowed here and in every other field. Required, and unique.
+	Key string `json:"key"`
+
+	// The hash of the API secret: `sha256:` and the 64 hexadecimal digits of its SHA-256, which is enough for the
+	// secrets that Frappe makes, since they are random; or what `caddy hash-password` prints. Required.
+	Hash string `json:"hash"`
+
+	// The user whose key it is. Required.
+	User string `json:"user"`
+
+	// The user's roles. Default: none.
+	Roles []string `json:"roles,omitempty"`
+}
+
+// StaticBearer is an access token.
+type StaticBearer struct {
+	// The hash of the access token: `sha256:` and the 64 hexadecimal digits of its SHA-256. Required, and unique.
+	Hash string `json:"hash"`
+
+	// The user whose token it is. Required.
+	User string `json:"user"`
+
+	// The user's roles. Default: none.
+	Roles []string `json:"roles,omitempty"`
+}
+
+type staticPair struct {
+	identity Identity
+	hash     []byte
+	group    *hashGroup
+}
+
+type staticBearer struct {
+	identity Identity
+	digest   []byte
+}
+
+// hashGroup is the hashes of one algorithm with the same parameters: to compare with any of them takes the same time.
+type hashGroup struct {
+	name  string
+	hash  caddyauth.Comparer
+	dummy []byte // one of the hashes, to compare with where none is meant
+}
+
+// CaddyModule returns the Caddy module information.
+func (StaticBackend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.frappe_auth.backends.static",
+		New: func() caddy.Module { return new(StaticBackend) },
+	}
+}
+
+// Provision expands placeholders and indexes the credentials.
+func (s *StaticBackend) Provision(ctx caddy.Context) error {
+	if err := s.expand(); err != nil {
+		return err
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	rand.Read(s.index[:]) //nolint:errcheck // never fails (crypto/rand)
+	s.keys = make(map[[sha256.Size]byte]*staticPair)
+	for _, t := range s.Tokens {
+		group, hash, err := s.group(ctx, t.Hash)
+		if err != nil {
+			return fmt.Errorf("API key %s: %w", t.Key, err)
+		}
+		s.keys[s.indexOf([]byte(t.Key))] = &staticPair{
+			identity: Identity{User: t.User, Roles: t.Roles},
+			hash:     hash,
+			group:    group,
+		}
+	}
+	s.bearers = make(map[[sha256.Size]byte]*staticBearer)
+	for _, b := range s.Bearers {
+		digest, err := parseSHA256(b.Hash)
+		if err != nil {
+			return fmt.Errorf("access token of %s: %w", b.User, err)
+		}
+		s.bearers[s.indexOf(digest)] = &staticBearer{
+			identity: Identity{User: b.User, Roles: b.Roles},
+			digest:   digest,
+		}
+	}
+	return nil
+}
+
+// expand replaces placeholders.
+func (s *StaticBackend) expand() error {
+	repl := caddy.NewReplacer()
+	expand := func(fields ...*string) error {
+		for _, field := range fields {
+			expanded, err := repl.ReplaceOrErr(*field, true, true)
+			if err != nil {
+				return err
+			}
+			*field = expanded
+		}
+		return nil
+	}
+	for i := range s.Tokens {
+		t := &s.Tokens[i]
+		if err := expand(&t.Key, &t.Hash, &t.User); err != nil {
+			return fmt.Errorf("token: %w", err)
+		}
+	}
+	for i := range s.Bearers {
+		b := &s.Bearers[i]
+		if err := expand(&b.Hash, &b.User); err != nil {
+			return fmt.Errorf("bearer: %w", err)
+		}
+	}
+	return nil
+}
+
+// check reports what is wrong with the configuration. Placeholders are taken for right.
+func (s *StaticBackend) check() error {
+	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
+		return errors.New("static lists no credential: add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
+	}
+	keys := make(map[string]bool)
+	for _, t := range s.Tokens {
+		switch {
+		case t.Key == "" || strings.Contains(t.Key, ":"):
+			return fmt.Errorf("token: an API key is neither empty nor has it a colon: %q", t.Key)
+		case keys[t.Key]:
+			return fmt.Errorf("token: API key %s is given twice", t.Key)
+		}
+		keys[t.Key] = true
+		if err := checkUser(t.User); err != nil {
+			return fmt.Errorf("token: API key %s: %w", t.Key, err)
+		}
+		if err := checkHash(t.Hash); err != nil {
+			return fmt.Errorf("token: API key %s: %w", t.Key, err)
+		}
+	}
+	hashes := make(map[string]bool)
+	for _, b := range s.Bearers {
+		if err := checkUser(b.User); err != nil {
+			return fmt.Errorf("bearer: %w", err)
+		}
+		hash := strings.ToLower(b.Hash)
+		if hashes[hash] {
+			return fmt.Errorf("bearer: a token of %s is given twice", b.User)
+		}
+		hashes[hash] = true
+		if strings.Contains(b.Hash, "{") {
+			continue
+		}
+		if _, err := parseSHA256(b.Hash); err != nil {
+			return fmt.Errorf("bearer: token of %s: %w", b.User, err)
+		}
+	}
+	return nil
+}
+
+func checkUser(user string) error {
+	switch {
+	case user == "":
+		return errors.New("a user is required")
+	case user == Guest:
+		return errors.New("no credential is Guest's; for requests without a credential there is `anonymous`")
+	case len(user) > maxUserSize:
+		return errors.New("the user's name is too long")
+	}
+	return nil
+}
+
+// checkHash reports whether the hash is one, without the time that a comparison would take.
+func checkHash(hash string) error {
+	switch {
+	case strings.Contains(hash, "{"):
+		return nil
+	case strings.HasPrefix(hash, "$2"):
+		if _, err := bcrypt.Cost([]byte(hash)); err != nil || len(hash) != 60 {
+			return errors.New("the hash is no bcrypt hash; copy it whole, as `caddy hash-password` prints it")
+		}
+		return nil
+	case strings.HasPrefix(hash, "$argon2id$"):
+		if _, _, err := caddyauth.DecodeHash([]byte(hash)); err != nil {
+			return errors.New("the hash is no argon2id hash; copy it whole, as `caddy hash-password` prints it")
+		}
+		return nil
+	case strings.HasPrefix(hash, "$"):
+		return nil // of a module that only Provision can ask
+	}
+	_, err := parseSHA256(hash)
+	return err
+}
+
+func parseSHA256(hash string) ([]byte, error) {
+	digits, ok := strings.CutPrefix(hash, "sha256:")
+	digest, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(digest) != sha256.Size {
+		return nil, errors.New("write the hash as sha256: and 64 hexadecimal digits, " +
+			"such as `printf %s \"$SECRET\" | sha256sum` prints, or give the secret to `caddy hash-password`")
+	}
+	return digest, nil
+}
+
+// group finds or makes the group of a hash. Of a hash in modular crypt format, all but salt and digest is what
+// determines the time that a comparison takes.
+func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
+	var (
+		name      string
+		algorithm string
+		value     = []byte(hash)
+	)
+	switch {
+	case strings.HasPrefix(hash, "$2"):
+		algorithm = "bcrypt"
+		name = hash[:bytes.LastIndexByte(value, '$')]
+	case strings.HasPrefix(hash, "$"):
+		parts := strings.Split(hash, "$")
+		algorithm = parts[1]
+		name = strings.Join(parts[:max(2, len(parts)-2)], "$")
+	default:
+		digest, err := parseSHA256(hash)
+		if err != nil {
+			return nil, nil, err
+		}
+		name, value = "sha256", digest
+	}
+	for _, g := range s.groups {
+		if g.name == name {
+			return g, value, nil
+		}
+	}
+	g := &hashGroup{name: name, hash: sha256Hash{}, dummy: value}
+	if algorithm != "" {
+		module, err := ctx.LoadModuleByID("http.authentication.hashes."+algorithm, nil)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the hash is of an algorithm that this Caddy lacks: %w", err)
+		}
+		g.hash = cryptHash{module.(caddyauth.Comparer)}
+	}
+	s.groups = append(s.groups, g)
+	return g, value, nil
+}
+
+// sha256Hash compares with a bare SHA-256.
+type sha256Hash struct{}
+
+// Compare implements caddyauth.Comparer.
+func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
+	digest := sha256.Sum256(plaintext)
+	return subtle.ConstantTimeCompare(hashed, digest[:]) == 1, nil
+}
+
+// cryptHash compares with a password hash of Caddy's.
+type cryptHash struct{ caddyauth.Comparer }
+
+// Compare implements caddyauth.Comparer. bcrypt reads the secret in a circle with a NUL at its end, and no more than 72
+// bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
+func (h cryptHash) Compare(hashed, plaintext []byte) (bool, error) {
+	ambiguous := len(plaintext) > 72 || bytes.IndexByte(plaintext, 0) >= 0
+	same, err := h.Comparer.Compare(hashed, plaintext)
+	return same && !ambiguous, err
+}
+
+// Fingerprint implements Fingerprinter: what placeholders stand for may change.
+func (s *StaticBackend) Fingerprint() string {
+	return fmt.Sprintf("%q %q", s.Tokens, s.Bearers)
+}
+
+// Verify implements Backend.
+func (s *StaticBackend) Verify(_ context.Context, c Credential) (Identity, error) {
+	if c.Bearer() {
+		return s.verifyBearer(c.Token)
+	}
+	return s.verifyPair(c.Key, []byte(c.Secret))
+}
+
+// verifyPair compares once in every group, whether the key is known or not and whichever group it is of, so that the
+// time tells neither.
+func (s *StaticBackend) verifyPair(key string, secret []byte) (Identity, error) {
+	known := s.keys[s.indexOf([]byte(key))]
+	granted := false
+	for _, g := range s.groups {
+		hash, meant := g.dummy, known != nil && known.group == g
+		if meant {
+			hash = known.hash
+		}
+		same, err := g.hash.Compare(hash, secret)
+		if meant {
+			if err != nil {
+				return Identity{}, fmt.Errorf("comparing with the %s hash of a secret failed", g.name)
+			}
+			granted = same
+		}
+	}
+	if !granted {
+		return Identity{}, ErrDenied
+	}
+	return known.identity, nil
+}
+
+func (s *StaticBackend) verifyBearer(token string) (Identity, error) {
+	digest := sha256.Sum256([]byte(token))
+	known := s.bearers[s.indexOf(digest[:])]
+	var hash [sha256.Size]byte
+	if known != nil {
+		copy(hash[:], known.digest)
+	}
+	if subtle.ConstantTimeCompare(hash[:], digest[:]) != 1 || known == nil {
+		return Identity{}, ErrDenied
+	}
+	return known.identity, nil
+}
+
+func (s *StaticBackend) indexOf(name []byte) (sum [sha256.Size]byte) {
+	mac := hmac.New(sha256.New, s.index[:])
+	mac.Write(name)
+	mac.Sum(sum[:0])
+	return sum
+}
+
+// Interface guards
+var (
+	_ Backend           = (*StaticBackend)(nil)
+	_ Fingerprinter     = (*StaticBackend)(nil)
+	_ caddy.Provisioner = (*StaticBackend)(nil)
+)
