@@ -1,0 +1,594 @@
+// Package frappeauth protects what Caddy serves with the API keys and OAuth tokens of a Frappe or ERPNext site.
+package frappeauth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler lets a request pass if its Authorization header holds a credential of a Frappe or ERPNext site: an API key
+// and secret (`token <api_key>:<api_secret>` or `Basic`) or an OAuth access token (`Bearer`).
+//
+// A request without a credential, or with a bad one, ends with status 401 and the challenges of the accepted schemes;
+// one whose user does not meet a requirement with 403; one with two Authorization headers with 400. If no backend
+// could find out whether the credential is good, the status is 503 with Retry-After: never 401, and never from the
+// cache. All of these can be handled with `handle_errors`.
+//
+// Placeholders, all of them set on every request that passes:
+//
+// Placeholder | Description
+// ------------|---------------
+// `{http.auth.user.id}` | The user as Frappe spells it, or `Guest` for an anonymous request
+// `{http.auth.user.scheme}` | `token`, `basic` or `bearer`
+// `{http.auth.user.full_name}` | The full name, where the backend knows it
+// `{http.auth.user.roles}` | The roles, joined by commas, where the backend knows them
+// `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces, where the backend knows them
+// `{http.auth.user.backend}` | The name of the backend that granted
+// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked
+// `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not
+//
+// On a refused request `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that was claimed,
+// if any.
+type Handler struct {
+	Verification
+
+	// Lets requests without a credential pass as the user Guest, with every other `{http.auth.user.*}` empty. A
+	// bad credential is still refused, and so is Guest by a requirement (with status 401). Default: false.
+	Anonymous bool `json:"anonymous,omitempty"`
+
+	// Removes the Authorization header before the next handler. Default: false.
+	HideCredentials bool `json:"hide_credentials,omitempty"`
+
+	// The name of a request header that tells the next handler the user. Any header of the client's that an upstream
+	// could take for it is removed first: in any case, with `_` or `.` for `-`, or named in the client's Connection
+	// header. Default: no header.
+	UserHeader string `json:"user_header,omitempty"`
+}
+
+// Verification is how credentials are verified, the same for the handler and for the authentication provider.
+type Verification struct {
+	// The backends that judge credentials, in the order in which they are asked. The first that grants wins; if none
+	// grants and one could not find out, nobody knows. At least one is required.
+	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
+
+	// The schemes that are accepted, of `token`, `basic` and `bearer`, in the order of the challenges. Default: all
+	// three, in that order.
+	Schemes []Scheme `json:"schemes,omitempty"`
+
+	// The protection space that challenges name (RFC 9110 section 11.5). Default: `Frappe`.
+	Realm string `json:"realm,omitempty"`
+
+	// How verdicts are cached. Default: see there.
+	Cache *CacheConfig `json:"cache,omitempty"`
+
+	// What a user must meet, every one of them. They are decided on each request, cached or not. Default: nothing.
+	Require []Requirement `json:"require,omitempty"`
+
+	challenges map[Scheme]string // the challenge of each accepted scheme, without an error
+	verifier   *verifier
+	now        func() time.Time
+	logger     *zap.Logger
+}
+
+// CacheConfig says how many verdicts are kept, and for how long. Handlers with the same backends share one cache,
+// whose size is the largest that any of them asks for; the cache outlives a reload of the configuration that leaves
+// the backends alone.
+type CacheConfig struct {
+	// How many granted verdicts are kept, and as many denied ones, 1 to 10000000. A granted verdict takes about 250
+	// bytes. Default: 10000.
+	Size int `json:"size,omitempty"`
+
+	// How long a granted verdict is served before a backend is asked again, at most 24 hours; 0: ask every time. This
+	// is how long a revoked credential may still work. Default: `1m`.
+	TTL *caddy.Duration `json:"ttl,omitempty"`
+
+	// How long a denied verdict is served before a backend is asked again, at most 1 hour; 0: ask every time.
+	// Default: `5s`.
+	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
+}
+
+// Requirement is met by a user who is one of the users or has one of the roles.
+type Requirement struct {
+	// Names of roles, as Frappe spells them.
+	Roles []string `json:"roles,omitempty"`
+
+	// Names of users, as Frappe spells them.
+	Users []string `json:"users,omitempty"`
+}
+
+const (
+	defaultRealm       = "Frappe"
+	defaultCacheSize   = 10_000
+	maxCacheSize       = 10_000_000
+	defaultTTL         = caddy.Duration(time.Minute)
+	maxTTL             = caddy.Duration(24 * time.Hour)
+	defaultNegativeTTL = caddy.Duration(5 * time.Second)
+	maxNegativeTTL     = caddy.Duration(time.Hour)
+
+	// defaultRetryAfter is what a client is told when no backend said when to try again.
+	defaultRetryAfter = 5 * time.Second
+)
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.frappe_auth",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision loads the backends.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	if err := h.check(); err != nil {
+		return err
+	}
+	h.UserHeader = http.CanonicalHeaderKey(h.UserHeader)
+	return h.provision(ctx)
+}
+
+// Cleanup ends the verifications that are under way.
+func (h *Handler) Cleanup() error { return h.cleanup() }
+
+// check reports what is wrong with the options.
+func (h *Handler) check() error {
+	if h.UserHeader != "" && (!httpguts.ValidHeaderFieldName(h.UserHeader) || foldedEqual(h.UserHeader, "Authorization")) {
+		return fmt.Errorf("user_header: %q cannot be the name of the header; use a name such as X-Frappe-User", h.UserHeader)
+	}
+	return h.Verification.check()
+}
+
+
+// ServeHTTP passes the request on if its credential is good.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if h.UserHeader != "" {
+		removeFolded(r.Header, h.UserHeader)
+	}
+
+	id, refused := h.authenticate(r, repl)
+	if refused != nil && refused.none && h.Anonymous && len(h.Require) == 0 {
+		id, refused = anonymous, nil
+	}
+	if refused != nil {
+		h.refuse(w, r, repl, refused)
+		return caddyhttp.Error(refused.status, refused.reason)
+	}
+
+	id.publish(repl)
+	if h.UserHeader != "" {
+		r.Header.Set(h.UserHeader, id.user.(string))
+	}
+	if h.HideCredentials {
+		r.Header.Del("Authorization")
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// removeFolded removes every header that an upstream could take for the named one, and keeps a proxy from removing
+// the header that is set in their place: a client can name it in its Connection header.
+func removeFolded(header http.Header, name string) {
+	for field := range header {
+		if foldedEqual(field, name) {
+			delete(header, field)
+		}
+	}
+	for i, options := range header["Connection"] {
+		kept := slices.DeleteFunc(strings.Split(options, ","), func(option string) bool {
+			return foldedEqual(strings.TrimSpace(option), name)
+		})
+		header["Connection"][i] = strings.Join(kept, ",")
+	}
+}
+
+// foldedEqual reports whether two header names are equal after CGI, or PHP, has made variables of them.
+func foldedEqual(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if foldByte(a[i]) != foldByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func foldByte(c byte) byte {
+	switch {
+	case c == '_' || c == '.':
+		return '-'
+	case 'A' <= c && c <= 'Z':
+		return c + ('a' - 'A')
+	}
+	return c
+}
+
+// identified is a request whose user is known.
+type identified struct {
+	grant
+	scheme any
+	cache  any
+}
+
+// anonymous is a request without a credential that may pass.
+var anonymous = identified{grant: grant{user: Guest, backend: ""}, scheme: "", cache: ""}
+
+// publish sets every placeholder, so that none reaches an upstream as literal text.
+func (id identified) publish(repl *caddy.Replacer) {
+	more := id.detail
+	if more == nil {
+		more = &noDetail
+	}
+	repl.Set("http.auth.user.id", id.user)
+	repl.Set("http.auth.user.scheme", id.scheme)
+	repl.Set("http.auth.user.full_name", more.fullName)
+	repl.Set("http.auth.user.roles", more.roleList)
+	repl.Set("http.auth.user.scopes", more.scopes)
+	repl.Set("http.auth.user.backend", id.backend)
+	repl.Set("http.auth.frappe.cache", id.cache)
+	repl.Set("http.auth.frappe.error", "")
+}
+
+// noDetail and nobody are what is published of users of whom there is nothing to publish.
+var (
+	noDetail = detail{fullName: "", roleList: "", scopes: ""}
+	nobody   = identified{grant: grant{user: "", backend: ""}, scheme: "", cache: ""}
+)
+
+// refusal is why a request does not pass.
+type refusal struct {
+	status     int
+	reason     error  // in fixed words, for the client
+	none       bool   // there was no credential
+	describe   bool   // the reason says what is wrong with the header
+	oauthError string // the error of RFC 6750 section 3.1 on the challenge of Bearer; empty: none
+	cred       Credential
+	cache      string
+	retryAfter time.Duration
+}
+
+// The reasons of refusals. Nothing in them comes from a client or a backend.
+var (
+	errNoCredential = errors.New("no credential")
+	errTwoHeaders   = errors.New("more than one Authorization header")
+	errNotAccepted  = errors.New("the scheme of the credential is not accepted here")
+	errNoSite       = errors.New("the request names no site")
+	errForbidden    = errors.New("the user does not meet the requirements")
+	errUnavailable  = errors.New("could not find out whether the credential is good")
+	errClientGone   = errors.New("the client went away")
+)
+
+// statusClientGone is what Caddy's reverse_proxy answers when a client goes away.
+const statusClientGone = 499
+
+// authenticate finds out whose request it is: the way from the Authorization header to the verdict.
+func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer) (identified, *refusal) {
+	cred, refused := v.credential(r.Header["Authorization"])
+	if refused != nil {
+		return identified{}, refused
+	}
+	sites, err := v.verifier.sites(repl)
+	if err != nil {
+		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred}
+	}
+	a := v.verifier.verify(r.Context(), sites, cred)
+	if a.err != nil {
+		refused := v.refusalOf(r, a.err)
+		refused.cred, refused.cache = cred, a.cache
+		return identified{}, refused
+	}
+	if !v.meetsRequirements(a.grant) {
+		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: a.cache}
+		if cred.Bearer() {
+			refused.oauthError = "insufficient_scope"
+		}
+		return identified{}, refused
+	}
+	return identified{grant: a.grant, scheme: boxedScheme(cred.Scheme), cache: boxedCache(a.cache)}, nil
+}
+
+// credential parses the only Authorization header.
+func (v *Verification) credential(headers []string) (Credential, *refusal) {
+	switch {
+	case len(headers) > 1:
+		return Credential{}, &refusal{status: http.StatusBadRequest, reason: errTwoHeaders}
+	case len(headers) == 0 || strings.Trim(headers[0], " \t") == "":
+		return Credential{}, &refusal{status: http.StatusUnauthorized, reason: errNoCredential, none: true}
+	}
+	cred, err := ParseCredential(headers[0])
+	if err == nil && v.challenges[cred.Scheme] == "" {
+		err = errNotAccepted
+	}
+	if err != nil {
+		return cred, &refusal{
+			status:     http.StatusUnauthorized,
+			reason:     err,
+			describe:   true,
+			oauthError: "invalid_token",
+			cred:       cred,
+		}
+	}
+	return cred, nil
+}
+
+// refusalOf is what follows from the verifier's error.
+func (v *Verification) refusalOf(r *http.Request, err error) *refusal {
+	var unavailable *UnavailableError
+	switch {
+	case errors.Is(err, ErrDenied):
+		return &refusal{status: http.StatusUnauthorized, reason: ErrDenied, oauthError: "invalid_token"}
+	case errors.As(err, &unavailable) && unavailable.RetryAfter > 0:
+		return &refusal{status: http.StatusServiceUnavailable, reason: errUnavailable, retryAfter: unavailable.RetryAfter}
+	case r.Context().Err() != nil:
+		return &refusal{status: statusClientGone, reason: errClientGone}
+	}
+	return &refusal{status: http.StatusServiceUnavailable, reason: errUnavailable, retryAfter: defaultRetryAfter}
+}
+
+// meetsRequirements decides on the identity, never on the verdict's being cached.
+func (v *Verification) meetsRequirements(g grant) bool {
+	for _, required := range v.Require {
+		var roles []string
+		if g.detail != nil {
+			roles = g.detail.roles
+		}
+		if !slices.Contains(required.Users, g.user.(string)) &&
+			!slices.ContainsFunc(required.Roles, func(role string) bool { return slices.Contains(roles, role) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse says to the client what it may know, and to the log what fail2ban needs.
+func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer, refused *refusal) {
+	nobody.publish(repl)
+	repl.Set("http.auth.frappe.cache", refused.cache)
+	repl.Set("http.auth.frappe.error", refused.reason.Error())
+	repl.Set("http.auth.candidate.id", refused.cred.Key)
+
+	if challenges := v.challengesFor(refused); challenges != nil {
+		w.Header()["Www-Authenticate"] = challenges
+	}
+	if refused.retryAfter > 0 {
+		seconds := int64((refused.retryAfter + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+
+	if c := v.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
+		clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+		fields := []zap.Field{
+			zap.String("client_ip", clientIP),
+			zap.Int("status", refused.status),
+			zap.String("scheme", string(refused.cred.Scheme)),
+			zap.NamedError("reason", refused.reason),
+		}
+		if refused.cred.Key != "" {
+			fields = append(fields, zap.String("api_key", refused.cred.keyPrefix()))
+		}
+		c.Write(fields...)
+	}
+}
+
+// challengesFor is the WWW-Authenticate lines of a refusal: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
+func (v *Verification) challengesFor(refused *refusal) []string {
+	var lines []string
+	for _, scheme := range v.Schemes {
+		line := v.challenges[scheme]
+		switch {
+		case refused.status == http.StatusForbidden && (scheme != SchemeBearer || refused.oauthError == ""):
+			continue
+		case refused.status != http.StatusForbidden && refused.status != http.StatusUnauthorized:
+			continue
+		}
+		if scheme == SchemeBearer && refused.oauthError != "" {
+			line += `, error="` + refused.oauthError + `"`
+		}
+		if refused.describe {
+			line += `, error_description=` + quoted(refused.reason.Error())
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// provision checks and completes the configuration, and loads the backends.
+func (v *Verification) provision(ctx caddy.Context) error {
+	v.logger = ctx.Logger()
+	if v.now == nil {
+		v.now = time.Now
+	}
+	v.setDefaults()
+	v.challenges = make(map[Scheme]string)
+	for _, scheme := range v.Schemes {
+		v.challenges[scheme] = challenge(scheme, v.Realm)
+	}
+
+	backends, fingerprint, err := v.loadBackends(ctx)
+	if err != nil {
+		return err
+	}
+	v.verifier, err = newVerifier(ctx, backends, fingerprint, *v.Cache, v.now, v.logger)
+	return err
+}
+
+func (v *Verification) cleanup() error {
+	if v.verifier == nil {
+		return nil // provisioning failed
+	}
+	return v.verifier.close()
+}
+
+func (v *Verification) setDefaults() {
+	if len(v.Schemes) == 0 {
+		v.Schemes = []Scheme{SchemeToken, SchemeBasic, SchemeBearer}
+	}
+	if v.Realm == "" {
+		v.Realm = defaultRealm
+	}
+	conf := CacheConfig{Size: defaultCacheSize}
+	if v.Cache != nil {
+		conf = *v.Cache
+	}
+	if conf.Size == 0 {
+		conf.Size = defaultCacheSize
+	}
+	conf.TTL = durationOr(conf.TTL, defaultTTL)
+	conf.NegativeTTL = durationOr(conf.NegativeTTL, defaultNegativeTTL)
+	v.Cache = &conf
+}
+
+func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
+	if d == nil {
+		return &otherwise
+	}
+	return d
+}
+
+// errNoBackend is the fault of a configuration without a backend.
+var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
+
+// check reports what is wrong with the options.
+func (v *Verification) check() error {
+	for i, scheme := range v.Schemes {
+		if scheme != SchemeToken && scheme != SchemeBasic && scheme != SchemeBearer {
+			return fmt.Errorf("schemes: %q is none of token, basic and bearer", scheme)
+		}
+		if slices.Contains(v.Schemes[:i], scheme) {
+			return fmt.Errorf("schemes: %s is given twice", scheme)
+		}
+	}
+	if strings.ContainsFunc(v.Realm, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return errors.New("realm: only printable ASCII can stand in a challenge")
+	}
+	for _, required := range v.Require {
+		if len(required.Roles) == 0 && len(required.Users) == 0 {
+			return errors.New("require: name at least one role or user")
+		}
+	}
+	if v.Cache == nil {
+		return nil
+	}
+	return v.Cache.check()
+}
+
+func (c *CacheConfig) check() error {
+	if c.Size < 0 || c.Size > maxCacheSize {
+		return fmt.Errorf("cache size: %d is not between 1 and %d", c.Size, maxCacheSize)
+	}
+	if c.TTL != nil && (*c.TTL < 0 || *c.TTL > maxTTL) {
+		return fmt.Errorf("cache ttl: %s is not between 0 and %s", time.Duration(*c.TTL), time.Duration(maxTTL))
+	}
+	if c.NegativeTTL != nil && (*c.NegativeTTL < 0 || *c.NegativeTTL > maxNegativeTTL) {
+		return fmt.Errorf("cache negative_ttl: %s is not between 0 and %s",
+			time.Duration(*c.NegativeTTL), time.Duration(maxNegativeTTL))
+	}
+	return nil
+}
+
+// loadBackends loads the backends and makes their fingerprint: of the configuration of each, and of what else its
+// verdicts depend on.
+func (v *Verification) loadBackends(ctx caddy.Context) ([]namedBackend, string, error) {
+	if len(v.BackendsRaw) == 0 {
+		return nil, "", errNoBackend
+	}
+	raws := v.BackendsRaw
+	loaded, err := ctx.LoadModule(v, "BackendsRaw")
+	if err != nil {
+		return nil, "", fmt.Errorf("loading backends: %w", err)
+	}
+	var (
+		backends []namedBackend
+		digest   = sha256.New()
+	)
+	for i, module := range loaded.([]any) {
+		name := module.(caddy.Module).CaddyModule().ID.Name()
+		backend, ok := module.(Backend)
+		if !ok {
+			return nil, "", fmt.Errorf("backend %s: module %T is no backend", name, module)
+		}
+		if reporter, ok := module.(RoleReporter); ok && !reporter.ReportsRoles() && v.requiresRole() {
+			return nil, "", fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
+		}
+		named := namedBackend{Backend: backend, name: name, boxed: name}
+		if tenanted, ok := module.(Tenanted); ok && tenanted.Tenanted() {
+			named.tenanted = tenanted
+		}
+		backends = append(backends, named)
+
+		var extra string
+		if f, ok := module.(Fingerprinter); ok {
+			extra = f.Fingerprint()
+		}
+		if err := json.NewEncoder(digest).Encode([]any{raws[i], extra}); err != nil {
+			return nil, "", fmt.Errorf("backend %s: %w", name, err)
+		}
+	}
+	return backends, hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+func (v *Verification) requiresRole() bool {
+	return slices.ContainsFunc(v.Require, func(r Requirement) bool { return len(r.Roles) > 0 })
+}
+
+// challenge is the challenge of one scheme, without an error.
+func challenge(scheme Scheme, realm string) string {
+	switch scheme {
+	case SchemeBasic:
+		return "Basic realm=" + quoted(realm) + `, charset="UTF-8"` // RFC 7617 section 2.1
+	case SchemeBearer:
+		return "Bearer realm=" + quoted(realm)
+	default:
+		return "token realm=" + quoted(realm)
+	}
+}
+
+// quoted is s as a quoted-string (RFC 9110 section 5.6.4).
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// boxedScheme and boxedCache are constants as the Replacer takes them: converting one allocates nothing.
+func boxedScheme(s Scheme) any {
+	switch s {
+	case SchemeBasic:
+		return "basic"
+	case SchemeBearer:
+		return "bearer"
+	default:
+		return "token"
+	}
+}
+
+func boxedCache(s string) any {
+	if s == cacheHit {
+		return cacheHit
+	}
+	return cacheMiss
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

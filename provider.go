@@ -1,0 +1,65 @@
+package frappeauth
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+)
+
+func init() {
+	caddy.RegisterModule(Provider{})
+}
+
+// Provider is the verification of the `frappe_auth` handler as an authentication provider, for those who combine it
+// with other providers in Caddy's `authentication` handler. Without that need, use the handler: whatever goes wrong
+// here, a backend that could not find out included, ends with status 401, since Caddy makes one of every provider's
+// error, and a client then takes a good credential for a bad one.
+//
+// The placeholders are those of the handler, with `{http.auth.frappe.error}` for why a credential was refused.
+type Provider struct {
+	Verification
+}
+
+// CaddyModule returns the Caddy module information.
+func (Provider) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.authentication.providers.frappe",
+		New: func() caddy.Module { return new(Provider) },
+	}
+}
+
+// Provision loads the backends.
+func (p *Provider) Provision(ctx caddy.Context) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return p.provision(ctx)
+}
+
+// Cleanup ends the verifications that are under way.
+func (p *Provider) Cleanup() error { return p.cleanup() }
+
+// Authenticate implements caddyauth.Authenticator.
+func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	id, refused := p.authenticate(r, repl)
+	if refused == nil {
+		id.publish(repl)
+		return caddyauth.User{ID: id.user.(string)}, true, nil
+	}
+	unavailable := refused.status == http.StatusServiceUnavailable
+	refused.status = http.StatusUnauthorized // whatever it was, this is what Caddy answers, and it needs a challenge
+	p.refuse(w, r, repl, refused)
+	if unavailable {
+		return caddyauth.User{}, false, refused.reason
+	}
+	return caddyauth.User{ID: refused.cred.Key}, false, nil
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner       = (*Provider)(nil)
+	_ caddy.CleanerUpper      = (*Provider)(nil)
+	_ caddyauth.Authenticator = (*Provider)(nil)
+)
