@@ -1,0 +1,15 @@
+// Command caddy is Caddy with its standard modules, frappe_auth and its database backend. Its main is Caddy's own.
+package main
+
+import (
+	_ "time/tzdata"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddy-frappe/frappe-auth"
+)
+
+func main() {
+	caddycmd.Main()
+}
