@@ -21,9 +21,10 @@ type cacheKey [16]byte
 type grant struct {
 	user    any     // the user's name
 	detail  *detail // nil where the backend told no more than the user
-	backend any     // the name of the backend that granted
+	guard   *guard  // of the backend that granted
 	expiry  int64   // of the credential, in Unix nanoseconds; 0: none
-	at      int64   // when it was asked for, on the verifier's clock
+	at      int64   // when it was asked for, on the clock of the state
+	renewal int64   // not to be asked for ahead of its end before this, on the same clock
 	seq     uint64  // the cache's sequence when it was asked for
 	byUser  uint64  // tag of the user
 	byClaim uint64  // tag of the API key or access token
@@ -181,14 +182,28 @@ func (c *cache) grant(k cacheKey, g grant) {
 	}
 }
 
-// deny keeps a denied verdict, unless what it is about changed after it was asked for, and forgets a granted one.
-func (c *cache) deny(k cacheKey, d denial) {
+// deny forgets a granted verdict, and keeps the denied one if it is to, unless what it is about changed after it was
+// asked for.
+func (c *cache) deny(k cacheKey, d denial, keep bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.granted.Remove(k)
-	if d.seq >= c.swept && !c.isRevoked(d.seq, d.byClaim) {
+	if keep && d.seq >= c.swept && !c.isRevoked(d.seq, d.byClaim) {
 		c.denied.Add(k, d)
 	}
+}
+
+// claimRenewal reports whether the caller is to renew the granted verdict ahead of its end. Nobody else is until next.
+func (c *cache) claimRenewal(k cacheKey, now, next int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g, ok := c.granted.Peek(k)
+	if !ok || g.renewal > now {
+		return false
+	}
+	g.renewal = next
+	c.granted.Add(k, g)
+	return true
 }
 
 // isRevoked reports whether one of the tags was revoked after that sequence.
@@ -217,6 +232,21 @@ func (c *cache) revoke(tags ...uint64) {
 	}
 }
 
+// revokeChange drops the verdicts that a change selects.
+func (c *cache) revokeChange(change Change) {
+	var tags []uint64
+	if change.User != "" {
+		tags = append(tags, c.userTag(change.User))
+	}
+	if change.Key != "" {
+		tags = append(tags, c.keyTag(change.Key))
+	}
+	if change.Token != "" {
+		tags = append(tags, c.tokenTag(change.Token))
+	}
+	c.revoke(tags...)
+}
+
 // sweep removes the verdicts that were revoked, and forgets the revocations.
 func (c *cache) sweep() {
 	for _, k := range c.granted.Keys() {
@@ -233,17 +263,38 @@ func (c *cache) sweep() {
 	clear(c.revoked)
 }
 
-// resize says how many verdicts of each sort the verifier wants kept; 0 when it is done with the cache.
-func (c *cache) resize(v *verifier, size int) {
+// join says how many verdicts of each sort the verifier wants kept.
+func (c *cache) join(v *verifier, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sizes[v] = size
-	if size == 0 {
-		delete(c.sizes, v)
+	c.resize()
+}
+
+// leave takes back join.
+func (c *cache) leave(v *verifier) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.sizes, v)
+	c.resize()
+}
+
+// serves reports whether a verifier of that name uses the cache.
+func (c *cache) serves(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for v := range c.sizes {
+		if v.name == name {
+			return true
+		}
 	}
+	return false
+}
+
+func (c *cache) resize() {
 	largest := 1
-	for _, s := range c.sizes {
-		largest = max(largest, s)
+	for _, size := range c.sizes {
+		largest = max(largest, size)
 	}
 	c.granted.Resize(largest)
 	c.denied.Resize(largest)

@@ -14,6 +14,9 @@ import (
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth", httpcaddyfile.After, "basic_auth")
+	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
+	// Deliveries carry a signature, no credential.
+	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "frappe_auth")
 }
 
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -22,6 +25,14 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		return nil, err
 	}
 	return handler, nil
+}
+
+func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	webhook := new(Webhook)
+	if err := webhook.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return webhook, nil
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -47,12 +58,16 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	        size         <n>
 //	        ttl          <duration>
 //	        negative_ttl <duration>
+//	        stale_if_error <duration>
 //	    }
 //	    require role <role>...
 //	    require user <user>...
 //	    anonymous
 //	    hide_credentials
 //	    user_header <name>
+//	    max_inflight <n>
+//	    failures off|<n> <window>
+//	    name <text>
 //	}
 //
 // The URL is short for `backend site <url>`. Backends are asked in the order written, and `require` may be repeated;
@@ -113,6 +128,13 @@ func (h *Handler) unmarshalSubdirective(d *caddyfile.Dispenser) error {
 		return flag(d, &h.HideCredentials)
 	case "user_header":
 		return oneArg(d, &h.UserHeader)
+	case "max_inflight":
+		return number(d, &h.MaxInflight)
+	case "failures":
+		h.Failures = new(FailureLimit)
+		return h.Failures.unmarshalCaddyfile(d)
+	case "name":
+		return oneArg(d, &h.Name)
 	default:
 		return d.Errf("unrecognized subdirective %s of frappe_auth", d.Val())
 	}
@@ -173,6 +195,8 @@ func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "negative_ttl":
 			c.NegativeTTL = new(caddy.Duration)
 			err = duration(d, c.NegativeTTL)
+		case "stale_if_error":
+			err = duration(d, &c.StaleIfError)
 		default:
 			err = d.Errf("unrecognized subdirective %s of cache", d.Val())
 		}
@@ -182,6 +206,51 @@ func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if err := c.check(); err != nil {
 		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && args[0] == "off":
+		l.Max = -1
+		return noBlock(d, "failures")
+	case len(args) != 2:
+		return d.Err("write failures off, or failures and a number and a window, such as failures 20 1m")
+	}
+	if err := parseNumber(d, args[0], &l.Max); err != nil {
+		return err
+	}
+	if err := parseDuration(d, args[1], &l.Window); err != nil {
+		return err
+	}
+	return noBlock(d, "failures")
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	frappe_auth_webhook [<matcher>] <secret> {
+//	    for <name>
+//	}
+func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	args := d.RemainingArgs()
+	if len(args) != 1 || args[0] == "" {
+		return d.Err("give the Webhook Secret of the Webhook in Frappe, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
+	}
+	h.Secret = args[0]
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.mark(d); err != nil {
+			return err
+		}
+		if d.Val() != "for" {
+			return d.Errf("unrecognized subdirective %s of frappe_auth_webhook", d.Val())
+		}
+		if err := oneArg(d, &h.For); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -334,6 +403,10 @@ func number(d *caddyfile.Dispenser, into *int) error {
 	if err := oneArg(d, &text); err != nil {
 		return err
 	}
+	return parseNumber(d, text, into)
+}
+
+func parseNumber(d *caddyfile.Dispenser, text string, into *int) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
 		return d.Errf("%s is no positive whole number", text)
@@ -347,6 +420,10 @@ func duration(d *caddyfile.Dispenser, into *caddy.Duration) error {
 	if err := oneArg(d, &text); err != nil {
 		return err
 	}
+	return parseDuration(d, text, into)
+}
+
+func parseDuration(d *caddyfile.Dispenser, text string, into *caddy.Duration) error {
 	parsed, err := caddy.ParseDuration(text)
 	if err != nil || parsed < 0 {
 		return d.Errf("%s is no duration; write it as 30s, 5m or 1h", text)
@@ -360,4 +437,5 @@ var (
 	_ caddyfile.Unmarshaler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler = (*SiteBackend)(nil)
 	_ caddyfile.Unmarshaler = (*StaticBackend)(nil)
+	_ caddyfile.Unmarshaler = (*Webhook)(nil)
 )

@@ -29,9 +29,10 @@ func init() {
 // and secret (`token <api_key>:<api_secret>` or `Basic`) or an OAuth access token (`Bearer`).
 //
 // A request without a credential, or with a bad one, ends with status 401 and the challenges of the accepted schemes;
-// one whose user does not meet a requirement with 403; one with two Authorization headers with 400. If no backend
-// could find out whether the credential is good, the status is 503 with Retry-After: never 401, and never from the
-// cache. All of these can be handled with `handle_errors`.
+// one whose user does not meet a requirement with 403; one with two Authorization headers with 400; one of a client
+// that failed too often with 429 and Retry-After. If no backend could find out whether the credential is good, the
+// status is 503 with Retry-After: never 401, and never from the cache. All of these can be handled with
+// `handle_errors`.
 //
 // Placeholders, all of them set on every request that passes:
 //
@@ -43,11 +44,15 @@ func init() {
 // `{http.auth.user.roles}` | The roles, joined by commas, where the backend knows them
 // `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces, where the backend knows them
 // `{http.auth.user.backend}` | The name of the backend that granted
-// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked
+// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if none could find out
 // `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not
 //
 // On a refused request `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that was claimed,
 // if any.
+//
+// Events of Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled` with `client_ip` and `scheme`;
+// `frappe_auth.unavailable` when a backend stops finding out and `frappe_auth.recovered` when it does again, with
+// `backend` and `site`.
 type Handler struct {
 	Verification
 
@@ -66,6 +71,9 @@ type Handler struct {
 
 // Verification is how credentials are verified, the same for the handler and for the authentication provider.
 type Verification struct {
+	// A name by which a `frappe_auth_webhook` handler can refer to this one. Default: none.
+	Name string `json:"name,omitempty"`
+
 	// The backends that judge credentials, in the order in which they are asked. The first that grants wins; if none
 	// grants and one could not find out, nobody knows. At least one is required.
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
@@ -83,10 +91,18 @@ type Verification struct {
 	// What a user must meet, every one of them. They are decided on each request, cached or not. Default: nothing.
 	Require []Requirement `json:"require,omitempty"`
 
+	// How many verifications each backend sees at once, 1 to 1024. 64 times as many may wait, up to 5 seconds; for
+	// any more the status is 503. Default: 16.
+	MaxInflight int `json:"max_inflight,omitempty"`
+
+	// How often one client may fail. Default: 20 times in a minute.
+	Failures *FailureLimit `json:"failures,omitempty"`
+
 	challenges map[Scheme]string // the challenge of each accepted scheme, without an error
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
+	events     events
 }
 
 // CacheConfig says how many verdicts are kept, and for how long. Handlers with the same backends share one cache,
@@ -104,6 +120,10 @@ type CacheConfig struct {
 	// How long a denied verdict is served before a backend is asked again, at most 1 hour; 0: ask every time.
 	// Default: `5s`.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
+
+	// How long past its ttl a granted verdict may serve while no backend can find out, at most 7 days. It never serves
+	// past the expiry of the credential itself, nor after a revocation. Default: 0, not at all.
+	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 }
 
 // Requirement is met by a user who is one of the users or has one of the roles.
@@ -123,6 +143,9 @@ const (
 	maxTTL             = caddy.Duration(24 * time.Hour)
 	defaultNegativeTTL = caddy.Duration(5 * time.Second)
 	maxNegativeTTL     = caddy.Duration(time.Hour)
+	maxStaleIfError    = caddy.Duration(7 * 24 * time.Hour)
+	defaultMaxInflight = 16
+	maxMaxInflight     = 1024
 
 	// defaultRetryAfter is what a client is told when no backend said when to try again.
 	defaultRetryAfter = 5 * time.Second
@@ -155,7 +178,6 @@ func (h *Handler) check() error {
 	}
 	return h.Verification.check()
 }
-
 
 // ServeHTTP passes the request on if its credential is good.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -225,12 +247,13 @@ func foldByte(c byte) byte {
 // identified is a request whose user is known.
 type identified struct {
 	grant
-	scheme any
-	cache  any
+	backend any
+	scheme  any
+	cache   any
 }
 
 // anonymous is a request without a credential that may pass.
-var anonymous = identified{grant: grant{user: Guest, backend: ""}, scheme: "", cache: ""}
+var anonymous = identified{grant: grant{user: Guest}, backend: "", scheme: "", cache: ""}
 
 // publish sets every placeholder, so that none reaches an upstream as literal text.
 func (id identified) publish(repl *caddy.Replacer) {
@@ -251,7 +274,7 @@ func (id identified) publish(repl *caddy.Replacer) {
 // noDetail and nobody are what is published of users of whom there is nothing to publish.
 var (
 	noDetail = detail{fullName: "", roleList: "", scopes: ""}
-	nobody   = identified{grant: grant{user: "", backend: ""}, scheme: "", cache: ""}
+	nobody   = identified{grant: grant{user: ""}, backend: "", scheme: "", cache: ""}
 )
 
 // refusal is why a request does not pass.
@@ -274,6 +297,7 @@ var (
 	errNoSite       = errors.New("the request names no site")
 	errForbidden    = errors.New("the user does not meet the requirements")
 	errUnavailable  = errors.New("could not find out whether the credential is good")
+	errThrottled    = errors.New("too many denied credentials from this client")
 	errClientGone   = errors.New("the client went away")
 )
 
@@ -290,7 +314,7 @@ func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer) (iden
 	if err != nil {
 		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred}
 	}
-	a := v.verifier.verify(r.Context(), sites, cred)
+	a := v.verifier.verify(r.Context(), clientIP(r), sites, cred)
 	if a.err != nil {
 		refused := v.refusalOf(r, a.err)
 		refused.cred, refused.cache = cred, a.cache
@@ -303,7 +327,18 @@ func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer) (iden
 		}
 		return identified{}, refused
 	}
-	return identified{grant: a.grant, scheme: boxedScheme(cred.Scheme), cache: boxedCache(a.cache)}, nil
+	return identified{
+		grant:   a.grant,
+		backend: a.guard.boxed,
+		scheme:  boxedScheme(cred.Scheme),
+		cache:   boxedCache(a.cache),
+	}, nil
+}
+
+// clientIP is the client's address as Caddy knows it: a trusted proxy's word counts, another header's does not.
+func clientIP(r *http.Request) string {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return address
 }
 
 // credential parses the only Authorization header.
@@ -332,8 +367,13 @@ func (v *Verification) credential(headers []string) (Credential, *refusal) {
 
 // refusalOf is what follows from the verifier's error.
 func (v *Verification) refusalOf(r *http.Request, err error) *refusal {
-	var unavailable *UnavailableError
+	var (
+		unavailable *UnavailableError
+		throttled   *throttledError
+	)
 	switch {
+	case errors.As(err, &throttled):
+		return &refusal{status: http.StatusTooManyRequests, reason: errThrottled, retryAfter: throttled.wait}
 	case errors.Is(err, ErrDenied):
 		return &refusal{status: http.StatusUnauthorized, reason: ErrDenied, oauthError: "invalid_token"}
 	case errors.As(err, &unavailable) && unavailable.RetryAfter > 0:
@@ -374,10 +414,15 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 
+	switch {
+	case errors.Is(refused.reason, ErrDenied):
+		v.events.emit("denied", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
+	case refused.status == http.StatusTooManyRequests:
+		v.events.emit("throttled", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
+	}
 	if c := v.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
-		clientIP, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 		fields := []zap.Field{
-			zap.String("client_ip", clientIP),
+			zap.String("client_ip", clientIP(r)),
 			zap.Int("status", refused.status),
 			zap.String("scheme", string(refused.cred.Scheme)),
 			zap.NamedError("reason", refused.reason),
@@ -414,6 +459,7 @@ func (v *Verification) challengesFor(refused *refusal) []string {
 // provision checks and completes the configuration, and loads the backends.
 func (v *Verification) provision(ctx caddy.Context) error {
 	v.logger = ctx.Logger()
+	v.events = eventsOf(ctx)
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -427,7 +473,17 @@ func (v *Verification) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	v.verifier, err = newVerifier(ctx, backends, fingerprint, *v.Cache, v.now, v.logger)
+	v.verifier, err = newVerifier(ctx, verifierConfig{
+		name:        v.Name,
+		backends:    backends,
+		fingerprint: fingerprint,
+		cache:       *v.Cache,
+		maxInflight: v.MaxInflight,
+		failures:    *v.Failures,
+		now:         v.now,
+		logger:      v.logger,
+		events:      v.events,
+	})
 	return err
 }
 
@@ -455,6 +511,21 @@ func (v *Verification) setDefaults() {
 	conf.TTL = durationOr(conf.TTL, defaultTTL)
 	conf.NegativeTTL = durationOr(conf.NegativeTTL, defaultNegativeTTL)
 	v.Cache = &conf
+
+	if v.MaxInflight == 0 {
+		v.MaxInflight = defaultMaxInflight
+	}
+	var failures FailureLimit
+	if v.Failures != nil {
+		failures = *v.Failures
+	}
+	if failures.Max == 0 {
+		failures.Max = defaultMaxFailures
+	}
+	if failures.Window == 0 {
+		failures.Window = defaultFailureWindow
+	}
+	v.Failures = &failures
 }
 
 func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
@@ -485,10 +556,18 @@ func (v *Verification) check() error {
 			return errors.New("require: name at least one role or user")
 		}
 	}
-	if v.Cache == nil {
-		return nil
+	if v.MaxInflight < 0 || v.MaxInflight > maxMaxInflight {
+		return fmt.Errorf("max_inflight: %d is not between 1 and %d", v.MaxInflight, maxMaxInflight)
 	}
-	return v.Cache.check()
+	if v.Failures != nil {
+		if err := v.Failures.check(); err != nil {
+			return err
+		}
+	}
+	if v.Cache != nil {
+		return v.Cache.check()
+	}
+	return nil
 }
 
 func (c *CacheConfig) check() error {
@@ -501,6 +580,10 @@ func (c *CacheConfig) check() error {
 	if c.NegativeTTL != nil && (*c.NegativeTTL < 0 || *c.NegativeTTL > maxNegativeTTL) {
 		return fmt.Errorf("cache negative_ttl: %s is not between 0 and %s",
 			time.Duration(*c.NegativeTTL), time.Duration(maxNegativeTTL))
+	}
+	if c.StaleIfError < 0 || c.StaleIfError > maxStaleIfError {
+		return fmt.Errorf("cache stale_if_error: %s is not between 0 and %s",
+			time.Duration(c.StaleIfError), time.Duration(maxStaleIfError))
 	}
 	return nil
 }
@@ -529,7 +612,7 @@ func (v *Verification) loadBackends(ctx caddy.Context) ([]namedBackend, string, 
 		if reporter, ok := module.(RoleReporter); ok && !reporter.ReportsRoles() && v.requiresRole() {
 			return nil, "", fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
 		}
-		named := namedBackend{Backend: backend, name: name, boxed: name}
+		named := namedBackend{Backend: backend, name: name}
 		if tenanted, ok := module.(Tenanted); ok && tenanted.Tenanted() {
 			named.tenanted = tenanted
 		}
@@ -580,10 +663,14 @@ func boxedScheme(s Scheme) any {
 }
 
 func boxedCache(s string) any {
-	if s == cacheHit {
+	switch s {
+	case cacheHit:
 		return cacheHit
+	case cacheStale:
+		return cacheStale
+	default:
+		return cacheMiss
 	}
-	return cacheMiss
 }
 
 // Interface guards

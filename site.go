@@ -324,7 +324,10 @@ func (q question) enabledUser(ctx context.Context, user string) (string, error) 
 	}
 	switch {
 	case doc.Name != user || doc.Enabled == nil:
-		return "", q.noVerdict(a.status, errors.New("the answer does not say whether the user is enabled"))
+		return "", &UnavailableError{
+			Reason:   q.noVerdict(a.status, errors.New("the answer does not say whether the user is enabled")),
+			OnlyThis: true,
+		}
 	case *doc.Enabled != 1:
 		return "", ErrDenied
 	}
@@ -338,7 +341,10 @@ func (q question) stillGranted(a siteAnswer) error {
 	case http.StatusUnauthorized:
 		return ErrDenied
 	case http.StatusForbidden:
-		return q.noVerdict(a.status, errors.New("the user is not permitted to read the user's own roles or document"))
+		return &UnavailableError{
+			Reason:   q.noVerdict(a.status, errors.New("the user is not permitted to read the user's own roles or document")),
+			OnlyThis: true,
+		}
 	}
 	return nil
 }

@@ -106,6 +106,10 @@ type UnavailableError struct {
 
 	// RetryAfter is after how long another attempt makes sense. Zero: not known.
 	RetryAfter time.Duration
+
+	// OnlyThis says that the backend is well but cannot judge this one credential. It is not left alone for it, or
+	// a client could shut it off for the others.
+	OnlyThis bool
 }
 
 func (e *UnavailableError) Error() string { return fmt.Sprintf("could not find out: %v", e.Reason) }
@@ -115,95 +119,139 @@ func (e *UnavailableError) Unwrap() error { return e.Reason }
 
 // state is what verifiers of the same backends share, and what outlives a reload of the configuration.
 type state struct {
-	cache   *cache
-	flights singleflight.Group
-	start   time.Time // where the clock of the cached verdicts begins
+	cache    *cache
+	flights  singleflight.Group
+	guards   []*guard // of each backend
+	throttle *throttle
+	start    time.Time // where the clock of the state begins
 }
+
+// states holds the state of each distinct list of backends, by its fingerprint.
+var states = caddy.NewUsagePool()
 
 // Destruct implements caddy.Destructor: nothing is held but memory.
 func (*state) Destruct() error { return nil }
 
-// states holds the state of each distinct list of backends, by its fingerprint.
-var states = caddy.NewUsagePool()
+// clock is the time on the state's clock, in nanoseconds, which no change of the wall clock moves.
+func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
 // namedBackend is a backend with what the verifier needs to know of it.
 type namedBackend struct {
 	Backend
 	name     string
-	boxed    any      // the name as the Replacer takes it
 	tenanted Tenanted // nil: one site only
+}
+
+// verifierConfig is what a verifier is made of.
+type verifierConfig struct {
+	name        string
+	backends    []namedBackend
+	fingerprint string
+	cache       CacheConfig
+	maxInflight int
+	failures    FailureLimit
+	now         func() time.Time
+	logger      *zap.Logger
+	events      events
 }
 
 // verifier finds out whether a credential is good: from the cache, or else from the backends in order, once for all
 // who wait for the same credential.
 type verifier struct {
-	backends    []namedBackend
+	verifierConfig
 	tenanted    bool // one of the backends is
-	fingerprint string
-	ttl         time.Duration
-	negativeTTL time.Duration
-	now         func() time.Time
-	logger      *zap.Logger
+	ttl         int64
+	negativeTTL int64
+	stale       int64
 	state       *state
 
 	ctx    context.Context // ends with the configuration
+	cancel context.CancelFunc
 	mu     sync.Mutex
 	closed bool
-	calls  sync.WaitGroup
+	work   sync.WaitGroup
 }
 
-// newVerifier joins the state that belongs to the backends' fingerprint. The verifier must be closed, after ctx is
-// done.
-func newVerifier(ctx context.Context, backends []namedBackend, fingerprint string, conf CacheConfig, now func() time.Time, logger *zap.Logger) (*verifier, error) {
-	pooled, _, err := states.LoadOrNew(fingerprint, func() (caddy.Destructor, error) {
-		return &state{cache: newCache(), start: now()}, nil
+// newVerifier joins the state that belongs to the backends' fingerprint, and watches what can be watched. The verifier
+// must be closed.
+func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
+	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) {
+		s := &state{cache: newCache(), throttle: newThrottle(), start: conf.now()}
+		for _, b := range conf.backends {
+			s.guards = append(s.guards, newGuard(b.name))
+		}
+		return s, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	v := &verifier{
-		backends:    backends,
-		fingerprint: fingerprint,
-		ttl:         time.Duration(*conf.TTL),
-		negativeTTL: time.Duration(*conf.NegativeTTL),
-		now:         now,
-		logger:      logger,
-		state:       pooled.(*state),
-		ctx:         ctx,
+		verifierConfig: conf,
+		ttl:            int64(*conf.cache.TTL),
+		negativeTTL:    int64(*conf.cache.NegativeTTL),
+		stale:          int64(conf.cache.StaleIfError),
+		state:          pooled.(*state),
 	}
-	for _, b := range backends {
+	v.ctx, v.cancel = context.WithCancel(ctx)
+	v.state.cache.join(v, conf.cache.Size)
+	for i, b := range v.backends {
 		v.tenanted = v.tenanted || b.tenanted != nil
+		if w, ok := b.Backend.(Watcher); ok {
+			v.work.Go(func() { v.watch(w, v.state.guards[i]) })
+		}
 	}
-	v.state.cache.resize(v, conf.Size)
 	return v, nil
 }
 
-// close waits for the verifications under way, which end because the context of the configuration did.
+// close ends the verifications under way and waits for them.
 func (v *verifier) close() error {
+	v.cancel()
 	v.mu.Lock()
 	v.closed = true
 	v.mu.Unlock()
-	v.calls.Wait()
-	v.state.cache.resize(v, 0)
+	v.work.Wait()
+	v.state.cache.leave(v)
 	_, err := states.Delete(v.fingerprint)
 	return err
 }
 
-// enter counts a verification in; false when the verifier is closed.
-func (v *verifier) enter() bool {
+// begin counts a verification in, for close to wait for; false when the verifier is closed.
+func (v *verifier) begin() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return false
 	}
-	v.calls.Add(1)
+	v.work.Add(1)
 	return true
+}
+
+// watch drops the verdicts that a backend reports as changed, and notes how far its reports reach.
+func (v *verifier) watch(w Watcher, g *guard) {
+	began := false
+	w.Watch(v.ctx, func(changes []Change) {
+		// Reports reach to when the backend looked, which was before now; what is asked for in between is judged by
+		// what the backend then sees.
+		now := v.state.clock(v.now())
+		for _, c := range changes {
+			v.state.cache.revokeChange(c)
+		}
+		if !began {
+			began = true
+			g.watch.began(now)
+		}
+		g.watch.looked(now)
+	})
+	if began {
+		g.watch.ended()
+	}
 }
 
 // How a verdict was come by, for the placeholder {http.auth.frappe.cache}.
 const (
-	cacheHit  = "hit"
-	cacheMiss = "miss"
+	cacheHit   = "hit"
+	cacheMiss  = "miss"
+	cacheStale = "stale"
 )
 
 // answer is what was found out about a credential: a grant, or an error as Backend's.
@@ -213,6 +261,11 @@ type answer struct {
 	err    error
 	closed bool // not found out, because the configuration of the verifier that asked was unloaded
 }
+
+// throttledError refuses a client that failed too often.
+type throttledError struct{ wait time.Duration }
+
+func (*throttledError) Error() string { return "too many denied credentials" }
 
 // sites names the site of the request for each backend; nil where no backend needs to know.
 func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
@@ -233,20 +286,128 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 	return sites, nil
 }
 
-// verify finds out about a credential. When ctx ends it stops waiting, not the verification.
-func (v *verifier) verify(ctx context.Context, sites []string, cred Credential) answer {
-	k := v.state.cache.key(v.fingerprint, sites, cred)
-	if a, ok := v.cached(k); ok {
-		return a
+// inquiry is a credential that is to be found out about.
+type inquiry struct {
+	cred  Credential
+	sites []string // as verifier.sites
+	key   cacheKey
+	known bool  // it was granted before
+	since int64 // when the verdict that is to be renewed was asked for; 0: none is
+}
+
+// verify finds out about a credential that a client at that address sent. When ctx ends it stops waiting, not the
+// verification.
+func (v *verifier) verify(ctx context.Context, address string, sites []string, cred Credential) answer {
+	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(v.fingerprint, sites, cred)}
+	g, granted, d, denied := v.state.cache.lookup(q.key)
+	now := v.now()
+	clock := v.state.clock(now)
+	if granted {
+		switch v.freshness(&g, now) {
+		case due:
+			v.renewAhead(q, &g, clock)
+			fallthrough
+		case fresh:
+			return answer{grant: g, cache: cacheHit}
+		case ended:
+			granted = false
+		}
 	}
+
+	q.known = granted
+	client := clientOf(address)
+	if wait := v.state.throttle.wait(client, clock, v.failures); wait > 0 && !q.known {
+		return answer{err: &throttledError{wait: wait}}
+	}
+	if denied && clock-d.at < v.negativeTTL {
+		return answer{cache: cacheHit, err: ErrDenied}
+	}
+	a := v.await(ctx, q)
+	switch {
+	case errors.Is(a.err, ErrDenied):
+		v.state.throttle.fail(client, clock, v.failures)
+	case a.err != nil && q.known && ctx.Err() == nil:
+		// It may have been revoked while the backends were asked.
+		if g, granted, _, _ = v.state.cache.lookup(q.key); granted && v.mayServeStale(&g) {
+			return v.staleAnswer(g, sites)
+		}
+	}
+	return a
+}
+
+// freshness is what a granted verdict is worth.
+type freshness int
+
+const (
+	fresh   freshness = iota
+	due               // fresh, but to be renewed
+	expired           // to be asked for again
+	ended             // the credential itself has expired
+)
+
+func (v *verifier) freshness(g *grant, now time.Time) freshness {
+	if g.expiry != 0 && now.UnixNano() >= g.expiry {
+		return ended
+	}
+	clock := v.state.clock(now)
+	// A verdict whose backend has looked for changes since is as good as asked for then.
+	confirmed, longest := g.at, v.ttl
+	if until, ok := g.guard.watch.covers(g.at); ok {
+		confirmed, longest = until, max(v.ttl, int64(watchedTTL))
+	}
+	switch {
+	case clock-confirmed >= v.ttl || clock-g.at >= longest:
+		return expired
+	case clock-confirmed >= v.ttl-v.ttl/5 || clock-g.at >= longest-longest/5:
+		return due
+	}
+	return fresh
+}
+
+// renewAhead asks for a verdict again before it expires, so that a steady client never waits. If nobody knows, the
+// next attempt is another twentieth of the ttl away.
+func (v *verifier) renewAhead(q inquiry, g *grant, clock int64) {
+	if g.renewal > clock || !v.state.cache.claimRenewal(q.key, clock, clock+v.ttl/20) {
+		return
+	}
+	q.known, q.since = true, g.at
+	v.fly(q)
+}
+
+// mayServeStale reports whether an expired grant may serve although nobody knows whether it still holds.
+func (v *verifier) mayServeStale(g *grant) bool {
+	now := v.now()
+	confirmed := g.at
+	if until, ok := g.guard.watch.covers(g.at); ok {
+		confirmed = until
+	}
+	return v.stale > 0 && v.state.clock(now)-confirmed < v.ttl+v.stale &&
+		(g.expiry == 0 || now.UnixNano() < g.expiry)
+}
+
+func (v *verifier) staleAnswer(g grant, sites []string) answer {
+	for i, b := range v.backends {
+		if v.state.guards[i] == g.guard && v.state.guards[i].breaker(siteOf(sites, i)).logStale() {
+			v.logger.Warn("serving stale verdicts while it cannot be found out whether they still hold",
+				zap.String("backend", b.name))
+		}
+	}
+	return answer{grant: g, cache: cacheStale}
+}
+
+// siteOf is the site of the request for a backend.
+func siteOf(sites []string, backend int) string {
+	if sites == nil {
+		return ""
+	}
+	return sites[backend]
+}
+
+// await waits for the answer of the backends.
+func (v *verifier) await(ctx context.Context, q inquiry) answer {
 	for {
-		seq := v.state.cache.sequence()
-		// A revocation divides those who wait: who comes after it does not get the answer to a question from before it.
-		flight := string(binary.BigEndian.AppendUint64(k[:], seq))
 		select {
-		case res := <-v.state.flights.DoChan(flight, func() (any, error) {
-			return v.ask(k, seq, sites, cred), nil
-		}):
+		case res := <-v.fly(q):
 			a := res.Val.(answer)
 			if a.closed && v.ctx.Err() == nil {
 				continue // asked by a verifier of the configuration before this one
@@ -258,66 +419,107 @@ func (v *verifier) verify(ctx context.Context, sites []string, cred Credential) 
 	}
 }
 
-// cached is the answer of the cache, if it has a fresh one.
-func (v *verifier) cached(k cacheKey) (answer, bool) {
-	g, granted, d, denied := v.state.cache.lookup(k)
-	if !granted && !denied {
-		return answer{}, false
-	}
-	now := v.now()
-	at := int64(now.Sub(v.state.start))
-	switch {
-	case granted && at-g.at < int64(v.ttl) && (g.expiry == 0 || now.UnixNano() < g.expiry):
-		return answer{grant: g, cache: cacheHit}, true
-	case denied && at-d.at < int64(v.negativeTTL):
-		return answer{cache: cacheHit, err: ErrDenied}, true
-	}
-	return answer{}, false
+// fly asks the backends, unless somebody does so already.
+func (v *verifier) fly(q inquiry) <-chan singleflight.Result {
+	seq := v.state.cache.sequence()
+	// A revocation divides those who wait: who comes after it does not get the answer to a question from before it.
+	flight := string(binary.BigEndian.AppendUint64(q.key[:], seq))
+	return v.state.flights.DoChan(flight, func() (any, error) {
+		if !v.begin() {
+			return answer{err: &UnavailableError{Reason: context.Canceled}, closed: true}, nil
+		}
+		defer v.work.Done()
+		return v.ask(q, seq), nil
+	})
 }
 
 // ask asks the backends in order and keeps their verdict.
-func (v *verifier) ask(k cacheKey, seq uint64, sites []string, cred Credential) answer {
-	unavailable := &UnavailableError{Reason: errors.New("the configuration was unloaded")}
-	if !v.enter() {
-		return answer{err: unavailable, closed: true}
+func (v *verifier) ask(q inquiry, seq uint64) answer {
+	if a, ok := v.foundSince(q); ok {
+		return a
 	}
-	defer v.calls.Done()
-	if a, ok := v.cached(k); ok {
-		return a // found out by others since
-	}
-
-	at := int64(v.now().Sub(v.state.start))
-	claim := v.state.cache.claimTag(cred)
-	unavailable = nil
+	at := v.state.clock(v.now())
+	claim := v.state.cache.claimTag(q.cred)
+	var unavailable *UnavailableError
 	for i, b := range v.backends {
-		if sites != nil {
-			cred.Site = sites[i]
-		}
-		id, err := v.call(b, cred)
+		id, err := v.guarded(b, v.state.guards[i], siteOf(q.sites, i), q)
 		switch {
 		case err == nil:
-			g := v.newGrant(id, b)
+			g := v.newGrant(id, v.state.guards[i])
 			g.at, g.seq, g.byClaim = at, seq, claim
-			if v.ttl > 0 {
-				v.state.cache.grant(k, g)
+			if v.ttl+v.stale > 0 {
+				v.state.cache.grant(q.key, g)
 			}
 			return answer{grant: g, cache: cacheMiss}
 		case errors.Is(err, ErrDenied):
 		case v.ctx.Err() != nil:
-			return answer{err: err, closed: true}
+			return answer{err: &UnavailableError{Reason: err}, closed: true}
 		default:
-			v.logger.Warn("could not find out whether a credential is good",
-				zap.String("backend", b.name), zap.Error(err))
 			unavailable = sooner(unavailable, err)
 		}
 	}
 	if unavailable != nil {
 		return answer{cache: cacheMiss, err: unavailable}
 	}
-	if v.negativeTTL > 0 {
-		v.state.cache.deny(k, denial{at: at, seq: seq, byClaim: claim})
-	}
+	v.state.cache.deny(q.key, denial{at: at, seq: seq, byClaim: claim}, v.negativeTTL > 0)
 	return answer{cache: cacheMiss, err: ErrDenied}
+}
+
+// foundSince is the verdict that others found out between the look into the cache and now.
+func (v *verifier) foundSince(q inquiry) (answer, bool) {
+	g, granted, d, denied := v.state.cache.lookup(q.key)
+	now := v.now()
+	switch {
+	case granted && q.since != 0 && g.at == q.since:
+		return answer{}, false // this is the one to be renewed
+	case granted && v.freshness(&g, now) <= due:
+		return answer{grant: g, cache: cacheHit}, true
+	case denied && v.state.clock(now)-d.at < v.negativeTTL:
+		return answer{cache: cacheHit, err: ErrDenied}, true
+	}
+	return answer{}, false
+}
+
+// guarded asks one backend, unless it is busy or left alone.
+func (v *verifier) guarded(b namedBackend, g *guard, site string, q inquiry) (Identity, error) {
+	br := g.breaker(site)
+	if err := br.check(v.now()); err != nil {
+		return Identity{}, err
+	}
+	leave, err := g.gate.enter(v.ctx, v.maxInflight, q.known)
+	if err != nil {
+		return Identity{}, err
+	}
+	defer leave()
+	probe, err := br.allow(v.now()) // those before may have opened it
+	if err != nil {
+		return Identity{}, err
+	}
+
+	cred := q.cred
+	cred.Site = site
+	id, err := v.call(b, cred)
+	if err == nil || errors.Is(err, ErrDenied) {
+		if ended := br.foundOut(); ended {
+			v.logger.Info("backend can find out again", zap.String("backend", b.name), zap.String("site", site))
+			v.events.emit("recovered", "backend", b.name, "site", site)
+		}
+		return id, err
+	}
+
+	if v.ctx.Err() != nil {
+		br.abandon(probe)
+		return id, err
+	}
+	v.logger.Warn("could not find out whether a credential is good",
+		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
+	var unavailable *UnavailableError
+	if errors.As(err, &unavailable) && unavailable.OnlyThis {
+		br.abandon(probe)
+	} else if began := br.failed(v.now(), probe); began {
+		v.events.emit("unavailable", "backend", b.name, "site", site)
+	}
+	return id, err
 }
 
 // call asks one backend. Whatever it does wrong means that it could not find out.
@@ -342,8 +544,8 @@ func (v *verifier) call(b namedBackend, cred Credential) (id Identity, err error
 }
 
 // newGrant puts an identity into the form in which it is kept and published.
-func (v *verifier) newGrant(id Identity, b namedBackend) grant {
-	g := grant{user: id.User, backend: b.boxed, byUser: v.state.cache.userTag(id.User)}
+func (v *verifier) newGrant(id Identity, by *guard) grant {
+	g := grant{user: id.User, guard: by, byUser: v.state.cache.userTag(id.User)}
 	if !id.Expiry.IsZero() {
 		g.expiry = id.Expiry.UnixNano()
 	}

@@ -1,0 +1,38 @@
+package frappeauth
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+)
+
+// events tells Caddy's events app what happens. Its zero value tells nobody.
+type events struct {
+	ctx caddy.Context
+	app *caddyevents.App
+}
+
+// eventsOf is for a configuration that has the events app, or tells nobody.
+func eventsOf(ctx caddy.Context) events {
+	module, err := ctx.AppIfConfigured("events")
+	if err != nil {
+		return events{}
+	}
+	app, _ := module.(*caddyevents.App)
+	return events{ctx: ctx, app: app}
+}
+
+// emit emits the event `frappe_auth.` and that name, with data of pairs of names and values, if anybody listens.
+func (e events) emit(name string, pairs ...string) {
+	if e.app == nil {
+		return
+	}
+	name = "frappe_auth." + name
+	if !e.app.ShouldEmit(name) {
+		return
+	}
+	data := make(map[string]any, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		data[pairs[i]] = pairs[i+1]
+	}
+	e.app.Emit(e.ctx, name, data)
+}
