@@ -16,7 +16,7 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
 	// Deliveries carry a signature, no credential.
-	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "frappe_auth")
+	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "basic_auth")
 }
 
 func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {

@@ -166,7 +166,7 @@ func parsePair(scheme Scheme, pair string) (Credential, error) {
 // outside the alphabet are dropped, everything behind a complete padding is ignored, and incomplete padding is an
 // error. Go's decoder is strict, so a credential with a stray character would be refused where Frappe lets it in.
 func decodeBase64(s string) (string, bool) {
-	out := make([]byte, 0, len(s)/4*3+3)
+	out := make([]byte, 0, 96) // enough for a pair of Frappe's, and not on the heap
 	var (
 		quad uint // sextets of the current group that were read
 		bits byte // bits of the last sextet not yet written

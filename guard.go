@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	weakrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ import (
 type guard struct {
 	name     string
 	boxed    any // name as the Replacer takes it
+	random   func() float64 // in [0, 1)
 	breakers *lru.Cache[string, *breaker]
 	gate     gate
 	watch    watch
@@ -27,11 +27,12 @@ type guard struct {
 // maxBreakers is how many sites of a backend have a breaker of their own.
 const maxBreakers = 1024
 
-func newGuard(name string) *guard {
+func newGuard(name string, random func() float64) *guard {
 	breakers, _ := lru.New[string, *breaker](maxBreakers)
 	return &guard{
 		name:     name,
 		boxed:    name,
+		random:   random,
 		breakers: breakers,
 		gate:     gate{all: semaphore.NewWeighted(gateSize), unknown: semaphore.NewWeighted(gateSize)},
 	}
@@ -42,7 +43,7 @@ func (g *guard) breaker(site string) *breaker {
 	if b, ok := g.breakers.Get(site); ok {
 		return b
 	}
-	b := new(breaker)
+	b := &breaker{random: g.random}
 	if known, ok, _ := g.breakers.PeekOrAdd(site, b); ok {
 		return known
 	}
@@ -61,6 +62,8 @@ const (
 
 // breaker leaves a backend alone that could not find out several times in a row, for a growing time.
 type breaker struct {
+	random func() float64
+
 	mu       sync.Mutex
 	failures int // consecutive
 	wait     time.Duration
@@ -125,7 +128,7 @@ func (b *breaker) failed(now time.Time, probe bool) (began bool) {
 
 func (b *breaker) open(now time.Time) {
 	b.wait = min(max(2*b.wait, breakerWait), breakerMaxWait)
-	b.until = now.Add(time.Duration(float64(b.wait) * (0.75 + weakrand.Float64()/2))) //nolint:gosec // jitter
+	b.until = now.Add(time.Duration(float64(b.wait) * (0.75 + b.random()/2)))
 }
 
 // abandon takes back what allow allowed, where the backend is not to blame that nothing was found out.

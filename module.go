@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	weakrand "math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -481,6 +482,7 @@ func (v *Verification) provision(ctx caddy.Context) error {
 		maxInflight: v.MaxInflight,
 		failures:    *v.Failures,
 		now:         v.now,
+		random:      weakrand.Float64,
 		logger:      v.logger,
 		events:      v.events,
 	})

@@ -151,6 +151,7 @@ type verifierConfig struct {
 	maxInflight int
 	failures    FailureLimit
 	now         func() time.Time
+	random      func() float64 // in [0, 1)
 	logger      *zap.Logger
 	events      events
 }
@@ -178,7 +179,7 @@ func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
 	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) {
 		s := &state{cache: newCache(), throttle: newThrottle(), start: conf.now()}
 		for _, b := range conf.backends {
-			s.guards = append(s.guards, newGuard(b.name))
+			s.guards = append(s.guards, newGuard(b.name, conf.random))
 		}
 		return s, nil
 	})

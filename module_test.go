@@ -1,0 +1,447 @@
+package frappeauth_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http2"
+)
+
+// TestInputs drives the table of what each input gets through a running Caddy.
+func TestInputs(t *testing.T) {
+	asked := make(chan struct{}, 100)
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	defer down.Close()
+	open, strict, bearerOnly, anonymous, unknown := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	respond := `respond "{http.auth.user.id}|{http.auth.user.scheme}|{http.auth.user.full_name}|{http.auth.user.roles}|{http.auth.user.scopes}|{http.auth.user.backend}|{http.auth.frappe.cache}|{http.auth.frappe.error}|{header.Authorization}"
+	handle_errors {
+		respond "{err.status_code} {err.message}|{http.auth.frappe.error}|{http.auth.user.id}|{http.auth.user.roles}|{http.auth.candidate.id}"
+	}`
+	site := "backend static {\n" +
+		"token " + aliceKey + " " + hashed(aliceSecret) + ` alice@example.com "System Manager" "Report Manager"` + "\n" +
+		"token 5f200e7119f1d3c " + hashed("091f121aa6a0031") + " bob@example.com\n" +
+		"bearer " + hashed("641cc7393fbf7e529b94837c181e81") + " alice@example.com \"System Manager\"\n" +
+		"bearer " + hashed("2d6f2973a9c21c820d549cdb01d1b3") + " bob@example.com\n}\n"
+	runCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth {
+		%s
+		cache {
+			ttl 0
+		}
+		failures off
+	}
+	%s
+}
+http://%s {
+	frappe_auth {
+		%s
+		require role "System Manager" Accountant
+		require user alice@example.com carol@example.com
+		realm "The \"inner\" ring"
+		hide_credentials
+	}
+	%s
+}
+http://%s {
+	frappe_auth {
+		%s
+		schemes bearer
+	}
+	%s
+}
+http://%s {
+	frappe_auth {
+		%s
+		anonymous
+	}
+	%s
+}
+http://%s {
+	frappe_auth {
+		backend static {
+			token %s %s alice@example.com
+		}
+		backend site %s
+	}
+	%s
+}`, open, site, respond, strict, site, respond, bearerOnly, site, respond, anonymous, site, respond,
+		unknown, aliceKey, hashed(aliceSecret), down.URL, respond))
+
+	plain := []string{`token realm="Frappe"`, `Basic realm="Frappe", charset="UTF-8"`, `Bearer realm="Frappe"`}
+	denied := []string{plain[0], plain[1], plain[2] + `, error="invalid_token"`}
+	described := func(description string) []string {
+		return []string{
+			plain[0] + `, error_description="` + description + `"`,
+			plain[1] + `, error_description="` + description + `"`,
+			plain[2] + `, error="invalid_token", error_description="` + description + `"`,
+		}
+	}
+	tooLong := "token " + aliceKey + ":" + strings.Repeat("x", 8192)
+
+	for _, test := range []struct {
+		name          string
+		address       string
+		authorization []string
+		status        int
+		body          string
+		challenges    []string
+	}{
+		{"token", open, []string{aliceToken}, 200, "alice@example.com|token||System Manager,Report Manager||static|miss||" + aliceToken, nil},
+		{"Basic", open, []string{aliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|miss||" + aliceBasic, nil},
+		{"Bearer", open, []string{aliceBearer}, 200, "alice@example.com|bearer||System Manager||static|miss||" + aliceBearer, nil},
+		{"a user without roles", open, []string{bobToken}, 200, "bob@example.com|token||||static|miss||" + bobToken, nil},
+		{"none", open, nil, 401, "401 no credential|no credential|||", plain},
+		{"empty", open, []string{""}, 401, "401 no credential|no credential|||", plain},
+		{"wrong secret", open, []string{"token " + aliceKey + ":x"}, 401, "401 credential denied|credential denied|||" + aliceKey, denied},
+		{"unknown key", open, []string{"token x:x"}, 401, "401 credential denied|credential denied|||x", denied},
+		{"unknown token", open, []string{"Bearer x"}, 401, "401 credential denied|credential denied|||", denied},
+		{"JWT", open, []string{"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"}, 401, "401 credential denied|credential denied|||", denied},
+		{"no colon", open, []string{"token x"}, 401, "", described("an API key and an API secret are needed, joined by one colon")},
+		{"two colons", open, []string{"token x:y:z"}, 401, "", described("there must be exactly one colon, the one between API key and API secret")},
+		{"two spaces", open, []string{"token  x:y"}, 401, "", described("there must be exactly one space, the one between scheme and credential")},
+		{"no padding", open, []string{strings.TrimRight(aliceBasic, "=")}, 401, "", described("the credential is not base64 with its padding")},
+		{"Python's bytes", open, []string{"Basic b'" + aliceBasic[6:] + "'"}, 401, "", described("the base64 was sent as Python 3 prints bytes, b'...': call .decode() on the result of base64.b64encode before putting it into the header")},
+		{"another scheme", open, []string{"Digest x:y"}, 401, "", described("the scheme is none of token, Basic and Bearer")},
+		{"too long", open, []string{tooLong}, 401, "", described("the Authorization header is longer than 8192 bytes")},
+		{"two headers", open, []string{aliceToken, aliceToken}, 400, "400 more than one Authorization header|more than one Authorization header|||", nil},
+		{"requirements met", strict, []string{aliceToken}, 200, "alice@example.com|token||System Manager,Report Manager||static|miss||", nil},
+		{"and met again from the cache", strict, []string{aliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|hit||", nil},
+		{"requirement not met", strict, []string{bobToken}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||5f200e7119f1d3c", nil},
+		{"requirement not met by an access token", strict, []string{bobBearer}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
+		{"nor from the cache", strict, []string{bobBearer}, 403, "", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
+		{"an accepted scheme", bearerOnly, []string{aliceBearer}, 200, "", nil},
+		{"a scheme that is not accepted", bearerOnly, []string{aliceToken}, 401, "", []string{plain[2] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
+		{"anonymous", anonymous, nil, 200, "Guest||||||||", nil},
+		{"anonymous, with an empty header", anonymous, []string{" "}, 200, "Guest||||||||", nil},
+		{"not anonymous with a good credential", anonymous, []string{aliceToken}, 200, "", nil},
+		{"not anonymous with a bad one", anonymous, []string{"token x:y"}, 401, "", denied},
+		{"not anonymous with a malformed one", anonymous, []string{"token"}, 401, "", described("a scheme and a credential are needed, separated by one space")},
+		{"could not find out", unknown, []string{aliceBearer}, 503, "503 could not find out whether the credential is good|could not find out whether the credential is good|||", nil},
+		{"known to the first backend", unknown, []string{aliceToken}, 200, "", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var headers []string
+			for _, value := range test.authorization {
+				headers = append(headers, "Authorization: "+value)
+			}
+			got := get(t, "http://"+test.address, headers...)
+			if got.status != test.status {
+				t.Errorf("status %d, want %d", got.status, test.status)
+			}
+			if test.body != "" && got.body != test.body {
+				t.Errorf("body %q, want %q", got.body, test.body)
+			}
+			if !slices.Equal(got.header["Www-Authenticate"], test.challenges) {
+				t.Errorf("challenges %q, want %q", got.header["Www-Authenticate"], test.challenges)
+			}
+			if retry := got.header.Get("Retry-After"); (test.status == 503) != (retry != "") {
+				t.Errorf("Retry-After is %q with status %d", retry, test.status)
+			}
+		})
+	}
+	if len(asked) != 1 {
+		t.Errorf("the site was asked %d times, want once: for what the first backend did not know", len(asked))
+	}
+}
+
+// TestTooManyFailures drives the last row of the table.
+func TestTooManyFailures(t *testing.T) {
+	address := freeAddress(t)
+	c := runCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth {
+		%s
+		failures 2 1h
+	}
+	respond {http.auth.user.id}
+}`, address, staticSite(t)))
+	for i, want := range []int{401, 401, 429} {
+		if got := get(t, "http://"+address, fmt.Sprintf("Authorization: token guess%d:x", i)); got.status != want {
+			t.Fatalf("guess %d: status %d, want %d", i, got.status, want)
+		} else if want == 429 && (got.header.Get("Retry-After") != "1800" || got.header["Www-Authenticate"] != nil) {
+			t.Errorf("headers %q", got.header)
+		}
+	}
+	line := c.logged(`"too many denied credentials from this client"`)
+	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`, `"logger":"http.handlers.frappe_auth"`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("log line lacks %s: %s", want, line)
+		}
+	}
+}
+
+// TestUserHeader attacks the header that tells an application the user.
+func TestUserHeader(t *testing.T) {
+	received := make(chan http.Header, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header.Clone() }))
+	defer application.Close()
+	address, viaHeaderUp := freeAddress(t), freeAddress(t)
+	runCaddy(t, fmt.Sprintf(`
+{
+	servers {
+		expected_underscore_headers X_Frappe_User
+		expected_dot_headers X.Frappe.User
+	}
+}
+http://%[1]s {
+	frappe_auth {
+		%[3]s
+		anonymous
+		user_header x-frappe-user
+	}
+	reverse_proxy %[4]s
+	handle_errors {
+		reverse_proxy %[4]s
+	}
+}
+http://%[2]s {
+	frappe_auth {
+		%[3]s
+		anonymous
+	}
+	reverse_proxy %[4]s {
+		header_up X-Frappe-User {http.auth.user.id}
+	}
+}`, address, viaHeaderUp, staticSite(t), strings.TrimPrefix(application.URL, "http://")))
+
+	for _, test := range []struct {
+		name    string
+		headers []string
+		user    string
+	}{
+		{"no attack", []string{"Authorization: " + aliceToken}, "alice@example.com"},
+		{"the header itself", []string{"Authorization: " + aliceToken, "X-Frappe-User: Administrator"}, "alice@example.com"},
+		{"in another case", []string{"Authorization: " + aliceToken, "x-fRAPPE-uSER: Administrator"}, "alice@example.com"},
+		{"with underscores", []string{"Authorization: " + aliceToken, "X_Frappe_User: Administrator"}, "alice@example.com"},
+		{"with dots", []string{"Authorization: " + aliceToken, "X.Frappe.User: Administrator"}, "alice@example.com"},
+		{"several at once", []string{"Authorization: " + aliceToken, "X_Frappe_User: a", "X-Frappe-User: b", "X.Frappe.User: c"}, "alice@example.com"},
+		{"named in Connection", []string{"Authorization: " + aliceToken, "Connection: keep-alive, X-Frappe-User"}, "alice@example.com"},
+		{"named in Connection with underscores", []string{"Authorization: " + aliceToken, "Connection: x_frappe_user,close"}, "alice@example.com"},
+		{"anonymous", []string{"X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, "Guest"},
+		{"refused, and proxied by handle_errors", []string{"Authorization: token x:y", "X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, ""},
+	} {
+		for _, via := range []string{address, viaHeaderUp} {
+			if via == viaHeaderUp && (test.user == "" || strings.Contains(test.name, "_") || strings.Contains(strings.Join(test.headers, ""), "X.F") || strings.Contains(strings.Join(test.headers, ""), "X_F")) {
+				continue // header_up sets one spelling only; Caddy removes the others unless told to expect them
+			}
+			t.Run(test.name+" via "+via, func(t *testing.T) {
+				raw := "GET / HTTP/1.1\r\nHost: " + via + "\r\n" + strings.Join(test.headers, "\r\n") + "\r\n\r\n"
+				rawRequest(t, via, raw)
+				seen := ""
+				for name, values := range <-received {
+					if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(name), "X-Frappe-User") {
+						seen += strings.Join(values, ",")
+					}
+				}
+				if seen != test.user {
+					t.Errorf("the application sees %q, want %q", seen, test.user)
+				}
+			})
+		}
+	}
+}
+
+// TestNoSecondExpansion: what a client or Frappe says is never a template.
+func TestNoSecondExpansion(t *testing.T) {
+	t.Setenv("FRAPPE_AUTH_TEST_SECRET", "expanded")
+	const template = "{env.FRAPPE_AUTH_TEST_SECRET}"
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"message": %q}`, template)
+	}))
+	defer site.Close()
+	received := make(chan string, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header.Get("X-User") }))
+	defer application.Close()
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth %s {
+		user_header X-User
+	}
+	reverse_proxy %s
+	handle_errors {
+		respond "{http.auth.candidate.id} {http.auth.frappe.error}"
+	}
+}`, address, site.URL, strings.TrimPrefix(application.URL, "http://")))
+	get(t, "http://"+address, "Authorization: Bearer x")
+	if user := <-received; user != template {
+		t.Errorf("the user became %q", user)
+	}
+	site.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		io.WriteString(w, `{}`)
+	})
+	if got := get(t, "http://"+address, "Authorization: token "+template+":x"); strings.Contains(got.body, "expanded") {
+		t.Errorf("the API key was expanded: %s", got.body)
+	}
+}
+
+// TestAccessLog: the user is in Caddy's access log, a secret in none.
+func TestAccessLog(t *testing.T) {
+	address := freeAddress(t)
+	c := runCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth {\n%s\n}\nrespond ok\n}", address, staticSite(t)))
+	get(t, "http://"+address, "Authorization: "+aliceToken)
+	if line := c.logged(`"msg":"handled request"`); !strings.Contains(line, `"user_id":"alice@example.com"`) {
+		t.Errorf("access log: %s", line)
+	}
+	get(t, "http://"+address+"/refused", "Authorization: token "+aliceKey+":0000"+aliceSecret)
+	c.logged("/refused")
+	if strings.Contains(c.logs(), aliceSecret) {
+		t.Error("a secret was logged")
+	}
+}
+
+// TestWriterIsNotWrapped: upgrades and streams reach the next handler as without the module, over HTTP/1.1 and HTTP/2.
+func TestWriterIsNotWrapped(t *testing.T) {
+	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			io.WriteString(w, "first\n")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done() // the client has read the first part while this waits
+			return
+		}
+		conn, buffered, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		line, _ := buffered.ReadString('\n')
+		io.WriteString(conn, line)
+	}))
+	defer application.Close()
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf(`
+{
+	servers {
+		protocols h1 h2c
+	}
+}
+http://%s {
+	frappe_auth {
+		%s
+	}
+	reverse_proxy %s {
+		flush_interval -1
+	}
+}`, address, staticSite(t), strings.TrimPrefix(application.URL, "http://")))
+
+	t.Run("upgrade", func(t *testing.T) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\nAuthorization: %s\r\n\r\n", address, aliceToken)
+		buffered := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(buffered, nil)
+		if err != nil || resp.StatusCode != 101 {
+			t.Fatalf("%v %v", resp, err)
+		}
+		io.WriteString(conn, "over the upgraded connection\n")
+		if line, _ := buffered.ReadString('\n'); line != "over the upgraded connection\n" {
+			t.Errorf("echo is %q", line)
+		}
+	})
+	for name, client := range map[string]*http.Client{"stream over HTTP/1.1": clientWithoutMagic, "stream over HTTP/2": h2cClient()} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
+			r.Header.Set("Authorization", aliceToken)
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if line, err := bufio.NewReader(resp.Body).ReadString('\n'); line != "first\n" {
+				t.Errorf("%q %v: the first part did not come before the end", line, err)
+			}
+		})
+	}
+}
+
+func h2cClient() *http.Client {
+	return &http.Client{Transport: &http2.Transport{
+		AllowHTTP: true,
+		DialTLS:   func(network, addr string, _ *tls.Config) (net.Conn, error) { return net.Dial(network, addr) },
+	}}
+}
+
+// TestProvider: the same verification in Caddy's authentication handler, beside another provider.
+func TestProvider(t *testing.T) {
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer down.Close()
+	good, unavailable := freeAddress(t), freeAddress(t)
+	server := func(address string, backend any) map[string]any {
+		return map[string]any{
+			"listen": []string{address},
+			"routes": []any{map[string]any{"handle": []any{
+				map[string]any{"handler": "authentication", "providers": map[string]any{
+					"frappe": map[string]any{"backends": []any{backend}},
+					"http_basic": map[string]any{"accounts": []any{map[string]any{
+						"username": "carol", "password": "$2a$04$0UYO3mMh8qN4/ZiNwxUDg.3WFAZ5NpZKJkKNd2JHVHsmTTFxQXm1S",
+					}}},
+				}},
+				map[string]any{"handler": "static_response", "body": "{http.auth.user.id}|{http.auth.user.roles}"},
+			}}},
+			"errors": map[string]any{"routes": []any{map[string]any{"handle": []any{
+				map[string]any{"handler": "static_response", "body": "{http.auth.frappe.error}"},
+			}}}},
+		}
+	}
+	static := map[string]any{"backend": "static", "tokens": []any{map[string]any{
+		"key": aliceKey, "hash": hashed(aliceSecret), "user": "alice@example.com", "roles": []string{"Employee"},
+	}}}
+	config, err := json.Marshal(map[string]any{
+		"admin": map[string]any{"disabled": true},
+		"apps": map[string]any{"http": map[string]any{"servers": map[string]any{
+			"good":        server(good, static),
+			"unavailable": server(unavailable, map[string]any{"backend": "site", "urls": []string{down.URL}}),
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	defer caddy.Stop()
+
+	for _, test := range []struct {
+		name, address, authorization string
+		status                       int
+		body                         string
+	}{
+		{"good", good, aliceToken, 200, "alice@example.com|Employee"},
+		{"bad", good, "token x:y", 401, "credential denied"},
+		{"none", good, "", 401, "no credential"},
+		{"of the other provider", good, "Basic " + "Y2Fyb2w6c2VjcmV0", 401, ""},
+		{"could not find out", unavailable, aliceToken, 401, "could not find out whether the credential is good"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := get(t, "http://"+test.address, "Authorization: "+test.authorization)
+			if got.status != test.status || (test.body != "" && got.body != test.body) {
+				t.Errorf("%d %q, want %d %q", got.status, got.body, test.status, test.body)
+			}
+			if got.status == 401 && got.header["Www-Authenticate"] == nil {
+				t.Error("401 without a challenge")
+			}
+		})
+	}
+}

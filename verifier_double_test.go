@@ -1,0 +1,145 @@
+package frappeauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// doubleBackend is a backend whose users, and whose faults, a test controls.
+type doubleBackend struct {
+	mu     sync.Mutex
+	users  map[string]string // access token to user
+	expiry map[string]time.Time
+	delay  time.Duration
+	err    error // what it answers instead of a verdict
+	asked  map[string]int
+	inside int
+	most   int // simultaneous verifications
+	watch  chan []Change
+}
+
+func newDoubleBackend() *doubleBackend {
+	return &doubleBackend{users: make(map[string]string), expiry: make(map[string]time.Time), asked: make(map[string]int)}
+}
+
+func (d *doubleBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
+	d.mu.Lock()
+	d.asked[c.Token]++
+	d.inside++
+	d.most = max(d.most, d.inside)
+	delay := d.delay
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.inside--
+		d.mu.Unlock()
+	}()
+	if delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return Identity{}, ctx.Err()
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err != nil {
+		return Identity{}, d.err
+	}
+	user, ok := d.users[c.Token]
+	if !ok {
+		return Identity{}, ErrDenied
+	}
+	return Identity{User: user, Expiry: d.expiry[c.Token]}, nil
+}
+
+// set changes the double.
+func (d *doubleBackend) set(change func(d *doubleBackend)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
+}
+
+func (d *doubleBackend) timesAsked(token string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.asked[token]
+}
+
+var errDown = errors.New("down")
+
+// watchedDouble also reports what changes, as the test tells it.
+type watchedDouble struct {
+	*doubleBackend
+	looks chan []Change
+}
+
+func (w watchedDouble) Watch(ctx context.Context, observe func([]Change)) {
+	for {
+		select {
+		case changes := <-w.looks:
+			observe(changes)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// newTestVerifier makes a verifier of one backend on the real clock, which is that of the bubble in a synctest.
+func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *verifier {
+	t.Helper()
+	ttl, negative := caddy.Duration(time.Minute), caddy.Duration(5*time.Second)
+	conf := verifierConfig{
+		backends:    []namedBackend{{Backend: b, name: "double"}},
+		fingerprint: fmt.Sprintf("%s %p", t.Name(), &ttl),
+		cache:       CacheConfig{Size: 1000, TTL: &ttl, NegativeTTL: &negative},
+		maxInflight: 16,
+		failures:    FailureLimit{Max: -1},
+		now:         time.Now,
+		random:      func() float64 { return 0.5 }, // no jitter
+		logger:      zap.NewNop(),
+	}
+	if adjust != nil {
+		adjust(&conf)
+	}
+	v, err := newVerifier(t.Context(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := v.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return v
+}
+
+// bearer is the credential of an access token.
+func bearer(token string) Credential { return Credential{Scheme: SchemeBearer, Token: token} }
+
+// outcome is what a client of the verifier gets, in a word.
+func outcome(a answer) string {
+	var (
+		unavailable *UnavailableError
+		throttled   *throttledError
+	)
+	switch {
+	case a.err == nil:
+		return a.cache
+	case errors.Is(a.err, ErrDenied):
+		return "401"
+	case errors.As(a.err, &throttled):
+		return "429"
+	case errors.As(a.err, &unavailable):
+		return "503"
+	}
+	return a.err.Error()
+}
