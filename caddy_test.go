@@ -248,20 +248,19 @@ func staticSite(t testing.TB) string {
 	seen := make(map[string]bool)
 	for _, c := range corpus(t) {
 		user := c.Frappe[onPostgreSQL].User
-		if user == nil || len(c.Authorization) != 1 || seen[*user+c.Name[:5]] {
+		if user == nil || len(c.Authorization) != 1 {
 			continue
 		}
 		scheme, value, _ := strings.Cut(c.Authorization[0], " ")
-		switch key, secret, _ := strings.Cut(value, ":"); scheme {
-		case "token":
-			if !seen[key] {
-				fmt.Fprintf(&lines, "token %s %s %q Employee\n", key, hashed(secret), *user)
-			}
-			seen[key] = true
-		case "Bearer":
+		key, secret, _ := strings.Cut(value, ":")
+		switch {
+		case seen[value]:
+		case scheme == "token":
+			fmt.Fprintf(&lines, "token %s %s %q Employee\n", key, hashed(secret), *user)
+		case scheme == "Bearer":
 			fmt.Fprintf(&lines, "bearer %s %q\n", hashed(value), *user)
 		}
-		seen[*user+c.Name[:5]] = true
+		seen[value] = true
 	}
 	return "backend static {\n" + lines.String() + "}\n"
 }

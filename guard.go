@@ -17,7 +17,7 @@ import (
 // of its source has come.
 type guard struct {
 	name     string
-	boxed    any // name as the Replacer takes it
+	boxed    any            // name as the Replacer takes it
 	random   func() float64 // in [0, 1)
 	breakers *lru.Cache[string, *breaker]
 	gate     gate

@@ -283,8 +283,11 @@ func (q question) loggedUser(ctx context.Context) (string, error) {
 	if err := a.member("message", &user); err != nil {
 		return "", q.noVerdict(a.status, err)
 	}
-	if user == Guest {
+	switch {
+	case user == Guest:
 		return "", ErrDenied
+	case !validUser(user):
+		return "", q.noVerdict(a.status, errors.New("the answer names no user of Frappe's"))
 	}
 	return user, nil
 }

@@ -203,8 +203,8 @@ func checkUser(user string) error {
 		return errors.New("a user is required")
 	case user == Guest:
 		return errors.New("no credential is Guest's; for requests without a credential there is `anonymous`")
-	case len(user) > maxUserSize:
-		return errors.New("the user's name is too long")
+	case !validUser(user):
+		return fmt.Errorf("%q is no name of a user", user)
 	}
 	return nil
 }

@@ -536,12 +536,17 @@ func (v *verifier) call(b namedBackend, cred Credential) (id Identity, err error
 	switch {
 	case err != nil:
 		return Identity{}, err
-	case id.User == "" || id.User == Guest || len(id.User) > maxUserSize || strings.ContainsFunc(id.User, unicode.IsControl):
+	case !validUser(id.User):
 		return Identity{}, errors.New("the backend granted, but named no user of Frappe's")
 	case !id.Expiry.IsZero() && !v.now().Before(id.Expiry):
 		return Identity{}, ErrDenied
 	}
 	return id, nil
+}
+
+// validUser reports whether a name can be that of the owner of a credential.
+func validUser(name string) bool {
+	return name != "" && name != Guest && len(name) <= maxUserSize && !strings.ContainsFunc(name, unicode.IsControl)
 }
 
 // newGrant puts an identity into the form in which it is kept and published.
