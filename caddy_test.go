@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -263,4 +264,18 @@ func staticSite(t testing.TB) string {
 		seen[value] = true
 	}
 	return "backend static {\n" + lines.String() + "}\n"
+}
+
+// requireProgram skips a test that needs a program which is missing, and fails it where everything has to be there.
+func requireProgram(t testing.TB, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		missing := fmt.Sprintf("%s is missing: apt-get install %s", program, debianPackage)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	return path
 }
