@@ -145,8 +145,12 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
-	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "http.frappe_auth.backends."+name)
+	name, id := d.Val(), "http.frappe_auth.backends."+d.Val()
+	if _, err := caddy.GetModule(id); err != nil {
+		return d.Errf("this Caddy has no backend %s; build one with it, for database by adding "+
+			"--with github.com/caddy-frappe/frappe-auth/database", name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return err
 	}

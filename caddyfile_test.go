@@ -1,0 +1,93 @@
+package frappeauth_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const goldenSeparator = "----------\n"
+
+// TestCaddyfileGolden: what each subdirective becomes, and what each mistake is told.
+func TestCaddyfileGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for name, value := range map[string]string{"URL": "http://127.0.0.1:8000", "SITE": "erp.localhost", "WEBHOOK": "s3cret"} {
+		t.Setenv("FRAPPE_AUTH_TEST_"+name, value)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, _ := strings.Cut(string(raw), goldenSeparator)
+			var got string
+			adapted, _, err := adapt(input)
+			if err != nil {
+				got = err.Error() + "\n"
+			} else {
+				var indented bytes.Buffer
+				if err := json.Indent(&indented, adapted, "", "\t"); err != nil {
+					t.Fatal(err)
+				}
+				got = indented.String() + "\n"
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(input+goldenSeparator+got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+			if err != nil {
+				return
+			}
+			// What adapts is also complete.
+			config := new(caddy.Config)
+			if err := json.Unmarshal(adapted, config); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(config); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// FuzzCaddyfile: no input makes the adapter panic, and what it adapts is JSON.
+func FuzzCaddyfile(f *testing.F) {
+	files, _ := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		input, _, _ := strings.Cut(string(raw), goldenSeparator)
+		_, block, found := strings.Cut(input, "frappe_auth")
+		if found {
+			f.Add("frappe_auth" + strings.TrimSuffix(strings.TrimSpace(block), "}"))
+		}
+	}
+	f.Fuzz(func(t *testing.T, directive string) {
+		if strings.Contains(directive, "import") {
+			t.Skip("reads files")
+		}
+		adapted, _, err := adapt("http://localhost {\n" + directive + "\n}")
+		if err == nil && !json.Valid(adapted) {
+			t.Errorf("%q adapts to %q", directive, adapted)
+		}
+	})
+}
