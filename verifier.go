@@ -292,8 +292,9 @@ type inquiry struct {
 	cred  Credential
 	sites []string // as verifier.sites
 	key   cacheKey
-	known bool  // it was granted before
-	since int64 // when the verdict that is to be renewed was asked for; 0: none is
+	known bool // it was granted before
+	renew bool // although there is a verdict, the one asked for at
+	at    int64
 }
 
 // verify finds out about a credential that a client at that address sent. When ctx ends it stops waiting, not the
@@ -371,7 +372,7 @@ func (v *verifier) renewAhead(q inquiry, g *grant, clock int64) {
 	if g.renewal > clock || !v.state.cache.claimRenewal(q.key, clock, clock+v.ttl/20) {
 		return
 	}
-	q.known, q.since = true, g.at
+	q.known, q.renew, q.at = true, true, g.at
 	v.fly(q)
 }
 
@@ -471,7 +472,7 @@ func (v *verifier) foundSince(q inquiry) (answer, bool) {
 	g, granted, d, denied := v.state.cache.lookup(q.key)
 	now := v.now()
 	switch {
-	case granted && q.since != 0 && g.at == q.since:
+	case granted && q.renew && g.at == q.at:
 		return answer{}, false // this is the one to be renewed
 	case granted && v.freshness(&g, now) <= due:
 		return answer{grant: g, cache: cacheHit}, true

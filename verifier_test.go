@@ -1,0 +1,408 @@
+package frappeauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestOneQuestionForAll: however many wait for a credential, a backend is asked once, also when some of them leave.
+func TestOneQuestionForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["new"] = "alice@example.com"
+		backend.delay = time.Second
+		v := newTestVerifier(t, backend, nil)
+
+		leaving, leave := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		answers := make([]answer, 1000)
+		for i := range answers {
+			ctx := t.Context()
+			if i%10 == 0 {
+				ctx = leaving
+			}
+			wg.Go(func() { answers[i] = v.verify(ctx, "", nil, bearer("new")) })
+		}
+		synctest.Wait() // all of them wait
+		leave()
+		wg.Wait()
+		for i, a := range answers {
+			switch {
+			case i%10 == 0 && !errors.Is(a.err, context.Canceled):
+				t.Fatalf("client %d left and got %v", i, a.err)
+			case i%10 != 0 && (a.err != nil || a.user != "alice@example.com"):
+				t.Fatalf("client %d got %v %v", i, a.user, a.err)
+			}
+		}
+		if n := backend.timesAsked("new"); n != 1 {
+			t.Errorf("the backend was asked %d times", n)
+		}
+		if a := v.verify(t.Context(), "", nil, bearer("new")); a.cache != cacheHit {
+			t.Errorf("afterwards: %s", outcome(a))
+		}
+	})
+}
+
+// TestExpiry: how long verdicts serve.
+func TestExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["pair"] = "alice@example.com"
+		backend.users["oauth"] = "bob@example.com"
+		backend.expiry["oauth"] = time.Now().Add(30 * time.Second)
+		v := newTestVerifier(t, backend, nil)
+		expect := func(token, want string) {
+			t.Helper()
+			if got := outcome(v.verify(t.Context(), "", nil, bearer(token))); got != want {
+				t.Errorf("%s: got %s, want %s", token, got, want)
+			}
+			synctest.Wait() // a renewal ahead
+		}
+		expect("pair", cacheMiss)
+		expect("oauth", cacheMiss)
+		expect("unknown", "401")
+		asked := backend.timesAsked("unknown")
+		time.Sleep(5*time.Second - 1)
+		expect("unknown", "401")
+		if n := backend.timesAsked("unknown"); n != asked {
+			t.Error("a denial was not cached")
+		}
+		time.Sleep(1)
+		expect("unknown", "401")
+		if n := backend.timesAsked("unknown"); n != asked+1 {
+			t.Error("a denial was cached for longer than its ttl")
+		}
+
+		time.Sleep(25*time.Second - 1) // a nanosecond before the access token expires
+		expect("oauth", cacheHit)
+		time.Sleep(1)
+		expect("oauth", "401")
+		expect("pair", cacheHit)
+
+		time.Sleep(30 * time.Second)
+		expect("pair", cacheMiss)
+	})
+}
+
+// TestRenewalAhead: a credential that is used steadily is asked for again before its verdict expires, once, and nobody
+// waits for it.
+func TestRenewalAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["steady"] = "alice@example.com"
+		v := newTestVerifier(t, backend, nil)
+		v.verify(t.Context(), "", nil, bearer("steady"))
+		backend.set(func(d *doubleBackend) { d.delay = 3 * time.Second })
+		for second := range 600 {
+			time.Sleep(time.Second)
+			start := time.Now()
+			if a := v.verify(t.Context(), "", nil, bearer("steady")); a.cache != cacheHit || time.Since(start) != 0 {
+				t.Fatalf("second %d: %s after %s", second, outcome(a), time.Since(start))
+			}
+		}
+		if n := backend.timesAsked("steady"); n < 12 || n > 14 {
+			t.Errorf("asked %d times in ten minutes at a ttl of one, want about one each 48 s", n)
+		}
+
+		// A renewal that fails is tried again, sparingly, and one that denies takes effect.
+		asked := backend.timesAsked("steady")
+		time.Sleep(time.Minute)
+		backend.set(func(d *doubleBackend) { d.delay = 0 })
+		v.verify(t.Context(), "", nil, bearer("steady"))
+		time.Sleep(48 * time.Second)
+		backend.set(func(d *doubleBackend) { d.err = errDown })
+		for range 100 {
+			v.verify(t.Context(), "", nil, bearer("steady"))
+			synctest.Wait()
+		}
+		if n := backend.timesAsked("steady") - asked; n != 2 {
+			t.Errorf("asked %d times, want one that found out and one that did not", n)
+		}
+		backend.set(func(d *doubleBackend) { d.err = nil; delete(d.users, "steady") })
+		time.Sleep(3 * time.Second)
+		v.verify(t.Context(), "", nil, bearer("steady"))
+		synctest.Wait()
+		if got := outcome(v.verify(t.Context(), "", nil, bearer("steady"))); got != "401" {
+			t.Errorf("after a renewal that denied: %s", got)
+		}
+	})
+}
+
+// TestOrderOfBackends: the first that grants wins, and if none does and one could not find out, nobody knows.
+func TestOrderOfBackends(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		states string // of each backend: g(rants), d(enies), u(navailable)
+		want   string
+		asked  string // which were asked
+	}{
+		{"first grants", "gd", cacheMiss, "10"},
+		{"second grants", "dg", cacheMiss, "11"},
+		{"second grants while the first is away", "ug", cacheMiss, "11"},
+		{"none grants", "dd", "401", "11"},
+		{"one is away", "du", "503", "11"},
+		{"the other is away", "ud", "503", "11"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var doubles []*doubleBackend
+			v := newTestVerifier(t, nil, func(c *verifierConfig) {
+				c.backends = nil
+				for i, state := range test.states {
+					d := newDoubleBackend()
+					switch state {
+					case 'g':
+						d.users["x"] = fmt.Sprintf("user of %d", i)
+					case 'u':
+						d.err = errDown
+					}
+					doubles = append(doubles, d)
+					c.backends = append(c.backends, namedBackend{Backend: d, name: fmt.Sprint(i)})
+				}
+			})
+			if got := outcome(v.verify(t.Context(), "", nil, bearer("x"))); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+			asked := ""
+			for _, d := range doubles {
+				asked += fmt.Sprint(d.timesAsked("x"))
+			}
+			if asked != test.asked {
+				t.Errorf("asked %s, want %s", asked, test.asked)
+			}
+		})
+	}
+}
+
+// panicking panics with something that must not be shown.
+type panicking struct{}
+
+func (panicking) Verify(_ context.Context, c Credential) (Identity, error) { panic(c.Token) }
+
+func TestPanicOfABackend(t *testing.T) {
+	v := newTestVerifier(t, panicking{}, nil)
+	a := v.verify(t.Context(), "", nil, bearer("s3cret"))
+	if outcome(a) != "503" || a.err.Error() != "could not find out: the backend panicked with a string" {
+		t.Errorf("got %v", a.err)
+	}
+}
+
+// TestFloodEvictsNoGoodOne: a million bad credentials leave the good ones cached, and memory bounded.
+func TestFloodEvictsNoGoodOne(t *testing.T) {
+	backend := newDoubleBackend()
+	for i := range 100 {
+		backend.users[fmt.Sprint("good ", i)] = "alice@example.com"
+	}
+	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.Size = 100 })
+	for i := range 100 {
+		v.verify(t.Context(), "", nil, bearer(fmt.Sprint("good ", i)))
+	}
+	for i := range 10_000 {
+		v.verify(t.Context(), "", nil, bearer(fmt.Sprint("bad ", i)))
+	}
+	for i := range 100 {
+		if a := v.verify(t.Context(), "", nil, bearer(fmt.Sprint("good ", i))); a.cache != cacheHit {
+			t.Fatalf("good %d: %s", i, outcome(a))
+		}
+	}
+	if granted, denied := v.state.cache.granted.Len(), v.state.cache.denied.Len(); granted != 100 || denied != 100 {
+		t.Errorf("%d granted and %d denied verdicts are kept, want 100 each", granted, denied)
+	}
+}
+
+// TestKeysAreDelimited: no two credentials share a key by moving characters across a border.
+func TestKeysAreDelimited(t *testing.T) {
+	c := newCache()
+	keys := make(map[cacheKey]string)
+	for _, entry := range []struct {
+		backends string
+		sites    []string
+		cred     Credential
+	}{
+		{"b", nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "st"}},
+		{"b", nil, Credential{Scheme: SchemeToken, Key: "ks", Secret: "t"}},
+		{"bk", nil, Credential{Scheme: SchemeToken, Key: "", Secret: "st"}},
+		{"b", []string{"k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
+		{"b", []string{"k", ""}, Credential{Scheme: SchemeToken, Secret: "st"}},
+		{"b", []string{"", "k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
+		{"b", nil, Credential{Scheme: SchemeBearer, Token: "kst"}},
+		{"b", nil, Credential{Scheme: SchemeBearer, Token: "st"}},
+		{"b", []string{"pair"}, Credential{Scheme: SchemeBearer, Token: "st"}},
+		{"", nil, Credential{}},
+	} {
+		k := c.key(entry.backends, entry.sites, entry.cred)
+		name := fmt.Sprintf("%q %q %q %q %q", entry.backends, entry.sites, entry.cred.Key, entry.cred.Secret, entry.cred.Token)
+		if other, ok := keys[k]; ok {
+			t.Errorf("%s has the key of %s", name, other)
+		}
+		keys[k] = name
+	}
+	token := c.key("b", nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "s"})
+	if basic := c.key("b", nil, Credential{Scheme: SchemeBasic, Key: "k", Secret: "s"}); basic != token {
+		t.Error("the same pair has two keys, one for each scheme")
+	}
+	if c.key("b", nil, bearer("x")) == newCache().key("b", nil, bearer("x")) {
+		t.Error("keys of two caches agree: they are not keyed by something random")
+	}
+}
+
+// TestNothingOutlivesTheRequest: what a key is made from is wiped.
+func TestNothingOutlivesTheRequest(t *testing.T) {
+	c := newCache()
+	m := c.macs.New().(*mac)
+	m.add("s3cret that must not stay")
+	room := m.in[:cap(m.in)]
+	m.sum()
+	for i, b := range room {
+		if b != 0 {
+			t.Fatalf("byte %d of what the key was made from is still %q", i, b)
+		}
+	}
+}
+
+// TestRevocation: which verdicts a change drops, and that it also concerns what is just being asked for.
+func TestRevocation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["a1"], backend.users["a2"], backend.users["b1"] = "alice@example.com", "alice@example.com", "bob@example.com"
+		v := newTestVerifier(t, backend, nil)
+		ask := func(token string) string { return outcome(v.verify(t.Context(), "", nil, bearer(token))) }
+		cached := func(token string) bool {
+			before := backend.timesAsked(token)
+			ask(token)
+			return backend.timesAsked(token) == before
+		}
+		fill := func() {
+			for _, token := range []string{"a1", "a2", "b1", "none", "other"} {
+				ask(token)
+			}
+		}
+		for _, test := range []struct {
+			name    string
+			change  Change
+			dropped string
+		}{
+			{"user", Change{User: "alice@example.com"}, "a1 a2"},
+			{"user in another case", Change{User: "ALICE@example.com"}, "a1 a2"},
+			{"access token", Change{Token: "a1"}, "a1"},
+			{"access token in another case", Change{Token: "A1"}, "a1"},
+			{"access token that was denied", Change{Token: "none"}, "none"},
+			{"API key of that name", Change{Key: "a1"}, ""},
+			{"unknown user", Change{User: "carol@example.com"}, ""},
+			{"nothing", Change{}, ""},
+			{"both", Change{User: "bob@example.com", Token: "other"}, "b1 other"},
+		} {
+			fill()
+			v.state.cache.revokeChange(test.change)
+			dropped := ""
+			for _, token := range []string{"a1", "a2", "b1", "none", "other"} {
+				if !cached(token) {
+					dropped += " " + token
+				}
+			}
+			if len(dropped) > 0 {
+				dropped = dropped[1:]
+			}
+			if dropped != test.dropped {
+				t.Errorf("%s: dropped %q, want %q", test.name, dropped, test.dropped)
+			}
+		}
+
+		// Many revocations are forgotten only after what they concern was removed.
+		fill()
+		v.state.cache.revokeChange(Change{User: "alice@example.com"})
+		for i := range 2 * maxRevocations {
+			v.state.cache.revokeChange(Change{User: fmt.Sprint(i)})
+		}
+		if n := len(v.state.cache.revoked); n > maxRevocations {
+			t.Errorf("%d revocations are remembered", n)
+		}
+		if cached("a1") || !cached("b1") {
+			t.Error("a sweep removed the wrong verdicts")
+		}
+
+		// A question from before a revocation: its answer is not kept, and not given to those who come after.
+		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["late"] = "carol@example.com" })
+		early := make(chan string, 1)
+		go func() { early <- ask("late") }()
+		synctest.Wait()
+		v.state.cache.revokeChange(Change{User: "carol@example.com"})
+		time.Sleep(500 * time.Millisecond)
+		late := make(chan string, 1)
+		go func() { late <- ask("late") }()
+		synctest.Wait()
+		if n := backend.timesAsked("late"); n != 2 {
+			t.Errorf("asked %d times, want once before and once after the revocation", n)
+		}
+		<-early
+		if _, granted, _, _ := v.state.cache.lookup(v.state.cache.key(v.fingerprint, nil, bearer("late"))); granted {
+			t.Error("an answer to a question from before the revocation was kept")
+		}
+		<-late
+		if !cached("late") {
+			t.Error("the answer to the question from after it was not kept")
+		}
+	})
+}
+
+// TestSharedState: verifiers of the same backends share a cache of the larger size, and one that is replaced leaves its
+// verdicts, and its questions under way, to the next.
+func TestSharedState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["x"] = "alice@example.com"
+		ctx, unload := context.WithCancel(t.Context())
+		conf := newTestVerifier(t, backend, nil).verifierConfig
+		conf.fingerprint += " shared"
+		conf.cache.Size = 10
+		first, err := newVerifier(ctx, conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.verify(t.Context(), "", nil, bearer("x"))
+		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["y"] = "bob@example.com" })
+		underWay := make(chan answer, 2)
+		go func() { underWay <- first.verify(t.Context(), "", nil, bearer("y")) }()
+		synctest.Wait()
+
+		ttl := caddy.Duration(time.Second)
+		conf.cache.TTL, conf.cache.Size = &ttl, 20
+		second, err := newVerifier(t.Context(), conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(second.state.cache.sizes); n != 2 {
+			t.Errorf("%d verifiers share the cache", n)
+		}
+		go func() { underWay <- second.verify(t.Context(), "", nil, bearer("y")) }()
+		synctest.Wait()
+		unload()
+		if err := first.close(); err != nil {
+			t.Error(err)
+		}
+		if a := second.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+			t.Errorf("a verdict of the configuration before: %s", outcome(a))
+		}
+		for range 2 {
+			if a := <-underWay; a.err != nil && !a.closed {
+				t.Errorf("a question under way: %v", a.err)
+			}
+		}
+		time.Sleep(time.Second)
+		if a := second.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheMiss {
+			t.Errorf("past the ttl of the new configuration: %s", outcome(a))
+		}
+		if err := second.close(); err != nil {
+			t.Error(err)
+		}
+		if refs, ok := states.References(conf.fingerprint); ok {
+			t.Errorf("the state is still referred to %d times", refs)
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package frappeauth_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// delivery is a recorded delivery of Frappe's, signed with `s3cret`.
+func delivery(t *testing.T, name string) (body []byte, signature string) {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/webhook/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err = io.ReadAll(r.Body); err != nil {
+		t.Fatal(err)
+	}
+	return body, r.Header.Get("X-Frappe-Webhook-Signature")
+}
+
+func sign(body string) string {
+	mac := hmac.New(sha256.New, []byte("s3cret"))
+	mac.Write([]byte(body))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+func deliver(t *testing.T, url string, body []byte, signatures ...string) response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header["X-Frappe-Webhook-Signature"] = signatures
+	resp, err := clientWithoutMagic.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return response{status: resp.StatusCode, header: resp.Header, body: string(text)}
+}
+
+// TestWebhook: the recorded deliveries drop what they concern; what is not signed does nothing.
+func TestWebhook(t *testing.T) {
+	var mu sync.Mutex
+	asked := make(map[string]int)
+	site := jsonSite(t, map[string]func(*http.Request) (int, string){
+		loggedUser: func(r *http.Request) (int, string) {
+			mu.Lock()
+			defer mu.Unlock()
+			credential := credentialOf(r)
+			asked[credential]++
+			switch credential {
+			case "pair 5f200e7119f1d3c:091f121aa6a0031", bobBearer:
+				return 200, `{"message":"bob@example.com"}`
+			case "pair " + aliceKey + ":" + aliceSecret:
+				return 200, `{"message":"alice@example.com"}`
+			}
+			return 401, `{}`
+		},
+	})
+	address := freeAddress(t)
+	t.Setenv("FRAPPE_AUTH_TEST_WEBHOOK", "s3cret")
+	c := runCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth_webhook /hooks/frappe {env.FRAPPE_AUTH_TEST_WEBHOOK}
+	frappe_auth_webhook /hooks/named {env.FRAPPE_AUTH_TEST_WEBHOOK} {
+		for erp
+	}
+	frappe_auth_webhook /hooks/misnamed {env.FRAPPE_AUTH_TEST_WEBHOOK} {
+		for nobody
+	}
+	frappe_auth %s {
+		name erp
+		cache {
+			negative_ttl 1m
+		}
+	}
+	respond {http.auth.user.id}
+}`, address, site.URL))
+	url := "http://" + address + "/hooks/frappe"
+	user, userSignature := delivery(t, "user-on_update.http")
+	token, tokenSignature := delivery(t, "oauth-bearer-token-on_update.http")
+	changed := func(body []byte, at int) []byte {
+		changed := bytes.Clone(body)
+		changed[at] ^= 1
+		return changed
+	}
+	const appeared = `{"doctype":"User","name":"dave@example.com","api_key":"dave"}`
+
+	credentials := map[string]string{
+		"alice": aliceToken, "bob's key": bobToken, "bob's token": bobBearer, "dave's key": "token dave:x", "nobody's token": "Bearer x",
+	}
+	names := []string{"alice", "bob's key", "bob's token", "dave's key", "nobody's token"}
+	// asks says of which credentials the site is asked when all are sent.
+	asks := func() string {
+		var fresh []string
+		for _, name := range names {
+			mu.Lock()
+			before := 0
+			for _, n := range asked {
+				before += n
+			}
+			mu.Unlock()
+			get(t, "http://"+address, "Authorization: "+credentials[name])
+			mu.Lock()
+			after := 0
+			for _, n := range asked {
+				after += n
+			}
+			mu.Unlock()
+			if after > before {
+				fresh = append(fresh, name)
+			}
+		}
+		return strings.Join(fresh, ", ")
+	}
+	if got := asks(); got != strings.Join(names, ", ") {
+		t.Fatalf("at first the site is asked of %s", got)
+	}
+
+	for _, test := range []struct {
+		name       string
+		url        string
+		body       []byte
+		signatures []string
+		status     int
+		dropped    string
+	}{
+		{"user", url, user, []string{userSignature}, 204, "bob's key, bob's token"},
+		{"token", url, token, []string{tokenSignature}, 204, "bob's token"},
+		{"replay", url, token, []string{tokenSignature}, 204, "bob's token"},
+		{"for a named handler", url + "/../named", user, []string{userSignature}, 204, "bob's key, bob's token"},
+		{"for a handler that is not there", "http://" + address + "/hooks/misnamed", user, []string{userSignature}, 500, ""},
+		{"new key of a user", url, []byte(appeared), []string{sign(appeared)}, 204, "dave's key"},
+		{"first byte of the body changed", url, changed(user, 0), []string{userSignature}, 403, ""},
+		{"last byte of the body changed", url, changed(user, len(user)-1), []string{userSignature}, 403, ""},
+		{"byte of the signature changed", url, user, []string{string(changed([]byte(userSignature), 5))}, 403, ""},
+		{"signature of another delivery", url, user, []string{tokenSignature}, 403, ""},
+		{"no signature", url, user, nil, 403, ""},
+		{"empty signature", url, user, []string{""}, 403, ""},
+		{"two signatures", url, user, []string{userSignature, userSignature}, 403, ""},
+		{"empty body", url, nil, nil, 403, ""},
+		{"too long", url, []byte(strings.Repeat(" ", 64<<10) + "{}"), nil, 413, ""},
+		{"no JSON", url, []byte("x"), []string{sign("x")}, 422, ""},
+		{"no name", url, []byte(`{"doctype":"User"}`), []string{sign(`{"doctype":"User"}`)}, 422, ""},
+		{"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`), []string{sign(`{"doctype":"ToDo","name":"x"}`)}, 422, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := deliver(t, strings.ReplaceAll(test.url, "/frappe/../", "/"), test.body, test.signatures...)
+			if got.status != test.status || got.body != "" {
+				t.Errorf("%d %q, want %d", got.status, got.body, test.status)
+			}
+			if dropped := asks(); dropped != test.dropped {
+				t.Errorf("dropped the verdicts of %q, want %q", dropped, test.dropped)
+			}
+		})
+	}
+	if got := get(t, url); got.status != 405 || got.header.Get("Allow") != "POST" {
+		t.Errorf("GET: %d %q", got.status, got.header)
+	}
+	for _, secret := range []string{"s3cret", "2d6f2973a9c21c820d549cdb01d1b3", aliceSecret} {
+		if strings.Contains(c.logs(), secret) {
+			t.Errorf("%s was logged", secret)
+		}
+	}
+}
