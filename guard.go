@@ -171,13 +171,13 @@ type gate struct {
 var errBusy = errors.New("too many verifications at once")
 
 // enter waits for a place among so many. leave must be called if and only if there is no error.
-func (g *gate) enter(ctx context.Context, places int, known bool) (leave func(), err error) {
+func (g *gate) enter(places int, known bool) (leave func(), err error) {
 	if g.waiting.Add(1) > int64(places)*waitingPerPlace {
 		g.waiting.Add(-1)
 		return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 	}
 	defer g.waiting.Add(-1)
-	ctx, cancel := context.WithTimeout(ctx, maxGateWait)
+	ctx, cancel := context.WithTimeout(context.Background(), maxGateWait)
 	defer cancel()
 
 	share, unknownShare := int64(gateSize/places), int64(0)

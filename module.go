@@ -169,7 +169,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return h.provision(ctx)
 }
 
-// Cleanup ends the verifications that are under way.
+// Cleanup ends the watch of the backends.
 func (h *Handler) Cleanup() error { return h.cleanup() }
 
 // check reports what is wrong with the options.

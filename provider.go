@@ -37,7 +37,7 @@ func (p *Provider) Provision(ctx caddy.Context) error {
 	return p.provision(ctx)
 }
 
-// Cleanup ends the verifications that are under way.
+// Cleanup ends the watch of the backends.
 func (p *Provider) Cleanup() error { return p.cleanup() }
 
 // Authenticate implements caddyauth.Authenticator.

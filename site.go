@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -21,7 +22,7 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(SiteBackend{})
+	caddy.RegisterModule(new(SiteBackend))
 }
 
 // SiteBackend asks a live Frappe site over HTTP, as the credential's owner would:
@@ -58,6 +59,7 @@ type SiteBackend struct {
 
 	addresses []siteAddress
 	transport http.RoundTripper
+	unloaded  atomic.Bool
 }
 
 // siteAddress is where a site is reached.
@@ -88,7 +90,7 @@ const (
 )
 
 // CaddyModule returns the Caddy module information.
-func (SiteBackend) CaddyModule() caddy.ModuleInfo {
+func (*SiteBackend) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.frappe_auth.backends.site",
 		New: func() caddy.Module { return new(SiteBackend) },
@@ -228,6 +230,7 @@ func (s *SiteBackend) Site(repl *caddy.Replacer) (string, error) {
 func (s *SiteBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
+	defer s.closeIfUnloaded()
 	var (
 		id  Identity
 		err error
@@ -241,6 +244,20 @@ func (s *SiteBackend) Verify(ctx context.Context, c Credential) (Identity, error
 		}
 	}
 	return id, err
+}
+
+// Cleanup says that the configuration was unloaded. Verifications under way go on.
+func (s *SiteBackend) Cleanup() error {
+	s.unloaded.Store(true)
+	return nil
+}
+
+// closeIfUnloaded closes the connection of a verification that outlived the configuration. Those that were idle when
+// it was unloaded, the transport has closed itself.
+func (s *SiteBackend) closeIfUnloaded() {
+	if cleaner, ok := s.transport.(caddy.CleanerUpper); ok && s.unloaded.Load() {
+		cleaner.Cleanup() //nolint:errcheck // nobody is left to tell
+	}
 }
 
 // question is one verification at one address.
@@ -531,9 +548,10 @@ func retryAfter(value string) time.Duration {
 
 // Interface guards
 var (
-	_ Backend           = (*SiteBackend)(nil)
-	_ Tenanted          = (*SiteBackend)(nil)
-	_ Fingerprinter     = (*SiteBackend)(nil)
-	_ RoleReporter      = (*SiteBackend)(nil)
-	_ caddy.Provisioner = (*SiteBackend)(nil)
+	_ Backend            = (*SiteBackend)(nil)
+	_ Tenanted           = (*SiteBackend)(nil)
+	_ Fingerprinter      = (*SiteBackend)(nil)
+	_ RoleReporter       = (*SiteBackend)(nil)
+	_ caddy.Provisioner  = (*SiteBackend)(nil)
+	_ caddy.CleanerUpper = (*SiteBackend)(nil)
 )

@@ -166,12 +166,14 @@ type verifier struct {
 	stale       int64
 	state       *state
 
-	ctx    context.Context // ends with the configuration
-	cancel context.CancelFunc
-	mu     sync.Mutex
-	closed bool
-	work   sync.WaitGroup
+	unwatch  context.CancelFunc
+	watchers sync.WaitGroup
 }
+
+// maxVerification bounds a verification, whatever the backend does. A verification under way when its configuration is
+// replaced is finished, since Caddy finishes the requests that wait for it; so this also bounds how long it outlives
+// the configuration.
+const maxVerification = time.Minute
 
 // newVerifier joins the state that belongs to the backends' fingerprint, and watches what can be watched. The verifier
 // must be closed.
@@ -193,44 +195,30 @@ func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
 		stale:          int64(conf.cache.StaleIfError),
 		state:          pooled.(*state),
 	}
-	v.ctx, v.cancel = context.WithCancel(ctx)
+	ctx, v.unwatch = context.WithCancel(ctx)
 	v.state.cache.join(v, conf.cache.Size)
 	for i, b := range v.backends {
 		v.tenanted = v.tenanted || b.tenanted != nil
 		if w, ok := b.Backend.(Watcher); ok {
-			v.work.Go(func() { v.watch(w, v.state.guards[i]) })
+			v.watchers.Go(func() { v.watch(ctx, w, v.state.guards[i]) })
 		}
 	}
 	return v, nil
 }
 
-// close ends the verifications under way and waits for them.
+// close ends the watch of the backends, and leaves the state to others.
 func (v *verifier) close() error {
-	v.cancel()
-	v.mu.Lock()
-	v.closed = true
-	v.mu.Unlock()
-	v.work.Wait()
+	v.unwatch()
+	v.watchers.Wait()
 	v.state.cache.leave(v)
 	_, err := states.Delete(v.fingerprint)
 	return err
 }
 
-// begin counts a verification in, for close to wait for; false when the verifier is closed.
-func (v *verifier) begin() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.closed {
-		return false
-	}
-	v.work.Add(1)
-	return true
-}
-
 // watch drops the verdicts that a backend reports as changed, and notes how far its reports reach.
-func (v *verifier) watch(w Watcher, g *guard) {
+func (v *verifier) watch(ctx context.Context, w Watcher, g *guard) {
 	began := false
-	w.Watch(v.ctx, func(changes []Change) {
+	w.Watch(ctx, func(changes []Change) {
 		// Reports reach to when the backend looked, which was before now; what is asked for in between is judged by
 		// what the backend then sees.
 		now := v.state.clock(v.now())
@@ -258,9 +246,8 @@ const (
 // answer is what was found out about a credential: a grant, or an error as Backend's.
 type answer struct {
 	grant
-	cache  string
-	err    error
-	closed bool // not found out, because the configuration of the verifier that asked was unloaded
+	cache string
+	err   error
 }
 
 // throttledError refuses a client that failed too often.
@@ -407,30 +394,20 @@ func siteOf(sites []string, backend int) string {
 
 // await waits for the answer of the backends.
 func (v *verifier) await(ctx context.Context, q inquiry) answer {
-	for {
-		select {
-		case res := <-v.fly(q):
-			a := res.Val.(answer)
-			if a.closed && v.ctx.Err() == nil {
-				continue // asked by a verifier of the configuration before this one
-			}
-			return a
-		case <-ctx.Done():
-			return answer{err: ctx.Err()}
-		}
+	select {
+	case res := <-v.fly(q):
+		return res.Val.(answer)
+	case <-ctx.Done():
+		return answer{err: ctx.Err()}
 	}
 }
 
-// fly asks the backends, unless somebody does so already.
+// fly asks the backends, unless somebody does so already, be it for the configuration before this one.
 func (v *verifier) fly(q inquiry) <-chan singleflight.Result {
 	seq := v.state.cache.sequence()
 	// A revocation divides those who wait: who comes after it does not get the answer to a question from before it.
 	flight := string(binary.BigEndian.AppendUint64(q.key[:], seq))
 	return v.state.flights.DoChan(flight, func() (any, error) {
-		if !v.begin() {
-			return answer{err: &UnavailableError{Reason: context.Canceled}, closed: true}, nil
-		}
-		defer v.work.Done()
 		return v.ask(q, seq), nil
 	})
 }
@@ -454,8 +431,6 @@ func (v *verifier) ask(q inquiry, seq uint64) answer {
 			}
 			return answer{grant: g, cache: cacheMiss}
 		case errors.Is(err, ErrDenied):
-		case v.ctx.Err() != nil:
-			return answer{err: &UnavailableError{Reason: err}, closed: true}
 		default:
 			unavailable = sooner(unavailable, err)
 		}
@@ -488,7 +463,7 @@ func (v *verifier) guarded(b namedBackend, g *guard, site string, q inquiry) (Id
 	if err := br.check(v.now()); err != nil {
 		return Identity{}, err
 	}
-	leave, err := g.gate.enter(v.ctx, v.maxInflight, q.known)
+	leave, err := g.gate.enter(v.maxInflight, q.known)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -509,10 +484,6 @@ func (v *verifier) guarded(b namedBackend, g *guard, site string, q inquiry) (Id
 		return id, err
 	}
 
-	if v.ctx.Err() != nil {
-		br.abandon(probe)
-		return id, err
-	}
 	v.logger.Warn("could not find out whether a credential is good",
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
 	var unavailable *UnavailableError
@@ -533,7 +504,9 @@ func (v *verifier) call(b namedBackend, cred Credential) (id Identity, err error
 			v.logger.Error("backend panicked", zap.String("backend", b.name), zap.Stack("stack"))
 		}
 	}()
-	id, err = b.Verify(v.ctx, cred)
+	ctx, cancel := context.WithTimeout(context.Background(), maxVerification)
+	defer cancel()
+	id, err = b.Verify(ctx, cred)
 	switch {
 	case err != nil:
 		return Identity{}, err

@@ -390,9 +390,12 @@ func TestSharedState(t *testing.T) {
 			t.Errorf("a verdict of the configuration before: %s", outcome(a))
 		}
 		for range 2 {
-			if a := <-underWay; a.err != nil && !a.closed {
+			if a := <-underWay; a.err != nil {
 				t.Errorf("a question under way: %v", a.err)
 			}
+		}
+		if n := backend.timesAsked("y"); n != 1 {
+			t.Errorf("asked %d times across the reload", n)
 		}
 		time.Sleep(time.Second)
 		if a := second.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheMiss {
