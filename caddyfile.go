@@ -123,9 +123,9 @@ func (h *Handler) unmarshalSubdirective(d *caddyfile.Dispenser) error {
 	case "require":
 		return h.unmarshalRequirement(d)
 	case "anonymous":
-		return flag(d, &h.Anonymous)
+		return toggle(d, &h.Anonymous)
 	case "hide_credentials":
-		return flag(d, &h.HideCredentials)
+		return toggle(d, &h.HideCredentials)
 	case "user_header":
 		return oneArg(d, &h.UserHeader)
 	case "max_inflight":
@@ -287,9 +287,9 @@ func (s *SiteBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				err = d.Err("a timeout of 0 leaves no time to ask; leave the line out for the default of 5s")
 			}
 		case "roles":
-			err = flag(d, &s.Roles)
+			err = toggle(d, &s.Roles)
 		case "refuse_disabled":
-			err = flag(d, &s.RefuseDisabled)
+			err = toggle(d, &s.RefuseDisabled)
 		case "transport":
 			err = s.unmarshalTransport(d)
 		default:
@@ -372,8 +372,8 @@ func (o once) mark(d *caddyfile.Dispenser, repeatable ...string) error {
 	return nil
 }
 
-// flag reads a subdirective that takes neither arguments nor a block.
-func flag(d *caddyfile.Dispenser, into *bool) error {
+// toggle reads a subdirective that takes neither arguments nor a block.
+func toggle(d *caddyfile.Dispenser, into *bool) error {
 	name := d.Val()
 	if d.NextArg() {
 		return d.ArgErr()

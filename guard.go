@@ -57,7 +57,7 @@ const (
 	// A backend is left alone for breakerWait at first, and twice as long after each probe that fails, up to
 	// breakerMaxWait; each time up to a quarter more or less, so that several Caddys do not probe in step.
 	breakerWait    = time.Second
-	breakerMaxWait = 30 * time.Second
+	breakerMaxWait = 10 * time.Second
 )
 
 // breaker leaves a backend alone that could not find out several times in a row, for a growing time.
@@ -154,17 +154,20 @@ const (
 	// maxGateWait is how long a verification waits to pass before nobody knows.
 	maxGateWait = 5 * time.Second
 
-	// waitingPerPlace is how many verifications may wait for each that may pass at once.
+	// waitingPerPlace is how many verifications of known credentials, and as many of unknown ones, may wait for each
+	// that may pass at once.
 	waitingPerPlace = 64
 )
 
 // gate bounds how many verifications a backend sees at once and how many wait. Credentials that were never granted
-// get three quarters of the places at most, so that a flood of them does not keep known ones from being renewed.
+// get three quarters of the places at most and wait apart, so that a flood of them does not keep known ones from being
+// renewed.
 type gate struct {
-	all     *semaphore.Weighted
-	unknown *semaphore.Weighted
-	waiting atomic.Int64
-	inside  atomic.Int64
+	all            *semaphore.Weighted
+	unknown        *semaphore.Weighted
+	waiting        atomic.Int64 // credentials that were granted before
+	waitingUnknown atomic.Int64
+	inside         atomic.Int64
 }
 
 // errBusy is the reason when too many verifications wait, or wait too long.
@@ -172,11 +175,14 @@ var errBusy = errors.New("too many verifications at once")
 
 // enter waits for a place among so many. leave must be called if and only if there is no error.
 func (g *gate) enter(places int, known bool) (leave func(), err error) {
-	if g.waiting.Add(1) > int64(places)*waitingPerPlace {
-		g.waiting.Add(-1)
+	waiting := &g.waiting
+	if !known {
+		waiting = &g.waitingUnknown
+	}
+	defer waiting.Add(-1)
+	if waiting.Add(1) > int64(places)*waitingPerPlace {
 		return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 	}
-	defer g.waiting.Add(-1)
 	ctx, cancel := context.WithTimeout(context.Background(), maxGateWait)
 	defer cancel()
 

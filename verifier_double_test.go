@@ -23,7 +23,6 @@ type doubleBackend struct {
 	asked  map[string]int
 	inside int
 	most   int // simultaneous verifications
-	watch  chan []Change
 }
 
 func newDoubleBackend() *doubleBackend {
@@ -142,4 +141,14 @@ func outcome(a answer) string {
 		return "503"
 	}
 	return a.err.Error()
+}
+
+// siteDouble is a backend of several sites, one of which is down.
+type siteDouble struct{ down string }
+
+func (d siteDouble) Verify(_ context.Context, c Credential) (Identity, error) {
+	if c.Site == d.down {
+		return Identity{}, errDown
+	}
+	return Identity{User: "alice@example.com"}, nil
 }

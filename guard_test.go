@@ -1,0 +1,277 @@
+package frappeauth
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestBreaker: after five failures in a row the backend is left alone for 1, 2, 4 … 10 seconds, one probe at a time.
+func TestBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.err = errDown
+		v := newTestVerifier(t, backend, nil)
+		asked := func() int { return backend.timesAsked("x") }
+		try := func() answer { return v.verify(t.Context(), "", nil, bearer("x")) }
+		for range breakerThreshold {
+			try()
+		}
+		for _, wait := range []time.Duration{1, 2, 4, 8, 10, 10} {
+			wait *= time.Second
+			before := asked()
+			for range 10 {
+				a := try()
+				if u := a.err.(*UnavailableError); asked() != before || u.RetryAfter != wait { //nolint:errorlint // exactly this
+					t.Fatalf("within %s: asked %d times, Retry-After %s", wait, asked()-before, u.RetryAfter)
+				}
+			}
+			time.Sleep(wait - 1)
+			if try(); asked() != before {
+				t.Errorf("asked before %s were over", wait)
+			}
+			time.Sleep(1)
+			backend.set(func(d *doubleBackend) { d.delay = 100 * time.Millisecond })
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() { v.verify(t.Context(), "", nil, bearer(fmt.Sprint("other ", i))) })
+			}
+			synctest.Wait()
+			backend.set(func(d *doubleBackend) {
+				if d.inside != 1 {
+					t.Errorf("%d probes at once", d.inside)
+				}
+			})
+			wg.Wait()
+			backend.set(func(d *doubleBackend) { d.delay = 0 })
+		}
+		backend.set(func(d *doubleBackend) { d.err = nil; d.users["x"] = "alice@example.com" })
+		time.Sleep(40 * time.Second)
+		if got := outcome(try()); got != cacheMiss {
+			t.Errorf("after recovery: %s", got)
+		}
+	})
+}
+
+// TestBreakerPerSite: a site in maintenance leaves the others of its bench alone.
+func TestBreakerPerSite(t *testing.T) {
+	v := newTestVerifier(t, siteDouble{down: "one"}, nil)
+	for range 2 * breakerThreshold {
+		v.verify(t.Context(), "", []string{"one"}, bearer("x"))
+	}
+	if got := outcome(v.verify(t.Context(), "", []string{"two"}, bearer("x"))); got != cacheMiss {
+		t.Errorf("another site: %s", got)
+	}
+	for i := range 2 * maxBreakers {
+		v.state.guards[0].breaker(fmt.Sprint(i))
+	}
+	if n := v.state.guards[0].breakers.Len(); n != maxBreakers {
+		t.Errorf("%d breakers are kept", n)
+	}
+}
+
+// TestGate: the backend never sees more than max_inflight at once, unknown credentials leave places for known ones, and
+// waiting is bounded in number and time.
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const places = 4
+		backend := newDoubleBackend()
+		backend.users["known"] = "alice@example.com"
+		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.maxInflight = places })
+		v.verify(t.Context(), "", nil, bearer("known"))
+		time.Sleep(time.Minute) // its verdict expires
+		backend.set(func(d *doubleBackend) { d.delay = 2 * time.Second })
+
+		outcomes := make(map[string]int)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 2 * places * waitingPerPlace {
+			wg.Go(func() {
+				got := outcome(v.verify(t.Context(), "", nil, bearer(fmt.Sprint("unknown ", i))))
+				mu.Lock()
+				outcomes[got]++
+				mu.Unlock()
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		if got := outcome(v.verify(t.Context(), "", nil, bearer("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
+			t.Errorf("a known credential in a flood: %s after %s", got, time.Since(start))
+		}
+		wg.Wait()
+		if backend.most > places {
+			t.Errorf("the backend saw %d at once", backend.most)
+		}
+		if waited := time.Since(start); waited > maxGateWait+2*time.Second {
+			t.Errorf("the last waited %s", waited)
+		}
+		if outcomes["503"] == 0 || outcomes["401"] < places || len(outcomes) != 2 {
+			t.Errorf("outcomes %v", outcomes)
+		}
+		if v.state.guards[0].breaker("").failures != 0 {
+			t.Error("being busy was taken for a failure of the backend")
+		}
+	})
+}
+
+// TestWatch: while a backend reports what changes, verdicts serve for an hour whatever the ttl; when it stops
+// reporting, for the ttl.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := watchedDouble{doubleBackend: newDoubleBackend(), looks: make(chan []Change)}
+		backend.users["x"] = "alice@example.com"
+		v := newTestVerifier(t, backend, nil)
+		ask := func() string {
+			a := outcome(v.verify(t.Context(), "", nil, bearer("x")))
+			synctest.Wait()
+			return a
+		}
+		ask()
+		time.Sleep(time.Minute)
+		if got := ask(); got != cacheMiss {
+			t.Errorf("before the first look, past the ttl: %s", got)
+		}
+		backend.looks <- nil
+		time.Sleep(time.Minute)
+		if got := ask(); got != cacheMiss {
+			t.Errorf("asked for before the first look, past the ttl: %s", got)
+		}
+		asked := backend.timesAsked("x")
+		for range 30 * 60 {
+			time.Sleep(time.Second)
+			backend.looks <- nil
+			if got := ask(); got != cacheHit {
+				t.Fatalf("while it reports: %s", got)
+			}
+		}
+		if n := backend.timesAsked("x"); n != asked {
+			t.Errorf("asked %d times in half an hour of reports", n-asked)
+		}
+		time.Sleep(time.Minute)
+		if got := ask(); got != cacheMiss {
+			t.Errorf("a ttl after the last report: %s", got)
+		}
+		backend.looks <- nil
+		ask()
+		backend.looks <- []Change{{User: "alice@example.com"}}
+		synctest.Wait()
+		asked = backend.timesAsked("x")
+		if ask(); backend.timesAsked("x") != asked+1 {
+			t.Error("a reported change did not drop the verdict")
+		}
+	})
+}
+
+// TestStale: an expired grant serves while no backend can find out, for so long, but not when revoked or ended.
+func TestStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		for _, token := range []string{"steady", "revoked", "ending"} {
+			backend.users[token] = token + "@example.com"
+		}
+		backend.expiry["ending"] = time.Now().Add(5 * time.Minute)
+		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.StaleIfError = caddy.Duration(10 * time.Minute) })
+		expect := func(token, want string) {
+			t.Helper()
+			if got := outcome(v.verify(t.Context(), "", nil, bearer(token))); got != want {
+				t.Errorf("%s after %s: got %s, want %s", token, time.Duration(v.state.clock(time.Now())), got, want)
+			}
+			synctest.Wait()
+		}
+		for _, token := range []string{"steady", "revoked", "ending"} {
+			expect(token, cacheMiss)
+		}
+		backend.set(func(d *doubleBackend) { d.err = errDown })
+		time.Sleep(2 * time.Minute)
+		for _, token := range []string{"steady", "revoked", "ending"} {
+			expect(token, cacheStale)
+		}
+		expect("unknown", "503")
+		v.state.cache.revokeChange(Change{Token: "revoked"})
+		expect("revoked", "503")
+		time.Sleep(3*time.Minute - 1)
+		expect("ending", cacheStale)
+		time.Sleep(1)
+		expect("ending", "503")
+		time.Sleep(6*time.Minute - 1)
+		expect("steady", cacheStale)
+		time.Sleep(1)
+		expect("steady", "503")
+	})
+}
+
+var updateOutage = flag.Bool("update-outage", false, "write testdata/outage.txt anew")
+
+// TestOutageDrill is the outage of a site, second by second, as in the README: what a steady client, one with a
+// credential nobody knows yet, one whose credential was revoked during the outage, and one with a bad credential get.
+func TestOutageDrill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["steady"], backend.users["revoked"] = "alice@example.com", "bob@example.com"
+		v := newTestVerifier(t, backend, func(c *verifierConfig) {
+			ttl := caddy.Duration(10 * time.Second)
+			c.cache.TTL, c.cache.StaleIfError = &ttl, caddy.Duration(time.Hour)
+		})
+		v.verify(t.Context(), "", nil, bearer("steady"))
+		v.verify(t.Context(), "", nil, bearer("revoked"))
+
+		var table strings.Builder
+		fmt.Fprintf(&table, "%-6s  %-4s  %-6s  %-8s  %-8s  %-6s\n", "second", "site", "steady", "new", "revoked", "bad")
+		state := "up"
+		for second := range 65 {
+			switch second {
+			case 10:
+				state = "slow"
+				backend.set(func(d *doubleBackend) { d.delay, d.err = 100*time.Millisecond, errDown })
+			case 20:
+				state = "down"
+				backend.set(func(d *doubleBackend) { d.delay = 0 })
+			case 30:
+				v.state.cache.revokeChange(Change{User: "bob@example.com"})
+				backend.set(func(d *doubleBackend) { delete(d.users, "revoked") })
+			case 50:
+				state = "up"
+				backend.set(func(d *doubleBackend) { d.err = nil; d.delay = 10 * time.Millisecond })
+			}
+			fresh := fmt.Sprint("new ", second)
+			backend.set(func(d *doubleBackend) { d.users[fresh] = "carol@example.com" })
+
+			results := make([]string, 4)
+			for i, token := range []string{"steady", fresh, "revoked", fmt.Sprint("bad ", second)} {
+				results[i] = outcome(v.verify(t.Context(), "", nil, bearer(token)))
+				synctest.Wait() // a renewal ahead
+			}
+			fmt.Fprintf(&table, "%6d  %-4s  %-6s  %-8s  %-8s  %-6s\n", second, state, results[0], results[1], results[2], results[3])
+
+			if results[0] != cacheHit && results[0] != cacheMiss && results[0] != cacheStale {
+				t.Errorf("second %d: the steady client got %s", second, results[0])
+			}
+			if second >= 30 && results[2] != "503" && results[2] != "401" {
+				t.Errorf("second %d: the revoked credential got %s", second, results[2])
+			}
+			if state == "up" && second < 10 && (results[1] != cacheMiss || results[3] != "401") {
+				t.Errorf("second %d: %v", second, results)
+			}
+			time.Sleep(time.Until(v.state.start.Add(time.Duration(second+1) * time.Second)))
+		}
+		if *updateOutage {
+			if err := os.WriteFile("testdata/outage.txt", []byte(table.String()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile("testdata/outage.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if table.String() != string(want) {
+			t.Errorf("got:\n%s", table.String())
+		}
+	})
+}

@@ -1,0 +1,174 @@
+package frappeauth
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestModel runs random requests, revocations, outages and steps of the clock against a model of what may be granted:
+// a grant must have been true within its ttl, or within ttl and stale_if_error of an outage; never after a revocation
+// that was reported; never past the credential's own end.
+func TestModel(t *testing.T) {
+	const (
+		ttl         = 20 * time.Second
+		negativeTTL = 3 * time.Second
+		stale       = 40 * time.Second
+		credentials = 12
+		users       = 4
+	)
+	seeds := 60
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				random := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // repeatable on purpose
+				backend := newDoubleBackend()
+				v := newTestVerifier(t, backend, func(c *verifierConfig) {
+					positive, negative := caddy.Duration(ttl), caddy.Duration(negativeTTL)
+					c.cache = CacheConfig{Size: 8, TTL: &positive, NegativeTTL: &negative, StaleIfError: caddy.Duration(stale)}
+				})
+				type state struct {
+					good     bool
+					lastGood time.Time // when it was last good
+					revoked  time.Time // when it was last reported as changed
+					ends     time.Time
+				}
+				model := make([]state, credentials)
+				token := func(i int) string { return fmt.Sprint("token ", i) }
+				user := func(i int) string { return fmt.Sprint("user ", i%users) }
+				set := func(i int, good bool) {
+					if model[i].good {
+						model[i].lastGood = time.Now()
+					}
+					model[i].good = good
+					backend.set(func(d *doubleBackend) {
+						delete(d.users, token(i))
+						delete(d.expiry, token(i))
+						if good {
+							d.users[token(i)] = user(i)
+							model[i].ends = time.Time{}
+							if random.IntN(3) == 0 {
+								model[i].ends = time.Now().Add(time.Duration(random.IntN(60)) * time.Second)
+								d.expiry[token(i)] = model[i].ends
+							}
+						}
+					})
+				}
+				var lastOutage time.Time // when it last was down or slow
+				down := false
+
+				for range 3000 {
+					i := random.IntN(credentials)
+					switch random.IntN(20) {
+					case 0: // a silent change
+						set(i, !model[i].good)
+					case 1: // a reported change of a credential
+						set(i, !model[i].good)
+						v.state.cache.revokeChange(Change{Token: token(i)})
+						model[i].revoked = time.Now()
+					case 2: // all of a user's credentials end, reported
+						for j := i % users; j < credentials; j += users {
+							set(j, false)
+							model[j].revoked = time.Now()
+						}
+						v.state.cache.revokeChange(Change{User: user(i)})
+					case 3:
+						down = !down
+						backend.set(func(d *doubleBackend) {
+							d.err, d.delay = nil, time.Duration(random.IntN(2000))*time.Millisecond
+							if down {
+								d.err = errDown
+							}
+						})
+					case 4, 5, 6:
+						time.Sleep(time.Duration(random.IntN(8000)) * time.Millisecond)
+					default:
+						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+random.IntN(3000))*time.Millisecond)
+						asked := time.Now()
+						a := v.verify(ctx, "", nil, bearer(token(i)))
+						cancel()
+						if a.err != nil {
+							break
+						}
+						m, now := model[i], time.Now()
+						lastGood := m.lastGood
+						if m.good {
+							lastGood = now
+						}
+						bound := ttl
+						if a.cache == cacheStale {
+							bound += stale
+						}
+						switch {
+						case a.user != user(i):
+							t.Fatalf("%s is %v's", token(i), a.user)
+						case asked.Sub(lastGood) > bound:
+							t.Fatalf("%s was granted (%s), but was last good %s ago", token(i), a.cache, asked.Sub(lastGood))
+						case !m.good && !lastGood.After(m.revoked) && !m.revoked.IsZero():
+							t.Fatalf("%s was granted (%s), but its end was reported %s ago", token(i), a.cache, now.Sub(m.revoked))
+						case m.good && !m.ends.IsZero() && !asked.Before(m.ends) &&
+							(asked.Sub(m.lastGood) > bound || !m.lastGood.After(m.revoked)): // or it was good without that end, before
+							t.Fatalf("%s was granted (%s), but ended %s ago", token(i), a.cache, asked.Sub(m.ends))
+						case a.cache == cacheStale && !down && now.Sub(lastOutage) > breakerMaxWait*2:
+							t.Fatalf("%s was granted from stale, but the last outage was %s ago", token(i), now.Sub(lastOutage))
+						}
+					}
+					if down {
+						lastOutage = time.Now()
+					}
+				}
+				time.Sleep(maxVerification) // what nobody waits for any more
+			})
+		})
+	}
+}
+
+// TestModelConcurrently does the like from many goroutines, for the race detector: after a reported revocation no
+// request that begins later is granted.
+func TestModelConcurrently(t *testing.T) {
+	backend := newDoubleBackend()
+	v := newTestVerifier(t, backend, nil)
+	var (
+		wg   sync.WaitGroup
+		mu   sync.RWMutex // held for writing while a change is made and reported
+		good [8]bool
+	)
+	for worker := range 8 {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(worker), 2)) //nolint:gosec // repeatable on purpose
+			for range 3000 {
+				i := random.IntN(len(good))
+				token := fmt.Sprint(i)
+				if random.IntN(20) == 0 {
+					mu.Lock()
+					good[i] = !good[i]
+					backend.set(func(d *doubleBackend) {
+						delete(d.users, token)
+						if good[i] {
+							d.users[token] = "user " + token
+						}
+					})
+					v.state.cache.revokeChange(Change{Token: token})
+					mu.Unlock()
+					continue
+				}
+				mu.RLock()
+				a := v.verify(t.Context(), "", nil, bearer(token))
+				if (a.err == nil) != good[i] {
+					t.Errorf("%s: %v, but good is %t", token, a.err, good[i])
+				}
+				mu.RUnlock()
+			}
+		})
+	}
+	wg.Wait()
+}
