@@ -39,15 +39,17 @@ func TestModel(t *testing.T) {
 				type state struct {
 					good     bool
 					lastGood time.Time // when it was last good
+					goodAt   int       // the step of that
 					revoked  time.Time // when it was last reported as changed
+					reported int       // the step of that
 					ends     time.Time
 				}
 				model := make([]state, credentials)
 				token := func(i int) string { return fmt.Sprint("token ", i) }
 				user := func(i int) string { return fmt.Sprint("user ", i%users) }
-				set := func(i int, good bool) {
+				set := func(i, step int, good bool) {
 					if model[i].good {
-						model[i].lastGood = time.Now()
+						model[i].lastGood, model[i].goodAt = time.Now(), step
 					}
 					model[i].good = good
 					backend.set(func(d *doubleBackend) {
@@ -66,19 +68,19 @@ func TestModel(t *testing.T) {
 				var lastOutage, lastFound time.Time // when the backend last was down, and last granted
 				down := false
 
-				for range 3000 {
+				for step := range 3000 {
 					i := random.IntN(credentials)
 					switch random.IntN(20) {
 					case 0: // a silent change
-						set(i, !model[i].good)
+						set(i, step, !model[i].good)
 					case 1: // a reported change of a credential
-						set(i, !model[i].good)
+						set(i, step, !model[i].good)
 						v.state.cache.revokeChange(Change{Token: token(i)})
-						model[i].revoked = time.Now()
+						model[i].revoked, model[i].reported = time.Now(), step
 					case 2: // all of a user's credentials end, reported
 						for j := i % users; j < credentials; j += users {
-							set(j, false)
-							model[j].revoked = time.Now()
+							set(j, step, false)
+							model[j].revoked, model[j].reported = time.Now(), step
 						}
 						v.state.cache.revokeChange(Change{User: user(i)})
 					case 3:
@@ -100,9 +102,9 @@ func TestModel(t *testing.T) {
 							break
 						}
 						m, now := model[i], time.Now()
-						lastGood := m.lastGood
+						lastGood, goodAt := m.lastGood, m.goodAt
 						if m.good {
-							lastGood = now
+							lastGood, goodAt = now, step
 						}
 						bound := ttl
 						if a.cache == cacheStale {
@@ -113,10 +115,10 @@ func TestModel(t *testing.T) {
 							t.Fatalf("%s is %v's", token(i), a.user)
 						case asked.Sub(lastGood) > bound:
 							t.Fatalf("%s was granted (%s), but was last good %s ago", token(i), a.cache, asked.Sub(lastGood))
-						case !m.good && !lastGood.After(m.revoked) && !m.revoked.IsZero():
+						case goodAt <= m.reported && !m.revoked.IsZero():
 							t.Fatalf("%s was granted (%s), but its end was reported %s ago", token(i), a.cache, now.Sub(m.revoked))
 						case m.good && !m.ends.IsZero() && !asked.Before(m.ends) &&
-							(asked.Sub(m.lastGood) > bound || !m.lastGood.After(m.revoked)): // or it was good without that end, before
+							(asked.Sub(m.lastGood) > bound || m.goodAt <= m.reported): // or it was good without that end, before
 							t.Fatalf("%s was granted (%s), but ended %s ago", token(i), a.cache, asked.Sub(m.ends))
 						case a.cache == cacheStale && lastFound.After(lastOutage):
 							t.Fatalf("%s was granted from stale, but the last outage was over", token(i))
