@@ -1,0 +1,251 @@
+package frappeauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func provisioned(tb testing.TB, handler string) *Handler {
+	tb.Helper()
+	h := new(Handler)
+	if err := json.Unmarshal([]byte(handler), h); err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	tb.Cleanup(cancel)
+	if err := h.Provision(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	h.logger, h.verifier.logger = zap.NewNop(), zap.NewNop()
+	tb.Cleanup(func() {
+		if err := h.Cleanup(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return h
+}
+
+// prepared is a request as Caddy hands it to a handler.
+func prepared(authorization string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	ctx := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+	return r.WithContext(context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "192.0.2.1"}))
+}
+
+var nothing = caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+
+// hitCases are cached credentials in each scheme.
+var hitCases = []struct {
+	name, authorization string
+	allocations         float64 // of ServeHTTP, with the placeholders already there
+}{
+	{"token", "token 2c6245becaa0961:61066224add85e6", 0},
+	{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", 1}, // the decoded pair
+	{"Bearer", "Bearer 641cc7393fbf7e529b94837c181e81", 0},
+}
+
+// TestHitAllocations: a cached grant allocates nothing but what setting the placeholders does.
+func TestHitAllocations(t *testing.T) {
+	h := provisioned(t, `{"backends": [`+benchBackend()+`]}`)
+	w := httptest.NewRecorder()
+	for _, c := range hitCases {
+		r := prepared(c.authorization)
+		if err := h.ServeHTTP(w, r, nothing); err != nil {
+			t.Fatal(err)
+		}
+		if got := testing.AllocsPerRun(200, func() { h.ServeHTTP(w, r, nothing) }); got > c.allocations { //nolint:errcheck // as above
+			t.Errorf("%s: %v allocations, want %v", c.name, got, c.allocations)
+		}
+	}
+}
+
+// benchBackend knows alice, by the credentials of the example.
+func benchBackend() string {
+	return fmt.Sprintf(`{"backend": "static",
+		"tokens": [{"key": "2c6245becaa0961", "hash": %q, "user": "alice@example.com", "roles": ["Employee"]}],
+		"bearers": [{"hash": %q, "user": "alice@example.com"}]}`, sha256Of("61066224add85e6"), sha256Of("641cc7393fbf7e529b94837c181e81"))
+}
+
+func BenchmarkHit(b *testing.B) {
+	h := provisioned(b, `{"backends": [`+benchBackend()+`]}`)
+	for _, c := range hitCases {
+		b.Run(c.name, func(b *testing.B) {
+			r, w := prepared(c.authorization), httptest.NewRecorder()
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := h.ServeHTTP(w, r, nothing); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("token with a new Replacer", func(b *testing.B) { // as every request has one
+		r, w := prepared(hitCases[0].authorization), httptest.NewRecorder()
+		b.ReportAllocs()
+		for b.Loop() {
+			*r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) = *caddy.NewReplacer()
+			if err := h.ServeHTTP(w, r, nothing); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("only a new Replacer", func(b *testing.B) {
+		r := prepared("")
+		b.ReportAllocs()
+		for b.Loop() {
+			*r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) = *caddy.NewReplacer()
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			r, w := prepared(hitCases[0].authorization), httptest.NewRecorder()
+			for pb.Next() {
+				if err := h.ServeHTTP(w, r, nothing); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+func BenchmarkDenied(b *testing.B) {
+	for name, cache := range map[string]string{"cached": `{"negative_ttl": 3600000000000}`, "asked": `{"negative_ttl": 0}`} {
+		b.Run(name, func(b *testing.B) {
+			h := provisioned(b, `{"failures": {"max": -1}, "cache": `+cache+`, "backends": [`+benchBackend()+`]}`)
+			r := prepared("token 2c6245becaa0961:wrong")
+			b.ReportAllocs()
+			for b.Loop() {
+				if h.ServeHTTP(httptest.NewRecorder(), r, nothing) == nil {
+					b.Fatal("granted")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkMiss(b *testing.B) {
+	h := provisioned(b, `{"cache": {"ttl": 0}, "backends": [`+benchBackend()+`]}`)
+	r, w := prepared(hitCases[0].authorization), httptest.NewRecorder()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := h.ServeHTTP(w, r, nothing); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCacheSize reports the time of a request among so many cached credentials, used at random, and the memory that
+// each takes.
+func BenchmarkCacheSize(b *testing.B) {
+	for _, size := range []int{1, 1000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			token := func(i int) string { return fmt.Sprintf("%030x", i) }
+			h := provisioned(b, `{"backends": [`+benchBackend()+`]}`)
+			day := caddy.Duration(24 * time.Hour)
+			before := heapInUse()
+			original := h.verifier
+			b.Cleanup(func() { h.verifier = original })
+			h.verifier = newTestVerifier(b, everybody{}, func(c *verifierConfig) {
+				c.cache.Size, c.cache.TTL = size, &day
+			})
+			for i := range size {
+				h.verifier.verify(b.Context(), "", nil, bearer(token(i)))
+			}
+			perCredential := float64(heapInUse()-before) / float64(size)
+
+			// The header of a request was just read from the network, so it is one after the other in memory here.
+			random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // repeatable on purpose
+			headers := make([]string, 1<<16)
+			for i := range headers {
+				headers[i] = "Bearer " + token(random.IntN(size))
+			}
+			r, w := prepared("Bearer x"), httptest.NewRecorder()
+			authorization := r.Header["Authorization"]
+			i := 0
+			for b.Loop() {
+				authorization[0] = headers[i&(len(headers)-1)]
+				if err := h.ServeHTTP(w, r, nothing); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+			if size >= 1000 {
+				b.ReportMetric(perCredential, "B/credential")
+			}
+		})
+	}
+}
+
+// everybody grants every access token to a user of its own.
+type everybody struct{}
+
+func (everybody) Verify(_ context.Context, c Credential) (Identity, error) {
+	return Identity{User: c.Token[10:] + "@example.com"}, nil
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// BenchmarkEqualCost compares what an unknown API key takes with what a wrong secret takes, in one run. The ratio is
+// what an attacker could measure.
+func BenchmarkEqualCost(b *testing.B) {
+	const bcrypt = "$2a$04$0UYO3mMh8qN4/ZiNwxUDg.3WFAZ5NpZKJkKNd2JHVHsmTTFxQXm1S"
+	const argon2id = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"
+	for name, hashes := range map[string][]string{
+		"sha256":   {sha256Of("s")},
+		"bcrypt":   {bcrypt},
+		"argon2id": {argon2id},
+		"mixed":    {sha256Of("s"), bcrypt, argon2id},
+	} {
+		b.Run(name, func(b *testing.B) {
+			backend := new(StaticBackend)
+			for i, hash := range hashes {
+				backend.Tokens = append(backend.Tokens, StaticToken{Key: fmt.Sprintf("known%d", i), Hash: hash, User: "alice"})
+			}
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			defer cancel()
+			if err := backend.Provision(ctx); err != nil {
+				b.Fatal(err)
+			}
+			var spent [2]time.Duration
+			keys := [2]string{"unknown", "known0"}
+			for b.Loop() {
+				for i, key := range keys {
+					start := time.Now()
+					if _, err := backend.Verify(b.Context(), Credential{Scheme: SchemeToken, Key: key, Secret: "wrong"}); err == nil {
+						b.Fatal("granted")
+					}
+					spent[i] += time.Since(start)
+				}
+			}
+			b.ReportMetric(float64(spent[0])/float64(spent[1]), "unknown/wrong")
+		})
+	}
+}
+
+func sha256Of(secret string) string {
+	digest := sha256.Sum256([]byte(secret))
+	return "sha256:" + hex.EncodeToString(digest[:])
+}
