@@ -2,6 +2,7 @@ package frappeauth
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
@@ -360,10 +361,8 @@ type once map[string]bool
 // mark rejects a subdirective given twice, unless it may be repeated: it would be silently the last that counts.
 func (o once) mark(d *caddyfile.Dispenser, repeatable ...string) error {
 	name := d.Val()
-	for _, r := range repeatable {
-		if name == r {
-			return nil
-		}
+	if slices.Contains(repeatable, name) {
+		return nil
 	}
 	if o[name] {
 		return d.Errf("%s is given twice", name)

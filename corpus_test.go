@@ -3,7 +3,6 @@ package frappeauth_test
 import (
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -109,7 +108,8 @@ func driveCorpus(t *testing.T, address, on string) {
 func onlyCredential(t *testing.T, authorization, on string) (recorded struct {
 	Status int     `json:"status"`
 	User   *string `json:"user"`
-}) {
+},
+) {
 	t.Helper()
 	for _, c := range corpus(t) {
 		if len(c.Headers) == 0 && slices.Equal(c.Authorization, []string{authorization}) {
@@ -184,5 +184,5 @@ func reply(t *testing.T, w http.ResponseWriter, raw []byte) {
 		return
 	}
 	defer conn.Close()
-	io.WriteString(conn, string(raw)) //nolint:errcheck // a client may have left
+	_, _ = conn.Write(raw) // a client may have left
 }

@@ -117,7 +117,7 @@ func letIn(header string) string {
 	for _, b := range []byte(parts[1]) {
 		text = append(text, rune(b)) // Latin-1
 	}
-	pair := ""
+	var pair string
 	switch scheme := lowerASCII(parts[0]); scheme {
 	case "bearer":
 		return "\x00" + string(text)

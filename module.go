@@ -407,7 +407,7 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 	repl.Set("http.auth.frappe.error", refused.reason.Error())
 	repl.Set("http.auth.candidate.id", refused.cred.Key)
 
-	if challenges := v.challengesFor(refused); challenges != nil {
+	if challenges := v.challengesFor(refused); len(challenges) > 0 {
 		w.Header()["Www-Authenticate"] = challenges
 	}
 	if refused.retryAfter > 0 {
@@ -437,7 +437,7 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 
 // challengesFor is the WWW-Authenticate lines of a refusal: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
 func (v *Verification) challengesFor(refused *refusal) []string {
-	var lines []string
+	lines := make([]string, 0, len(v.Schemes))
 	for _, scheme := range v.Schemes {
 		line := v.challenges[scheme]
 		switch {

@@ -2,7 +2,6 @@ package frappeauth_test
 
 import (
 	"bufio"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"golang.org/x/net/http2"
 )
 
 // TestInputs drives the table of what each input gets through a running Caddy.
@@ -376,11 +374,11 @@ http://%s {
 	}
 }
 
+// h2cClient speaks HTTP/2 without TLS.
 func h2cClient() *http.Client {
-	return &http.Client{Transport: &http2.Transport{
-		AllowHTTP: true,
-		DialTLS:   func(network, addr string, _ *tls.Config) (net.Conn, error) { return net.Dial(network, addr) },
-	}}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: protocols}}
 }
 
 // TestProvider: the same verification in Caddy's authentication handler, beside another provider.

@@ -168,8 +168,8 @@ func TestReadmeOptions(t *testing.T) {
 
 func jsonNames(structure reflect.Type) []string {
 	var names []string
-	for i := range structure.NumField() {
-		field := structure.Field(i)
+	for field := range structure.Fields() {
+		field := field
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch {
 		case field.Anonymous:

@@ -238,8 +238,7 @@ func (s *SiteBackend) Verify(ctx context.Context, c Credential) (Identity, error
 	for i := range s.addresses {
 		q := question{backend: s, address: &s.addresses[i], cred: c}
 		id, err = q.identity(ctx)
-		var unreachable *unreachableError
-		if !errors.As(err, &unreachable) {
+		if _, ok := errors.AsType[*unreachableError](err); !ok {
 			break
 		}
 	}
@@ -256,7 +255,7 @@ func (s *SiteBackend) Cleanup() error {
 // it was unloaded, the transport has closed itself.
 func (s *SiteBackend) closeIfUnloaded() {
 	if cleaner, ok := s.transport.(caddy.CleanerUpper); ok && s.unloaded.Load() {
-		cleaner.Cleanup() //nolint:errcheck // nobody is left to tell
+		_ = cleaner.Cleanup() // nobody is left to tell
 	}
 }
 

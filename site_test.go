@@ -312,8 +312,16 @@ func TestTenants(t *testing.T) {
 		host   string
 		status int
 	}{
-		{"one.example", 200}, {"two.example", 401}, {"one.example", 200}, {"two.example", 401},
-		{"..", 400}, {"-x", 400}, {".hidden", 400}, {"a..b", 400}, {"[::1]", 400}, {strings.Repeat("a", 256), 400},
+		{"one.example", 200},
+		{"two.example", 401},
+		{"one.example", 200},
+		{"two.example", 401},
+		{"..", 400},
+		{"-x", 400},
+		{".hidden", 400},
+		{"a..b", 400},
+		{"[::1]", 400},
+		{strings.Repeat("a", 256), 400},
 	} {
 		if got := get(t, "http://"+address, "Host: "+test.host, "Authorization: "+aliceToken, "X-Frappe-Site-Name: one.example"); got.status != test.status {
 			t.Errorf("%s: status %d, want %d", test.host, got.status, test.status)

@@ -300,6 +300,7 @@ func (v *verifier) verify(ctx context.Context, address string, sites []string, c
 			return answer{grant: g, cache: cacheHit}
 		case ended:
 			granted = false
+		case expired:
 		}
 	}
 
