@@ -169,7 +169,6 @@ func TestReadmeOptions(t *testing.T) {
 func jsonNames(structure reflect.Type) []string {
 	var names []string
 	for field := range structure.Fields() {
-		field := field
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch {
 		case field.Anonymous:
