@@ -234,6 +234,10 @@ func (c *cache) revoke(tags ...uint64) {
 
 // revokeChange drops the verdicts that a change selects.
 func (c *cache) revokeChange(change Change) {
+	if change.Everything {
+		c.purge()
+		return
+	}
 	var tags []uint64
 	if change.User != "" {
 		tags = append(tags, c.userTag(change.User))
@@ -245,6 +249,17 @@ func (c *cache) revokeChange(change Change) {
 		tags = append(tags, c.tokenTag(change.Token))
 	}
 	c.revoke(tags...)
+}
+
+// purge drops every verdict, also those that are being asked for.
+func (c *cache) purge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.granted.Purge()
+	c.denied.Purge()
+	c.seq++
+	c.swept = c.seq
+	clear(c.revoked)
 }
 
 // sweep removes the verdicts that were revoked, and forgets the revocations.

@@ -75,6 +75,9 @@ type Change struct {
 
 	// Token selects the verdicts, granted and denied, about this access token.
 	Token string
+
+	// Everything selects every verdict.
+	Everything bool
 }
 
 // Identity is whose a credential is.

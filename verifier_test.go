@@ -297,6 +297,7 @@ func TestRevocation(t *testing.T) {
 			{"unknown user", Change{User: "carol@example.com"}, ""},
 			{"nothing", Change{}, ""},
 			{"both", Change{User: "bob@example.com", Token: "other"}, "b1 other"},
+			{"everything", Change{Everything: true}, "a1 a2 b1 none other"},
 		} {
 			fill()
 			v.state.cache.revokeChange(test.change)

@@ -8,6 +8,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-frappe/frappe-auth"
+	_ "github.com/caddy-frappe/frappe-auth/database"
 )
 
 func main() {

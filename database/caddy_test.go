@@ -1,0 +1,399 @@
+package database
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+)
+
+// serve runs a Caddy with the directive until the test ends, and returns its address.
+func serve(t testing.TB, directive string) (url string, logs func() string) {
+	t.Helper()
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	log := filepath.Join(t.TempDir(), "log")
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(fmt.Sprintf(`
+{
+	admin off
+	persist_config off
+	log {
+		output file %s
+		level DEBUG
+	}
+}
+http://%s {
+	%s
+	respond "{http.auth.user.id}|{http.auth.user.roles}"
+}`, log, address, directive)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + address, func() string {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+}
+
+// ask is what Caddy answers to a credential: the status, and the user and roles if it is good.
+func ask(t testing.TB, url, authorization string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header["Authorization"] = []string{authorization}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return strings.TrimSuffix(fmt.Sprintf("%d %s", resp.StatusCode, body), " ")
+}
+
+// TestCorpusThroughCaddy: a running Caddy lets in what the recorded site let in, but for disabled users, and for keys and
+// tokens in another case.
+func TestCorpusThroughCaddy(t *testing.T) {
+	raw, err := os.ReadFile("../testdata/authorization-corpus.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var corpus []struct {
+		Name          string
+		Authorization []string
+		Headers       map[string]string
+		Frappe        map[string]struct {
+			Status int
+			User   *string
+		}
+	}
+	if err := json.Unmarshal(raw, &corpus); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, "mariadb") // whose credentials those of the corpus are
+	url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s\nfailures off\n}", s.dir))
+	for _, c := range corpus {
+		if len(c.Headers) > 0 || len(c.Authorization) != 1 || strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
+			continue // what other headers do, and white space, is the handler's part
+		}
+		recorded := c.Frappe["15.44.2 on PostgreSQL"] // which compares with case
+		got := ask(t, url, c.Authorization[0])
+		switch {
+		case strings.Contains(c.Name, "disabled"):
+			if got != "401" {
+				t.Errorf("%s: %s", c.Name, got)
+			}
+		case recorded.Status == 200 && !strings.HasPrefix(got, "200 "+*recorded.User+"|"):
+			t.Errorf("%s: %s, but Frappe let %s in", c.Name, got, *recorded.User)
+		case recorded.Status != 200 && got != "401":
+			t.Errorf("%s: %s, but Frappe refused", c.Name, got)
+		}
+	}
+}
+
+// TestChanges: whatever an operator changes in Frappe takes effect within refresh, although verdicts are cached for an
+// hour. The statements are Frappe's.
+func TestChanges(t *testing.T) {
+	now := 0
+	// stamp is a time of the database's own, later than any before it.
+	stamp := func() string {
+		now++
+		return time.Date(2026, 11, 25, 0, 0, now, 0, time.UTC).Format("2006-01-02 15:04:05.000000")
+	}
+	forEachKind(t, func(t *testing.T, kind string) {
+		for _, test := range []struct {
+			name   string
+			change func(s *site)
+			pair   string // what alice's key gets afterwards
+			bearer string // and her access token
+		}{
+			{"new secret", func(s *site) {
+				s.change(t, `UPDATE "__Auth" SET "password" = 'another', "encrypted" = 0 WHERE "name" = 'alice@example.com' AND "fieldname" = 'api_secret'`)
+				s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
+			}, "401", "200 alice@example.com"},
+			{"new key", func(s *site) {
+				s.change(t, `UPDATE "tabUser" SET "api_key" = 'another', "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
+			}, "401", "200 alice@example.com"},
+			{"disable", func(s *site) {
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0, "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
+			}, "401", "401"},
+			{"delete", func(s *site) {
+				s.change(t, `DELETE FROM "tabUser" WHERE "name" = 'alice@example.com'`)
+				at := stamp()
+				s.change(t, `INSERT INTO "tabDeleted Document" ("name", "creation", "modified", "docstatus", "idx", "deleted_name", "deleted_doctype", "restored") VALUES ('d1', ?, ?, 0, 0, 'alice@example.com', 'User', 0)`, at, at)
+			}, "401", "401"},
+			{"rename", func(s *site) {
+				s.change(t, `UPDATE "tabUser" SET "name" = 'carol@example.com' WHERE "name" = 'alice@example.com'`)
+				s.change(t, `UPDATE "__Auth" SET "name" = 'carol@example.com' WHERE "name" = 'alice@example.com'`)
+				s.change(t, `UPDATE "tabHas Role" SET "parent" = 'carol@example.com' WHERE "parent" = 'alice@example.com'`)
+				s.change(t, `UPDATE "tabOAuth Bearer Token" SET "user" = 'carol@example.com' WHERE "user" = 'alice@example.com'`)
+				s.change(t, `UPDATE "tabUser" SET "email" = 'carol@example.com', "modified" = ? WHERE "name" = 'carol@example.com'`, stamp())
+			}, "200 carol@example.com", "200 carol@example.com"},
+			{"role added", func(s *site) {
+				s.change(t, `INSERT INTO "tabHas Role" ("name", "docstatus", "idx", "role", "parent", "parentfield", "parenttype") VALUES ('r1', 0, 9, 'Auditor', 'alice@example.com', 'roles', 'User')`)
+				s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
+			}, "Auditor", "Auditor"},
+			{"role removed", func(s *site) {
+				s.change(t, `DELETE FROM "tabHas Role" WHERE "parent" = 'alice@example.com' AND "role" = 'Report Manager'`)
+				s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
+			}, "!Report Manager", "!Report Manager"},
+			{"token revoked", func(s *site) {
+				s.change(t, `UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked', "modified" = ? WHERE "name" = ?`, stamp(), s.creds.bearer["alice"])
+			}, "200 alice@example.com", "401"},
+			{"token deleted", func(s *site) {
+				s.change(t, `DELETE FROM "tabOAuth Bearer Token" WHERE "name" = ?`, s.creds.bearer["alice"])
+				at := stamp()
+				s.change(t, `INSERT INTO "tabDeleted Document" ("name", "creation", "modified", "docstatus", "idx", "deleted_name", "deleted_doctype", "restored") VALUES ('d2', ?, ?, 0, 0, ?, 'OAuth Bearer Token', 0)`, at, at, s.creds.bearer["alice"])
+			}, "200 alice@example.com", "401"},
+			{"scopes of the client", func(s *site) {
+				s.change(t, `UPDATE "tabOAuth Client" SET "scopes" = 'openid', "modified" = ?`, stamp())
+			}, "200 alice@example.com", "401"},
+			{"committed late", func(s *site) { // its time is before the newest that was seen
+				s.change(t, `UPDATE "tabUser" SET "modified" = '2026-11-25 09:00:00.000000' WHERE "name" = 'web@example.com'`)
+				s.waitForPoll(t)
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0, "modified" = '2026-11-25 08:55:00.000000' WHERE "name" = 'alice@example.com'`)
+			}, "401", "401"},
+			{"thousands at once", func(s *site) {
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0 WHERE "name" = 'alice@example.com'`)
+				tx, err := s.admin.Begin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				at := stamp()
+				statement := dialects[kind].query(`INSERT INTO "tabOAuth Client" ("name", "modified", "docstatus", "idx", "skip_authorization") VALUES (?, ?, 0, 0, 0)`)
+				for i := range maxRows + 10 {
+					if _, err := tx.Exec(statement, fmt.Sprint(i), at); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+			}, "401", "401"},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				s := newSite(t, kind)
+				url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\nrefresh 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
+				alice := s.creds.pairs["alice@example.com"]
+				authorizations := [2]string{"token " + alice[0] + ":" + alice[1], "Bearer " + s.creds.bearer["alice"]}
+				bob := "token " + s.creds.pairs["bob@example.com"][0] + ":" + s.creds.pairs["bob@example.com"][1]
+				for _, authorization := range append(authorizations[:], bob) {
+					if got := ask(t, url, authorization); !strings.HasPrefix(got, "200 ") {
+						t.Fatalf("before: %s", got)
+					}
+				}
+				s.waitForPoll(t)
+				test.change(s)
+				for i, want := range [2]string{test.pair, test.bearer} {
+					has := func(got string) bool {
+						if unwanted, ok := strings.CutPrefix(want, "!"); ok {
+							return !strings.Contains(got, unwanted)
+						}
+						return strings.Contains(got, want)
+					}
+					got := ""
+					for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+						if got = ask(t, url, authorizations[i]); has(got) {
+							break
+						}
+					}
+					if !has(got) {
+						t.Errorf("afterwards %q gets %s, want %s", authorizations[i][:6], got, want)
+					}
+				}
+				if got := ask(t, url, bob); !strings.HasPrefix(got, "200 bob@example.com") {
+					t.Errorf("somebody else gets %s", got)
+				}
+			})
+		}
+		t.Run("enable, and a new user", func(t *testing.T) {
+			s := newSite(t, kind)
+			url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\nrefresh 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
+			disabled := s.creds.pairs["disabled@example.com"]
+			authorizations := []string{"token " + disabled[0] + ":" + disabled[1], "token newkey:newsecret", "Bearer " + s.creds.bearer["disabled"]}
+			for _, authorization := range authorizations {
+				if got := ask(t, url, authorization); got != "401" {
+					t.Fatalf("before: %s", got)
+				}
+			}
+			s.waitForPoll(t)
+			s.change(t, `UPDATE "tabUser" SET "enabled" = 1, "modified" = ? WHERE "name" = 'disabled@example.com'`, stamp())
+			s.change(t, `INSERT INTO "__Auth" ("doctype", "name", "fieldname", "password", "encrypted") VALUES ('User', 'nokey@example.com', 'api_secret', 'newsecret', 0)`)
+			s.change(t, `UPDATE "tabUser" SET "api_key" = 'newkey', "modified" = ? WHERE "name" = 'nokey@example.com'`, stamp())
+			for _, authorization := range authorizations {
+				got := ""
+				for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && !strings.HasPrefix(got, "200 "); {
+					got = ask(t, url, authorization)
+				}
+				if !strings.HasPrefix(got, "200 ") {
+					t.Errorf("afterwards %q gets %s: a denial was not dropped", authorization[:6], got)
+				}
+			}
+		})
+	})
+}
+
+// waitForPoll returns when the poller of the site has looked after the call.
+func (s *site) waitForPoll(t *testing.T) {
+	t.Helper()
+	found := false
+	sources.Range(func(_, value any) bool {
+		src := value.(*source)
+		if src.settings.name == s.name && (src.settings.file == "" || strings.HasPrefix(src.settings.file, s.dir)) {
+			found = true
+			src.waitForPoll(t)
+		}
+		return true
+	})
+	if !found {
+		t.Fatal("the site's database is not open")
+	}
+}
+
+func (s *source) waitForPoll(t *testing.T) {
+	t.Helper()
+	looked := make(chan struct{}, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go s.poller.watch(ctx, func([]frappeauth.Change) {
+		select {
+		case looked <- struct{}{}:
+		default:
+		}
+	})
+	for range 3 { // one for the subscription, one that was under way
+		select {
+		case <-looked:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody polls")
+		}
+	}
+}
+
+// TestOutage: the server stops and starts under load. Nobody is let in who should not be, nobody is refused who should
+// not be, and it recovers by itself.
+func TestOutage(t *testing.T) {
+	for _, kind := range []string{"mariadb", "postgres"} {
+		t.Run(kind, func(t *testing.T) {
+			s := newSite(t, kind)
+			url, logs := serve(t, fmt.Sprintf(`frappe_auth {
+	backend database %s {
+		refresh 100ms
+		timeout 500ms
+	}
+	cache {
+		ttl 0
+		negative_ttl 0
+	}
+	failures off
+}`, s.dir))
+			alice := s.creds.pairs["alice@example.com"]
+			good, bad := "token "+alice[0]+":"+alice[1], "token "+alice[0]+":wrong"
+			var (
+				wg     sync.WaitGroup
+				stop   atomic.Bool
+				counts [2]sync.Map // outcome to how often, of the good and the bad one
+			)
+			for worker := range 8 {
+				wg.Go(func() {
+					for !stop.Load() {
+						got, _, _ := strings.Cut(ask(t, url, []string{good, bad}[worker%2]), " ")
+						n, _ := counts[worker%2].LoadOrStore(got, new(atomic.Int64))
+						n.(*atomic.Int64).Add(1)
+					}
+				})
+			}
+			count := func(which int, outcome string) int64 {
+				n, ok := counts[which].Load(outcome)
+				if !ok {
+					return 0
+				}
+				return n.(*atomic.Int64).Load()
+			}
+			until := func(what string, condition func() bool) {
+				t.Helper()
+				for deadline := time.Now().Add(30 * time.Second); !condition(); {
+					if time.Now().After(deadline) {
+						stop.Store(true)
+						t.Fatalf("never: %s", what)
+					}
+				}
+			}
+			for range 2 {
+				before := count(0, "200")
+				until("served", func() bool { return count(0, "200") > before+20 })
+				s.server.kill()
+				before = count(0, "503")
+				until("503 while it is away", func() bool { return count(0, "503") > before+20 })
+				s.server.start(t)
+			}
+			before := count(0, "200")
+			until("recovered", func() bool { return count(0, "200") > before+20 })
+			stop.Store(true)
+			wg.Wait()
+			for which, allowed := range [2]string{"200", "401"} {
+				counts[which].Range(func(outcome, n any) bool {
+					if outcome != allowed && outcome != "503" {
+						t.Errorf("credential %d got %s, %d times", which, outcome, n.(*atomic.Int64).Load())
+					}
+					return true
+				})
+			}
+			for _, secret := range []string{alice[1], "38jWnH1vU3H1INnP", "hRNDc24knjHOmbIK", "MUx-kgDu", "Jd1Btmz"} {
+				if strings.Contains(logs(), secret) {
+					t.Errorf("%s was logged", secret)
+				}
+			}
+		})
+	}
+}
+
+// TestAway: a database that was never there, whose password is wrong, or that is no Frappe's, is no verdict.
+func TestAway(t *testing.T) {
+	s := newSite(t, "mariadb")
+	other := newSite(t, "postgres")
+	mustExec(t, s.admin, "CREATE DATABASE IF NOT EXISTS empty; GRANT ALL ON empty.* TO "+s.name+"@'127.0.0.1'")
+	for name, b := range map[string]*Backend{
+		"no server":       {Site: s.dir, DBPort: fmt.Sprint(freePort(t))},
+		"no socket":       {Site: s.dir, DBSocket: "/nonexistent"},
+		"wrong password":  {Site: s.dir, DBPassword: "wrong-s3cret"},
+		"no database":     {Site: s.dir, DBUser: s.name, DBName: "nosuch"},
+		"not Frappe's":    {Site: s.dir, DBUser: s.name, DBName: "empty"},
+		"PostgreSQL away": {Site: other.dir, DBPort: fmt.Sprint(freePort(t))},
+		"SQLite away":     {Site: s.dir, DBType: "sqlite"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.Timeout = caddy.Duration(2 * time.Second)
+			provisioned(t, b)
+			for _, c := range []frappeauth.Credential{pair(s.creds.pairs["alice@example.com"]), bearer(s.creds.bearer["alice"]), pair([2]string{"x", "y"})} {
+				if got := verdict(b, c); !strings.HasPrefix(got, "unavailable") || strings.Contains(got, "s3cret") || strings.Contains(got, s.creds.pairs["alice@example.com"][1]) {
+					t.Errorf("%s", got)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,409 @@
+package database
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// server is a database server of this test run, started from the installed programs.
+type server struct {
+	kind string
+	dir  string
+	port int
+
+	mu      sync.Mutex
+	process *exec.Cmd
+	next    int // number of the next database
+}
+
+var (
+	mariaDB    = &server{kind: "mariadb"}
+	postgreSQL = &server{kind: "postgres"}
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, s := range []*server{mariaDB, postgreSQL} {
+		s.kill()
+		if s.dir != "" {
+			os.RemoveAll(s.dir)
+		}
+	}
+	os.Exit(code)
+}
+
+// program is the path of an installed program; the test is skipped, or failed where everything has to be there.
+func program(t testing.TB, debianPackage string, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if matches, _ := filepath.Glob(name); len(matches) > 0 {
+			return matches[len(matches)-1]
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	missing := fmt.Sprintf("%s is missing: apt-get install %s", names[0], debianPackage)
+	if os.Getenv("CI") == "true" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
+}
+
+// unprivileged makes a command run as somebody who may run PostgreSQL, which root may not.
+func unprivileged(t testing.TB, command *exec.Cmd) (uid, gid int) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return os.Getuid(), os.Getgid()
+	}
+	who, err := user.Lookup("postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ = strconv.Atoi(who.Uid)
+	gid, _ = strconv.Atoi(who.Gid)
+	if command != nil {
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	return uid, gid
+}
+
+func run(t testing.TB, command *exec.Cmd) {
+	t.Helper()
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+}
+
+// start starts the server, if it does not run.
+func (s *server) start(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process != nil {
+		return
+	}
+	fresh := s.dir == ""
+	if fresh {
+		var err error
+		if s.dir, err = os.MkdirTemp("", "frappe-auth-"+s.kind); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(s.dir, 0o755); err != nil { //nolint:gosec // another user runs PostgreSQL
+			t.Fatal(err)
+		}
+		s.port = freePort(t)
+	}
+	data := filepath.Join(s.dir, "data")
+	switch s.kind {
+	case "mariadb":
+		daemon := program(t, "mariadb-server", "mariadbd")
+		if fresh {
+			run(t, exec.Command(program(t, "mariadb-server", "mariadb-install-db"), "--no-defaults", "--datadir="+data,
+				"--auth-root-authentication-method=normal", "--skip-test-db"))
+		}
+		s.process = exec.Command(daemon, "--no-defaults", "--datadir="+data, "--socket="+filepath.Join(s.dir, "s"),
+			"--port="+strconv.Itoa(s.port), "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M")
+		if os.Getuid() == 0 {
+			s.process.Args = append(s.process.Args, "--user=root")
+		}
+	case "postgres":
+		initdb := program(t, "postgresql", "/usr/lib/postgresql/*/bin/initdb", "initdb")
+		if fresh {
+			uid, gid := unprivileged(t, nil)
+			if err := os.Chown(s.dir, uid, gid); err != nil {
+				t.Fatal(err)
+			}
+			command := exec.Command(initdb, "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+			unprivileged(t, command)
+			command.Dir = s.dir
+			run(t, command)
+		}
+		s.process = exec.Command(filepath.Join(filepath.Dir(initdb), "postgres"), "-D", data, "-p", strconv.Itoa(s.port),
+			"-k", s.dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off")
+		unprivileged(t, s.process)
+		s.process.Dir = s.dir
+	}
+	log, err := os.Create(filepath.Join(s.dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	admin := s.admin(t, "")
+	defer admin.Close()
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := admin.Ping()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			output, _ := os.ReadFile(log.Name())
+			t.Fatalf("%s does not start: %v\n%s", s.kind, err, output)
+		}
+	}
+}
+
+// kill ends the server at once.
+func (s *server) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return
+	}
+	signal := os.Interrupt // of PostgreSQL: fast shutdown
+	if s.kind == "mariadb" {
+		signal = os.Kill
+	}
+	s.process.Process.Signal(signal) //nolint:errcheck // it may have ended
+	s.process.Wait()                 //nolint:errcheck // it was ended
+	s.process = nil
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// admin is a connection that may do anything.
+func (s *server) admin(t testing.TB, database string) *sql.DB {
+	t.Helper()
+	var db *sql.DB
+	var err error
+	switch s.kind {
+	case "mariadb":
+		conf := mysql.NewConfig()
+		conf.Net, conf.Addr, conf.User, conf.DBName = "tcp", fmt.Sprintf("127.0.0.1:%d", s.port), "root", database
+		conf.MultiStatements, conf.InterpolateParams, conf.Logger = true, true, silent{}
+		db, err = sql.Open("mysql", conf.FormatDSN())
+	case "postgres":
+		if database == "" {
+			database = "postgres"
+		}
+		db, err = sql.Open("pgx", fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=%s sslmode=disable default_query_exec_mode=simple_protocol", s.port, database))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// site is a Frappe site of a test of its own: the recorded rows in a database, and the directory that says where it is.
+type site struct {
+	kind   string
+	server *server
+	dir    string
+	name   string // of the database
+	admin  *sql.DB
+	creds  credentials
+}
+
+// credentials are the plain ones of a recorded site.
+type credentials struct {
+	pairs  map[string][2]string
+	bearer map[string]string
+}
+
+// kinds are the databases that tests run on.
+var kinds = []string{"mariadb", "postgres", "sqlite"}
+
+// newSite makes a site with the recorded rows.
+func newSite(t testing.TB, kind string) *site {
+	t.Helper()
+	s := &site{kind: kind, dir: filepath.Join(t.TempDir(), "erp.example.com")}
+	recorded := kind + "-site"
+	if kind == "sqlite" {
+		recorded = "postgres-site"
+	}
+	s.creds = readCredentials(t, recorded)
+	raw, err := os.ReadFile(filepath.Join("testdata", recorded, "site_config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conf map[string]any
+	if err := json.Unmarshal(raw, &conf); err != nil {
+		t.Fatal(err)
+	}
+	dump := filepath.Join("testdata", recorded, "database.sql")
+
+	switch kind {
+	case "mariadb", "postgres":
+		s.server = map[string]*server{"mariadb": mariaDB, "postgres": postgreSQL}[kind]
+		s.server.start(t)
+		s.server.mu.Lock()
+		s.server.next++
+		s.name = fmt.Sprintf("_site%d", s.server.next)
+		s.server.mu.Unlock()
+		conf["db_name"], conf["db_host"], conf["db_port"] = s.name, "127.0.0.1", s.server.port
+		admin := s.server.admin(t, "")
+		defer admin.Close()
+		password := conf["db_password"].(string)
+		if kind == "mariadb" {
+			mustExec(t, admin, "CREATE DATABASE "+s.name)
+			mustExec(t, admin, fmt.Sprintf("CREATE USER %s@'127.0.0.1' IDENTIFIED BY '%s'; GRANT ALL ON %s.* TO %s@'127.0.0.1'", s.name, password, s.name, s.name))
+			s.admin = s.server.admin(t, s.name)
+			text, err := os.ReadFile(dump)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, s.admin, string(text))
+		} else {
+			mustExec(t, admin, fmt.Sprintf("CREATE USER %s PASSWORD '%s'", s.name, password))
+			mustExec(t, admin, fmt.Sprintf("CREATE DATABASE %s OWNER %s", s.name, s.name))
+			run(t, exec.Command(program(t, "postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1",
+				"-h", "127.0.0.1", "-p", strconv.Itoa(s.server.port), "-U", "postgres", "-d", s.name, "-f", dump))
+			s.admin = s.server.admin(t, s.name)
+			mustExec(t, s.admin, fmt.Sprintf("GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s", s.name))
+		}
+	case "sqlite":
+		s.name = "_site"
+		conf["db_type"], conf["db_name"] = "sqlite", s.name
+		if err := os.MkdirAll(filepath.Join(s.dir, "db"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if s.admin, err = sql.Open("sqlite", "file:"+filepath.Join(s.dir, "db", s.name+".db")+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)"); err != nil {
+			t.Fatal(err)
+		}
+		loadSQLite(t, s.admin, dump)
+	}
+	t.Cleanup(func() { s.admin.Close() })
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.configure(t, conf)
+	common, err := os.ReadFile("testdata/common_site_config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "..", "common_site_config.json"), common, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *site) configure(t testing.TB, conf map[string]any) {
+	t.Helper()
+	raw, err := json.Marshal(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "site_config.json"), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readCredentials(t testing.TB, recorded string) credentials {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", recorded, "credentials.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	c := credentials{pairs: make(map[string][2]string)}
+	for name, value := range all {
+		var pair struct {
+			Key    string `json:"api_key"`
+			Secret string `json:"api_secret"`
+		}
+		switch {
+		case name == "bearer":
+			if err := json.Unmarshal(value, &c.bearer); err != nil {
+				t.Fatal(err)
+			}
+		case json.Unmarshal(value, &pair) == nil && pair.Key != "":
+			c.pairs[name] = [2]string{pair.Key, pair.Secret}
+		}
+	}
+	return c
+}
+
+// mustExec runs a statement, in ANSI SQL or the server's.
+func mustExec(t testing.TB, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(context.Background(), statement, args...); err != nil {
+		t.Fatalf("%v in %.200s", err, statement)
+	}
+}
+
+// change runs a statement in ANSI SQL as Frappe would.
+func (s *site) change(t testing.TB, statement string, args ...any) {
+	t.Helper()
+	mustExec(t, s.admin, dialects[s.kind].query(statement), args...)
+}
+
+// loadSQLite makes tables and rows of a dump of PostgreSQL.
+func loadSQLite(t testing.TB, db *sql.DB, dump string) {
+	t.Helper()
+	file, err := os.Open(dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	insert, tx := "", (*sql.Tx)(nil)
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "COPY public."):
+			table, rest, _ := strings.Cut(strings.TrimPrefix(line, "COPY public."), " (")
+			columns := strings.Split(strings.TrimSuffix(rest, ") FROM stdin;"), ", ")
+			definitions := make([]string, len(columns))
+			for i, column := range columns {
+				definitions[i] = column + " TEXT"
+				if column == "enabled" || column == "encrypted" || column == "idx" {
+					definitions[i] = column + " INTEGER"
+				}
+			}
+			mustExec(t, db, "CREATE TABLE "+table+" ("+strings.Join(definitions, ", ")+")")
+			insert = "INSERT INTO " + table + " VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
+			if tx, err = db.Begin(); err != nil {
+				t.Fatal(err)
+			}
+		case line == `\.`:
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			insert = ""
+		case insert != "":
+			values := make([]any, 0, 80)
+			for value := range strings.SplitSeq(line, "\t") {
+				if value == `\N` {
+					values = append(values, nil)
+					continue
+				}
+				values = append(values, strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n").Replace(value))
+			}
+			if _, err := tx.Exec(insert, values...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
