@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/database"
 )
 
 func readme(t *testing.T) string {
@@ -153,15 +154,32 @@ func TestReadmeFail2ban(t *testing.T) {
 // TestReadmeOptions: the tables list every option that the configuration has.
 func TestReadmeOptions(t *testing.T) {
 	text := readme(t)
-	for _, config := range []any{frappeauth.Handler{}, frappeauth.CacheConfig{}, frappeauth.SiteBackend{}, frappeauth.Webhook{}} {
-		for _, name := range jsonNames(reflect.TypeOf(config)) {
+	for _, config := range []any{frappeauth.Handler{}, frappeauth.CacheConfig{}, frappeauth.Webhook{}, (*frappeauth.SiteBackend)(nil), (*database.Backend)(nil)} {
+		structure := reflect.TypeOf(config)
+		if structure.Kind() == reflect.Pointer {
+			structure = structure.Elem()
+		}
+		for _, name := range jsonNames(structure) {
 			switch name {
-			case "backends", "urls", "secret":
+			case "backends", "urls", "secret", "site":
 				continue // arguments
 			}
 			if !regexp.MustCompile("(?m)^\\| `(cache \\{ )?" + name + "\\b").MatchString(text) {
 				t.Errorf("the README has no row for %s of %T", name, config)
 			}
+		}
+	}
+}
+
+// TestReadmeGrants: the statements of the README are those that the tests of the database backend run.
+func TestReadmeGrants(t *testing.T) {
+	for i, kind := range []string{"mariadb", "postgres"} {
+		tested, err := os.ReadFile("database/testdata/grants-" + kind + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shown := blocks(t, "sql")[i]; shown != string(tested) {
+			t.Errorf("the README has for %s\n%s", kind, shown)
 		}
 	}
 }

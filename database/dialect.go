@@ -127,7 +127,7 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 	conf.ConnectTimeout = timeout
 	conf.RuntimeParams["default_transaction_read_only"] = "on"
 	conf.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
-	conf.DefaultQueryExecMode = pgx.QueryExecModeExec // one round trip for a query with arguments
+	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // parsed and planned once a connection
 	return stdlib.OpenDB(*conf), nil
 }
 
