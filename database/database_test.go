@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -295,10 +296,7 @@ func TestGrants(t *testing.T) {
 func TestSiteConfig(t *testing.T) {
 	good := map[string]any{"db_name": "n", "db_password": "s3cret", "encryption_key": "MUx-kgDuoW3K9ELDxqTkj66Ki_XXwUytLVR5IbGA5nE="}
 	with := func(name string, value any) map[string]any {
-		changed := make(map[string]any)
-		for k, v := range good {
-			changed[k] = v
-		}
+		changed := maps.Clone(good)
 		changed[name] = value
 		return changed
 	}

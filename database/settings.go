@@ -96,12 +96,11 @@ func (c siteConfig) complete(site string) (*settings, error) {
 	}
 	s.key = key
 
-	defaultPort := 0
 	switch s.dbType {
 	case "mariadb":
-		defaultPort = 3306
+		s.port = 3306
 	case "postgres":
-		defaultPort = 5432
+		s.port = 5432
 	case "sqlite":
 		s.file = filepath.Join(site, "db", s.name+".db")
 		return s, nil
@@ -117,7 +116,6 @@ func (c siteConfig) complete(site string) (*settings, error) {
 	if s.host == "" {
 		s.host = "127.0.0.1"
 	}
-	s.port = defaultPort
 	if text := string(c.DBPort); text != "" && text != "null" && text != `""` {
 		if unquoted, err := strconv.Unquote(text); err == nil {
 			text = unquoted
