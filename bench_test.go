@@ -178,6 +178,30 @@ func BenchmarkCacheSize(b *testing.B) {
 	}
 }
 
+// BenchmarkFloodMemory reports the memory that a million distinct bad credentials of as many clients leave behind.
+func BenchmarkFloodMemory(b *testing.B) {
+	for b.Loop() {
+		v := newTestVerifier(b, denyAll{}, func(c *verifierConfig) {
+			c.cache.Size = defaultCacheSize
+			c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
+		})
+		before := heapInUse()
+		for i := range 1_000_000 {
+			address := fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
+			v.verify(b.Context(), address, nil, bearer(fmt.Sprintf("%030x", i)))
+		}
+		b.ReportMetric(float64(heapInUse()-before)/(1<<20), "MiB")
+		runtime.KeepAlive(v)
+	}
+}
+
+// denyAll denies every credential.
+type denyAll struct{}
+
+func (denyAll) Verify(context.Context, Credential) (Identity, error) {
+	return Identity{}, ErrDenied
+}
+
 // everybody grants every access token to a user of its own.
 type everybody struct{}
 

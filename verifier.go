@@ -430,9 +430,7 @@ func (v *verifier) ask(q inquiry, seq uint64) answer {
 		case err == nil:
 			g := v.newGrant(id, v.state.guards[i])
 			g.at, g.seq, g.byClaim = at, seq, claim
-			if v.ttl+v.stale > 0 {
-				v.state.cache.grant(q.key, g)
-			}
+			v.state.cache.grant(q.key, g) // also with a ttl of 0: known good credentials have privileges
 			return answer{grant: g, cache: cacheMiss}
 		case errors.Is(err, ErrDenied):
 		default:

@@ -105,7 +105,7 @@ func (c readOnly) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "SET SESSION TRANSACTION READ ONLY", nil); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil

@@ -172,7 +172,7 @@ func (p *poller) look(ctx context.Context) ([]frappeauth.Change, error) {
 			return nil, s.fault(err)
 		}
 		if read++; read > maxRows {
-			rows.Close()
+			_ = rows.Close()
 			p.seen = seen
 			return []frappeauth.Change{{Everything: true}}, p.baseline(ctx, sch)
 		}
