@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -177,7 +180,11 @@ func TestStale(t *testing.T) {
 			backend.users[token] = token + "@example.com"
 		}
 		backend.expiry["ending"] = time.Now().Add(5 * time.Minute)
-		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.StaleIfError = caddy.Duration(10 * time.Minute) })
+		core, logs := observer.New(zap.InfoLevel)
+		v := newTestVerifier(t, backend, func(c *verifierConfig) {
+			c.cache.StaleIfError = caddy.Duration(10 * time.Minute)
+			c.logger = zap.New(core)
+		})
 		expect := func(token, want string) {
 			t.Helper()
 			if got := outcome(v.verify(t.Context(), "", nil, bearer(token))); got != want {
@@ -204,6 +211,15 @@ func TestStale(t *testing.T) {
 		expect("steady", cacheStale)
 		time.Sleep(time.Nanosecond)
 		expect("steady", "503")
+		if n := logs.FilterMessageSnippet("serving stale verdicts").Len(); n != 1 {
+			t.Errorf("that stale verdicts are served was logged %d times in one outage", n)
+		}
+		backend.set(func(d *doubleBackend) { d.err = nil })
+		time.Sleep(breakerMaxWait)
+		expect("steady", cacheMiss)
+		if n := logs.FilterMessageSnippet("can find out again").Len(); n != 1 {
+			t.Errorf("the recovery was logged %d times", n)
+		}
 	})
 }
 

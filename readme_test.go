@@ -7,6 +7,8 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -180,6 +182,42 @@ func TestReadmeGrants(t *testing.T) {
 		}
 		if shown := blocks(t, "sql")[i]; shown != string(tested) {
 			t.Errorf("the README has for %s\n%s", kind, shown)
+		}
+	}
+}
+
+// TestReadmeOutage: the table of the outage is what the drill recorded.
+func TestReadmeOutage(t *testing.T) {
+	drill, err := os.ReadFile("testdata/outage.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	means := map[string][]string{
+		"200": {"hit", "miss"}, "200, from the cache": {"hit"}, "200, stale": {"stale"}, "401": {"401"}, "503": {"503"},
+	}
+	rows := regexp.MustCompile(`(?m)^\| (\d+)(?: to (\d+)| on) \|(.*)\|$`).FindAllStringSubmatch(readme(t), -1)
+	if len(rows) != 5 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, line := range slices.Collect(strings.Lines(string(drill)))[1:] {
+		fields := strings.Fields(line)
+		at, _ := strconv.Atoi(fields[0])
+		found := false
+		for _, row := range rows {
+			from, _ := strconv.Atoi(row[1])
+			to, err := strconv.Atoi(row[2])
+			if at < from || (err == nil && at > to) {
+				continue
+			}
+			found = true
+			for i, cell := range strings.Split(row[3], "|") {
+				if got := fields[2+i]; !slices.Contains(means[strings.TrimSpace(cell)], got) {
+					t.Errorf("second %d, client %d: %s, but the README says %s", at, i, got, cell)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("the README says nothing of second %d", at)
 		}
 	}
 }
