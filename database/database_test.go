@@ -220,6 +220,13 @@ func TestSecrets(t *testing.T) {
 		if got := verdict(b, pair(alice)); !strings.Contains(got, "encryption_key") || strings.Contains(got, alice[1]) {
 			t.Errorf("of another key: %s", got)
 		}
+		if kind == "sqlite" { // the others have a unique index
+			s.change(t, `UPDATE "tabUser" SET "api_key" = ? WHERE "name" = 'bob@example.com'`, alice[0])
+			if got := verdict(b, pair(alice)); !strings.Contains(got, "several users") {
+				t.Errorf("of two users: %s", got)
+			}
+			s.change(t, `UPDATE "tabUser" SET "api_key" = NULL WHERE "name" = 'bob@example.com'`)
+		}
 		s.change(t, `DELETE FROM "__Auth" WHERE "name" = 'alice@example.com'`)
 		if got := verdict(b, pair(alice)); got != "denied" {
 			t.Errorf("none: %s", got)

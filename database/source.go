@@ -137,6 +137,17 @@ type person struct {
 	roles    []string
 }
 
+// add takes in a row, which has one of the user's roles. A credential of two users is nobody's: which of them Frappe
+// takes is chance.
+func (p *person) add(row person, role string) error {
+	if p.name != "" && p.name != row.name {
+		return errors.New("several users have the same API key or access token")
+	}
+	row.roles = append(p.roles, role)
+	*p = row
+	return nil
+}
+
 // userColumns are what every verdict needs of the user, u, and a role, r, of which each has a row.
 func (s *schema) userColumns() string {
 	return `u."name", u."enabled", ` + s.column("u", "tabUser", "full_name", "NULL") + `, ` +
@@ -208,11 +219,18 @@ func (s *source) verifyPair(ctx context.Context, key, secret string) (frappeauth
 		encrypted sql.NullBool
 	)
 	for rows.Next() {
-		var role sql.NullString
-		if err := rows.Scan(&owner.name, &owner.enabled, &owner.fullName, &owner.userType, &role, &found, &stored, &encrypted); err != nil {
+		var (
+			row  person
+			role sql.NullString
+			own  string
+		)
+		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role, &own, &stored, &encrypted); err != nil {
 			return frappeauth.Identity{}, s.fault(err)
 		}
-		owner.roles = append(owner.roles, role.String)
+		if err := owner.add(row, role.String); err != nil {
+			return frappeauth.Identity{}, fmt.Errorf("%s: %w", s.settings, err)
+		}
+		found = own
 	}
 	if err := rows.Err(); err != nil {
 		return frappeauth.Identity{}, s.fault(err)
@@ -270,12 +288,17 @@ func (s *source) verifyToken(ctx context.Context, token string, now time.Time) (
 		status, scopes, clientScopes, expiration, zone sql.NullString
 	)
 	for rows.Next() {
-		var role sql.NullString
-		if err := rows.Scan(&owner.name, &owner.enabled, &owner.fullName, &owner.userType, &role,
+		var (
+			row  person
+			role sql.NullString
+		)
+		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role,
 			&found, &status, &scopes, &clientScopes, &expiration, &zone); err != nil {
 			return frappeauth.Identity{}, s.fault(err)
 		}
-		owner.roles = append(owner.roles, role.String)
+		if err := owner.add(row, role.String); err != nil {
+			return frappeauth.Identity{}, fmt.Errorf("%s: %w", s.settings, err)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return frappeauth.Identity{}, s.fault(err)
