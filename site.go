@@ -275,15 +275,31 @@ func (q question) identity(ctx context.Context) (Identity, error) {
 	id := Identity{User: user}
 	if q.backend.Roles {
 		if id.Roles, err = q.roles(ctx, user); err != nil {
-			return Identity{}, err
+			return Identity{}, onlyThis(err)
 		}
 	}
 	if q.backend.RefuseDisabled {
 		if id.FullName, err = q.enabledUser(ctx, user); err != nil {
-			return Identity{}, err
+			return Identity{}, onlyThis(err)
 		}
 	}
 	return id, nil
+}
+
+// onlyThis says of an answer to a further question that is no verdict that it concerns this user alone: the site has
+// just answered the first. Users have a say in their names, which are part of what is asked.
+func onlyThis(err error) error {
+	var (
+		unreachable *unreachableError
+		unavailable *UnavailableError
+	)
+	switch {
+	case errors.Is(err, ErrDenied), errors.As(err, &unreachable):
+		return err
+	case errors.As(err, &unavailable):
+		return &UnavailableError{Reason: unavailable.Reason, RetryAfter: unavailable.RetryAfter, OnlyThis: true}
+	}
+	return &UnavailableError{Reason: err, OnlyThis: true}
 }
 
 // loggedUser is the verdict: the user whose credential it is.
@@ -343,10 +359,7 @@ func (q question) enabledUser(ctx context.Context, user string) (string, error) 
 	}
 	switch {
 	case doc.Name != user || doc.Enabled == nil:
-		return "", &UnavailableError{
-			Reason:   q.noVerdict(a.status, errors.New("the answer does not say whether the user is enabled")),
-			OnlyThis: true,
-		}
+		return "", q.noVerdict(a.status, errors.New("the answer does not say whether the user is enabled"))
 	case *doc.Enabled != 1:
 		return "", ErrDenied
 	}
@@ -360,10 +373,7 @@ func (q question) stillGranted(a siteAnswer) error {
 	case http.StatusUnauthorized:
 		return ErrDenied
 	case http.StatusForbidden:
-		return &UnavailableError{
-			Reason:   q.noVerdict(a.status, errors.New("the user is not permitted to read the user's own roles or document")),
-			OnlyThis: true,
-		}
+		return q.noVerdict(a.status, errors.New("the user is not permitted to read the user's own roles or document"))
 	}
 	return nil
 }

@@ -271,16 +271,19 @@ func TestOneCredentialDoesNotOpenTheBreaker(t *testing.T) {
 	site := jsonSite(t, map[string]func(*http.Request) (int, string){
 		loggedUser: func(r *http.Request) (int, string) { return 200, fmt.Sprintf(`{"message":%q}`, credentialOf(r)) },
 		getRoles: func(r *http.Request) (int, string) {
-			if credentialOf(r) == "Bearer limited" {
+			switch credentialOf(r) {
+			case "Bearer limited":
 				return 403, `{}`
+			case "Bearer oddly-named":
+				return 404, `{}`
 			}
 			return 200, `{"message":[]}`
 		},
 	})
 	address := freeAddress(t)
 	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s {\nroles\n}\n}\nrespond {http.auth.user.id}\n}", address, site.URL))
-	for range 10 {
-		if got := get(t, "http://"+address, "Authorization: Bearer limited"); got.status != 503 {
+	for i := range 20 {
+		if got := get(t, "http://"+address, "Authorization: Bearer "+[]string{"limited", "oddly-named"}[i%2]); got.status != 503 {
 			t.Fatalf("status %d", got.status)
 		}
 	}

@@ -234,6 +234,24 @@ func TestSecrets(t *testing.T) {
 	})
 }
 
+// TestOneCredentialDoesNotShutOff: what is wrong with one credential, which a client can send at will, is not taken for an
+// outage of the database.
+func TestOneCredentialDoesNotShutOff(t *testing.T) {
+	s := newSite(t, "mariadb")
+	s.change(t, `UPDATE "__Auth" SET "password" = 'gAAAAAnot of this key' WHERE "name" = 'alice@example.com'`)
+	s.change(t, `UPDATE "tabSingles" SET "value" = 'Mars/Olympus' WHERE "field" = 'time_zone'`)
+	url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s\n}", s.dir))
+	alice, bob := s.creds.pairs["alice@example.com"], s.creds.pairs["bob@example.com"]
+	for i := range 20 {
+		if got := ask(t, url, []string{"token " + alice[0] + ":x", "Bearer " + s.creds.bearer["alice"]}[i%2]); got != "503" {
+			t.Fatalf("the credential gets %s", got)
+		}
+	}
+	if got := ask(t, url, "token "+bob[0]+":"+bob[1]); !strings.HasPrefix(got, "200 ") {
+		t.Errorf("another credential gets %s", got)
+	}
+}
+
 // TestOlderSchemas: what a version of Frappe has not is done without.
 func TestOlderSchemas(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {

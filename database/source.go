@@ -128,6 +128,11 @@ func (s *source) fault(err error) error {
 	return fmt.Errorf("%s: %w", s.settings, err)
 }
 
+// onlyThis is what cannot be found out about one credential, or one sort of them, while the database is well.
+func (s *source) onlyThis(err error) error {
+	return &frappeauth.UnavailableError{Reason: fmt.Errorf("%s: %w", s.settings, err), OnlyThis: true}
+}
+
 // person is a user as the database has it.
 type person struct {
 	name     string
@@ -220,23 +225,27 @@ func (s *source) verifyPair(ctx context.Context, key, secret string) (frappeauth
 	)
 	for rows.Next() {
 		var (
-			row  person
-			role sql.NullString
-			own  string
+			row         person
+			role        sql.NullString
+			own         string
+			ownSecret   sql.NullString
+			isEncrypted sql.NullBool
 		)
-		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role, &own, &stored, &encrypted); err != nil {
+		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role, &own, &ownSecret, &isEncrypted); err != nil {
 			return frappeauth.Identity{}, s.fault(err)
 		}
-		if err := owner.add(row, role.String); err != nil {
-			return frappeauth.Identity{}, fmt.Errorf("%s: %w", s.settings, err)
+		if own != key {
+			continue // the collation takes it for the same
 		}
-		found = own
+		found, stored, encrypted = own, ownSecret, isEncrypted
+		if err := owner.add(row, role.String); err != nil {
+			return frappeauth.Identity{}, s.onlyThis(err)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return frappeauth.Identity{}, s.fault(err)
 	}
 
-	// The database's collation may take another key for this one.
 	known := key != "" && found == key && stored.String != ""
 	plain := []byte(stored.String)
 	if !known || encrypted.Bool {
@@ -245,8 +254,8 @@ func (s *source) verifyPair(ctx context.Context, key, secret string) (frappeauth
 			token = plain
 		}
 		if plain = fernet.VerifyAndDecrypt(token, 0, []*fernet.Key{s.settings.key}); plain == nil {
-			return frappeauth.Identity{}, fmt.Errorf("%s: the API secret of %s cannot be decrypted; "+
-				"is the encryption_key the site's?", s.settings, owner.name)
+			return frappeauth.Identity{}, s.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted; "+
+				"is the encryption_key the site's?", owner.name))
 		}
 	}
 	have, want := sha256.Sum256([]byte(secret)), sha256.Sum256(plain)
@@ -268,7 +277,7 @@ func (s *source) verifyToken(ctx context.Context, token string, now time.Time) (
 	const table = "tabOAuth Bearer Token"
 	for _, needed := range []string{"user", "client", "scopes", "status", "expiration_time"} {
 		if !sch.has(table, needed) {
-			return frappeauth.Identity{}, fmt.Errorf("%s: no column %s.%s, or its user may not read it", s.settings, table, needed)
+			return frappeauth.Identity{}, s.onlyThis(fmt.Errorf("no column %s.%s, or its user may not read it", table, needed))
 		}
 	}
 	query := sch.withRoles(
@@ -297,7 +306,7 @@ func (s *source) verifyToken(ctx context.Context, token string, now time.Time) (
 			return frappeauth.Identity{}, s.fault(err)
 		}
 		if err := owner.add(row, role.String); err != nil {
-			return frappeauth.Identity{}, fmt.Errorf("%s: %w", s.settings, err)
+			return frappeauth.Identity{}, s.onlyThis(err)
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -315,7 +324,7 @@ func (s *source) verifyToken(ctx context.Context, token string, now time.Time) (
 	}
 	expiry, err := instant(expiration.String, zone.String)
 	if err != nil {
-		return frappeauth.Identity{}, fmt.Errorf("%s: %w", s.settings, err)
+		return frappeauth.Identity{}, s.onlyThis(err)
 	}
 	if !now.Before(expiry) {
 		return frappeauth.Identity{}, frappeauth.ErrDenied
