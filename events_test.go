@@ -49,6 +49,9 @@ var _ caddyevents.Handler = eventRecorder{}
 
 // TestEvents: operators can hook into what happens, and learn no secret.
 func TestEvents(t *testing.T) {
+	recorded.Lock()
+	recorded.events = nil
+	recorded.Unlock()
 	var down atomic.Bool
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
