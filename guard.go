@@ -167,7 +167,6 @@ type gate struct {
 	unknown        *semaphore.Weighted
 	waiting        atomic.Int64 // credentials that were granted before
 	waitingUnknown atomic.Int64
-	inside         atomic.Int64
 }
 
 // errBusy is the reason when too many verifications wait, or wait too long.
@@ -197,9 +196,7 @@ func (g *gate) enter(places int, known bool) (leave func(), err error) {
 		g.unknown.Release(unknownShare)
 		return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 	}
-	g.inside.Add(1)
 	return func() {
-		g.inside.Add(-1)
 		g.all.Release(share)
 		g.unknown.Release(unknownShare)
 	}, nil
