@@ -94,7 +94,7 @@ func TestSiteFaults(t *testing.T) {
 				url = site.URL
 			}
 			address := freeAddress(t)
-			c := runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s {\ntimeout 200ms\n}\n}\nrespond {http.auth.user.id}\n}", address, url))
+			c := runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s {\ntimeout 1s\n}\n}\nrespond {http.auth.user.id}\n}", address, url))
 			for range 2 {
 				got := get(t, "http://"+address, "Authorization: "+aliceToken)
 				if got.status != 503 || got.header["Www-Authenticate"] != nil {
