@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -416,4 +417,50 @@ func writePEM(t *testing.T, name, kind string, raw []byte) {
 	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestOneQuestionForAThousand: a thousand simultaneous requests with one new credential ask the site once.
+func TestOneQuestionForAThousand(t *testing.T) {
+	const clients = 1000
+	var asked, sent atomic.Int64
+	everybodySent := make(chan struct{})
+	site := jsonSite(t, map[string]func(*http.Request) (int, string){
+		loggedUser: func(*http.Request) (int, string) {
+			asked.Add(1)
+			<-everybodySent
+			return 200, `{"message":"alice@example.com"}`
+		},
+	})
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond {http.auth.user.id}\n}", address, site.URL))
+	transport := &http.Transport{DisableKeepAlives: true}
+	client := &http.Client{Transport: &countingTransport{transport, func() {
+		if sent.Add(1) == clients {
+			close(everybodySent)
+		}
+	}}}
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			if got := requestOver(t, client, http.MethodGet, "http://"+address, "Authorization: "+aliceToken); got.body != "alice@example.com" {
+				t.Errorf("%d %q", got.status, got.body)
+			}
+		})
+	}
+	wg.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the site was asked %d times", n)
+	}
+}
+
+// countingTransport says when a request has been written.
+type countingTransport struct {
+	*http.Transport
+	written func()
+}
+
+func (c *countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return c.Transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { c.written() },
+	})))
 }
