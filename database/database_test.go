@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -449,5 +450,21 @@ func TestFingerprint(t *testing.T) {
 	marshaled, _ := json.Marshal(a)
 	if strings.Contains(string(marshaled), "hRND") {
 		t.Error("the configuration shows the site's password")
+	}
+}
+
+// TestSockets: both servers by their Unix sockets.
+func TestSockets(t *testing.T) {
+	for kind, socket := range map[string]string{"mariadb": "s", "postgres": ""} {
+		t.Run(kind, func(t *testing.T) {
+			s := newSite(t, kind)
+			if kind == "mariadb" { // whose users are of a host
+				mustExec(t, s.admin, fmt.Sprintf("CREATE USER %[1]s@localhost IDENTIFIED BY '38jWnH1vU3H1INnP'; GRANT ALL ON %[1]s.* TO %[1]s@localhost", s.name))
+			}
+			b := provisioned(t, &Backend{Site: s.dir, DBHost: "192.0.2.1", DBSocket: filepath.Join(s.server.dir, socket)})
+			if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
+				t.Error(got)
+			}
+		})
 	}
 }
