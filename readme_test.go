@@ -45,7 +45,10 @@ func TestReadmeCaddyfiles(t *testing.T) {
 	t.Setenv("FRAPPE_WEBHOOK_SECRET", "s3cret")
 	for i, block := range blocks(t, "caddyfile") {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			block = strings.ReplaceAll(block, "/var/log/caddy", t.TempDir())
+			block = strings.NewReplacer(
+				"/var/log/caddy", t.TempDir(),
+				"/home/frappe/frappe-bench/sites/erp.example.com", "database/testdata/mariadb-site",
+			).Replace(block)
 			adapted, warnings, err := adapt(block)
 			if err != nil {
 				t.Fatalf("%v in:\n%s", err, block)
