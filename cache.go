@@ -77,7 +77,9 @@ func newCache() *cache {
 	rand.Read(secret) //nolint:errcheck // never fails (crypto/rand)
 	c := &cache{
 		macs: sync.Pool{New: func() any {
-			return &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
+			m := &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
+			m.Reset() // the first leaves the input in the hash's block, later ones restore the whole state
+			return m
 		}},
 		revoked: make(map[uint64]uint64),
 		sizes:   make(map[*verifier]int),
