@@ -293,8 +293,8 @@ func holds(v reflect.Value, text string, path []unsafe.Pointer) bool {
 	case reflect.Interface:
 		return !v.IsNil() && holds(v.Elem(), text, path)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if holds(v.Field(i), text, path) {
+		for _, field := range v.Fields() {
+			if holds(field, text, path) {
 				return true
 			}
 		}
@@ -310,6 +310,7 @@ func holds(v reflect.Value, text string, path []unsafe.Pointer) bool {
 			all[i] = byte(v.Index(i).Uint())
 		}
 		return bytes.Contains(all, []byte(text))
+	default:
 	}
 	return false
 }
