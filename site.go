@@ -54,7 +54,8 @@ type SiteBackend struct {
 	// versions refuse disabled users by themselves. Default: false.
 	RefuseDisabled bool `json:"refuse_disabled,omitempty"`
 
-	// How the site is reached: TLS, custom CA, client certificate, keep-alive. Default: `http` with its defaults.
+	// How the site is reached: TLS, custom CA, client certificate, keep-alive. Default: `http` with its defaults, but for
+	// HTTP/1.1 only and headers of an answer of 64 KiB at most.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	addresses []siteAddress
@@ -78,8 +79,9 @@ const (
 	// maxRetryAfter bounds what is passed on of a site's Retry-After. Frappe's rate limits are mostly by the hour.
 	maxRetryAfter = 24 * time.Hour
 
-	// defaultTransport bounds the headers of an answer as its body is bounded.
-	defaultTransport = `{"protocol": "http", "max_response_header_size": 65536}`
+	// defaultTransport bounds the headers of an answer as its body is bounded, and speaks HTTP/1.1: the header tables of
+	// HTTP/2 would keep credentials for as long as a connection lives.
+	defaultTransport = `{"protocol": "http", "max_response_header_size": 65536, "versions": ["1.1"]}`
 )
 
 // The methods of Frappe's API that are asked, as paths.
