@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -177,5 +178,50 @@ http://%s {
 		if strings.Contains(c.logs(), secret) {
 			t.Errorf("%s was logged", secret)
 		}
+	}
+}
+
+// TestWebhookRevokesEverySpelling: MariaDB, with the collation of Frappe's tables, takes each of these for the access token
+// of the recorded delivery, so a client that knows the token can have a verdict cached for each.
+func TestWebhookRevokesEverySpelling(t *testing.T) {
+	const token = "2d6f2973a9c21c820d549cdb01d1b3"
+	var asked atomic.Int64
+	site := jsonSite(t, map[string]func(*http.Request) (int, string){
+		loggedUser: func(*http.Request) (int, string) {
+			asked.Add(1)
+			return 200, `{"message":"bob@example.com"}`
+		},
+	})
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth_webhook /hook s3cret\nfrappe_auth %s\nrespond ok\n}", address, site.URL))
+	body, signature := delivery(t, "oauth-bearer-token-on_update.http")
+	for _, test := range []struct{ name, token string }{
+		{"as it is", token},
+		{"in capitals", strings.ToUpper(token)},
+		{"with a control character at its end", token + "\x80"},
+		{"with a control character within", token[:5] + "\x9f" + token[5:]},
+		{"with a no-break space at its end", token + "\xa0"},
+		{"with an accent", strings.Replace(token, "a", "\xe1", 1)},
+		{"with a raised digit", strings.Replace(token, "2", "\xb2", 1)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ask := func() {
+				t.Helper()
+				if got := get(t, "http://"+address, "Authorization: Bearer "+test.token); got.status != 200 {
+					t.Fatalf("status %d", got.status)
+				}
+			}
+			ask()
+			if got := deliver(t, "http://"+address+"/hook", body, signature); got.status != 204 {
+				t.Fatalf("the delivery got %d", got.status)
+			}
+			before := asked.Load()
+			if ask(); asked.Load() != before+1 {
+				t.Error("the verdict outlived the revocation")
+			}
+			if ask(); asked.Load() != before+1 {
+				t.Error("the verdict from after the revocation is not kept")
+			}
+		})
 	}
 }
