@@ -293,6 +293,38 @@ func TestOneCredentialDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
+// TestWhiteSpaceAtTheEndIsNotLost: over HTTP/2 it is part of an access token, which HTTP/1.1 to the site cannot carry; the
+// site must not be asked about the token without it.
+func TestWhiteSpaceAtTheEndIsNotLost(t *testing.T) {
+	var asked atomic.Int64
+	site := jsonSite(t, map[string]func(*http.Request) (int, string){
+		loggedUser: func(*http.Request) (int, string) {
+			asked.Add(1)
+			return 200, `{"message":"alice@example.com"}`
+		},
+	})
+	address := freeAddress(t)
+	runCaddy(t, corpusCaddyfile(address, "backend site "+site.URL))
+	for _, test := range []struct {
+		name, authorization string
+		status              int
+	}{
+		{"tab after an access token", aliceBearer + "\t", 401},
+		{"tabs after an access token", aliceBearer + "\t\t", 401},
+		{"space after an access token", aliceBearer + " ", 401},
+		{"tab after a secret, which travels as base64", aliceToken + "\t", 200},
+		{"none", aliceBearer, 200},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := asked.Load()
+			got := requestOver(t, h2cClient(), http.MethodGet, "http://"+address, "Authorization: "+test.authorization)
+			if got.status != test.status || (asked.Load() > before) != (test.status == 200) {
+				t.Errorf("status %d, want %d; asked %d times", got.status, test.status, asked.Load()-before)
+			}
+		})
+	}
+}
+
 // TestTenants: one address, many sites; a credential of one is none of another's.
 func TestTenants(t *testing.T) {
 	var mu sync.Mutex
