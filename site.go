@@ -418,12 +418,16 @@ func (q question) get(ctx context.Context, path, query string) (siteAnswer, erro
 		return siteAnswer{}, &UnavailableError{
 			Reason:     q.noVerdict(resp.StatusCode, errors.New(likelyCause(resp.StatusCode))),
 			RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
+			OnlyThis:   mayConcernRequest(resp.StatusCode),
 		}
 	}
 
 	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return siteAnswer{}, q.noVerdict(resp.StatusCode,
-			errors.New("the answer is not JSON, so it is not Frappe's but of something in front of it"))
+		return siteAnswer{}, &UnavailableError{
+			Reason: q.noVerdict(resp.StatusCode,
+				errors.New("the answer is not JSON, so it is not Frappe's but of something in front of it")),
+			OnlyThis: mayConcernRequest(resp.StatusCode),
+		}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBodySize+1))
 	if err != nil {
@@ -548,6 +552,18 @@ func likelyCause(status int) string {
 		return "Frappe failed; its database may be down"
 	}
 	return "not an answer of get_logged_user; is this the address of a Frappe site?"
+}
+
+// mayConcernRequest reports whether a status that is no verdict may be about the request rather than the site: what stands
+// before Frappe refuses a header that is too long for it (gunicorn takes 8190 bytes, and a pair grows as Basic), or that
+// looks like an attack. A client could otherwise have the site left alone for all.
+func mayConcernRequest(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable,
+		http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge:
+		return true
+	}
+	return false
 }
 
 // retryAfter reads seconds or a date (RFC 9110 section 10.2.3); 0 for anything else.

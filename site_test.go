@@ -293,6 +293,55 @@ func TestOneCredentialDoesNotOpenTheBreaker(t *testing.T) {
 	}
 }
 
+// TestOneRequestDoesNotOpenTheBreaker: what something before Frappe refuses because of the credential itself does not shut
+// the site off for others; what concerns the site does.
+func TestOneRequestDoesNotOpenTheBreaker(t *testing.T) {
+	html := func(status int) func(w http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(status)
+			io.WriteString(w, "<h1>No</h1>")
+		}
+	}
+	for _, test := range []struct {
+		name          string
+		authorization string // that something before Frappe refuses
+		answer        func(w http.ResponseWriter)
+		others        int // what other credentials then get
+	}{
+		{"a pair that as Basic is longer than gunicorn takes", "token k:" + strings.Repeat("x", 7000), html(400), 200},
+		{"nor nginx", "Bearer " + strings.Repeat("x", 8185), html(400), 200},
+		{"with the status of RFC 6585", "Bearer " + strings.Repeat("x", 8185), html(431), 200},
+		{"for a firewall, an attack", "Bearer 'or'1'='1", html(403), 200},
+		{"for a firewall, not acceptable", "Bearer <script>", html(406), 200},
+		{"no site", "Bearer x", html(404), 503},
+		{"a site that fails", "Bearer x", html(500), 503},
+		{"another site", "Bearer x", html(200), 503},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if credentialOf(r) != "Bearer good" {
+					test.answer(w)
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				io.WriteString(w, `{"message":"alice@example.com"}`)
+			}))
+			defer site.Close()
+			address := freeAddress(t)
+			runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond ok\n}", address, site.URL))
+			for range 10 {
+				if got := get(t, "http://"+address, "Authorization: "+test.authorization); got.status != 503 {
+					t.Fatalf("status %d", got.status)
+				}
+			}
+			if got := get(t, "http://"+address, "Authorization: Bearer good"); got.status != test.others {
+				t.Errorf("another credential gets %d, want %d", got.status, test.others)
+			}
+		})
+	}
+}
+
 // TestWhiteSpaceAtTheEndIsNotLost: over HTTP/2 it is part of an access token, which HTTP/1.1 to the site cannot carry; the
 // site must not be asked about the token without it.
 func TestWhiteSpaceAtTheEndIsNotLost(t *testing.T) {
