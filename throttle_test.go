@@ -1,7 +1,9 @@
 package frappeauth
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +65,59 @@ func TestFailuresOfAClient(t *testing.T) {
 
 		time.Sleep(70 * time.Second)
 		expect("a known credential past its ttl is asked for, limit or not", bad, "good", cacheMiss)
+	})
+}
+
+// TestFailureOfManyRequests: a page whose parts are all asked for with an access token that has ended is one failure, as the
+// backend is asked once. The client's new token is let in.
+func TestFailureOfManyRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["new"] = "alice@example.com"
+		backend.delay = time.Second
+		v := newTestVerifier(t, backend, func(c *verifierConfig) {
+			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
+		})
+		try := func(token string) string {
+			return outcome(v.verify(t.Context(), "192.0.2.1", nil, bearer(token)))
+		}
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if got := try("ended"); got != "401" {
+					t.Errorf("the token that has ended: %s", got)
+				}
+			})
+		}
+		wg.Wait()
+		if got := try("new"); got != cacheMiss {
+			t.Errorf("a new token: %s", got)
+		}
+	})
+}
+
+// TestFailureNotWaitedFor: a client that leaves before the answer, and asks for it when it is cached, has failed all the
+// same.
+func TestFailureNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.delay = time.Second
+		v := newTestVerifier(t, backend, func(c *verifierConfig) {
+			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
+		})
+		for i := range 3 {
+			guess := bearer(fmt.Sprint("guess ", i))
+			impatient, leave := context.WithTimeout(t.Context(), time.Millisecond)
+			v.verify(impatient, "192.0.2.1", nil, guess)
+			leave()
+		}
+		time.Sleep(time.Second)
+		if got := outcome(v.verify(t.Context(), "192.0.2.1", nil, bearer("guess 3"))); got != "429" {
+			t.Errorf("after as many guesses as are allowed: %s", got)
+		}
+		if got := outcome(v.verify(t.Context(), "192.0.2.2", nil, bearer("guess 3"))); got != "401" {
+			t.Errorf("another client: %s", got)
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -285,6 +286,9 @@ type inquiry struct {
 	known bool // it was granted before
 	renew bool // although there is a verdict, the one asked for at
 	at    int64
+
+	client netip.Prefix // whom a denial counts against
+	counts bool         // it does
 }
 
 // verify finds out about a credential that a client at that address sent. When ctx ends it stops waiting, not the
@@ -315,11 +319,11 @@ func (v *verifier) verify(ctx context.Context, address string, sites []string, c
 	if denied && clock-d.at < v.negativeTTL {
 		return answer{cache: cacheHit, err: ErrDenied}
 	}
+	// A denial counts once, when the backends have given it, however many requests wait for it and whether or not they do
+	// so to its end.
+	q.client, q.counts = client, true
 	a := v.await(ctx, q)
-	switch {
-	case errors.Is(a.err, ErrDenied):
-		v.state.throttle.fail(client, clock, v.failures)
-	case a.err != nil && q.known && ctx.Err() == nil:
+	if a.err != nil && !errors.Is(a.err, ErrDenied) && q.known && ctx.Err() == nil {
 		// It may have been revoked while the backends were asked.
 		if g, granted, _, _ = v.state.cache.lookup(q.key); granted && v.mayServeStale(&g) {
 			return v.staleAnswer(g, sites)
@@ -441,6 +445,9 @@ func (v *verifier) ask(q inquiry, seq uint64) answer {
 		return answer{cache: cacheMiss, err: unavailable}
 	}
 	v.state.cache.deny(q.key, denial{at: at, seq: seq, byClaim: claim}, v.negativeTTL > 0)
+	if q.counts {
+		v.state.throttle.fail(q.client, at, v.failures)
+	}
 	return answer{cache: cacheMiss, err: ErrDenied}
 }
 
