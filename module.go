@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	weakrand "math/rand/v2"
 	"net/http"
 	"slices"
@@ -185,6 +186,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if h.UserHeader != "" {
 		removeFolded(r.Header, h.UserHeader)
+		if r.Trailer != nil {
+			removeFolded(r.Trailer, h.UserHeader)
+			r.Body = &trailerFilter{ReadCloser: r.Body, trailer: r.Trailer, name: h.UserHeader}
+		}
 	}
 
 	id, refused := h.authenticate(r, repl)
@@ -220,6 +225,23 @@ func removeFolded(header http.Header, name string) {
 		})
 		header["Connection"][i] = strings.Join(kept, ",")
 	}
+}
+
+// trailerFilter is a body behind which no trailer comes that an upstream could take for the named header: some make no
+// difference between headers and trailers (RFC 9110 section 6.5.1), and a proxy passes trailers on.
+type trailerFilter struct {
+	io.ReadCloser
+	trailer http.Header // filled in when the body has been read
+	name    string
+}
+
+// Read implements io.Reader.
+func (f *trailerFilter) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if err != nil {
+		removeFolded(f.trailer, f.name)
+	}
+	return n, err
 }
 
 // foldedEqual reports whether two header names are equal after CGI, or PHP, has made variables of them.

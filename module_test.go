@@ -253,6 +253,39 @@ http://%[2]s {
 	}
 }
 
+// TestUserHeaderAsTrailer: no trailer of the client's that is named as the header reaches an upstream, which may make no
+// difference between the two; other trailers do.
+func TestUserHeaderAsTrailer(t *testing.T) {
+	received := make(chan http.Header, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || string(body) != "body" {
+			t.Errorf("the application reads %q %v", body, err)
+		}
+		received <- r.Trailer
+	}))
+	defer application.Close()
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\nuser_header X-Frappe-User\n}\nreverse_proxy %s\n}",
+		address, staticSite(t), strings.TrimPrefix(application.URL, "http://")))
+	for _, test := range []struct {
+		name, announced, trailers string
+	}{
+		{"announced", "X-Frappe-User, X-Checksum", "X-Frappe-User: Administrator\r\n"},
+		{"announced, with underscores", "X_Frappe_User, X-Checksum", "X_Frappe_User: Administrator\r\n"},
+		{"not announced, beside one that is", "X-Checksum", "X-Frappe-User: Administrator\r\nx.frappe.user: Administrator\r\n"},
+		{"none", "X-Checksum", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			rawRequest(t, address, "POST / HTTP/1.1\r\nHost: "+address+"\r\nAuthorization: "+aliceToken+"\r\nTrailer: "+test.announced+
+				"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n"+test.trailers+"X-Checksum: 1\r\n\r\n")
+			if got := <-received; len(got) != 1 || got.Get("X-Checksum") != "1" {
+				t.Errorf("the application receives the trailers %q", got)
+			}
+		})
+	}
+}
+
 // TestNoSecondExpansion: what a client or Frappe says is never a template.
 func TestNoSecondExpansion(t *testing.T) {
 	t.Setenv("FRAPPE_AUTH_TEST_SECRET", "expanded")
