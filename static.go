@@ -104,6 +104,9 @@ func (s *StaticBackend) Provision(ctx caddy.Context) error {
 	rand.Read(s.index[:]) //nolint:errcheck // never fails (crypto/rand)
 	s.keys = make(map[[sha256.Size]byte]*staticPair)
 	for _, t := range s.Tokens {
+		if err := checkExpandedHash(t.Hash); err != nil {
+			return fmt.Errorf("API key %s: %w", t.Key, err)
+		}
 		group, hash, err := s.group(ctx, t.Hash)
 		if err != nil {
 			return fmt.Errorf("API key %s: %w", t.Key, err)
@@ -143,17 +146,25 @@ func (s *StaticBackend) expand() error {
 	}
 	for i := range s.Tokens {
 		t := &s.Tokens[i]
-		if err := expand(&t.Key, &t.Hash, &t.User); err != nil {
+		if err := expand(append(pointers(t.Roles), &t.Key, &t.Hash, &t.User)...); err != nil {
 			return fmt.Errorf("token: %w", err)
 		}
 	}
 	for i := range s.Bearers {
 		b := &s.Bearers[i]
-		if err := expand(&b.Hash, &b.User); err != nil {
+		if err := expand(append(pointers(b.Roles), &b.Hash, &b.User)...); err != nil {
 			return fmt.Errorf("bearer: %w", err)
 		}
 	}
 	return nil
+}
+
+func pointers(texts []string) []*string {
+	to := make([]*string, len(texts))
+	for i := range texts {
+		to[i] = &texts[i]
+	}
+	return to
 }
 
 // check reports what is wrong with the configuration. Placeholders are taken for right.
@@ -209,13 +220,20 @@ func checkUser(user string) error {
 	return nil
 }
 
-// checkHash reports whether the hash is one, without the time that a comparison would take.
+// checkHash reports what is wrong with a hash, unless it has placeholders.
 func checkHash(hash string) error {
-	switch {
-	case strings.Contains(hash, "{"):
+	if strings.Contains(hash, "{") {
 		return nil
+	}
+	return checkExpandedHash(hash)
+}
+
+// checkExpandedHash reports whether the hash is one, without the time that a comparison would take.
+func checkExpandedHash(hash string) error {
+	switch {
 	case strings.HasPrefix(hash, "$2"):
-		if _, err := bcrypt.Cost([]byte(hash)); err != nil || len(hash) != 60 {
+		_, err := bcrypt.Cost([]byte(hash))
+		if err != nil || len(hash) != 60 || strings.ContainsFunc(hash[7:], notBcryptBase64) {
 			return errors.New("the hash is no bcrypt hash; copy it whole, as `caddy hash-password` prints it")
 		}
 		return nil
@@ -229,6 +247,10 @@ func checkHash(hash string) error {
 	}
 	_, err := parseSHA256(hash)
 	return err
+}
+
+func notBcryptBase64(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '.' || r > '9') // . / and the digits
 }
 
 func parseSHA256(hash string) ([]byte, error) {
@@ -275,7 +297,10 @@ func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byt
 		if err != nil {
 			return nil, nil, fmt.Errorf("the hash is of an algorithm that this Caddy lacks: %w", err)
 		}
-		g.hash = cryptHash{module.(caddyauth.Comparer)}
+		g.hash = module.(caddyauth.Comparer)
+		if algorithm == "bcrypt" {
+			g.hash = bcryptHash{g.hash}
+		}
 	}
 	s.groups = append(s.groups, g)
 	return g, value, nil
@@ -290,12 +315,12 @@ func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
 	return subtle.ConstantTimeCompare(hashed, digest[:]) == 1, nil
 }
 
-// cryptHash compares with a password hash of Caddy's.
-type cryptHash struct{ caddyauth.Comparer }
+// bcryptHash compares with Caddy's bcrypt.
+type bcryptHash struct{ caddyauth.Comparer }
 
 // Compare implements caddyauth.Comparer. bcrypt reads the secret in a circle with a NUL at its end, and no more than 72
 // bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
-func (h cryptHash) Compare(hashed, plaintext []byte) (bool, error) {
+func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
 	ambiguous := len(plaintext) > 72 || bytes.IndexByte(plaintext, 0) >= 0
 	same, err := h.Comparer.Compare(hashed, plaintext)
 	return same && !ambiguous, err
@@ -327,7 +352,10 @@ func (s *StaticBackend) verifyPair(key string, secret []byte) (Identity, error) 
 		same, err := g.hash.Compare(hash, secret)
 		if meant {
 			if err != nil {
-				return Identity{}, fmt.Errorf("comparing with the %s hash of a secret failed", g.name)
+				return Identity{}, &UnavailableError{
+					Reason:   fmt.Errorf("comparing with the %s hash of the secret failed", g.name),
+					OnlyThis: true,
+				}
 			}
 			granted = same
 		}

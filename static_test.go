@@ -3,11 +3,14 @@ package frappeauth_test
 import (
 	"encoding/base64"
 	"fmt"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 )
 
@@ -26,6 +29,11 @@ func TestStaticHashes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	beyondBcrypt := longest + "y\x00z"
+	argonLong, err := argon2id(beyondBcrypt)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("FRAPPE_AUTH_TEST_HASH", hashed("from the environment"))
 	address := freeAddress(t)
 	runCaddy(t, fmt.Sprintf(`
@@ -36,12 +44,13 @@ http://%s {
 			token bcrypt %s bcrypt@example.com
 			token limit %s limit@example.com
 			token argon2id %s argon2id@example.com
+			token long %s long@example.com
 			token env {env.FRAPPE_AUTH_TEST_HASH} env@example.com
 		}
 		failures off
 	}
 	respond {http.auth.user.id}
-}`, address, hashed("s3cret"), cheap, atLimit, argon))
+}`, address, hashed("s3cret"), cheap, atLimit, argon, argonLong))
 	for _, test := range []struct {
 		key, secret string
 		user        string
@@ -57,6 +66,10 @@ http://%s {
 		{"limit", longest + "y", ""}, // the same to bcrypt
 		{"argon2id", "s3cret", "argon2id@example.com"},
 		{"argon2id", "secret", ""},
+		{"argon2id", "s3cret\x00", ""},
+		{"long", beyondBcrypt, "long@example.com"},
+		{"long", longest + "y", ""},
+		{"long", longest, ""},
 		{"env", "from the environment", "env@example.com"},
 		{"unknown", "s3cret", ""},
 	} {
@@ -64,6 +77,59 @@ http://%s {
 		if got.body != test.user || (got.status == 200) != (test.user != "") {
 			t.Errorf("%s %q: %d %q, want %q", test.key, test.secret, got.status, got.body, test.user)
 		}
+	}
+}
+
+// TestStaticPlaceholders: every field takes them, and what they stand for is checked as if it were written out.
+func TestStaticPlaceholders(t *testing.T) {
+	for name, value := range map[string]string{
+		"KEY": aliceKey, "HASH": hashed(aliceSecret), "USER": "alice@example.com", "ROLE": "Employee",
+		"NO_HASH": "sha256:12", "BRACES": "$2a$04${}", "SPOILT": "$2a$04$" + strings.Repeat("x", 52) + "!", "GUEST": "Guest", "COLON": "a:b", "NESTED": "{env.FRAPPE_AUTH_TEST_ROLE}", "EMPTY": "",
+	} {
+		t.Setenv("FRAPPE_AUTH_TEST_"+name, value)
+	}
+	for _, test := range []struct {
+		name, line string
+		want       string // user and roles, or part of the error
+	}{
+		{"every field of a token", "token {KEY} {HASH} {USER} {ROLE}", "alice@example.com|Employee"},
+		{"every field of a bearer", "bearer {HASH} {USER} {ROLE}", "alice@example.com|Employee"},
+		{"within a field", "token {KEY} {HASH} x{USER} a{ROLE}b", "xalice@example.com|aEmployeeb"},
+		{"what a placeholder stands for is no template", "token {KEY} {HASH} {NESTED}", "{env.FRAPPE_AUTH_TEST_ROLE}|"},
+		{"no hash", "token {KEY} {NO_HASH} {USER}", "write the hash as sha256:"},
+		{"no bcrypt hash", "token {KEY} {BRACES} {USER}", "the hash is no bcrypt hash"},
+		{"no bcrypt hash, of the right length", "token {KEY} {SPOILT} {USER}", "the hash is no bcrypt hash"},
+		{"no hash of a token", "bearer {NO_HASH} {USER}", "write the hash as sha256:"},
+		{"Guest", "token {KEY} {HASH} {GUEST}", "no credential is Guest's"},
+		{"key with a colon", "token {COLON} {HASH} {USER}", "neither empty nor has it a colon"},
+		{"the same key twice", "token {KEY} {HASH} {USER}\ntoken " + aliceKey + " {HASH} {USER}", "is given twice"},
+		{"the same token twice", "bearer {HASH} {USER}\nbearer " + hashed(aliceSecret) + " {USER}", "is given twice"},
+		{"unset variable", "token {KEY} {HASH} {UNSET}", "FRAPPE_AUTH_TEST_UNSET"},
+		{"empty variable", "token {KEY} {HASH} {USER} {EMPTY}", "FRAPPE_AUTH_TEST_EMPTY"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			lines := regexp.MustCompile(`\{([A-Z_]+)\}`).ReplaceAllString(test.line, "{env.FRAPPE_AUTH_TEST_$1}")
+			address := freeAddress(t)
+			c := &runningCaddy{t: t, log: filepath.Join(t.TempDir(), "log")}
+			err := c.tryLoad(fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\n%s\n}\n}\nrespond {http.auth.user.id}|{http.auth.user.roles}\n}", address, lines))
+			if err != nil {
+				if !strings.Contains(err.Error(), test.want) {
+					t.Errorf("error %v, want %s", err, test.want)
+				}
+				if strings.Contains(err.Error(), hashed(aliceSecret)) {
+					t.Error("the error shows a hash")
+				}
+				return
+			}
+			defer caddy.Stop()
+			authorization := aliceToken
+			if strings.HasPrefix(lines, "bearer") {
+				authorization = "Bearer " + aliceSecret
+			}
+			if got := get(t, "http://"+address, "Authorization: "+authorization); got.body != test.want {
+				t.Errorf("%d %q, want %q", got.status, got.body, test.want)
+			}
+		})
 	}
 }
 
