@@ -476,3 +476,48 @@ func TestProvider(t *testing.T) {
 		})
 	}
 }
+
+// TestRequirements: every line must be met, users compare with case, and a Guest meets none.
+func TestRequirements(t *testing.T) {
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth {
+		backend static {
+			bearer %s both@example.com Employee
+			bearer %s role@example.com Employee
+			bearer %s listed@example.com
+			bearer %s Both@example.com Employee
+		}
+		require role Employee
+		require user both@example.com listed@example.com Guest
+		anonymous
+	}
+	respond {http.auth.user.id}
+}`, address, hashed("both"), hashed("role"), hashed("listed"), hashed("case")))
+	for token, want := range map[string]int{"both": 200, "role": 403, "listed": 403, "case": 403} {
+		if got := get(t, "http://"+address, "Authorization: Bearer "+token); got.status != want {
+			t.Errorf("%s: %d, want %d", token, got.status, want)
+		}
+	}
+	if got := get(t, "http://"+address); got.status != 401 || len(got.header["Www-Authenticate"]) != 3 {
+		t.Errorf("Guest: %d", got.status)
+	}
+}
+
+// TestReloadWithAnotherPlaceholder: what a placeholder of a backend stands for is part of what the backend is.
+func TestReloadWithAnotherPlaceholder(t *testing.T) {
+	address := freeAddress(t)
+	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\nbearer {env.FRAPPE_AUTH_TEST_TOKEN} alice@example.com\n}\ncache {\nttl 1h\n}\n}\nrespond {http.auth.user.id}\n}", address)
+	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", hashed("first"))
+	runCaddy(t, config)
+	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.status != 200 {
+		t.Fatalf("at first: %d", got.status)
+	}
+	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", hashed("second"))
+	runCaddy(t, config)
+	clientWithoutMagic.CloseIdleConnections()
+	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.status != 401 {
+		t.Errorf("after the token was replaced: %d", got.status)
+	}
+}
