@@ -66,8 +66,8 @@ type Handler struct {
 	HideCredentials bool `json:"hide_credentials,omitempty"`
 
 	// The name of a request header that tells the next handler the user. Any header of the client's that an upstream
-	// could take for it is removed first: in any case, with `_` or `.` for `-`, or named in the client's Connection
-	// header. Default: no header.
+	// could take for it is removed first: in any case, with `_` or `.` for `-`, named in the client's Connection header,
+	// or sent as a trailer. Default: no header.
 	UserHeader string `json:"user_header,omitempty"`
 }
 
