@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -62,7 +64,8 @@ type cache struct {
 	seq     uint64            // counts revocations
 	revoked map[uint64]uint64 // tag to the sequence of its revocation
 	swept   uint64            // verdicts asked for before this sequence come too late to be kept
-	sizes   map[*verifier]int // what each user of the cache asked for; the largest holds
+	sizes   map[*verifier]int // what each user of the cache asked for
+	size    int               // the largest of them
 }
 
 // mac is an HMAC with room for its input and output.
@@ -192,25 +195,28 @@ func (c *cache) sequence() uint64 {
 	return c.seq
 }
 
-// grant keeps a granted verdict, unless it was revoked after it was asked for, and forgets a denied one.
-func (c *cache) grant(k cacheKey, g grant) {
+// grant keeps a granted verdict, unless it was revoked after it was asked for, and forgets a denied one. evicted says that
+// another had to make room.
+func (c *cache) grant(k cacheKey, g grant) (evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.denied.Remove(k)
 	if g.seq >= c.swept && !c.isRevoked(g.seq, g.byUser, g.byClaim) {
-		c.granted.Add(k, g)
+		evicted = c.granted.Add(k, g)
 	}
+	return evicted
 }
 
 // deny forgets a granted verdict, and keeps the denied one if it is to, unless what it is about changed after it was
-// asked for.
-func (c *cache) deny(k cacheKey, d denial, keep bool) {
+// asked for. evicted is as of grant.
+func (c *cache) deny(k cacheKey, d denial, keep bool) (evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.granted.Remove(k)
 	if keep && d.seq >= c.swept && !c.isRevoked(d.seq, d.byClaim) {
-		c.denied.Add(k, d)
+		evicted = c.denied.Add(k, d)
 	}
+	return evicted
 }
 
 // claimRenewal reports whether the caller is to renew the granted verdict ahead of its end. Nobody else is until next.
@@ -314,6 +320,20 @@ func (c *cache) leave(v *verifier) {
 	c.resize()
 }
 
+// fill is how many verdicts are kept, and how many of each sort there may be.
+func (c *cache) fill() (granted, denied, size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.granted.Len(), c.denied.Len(), c.size
+}
+
+// users are the verifiers that use the cache.
+func (c *cache) users() []*verifier {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.sizes))
+}
+
 // serves reports whether a verifier of that name uses the cache.
 func (c *cache) serves(name string) bool {
 	c.mu.Lock()
@@ -327,10 +347,10 @@ func (c *cache) serves(name string) bool {
 }
 
 func (c *cache) resize() {
-	largest := 1
+	c.size = 1
 	for _, size := range c.sizes {
-		largest = max(largest, size)
+		c.size = max(c.size, size)
 	}
-	c.granted.Resize(largest)
-	c.denied.Resize(largest)
+	c.granted.Resize(c.size)
+	c.denied.Resize(c.size)
 }

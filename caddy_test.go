@@ -21,6 +21,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
 )
 
 // runningCaddy is the Caddy of this process, of which there can be one at a time.
@@ -38,6 +40,11 @@ func runCaddy(t testing.TB, caddyfile string) *runningCaddy {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
+		logs, err := os.ReadFile(c.log)
+		if err != nil {
+			t.Error(err)
+		}
+		frappeauth.LoggedInTests.Write(logs)
 	})
 	return c
 }

@@ -50,6 +50,17 @@ func (g *guard) breaker(site string) *breaker {
 	return b
 }
 
+// leftAlone are the sites whose breakers are open.
+func (g *guard) leftAlone() []string {
+	sites := []string{}
+	for _, site := range g.breakers.Keys() {
+		if b, ok := g.breakers.Peek(site); ok && b.isOpen() {
+			sites = append(sites, site)
+		}
+	}
+	return sites
+}
+
 const (
 	// breakerThreshold is how many consecutive failures to find out open a breaker.
 	breakerThreshold = 5
@@ -138,6 +149,13 @@ func (b *breaker) abandon(probe bool) {
 	b.probing = b.probing && !probe
 }
 
+// isOpen reports whether the backend is left alone or being probed.
+func (b *breaker) isOpen() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failures >= breakerThreshold
+}
+
 // logStale reports whether this is the first stale verdict of the outage.
 func (b *breaker) logStale() bool {
 	b.mu.Lock()
@@ -167,6 +185,7 @@ type gate struct {
 	unknown        *semaphore.Weighted
 	waiting        atomic.Int64 // credentials that were granted before
 	waitingUnknown atomic.Int64
+	inFlight       atomic.Int64
 }
 
 // errBusy is the reason when too many verifications wait, or wait too long.
@@ -196,7 +215,9 @@ func (g *gate) enter(places int, known bool) (leave func(), err error) {
 		g.unknown.Release(unknownShare)
 		return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 	}
+	g.inFlight.Add(1)
 	return func() {
+		g.inFlight.Add(-1)
 		g.all.Release(share)
 		g.unknown.Release(unknownShare)
 	}, nil
@@ -245,4 +266,13 @@ func (w *watch) covers(at int64) (until int64, ok bool) {
 		return 0, false
 	}
 	return max(at, w.last.Load()), true
+}
+
+// age is how long ago the backend looked for changes, while it is watched.
+func (w *watch) age(now int64) (age time.Duration, ok bool) {
+	since := w.since.Load()
+	if since == 0 || since == math.MaxInt64 {
+		return 0, false
+	}
+	return time.Duration(max(0, now-w.last.Load())), true
 }

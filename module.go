@@ -2,6 +2,7 @@
 package frappeauth
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -104,7 +105,9 @@ type Verification struct {
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
+	accessLogs bool // a server of this configuration has them
 	events     events
+	metrics    *metrics
 }
 
 // CacheConfig says how many verdicts are kept, and for how long. Handlers with the same backends share one cache,
@@ -201,7 +204,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(refused.status, refused.reason)
 	}
 
-	id.publish(repl)
+	h.pass(r, repl, &id)
 	if h.UserHeader != "" {
 		r.Header.Set(h.UserHeader, id.user.(string))
 	}
@@ -273,13 +276,24 @@ type identified struct {
 	backend any
 	scheme  any
 	cache   any
+	outcome requestOutcome
 }
 
 // anonymous is a request without a credential that may pass.
-var anonymous = identified{grant: grant{user: Guest}, backend: "", scheme: "", cache: ""}
+var anonymous = identified{grant: grant{user: Guest}, backend: "", scheme: "", cache: "", outcome: outcomeAnonymous}
+
+// pass tells the next handlers, the access log and the metrics whose request it is.
+func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
+	id.publish(repl)
+	scheme := id.scheme.(string)
+	v.metrics.countRequest(Scheme(scheme), id.outcome)
+	if v.accessLogs {
+		logVerdict(r, verdictFields{scheme: scheme, backend: id.backend.(string), cache: id.cache.(string), outcome: id.outcome})
+	}
+}
 
 // publish sets every placeholder, so that none reaches an upstream as literal text.
-func (id identified) publish(repl *caddy.Replacer) {
+func (id *identified) publish(repl *caddy.Replacer) {
 	more := id.detail
 	if more == nil {
 		more = &noDetail
@@ -310,6 +324,8 @@ type refusal struct {
 	cred       Credential
 	cache      string
 	retryAfter time.Duration
+	outcome    requestOutcome
+	cause      error // what a backend said, for the operator alone
 }
 
 // The reasons of refusals. Nothing in them comes from a client or a backend.
@@ -327,24 +343,42 @@ var (
 // statusClientGone is what Caddy's reverse_proxy answers when a client goes away.
 const statusClientGone = 499
 
-// authenticate finds out whose request it is: the way from the Authorization header to the verdict.
+// authenticate finds out whose request it is, in a span of its own where the request is traced.
 func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer) (identified, *refusal) {
+	ctx, span := startVerification(r.Context())
+	id, refused := v.verdict(ctx, r, repl)
+	if span != nil {
+		endVerification(span, id, refused)
+	}
+	return id, refused
+}
+
+// verdict is the way from the Authorization header to the verdict.
+func (v *Verification) verdict(ctx context.Context, r *http.Request, repl *caddy.Replacer) (identified, *refusal) {
 	cred, refused := v.credential(r.Header["Authorization"])
 	if refused != nil {
 		return identified{}, refused
 	}
 	sites, err := v.verifier.sites(repl)
 	if err != nil {
-		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred}
+		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
 	}
-	a := v.verifier.verify(r.Context(), clientIP(r), sites, cred)
+	return v.judge(ctx, *v.Failures, clientIP(r), sites, cred)
+}
+
+// judge finds out about a credential and decides on the requirements.
+func (v *Verification) judge(ctx context.Context, limit FailureLimit, address string, sites []string, cred Credential) (identified, *refusal) {
+	a := v.verifier.verifyWithin(ctx, limit, address, sites, cred)
 	if a.err != nil {
-		refused := v.refusalOf(r, a.err)
+		refused := refusalOf(ctx, a.err)
+		if refused.outcome == outcomeUnavailable {
+			refused.cause = a.err
+		}
 		refused.cred, refused.cache = cred, a.cache
 		return identified{}, refused
 	}
 	if !v.meetsRequirements(a.grant) {
-		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: a.cache}
+		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: a.cache, outcome: outcomeForbidden}
 		if cred.Bearer() {
 			refused.oauthError = "insufficient_scope"
 		}
@@ -368,9 +402,9 @@ func clientIP(r *http.Request) string {
 func (v *Verification) credential(headers []string) (Credential, *refusal) {
 	switch {
 	case len(headers) > 1:
-		return Credential{}, &refusal{status: http.StatusBadRequest, reason: errTwoHeaders}
+		return Credential{}, &refusal{status: http.StatusBadRequest, reason: errTwoHeaders, outcome: outcomeMalformed}
 	case len(headers) == 0 || strings.Trim(headers[0], " \t") == "":
-		return Credential{}, &refusal{status: http.StatusUnauthorized, reason: errNoCredential, none: true}
+		return Credential{}, &refusal{status: http.StatusUnauthorized, reason: errNoCredential, none: true, outcome: outcomeNoCredential}
 	}
 	cred, err := ParseCredential(headers[0])
 	if err == nil && v.challenges[cred.Scheme] == "" {
@@ -383,43 +417,54 @@ func (v *Verification) credential(headers []string) (Credential, *refusal) {
 			describe:   true,
 			oauthError: "invalid_token",
 			cred:       cred,
+			outcome:    outcomeMalformed,
 		}
 	}
 	return cred, nil
 }
 
 // refusalOf is what follows from the verifier's error.
-func (v *Verification) refusalOf(r *http.Request, err error) *refusal {
+func refusalOf(ctx context.Context, err error) *refusal {
 	var (
 		unavailable *UnavailableError
 		throttled   *throttledError
 	)
 	switch {
 	case errors.As(err, &throttled):
-		return &refusal{status: http.StatusTooManyRequests, reason: errThrottled, retryAfter: throttled.wait}
+		return &refusal{status: http.StatusTooManyRequests, reason: errThrottled, retryAfter: throttled.wait, outcome: outcomeThrottled}
 	case errors.Is(err, ErrDenied):
-		return &refusal{status: http.StatusUnauthorized, reason: ErrDenied, oauthError: "invalid_token"}
+		return &refusal{status: http.StatusUnauthorized, reason: ErrDenied, oauthError: "invalid_token", outcome: outcomeDenied}
 	case errors.As(err, &unavailable) && unavailable.RetryAfter > 0:
-		return &refusal{status: http.StatusServiceUnavailable, reason: errUnavailable, retryAfter: unavailable.RetryAfter}
-	case r.Context().Err() != nil:
-		return &refusal{status: statusClientGone, reason: errClientGone}
+		return &refusal{
+			status: http.StatusServiceUnavailable, reason: errUnavailable,
+			retryAfter: unavailable.RetryAfter, outcome: outcomeUnavailable,
+		}
+	case ctx.Err() != nil:
+		return &refusal{status: statusClientGone, reason: errClientGone, outcome: outcomeClientGone}
 	}
-	return &refusal{status: http.StatusServiceUnavailable, reason: errUnavailable, retryAfter: defaultRetryAfter}
+	return &refusal{
+		status: http.StatusServiceUnavailable, reason: errUnavailable,
+		retryAfter: defaultRetryAfter, outcome: outcomeUnavailable,
+	}
 }
 
 // meetsRequirements decides on the identity, never on the verdict's being cached.
 func (v *Verification) meetsRequirements(g grant) bool {
-	for _, required := range v.Require {
-		var roles []string
-		if g.detail != nil {
-			roles = g.detail.roles
-		}
-		if !slices.Contains(required.Users, g.user.(string)) &&
-			!slices.ContainsFunc(required.Roles, func(role string) bool { return slices.Contains(roles, role) }) {
+	for i := range v.Require {
+		if !v.Require[i].metBy(g) {
 			return false
 		}
 	}
 	return true
+}
+
+func (r *Requirement) metBy(g grant) bool {
+	var roles []string
+	if g.detail != nil {
+		roles = g.detail.roles
+	}
+	return slices.Contains(r.Users, g.user.(string)) ||
+		slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) })
 }
 
 // refuse says to the client what it may know, and to the log what fail2ban needs.
@@ -442,6 +487,10 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 		v.events.emit("denied", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
 	case refused.status == http.StatusTooManyRequests:
 		v.events.emit("throttled", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
+	}
+	v.metrics.countRequest(refused.cred.Scheme, refused.outcome)
+	if v.accessLogs {
+		logVerdict(r, verdictFields{scheme: string(refused.cred.Scheme), cache: refused.cache, outcome: refused.outcome})
 	}
 	if c := v.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
 		fields := []zap.Field{
@@ -483,6 +532,7 @@ func (v *Verification) challengesFor(refused *refusal) []string {
 func (v *Verification) provision(ctx caddy.Context) error {
 	v.logger = ctx.Logger()
 	v.events = eventsOf(ctx)
+	v.accessLogs = hasAccessLogs(ctx)
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -496,6 +546,9 @@ func (v *Verification) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if v.metrics, err = joinMetrics(ctx); err != nil {
+		return err
+	}
 	v.verifier, err = newVerifier(ctx, verifierConfig{
 		name:        v.Name,
 		backends:    backends,
@@ -507,15 +560,18 @@ func (v *Verification) provision(ctx caddy.Context) error {
 		random:      weakrand.Float64,
 		logger:      v.logger,
 		events:      v.events,
+		metrics:     v.metrics,
+		owner:       v,
 	})
 	return err
 }
 
 func (v *Verification) cleanup() error {
+	err := v.metrics.leave()
 	if v.verifier == nil {
-		return nil // provisioning failed
+		return err // provisioning failed
 	}
-	return v.verifier.close()
+	return errors.Join(err, v.verifier.close())
 }
 
 func (v *Verification) setDefaults() {

@@ -45,7 +45,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	id, refused := p.authenticate(r, repl)
 	if refused == nil {
-		id.publish(repl)
+		p.pass(r, repl, &id)
 		return caddyauth.User{ID: id.user.(string)}, true, nil
 	}
 	unavailable := refused.status == http.StatusServiceUnavailable

@@ -210,6 +210,15 @@ func validSiteName(name string) bool {
 	return true
 }
 
+// String names the site: its addresses, and its name where it has one.
+func (s *SiteBackend) String() string {
+	text := strings.Join(s.URLs, " ")
+	if s.SiteName != "" {
+		text += " (" + s.SiteName + ")"
+	}
+	return text
+}
+
 // Fingerprint implements Fingerprinter: addresses and name may come from placeholders.
 func (s *SiteBackend) Fingerprint() string { return strings.Join(append(s.URLs, s.SiteName), " ") }
 
@@ -470,14 +479,17 @@ func (q question) request(ctx context.Context, path, query string) *http.Request
 		ProtoMajor: 1,
 		ProtoMinor: 1,
 		Header: http.Header{
-			"Accept":        {"application/json"},
-			"Authorization": {q.authorization()},
-			"User-Agent":    {"caddy-frappe-auth"},
+			"Accept":     {"application/json"},
+			"User-Agent": {"caddy-frappe-auth"},
 		},
+	}
+	if q.cred != (Credential{}) {
+		req.Header["Authorization"] = []string{q.authorization()}
 	}
 	if name := q.siteName(); name != "" {
 		req.Header["X-Frappe-Site-Name"] = []string{name}
 	}
+	passTraceOn(ctx, req.Header)
 	return req.WithContext(ctx)
 }
 

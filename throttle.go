@@ -32,6 +32,9 @@ const (
 	maxFailureWindow     = caddy.Duration(24 * time.Hour)
 )
 
+// unlimited allows any number of failures.
+var unlimited = FailureLimit{Max: -1}
+
 // check reports what is wrong with the configuration.
 func (l FailureLimit) check() error {
 	if l.Max > maxMaxFailures {
@@ -93,6 +96,13 @@ func (t *throttle) wait(client netip.Prefix, now int64, limit FailureLimit) time
 	defer t.mu.Unlock()
 	empty, _ := t.clients.Get(client)
 	return time.Duration(max(0, empty-now-limit.tolerance()))
+}
+
+// failing is how many clients with failures are remembered.
+func (t *throttle) failing() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.clients.Len()
 }
 
 // fail counts a failure.

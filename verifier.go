@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
@@ -30,6 +32,8 @@ const maxUserSize = 560
 // be bad; any other error means that it could not find out, and is never taken for a denial. An error never holds a
 // secret. Verify may be called from many goroutines at once, never twice at once for the same credential; it returns
 // soon after ctx is done.
+//
+// A backend that is a fmt.Stringer names its source to the operator: in the admin API and by the commands, without a secret.
 type Backend interface {
 	Verify(ctx context.Context, c Credential) (Identity, error)
 }
@@ -127,7 +131,9 @@ type state struct {
 	flights  singleflight.Group
 	guards   []*guard // of each backend
 	throttle *throttle
+	now      func() time.Time
 	start    time.Time // where the clock of the state begins
+	lookups  [lookupResults]atomic.Uint64
 }
 
 // states holds the state of each distinct list of backends, by its fingerprint.
@@ -146,6 +152,14 @@ type namedBackend struct {
 	tenanted Tenanted // nil: one site only
 }
 
+// source names what the backend asks, where it says so.
+func (b namedBackend) source() string {
+	if s, ok := b.Backend.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return ""
+}
+
 // verifierConfig is what a verifier is made of.
 type verifierConfig struct {
 	name        string
@@ -158,6 +172,8 @@ type verifierConfig struct {
 	random      func() float64 // in [0, 1)
 	logger      *zap.Logger
 	events      events
+	metrics     *metrics
+	owner       *Verification // nil in tests
 }
 
 // verifier finds out whether a credential is good: from the cache, or else from the backends in order, once for all
@@ -183,7 +199,7 @@ const maxVerification = time.Minute
 // must be closed.
 func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
 	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) {
-		s := &state{cache: newCache(), throttle: newThrottle(), start: conf.now()}
+		s := &state{cache: newCache(), throttle: newThrottle(), now: conf.now, start: conf.now()}
 		for _, b := range conf.backends {
 			s.guards = append(s.guards, newGuard(b.name, conf.random))
 		}
@@ -202,6 +218,7 @@ func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
 	ctx, v.unwatch = context.WithCancel(ctx)
 	v.state.cache.join(v, conf.cache.Size)
 	for i, b := range v.backends {
+		v.metrics.expect(b.name)
 		v.tenanted = v.tenanted || b.tenanted != nil
 		if w, ok := b.Backend.(Watcher); ok {
 			v.watchers.Go(func() { v.watch(ctx, w, v.state.guards[i]) })
@@ -228,6 +245,7 @@ func (v *verifier) watch(ctx context.Context, w Watcher, g *guard) {
 		now := v.state.clock(v.now())
 		for _, c := range changes {
 			v.state.cache.revokeChange(c)
+			v.metrics.countRevocation(revokedByWatch)
 		}
 		if !began {
 			began = true
@@ -287,23 +305,31 @@ type inquiry struct {
 	renew bool // although there is a verdict, the one asked for at
 	at    int64
 
-	client netip.Prefix // whom a denial counts against
-	counts bool         // it does
+	client   netip.Prefix // whom a denial counts against
+	failures FailureLimit // of the client
+
+	span trace.Span // of the request that asks
 }
 
 // verify finds out about a credential that a client at that address sent. When ctx ends it stops waiting, not the
 // verification.
 func (v *verifier) verify(ctx context.Context, address string, sites []string, cred Credential) answer {
-	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(v.fingerprint, sites, cred)}
+	return v.verifyWithin(ctx, v.failures, address, sites, cred)
+}
+
+// verifyWithin is verify with a limit of its own for the client.
+func (v *verifier) verifyWithin(ctx context.Context, limit FailureLimit, address string, sites []string, cred Credential) answer {
+	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(v.fingerprint, sites, cred), failures: unlimited}
 	g, granted, d, denied := v.state.cache.lookup(q.key)
 	now := v.now()
 	clock := v.state.clock(now)
 	if granted {
 		switch v.freshness(&g, now) {
 		case due:
-			v.renewAhead(q, &g, clock)
+			v.renewAhead(ctx, q, &g, clock)
 			fallthrough
 		case fresh:
+			v.countLookup(lookupHit)
 			return answer{grant: g, cache: cacheHit}
 		case ended:
 			granted = false
@@ -311,25 +337,33 @@ func (v *verifier) verify(ctx context.Context, address string, sites []string, c
 		}
 	}
 
-	q.known = granted
+	q.known, q.span = granted, trace.SpanFromContext(ctx)
 	client := clientOf(address)
-	if wait := v.state.throttle.wait(client, clock, v.failures); wait > 0 && !q.known {
+	if wait := v.state.throttle.wait(client, clock, limit); wait > 0 && !q.known {
 		return answer{err: &throttledError{wait: wait}}
 	}
 	if denied && clock-d.at < v.negativeTTL {
+		v.countLookup(lookupHitDenied)
 		return answer{cache: cacheHit, err: ErrDenied}
 	}
 	// A denial counts once, when the backends have given it, however many requests wait for it and whether or not they do
 	// so to its end.
-	q.client, q.counts = client, true
+	q.client, q.failures = client, limit
 	a := v.await(ctx, q)
 	if a.err != nil && !errors.Is(a.err, ErrDenied) && q.known && ctx.Err() == nil {
 		// It may have been revoked while the backends were asked.
 		if g, granted, _, _ = v.state.cache.lookup(q.key); granted && v.mayServeStale(&g) {
+			v.countLookup(lookupStale)
 			return v.staleAnswer(g, sites)
 		}
 	}
+	v.countLookup(lookupMiss)
 	return a
+}
+
+func (v *verifier) countLookup(result lookupResult) {
+	v.state.lookups[result].Add(1)
+	v.metrics.countLookup(result)
 }
 
 // freshness is what a granted verdict is worth.
@@ -363,11 +397,11 @@ func (v *verifier) freshness(g *grant, now time.Time) freshness {
 
 // renewAhead asks for a verdict again before it expires, so that a steady client never waits. If nobody knows, the
 // next attempt is another twentieth of the ttl away.
-func (v *verifier) renewAhead(q inquiry, g *grant, clock int64) {
+func (v *verifier) renewAhead(ctx context.Context, q inquiry, g *grant, clock int64) {
 	if g.renewal > clock || !v.state.cache.claimRenewal(q.key, clock, clock+v.ttl/20) {
 		return
 	}
-	q.known, q.renew, q.at = true, true, g.at
+	q.known, q.renew, q.at, q.span = true, true, g.at, trace.SpanFromContext(ctx)
 	v.fly(q)
 }
 
@@ -434,7 +468,10 @@ func (v *verifier) ask(q inquiry, seq uint64) answer {
 		case err == nil:
 			g := v.newGrant(id, v.state.guards[i])
 			g.at, g.seq, g.byClaim = at, seq, claim
-			v.state.cache.grant(q.key, g) // also with a ttl of 0: known good credentials have privileges
+			// Also with a ttl of 0: known good credentials have privileges.
+			if v.state.cache.grant(q.key, g) {
+				v.metrics.countEviction("granted")
+			}
 			return answer{grant: g, cache: cacheMiss}
 		case errors.Is(err, ErrDenied):
 		default:
@@ -444,10 +481,10 @@ func (v *verifier) ask(q inquiry, seq uint64) answer {
 	if unavailable != nil {
 		return answer{cache: cacheMiss, err: unavailable}
 	}
-	v.state.cache.deny(q.key, denial{at: at, seq: seq, byClaim: claim}, v.negativeTTL > 0)
-	if q.counts {
-		v.state.throttle.fail(q.client, at, v.failures)
+	if v.state.cache.deny(q.key, denial{at: at, seq: seq, byClaim: claim}, v.negativeTTL > 0) {
+		v.metrics.countEviction("denied")
 	}
+	v.state.throttle.fail(q.client, at, q.failures)
 	return answer{cache: cacheMiss, err: ErrDenied}
 }
 
@@ -469,22 +506,18 @@ func (v *verifier) foundSince(q inquiry) (answer, bool) {
 // guarded asks one backend, unless it is busy or left alone.
 func (v *verifier) guarded(b namedBackend, g *guard, site string, q inquiry) (Identity, error) {
 	br := g.breaker(site)
-	if err := br.check(v.now()); err != nil {
-		return Identity{}, err
-	}
-	leave, err := g.gate.enter(v.maxInflight, q.known)
+	probe, leave, err := v.admit(br, g, q.known)
 	if err != nil {
+		v.metrics.countRejection(b.name, err)
 		return Identity{}, err
 	}
 	defer leave()
-	probe, err := br.allow(v.now()) // those before may have opened it
-	if err != nil {
-		return Identity{}, err
-	}
 
 	cred := q.cred
 	cred.Site = site
-	id, err := v.call(b, cred)
+	asked := v.now()
+	id, err := v.call(b, cred, q.span)
+	v.metrics.countCall(b.name, err, v.now().Sub(asked))
 	if err == nil || errors.Is(err, ErrDenied) {
 		if ended := br.foundOut(); ended {
 			v.logger.Info("backend can find out again", zap.String("backend", b.name), zap.String("site", site))
@@ -504,8 +537,25 @@ func (v *verifier) guarded(b namedBackend, g *guard, site string, q inquiry) (Id
 	return id, err
 }
 
+// admit waits until the backend may be asked. leave must be called if and only if there is no error.
+func (v *verifier) admit(br *breaker, g *guard, known bool) (probe bool, leave func(), err error) {
+	if err := br.check(v.now()); err != nil {
+		return false, nil, err
+	}
+	leave, err = g.gate.enter(v.maxInflight, known)
+	if err != nil {
+		return false, nil, err
+	}
+	probe, err = br.allow(v.now()) // those before may have opened it
+	if err != nil {
+		leave()
+		return false, nil, err
+	}
+	return probe, leave, nil
+}
+
 // call asks one backend. Whatever it does wrong means that it could not find out.
-func (v *verifier) call(b namedBackend, cred Credential) (id Identity, err error) {
+func (v *verifier) call(b namedBackend, cred Credential, parent trace.Span) (id Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The value of a panic may hold anything, its type and the stack hold no secret.
@@ -515,6 +565,8 @@ func (v *verifier) call(b namedBackend, cred Credential) (id Identity, err error
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), maxVerification)
 	defer cancel()
+	ctx, end := startCall(ctx, parent, b.name, cred.Site)
+	defer func() { end(err) }()
 	id, err = b.Verify(ctx, cred)
 	switch {
 	case err != nil:

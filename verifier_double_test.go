@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2"
 )
 
@@ -104,7 +102,7 @@ func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *ver
 		failures:    FailureLimit{Max: -1},
 		now:         time.Now,
 		random:      func() float64 { return 0.5 }, // no jitter
-		logger:      zap.NewNop(),
+		logger:      LoggedInTests.logger(),
 	}
 	if adjust != nil {
 		adjust(&conf)

@@ -92,7 +92,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	if err != nil {
 		return caddyhttp.Error(http.StatusUnprocessableEntity, err)
 	}
-	if !revokeIn(h.For, change) && h.For != "" {
+	if !revokeIn(h.For, change, revokedByWebhook) && h.For != "" {
 		h.logger.Error("no frappe_auth handler has the name that the webhook is for", zap.String("name", h.For))
 		return caddyhttp.Error(http.StatusInternalServerError, errors.New("no frappe_auth handler has that name"))
 	}
@@ -129,7 +129,7 @@ func readDelivery(body []byte) (Change, error) {
 
 // revokeIn drops the verdicts that a change selects in the caches of all handlers, or of those with that name. It
 // reports whether there was any.
-func revokeIn(name string, change Change) (found bool) {
+func revokeIn(name string, change Change, source string) (found bool) {
 	states.Range(func(_, value any) bool {
 		if s := value.(*state); name == "" || s.cache.serves(name) {
 			s.cache.revokeChange(change)
@@ -137,6 +137,9 @@ func revokeIn(name string, change Change) (found bool) {
 		}
 		return true
 	})
+	if found {
+		currentMetrics().countRevocation(source)
+	}
 	return found
 }
 

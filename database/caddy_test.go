@@ -45,18 +45,47 @@ http://%s {
 	if err := caddy.Load(config, true); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return "http://" + address, func() string {
+	logs = func() string {
 		text, err := os.ReadFile(log)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(text)
 	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+		if secret := secretIn(t, logs()); secret != "" {
+			t.Errorf("the log holds the secret %s", secret)
+		}
+	})
+	return "http://" + address, logs
+}
+
+// secretIn is a secret of the recorded sites that a text holds, or empty: of users, of the database, and of the site.
+func secretIn(t testing.TB, text string) string {
+	t.Helper()
+	for _, recorded := range []string{"mariadb-site", "postgres-site"} {
+		creds := readCredentials(t, recorded)
+		conf, err := readSiteConfig(filepath.Join("testdata", recorded))
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets := []string{conf.DBPassword, conf.EncryptionKey}
+		for _, pair := range creds.pairs {
+			secrets = append(secrets, pair[1], base64.StdEncoding.EncodeToString([]byte(pair[0]+":"+pair[1])))
+		}
+		for _, token := range creds.bearer {
+			secrets = append(secrets, token)
+		}
+		for _, secret := range secrets {
+			if secret != "" && strings.Contains(text, secret) {
+				return secret
+			}
+		}
+	}
+	return ""
 }
 
 // ask is what Caddy answers to a credential: the status, and the user and roles if it is good.

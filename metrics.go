@@ -1,0 +1,317 @@
+package frappeauth
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// requestOutcome is what became of a request, for metrics, access logs and spans.
+type requestOutcome uint8
+
+const (
+	outcomeGranted requestOutcome = iota
+	outcomeAnonymous
+	outcomeNoCredential
+	outcomeMalformed // also: a scheme that is not accepted, two headers, no site
+	outcomeDenied
+	outcomeForbidden
+	outcomeThrottled
+	outcomeUnavailable
+	outcomeClientGone
+	requestOutcomes // how many there are
+)
+
+func (o requestOutcome) String() string {
+	return [requestOutcomes]string{
+		"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unavailable", "client_gone",
+	}[o]
+}
+
+// lookupResult is where a verdict came from.
+type lookupResult uint8
+
+const (
+	lookupHit lookupResult = iota
+	lookupHitDenied
+	lookupMiss
+	lookupStale
+	lookupResults // how many there are
+)
+
+func (r lookupResult) String() string {
+	return [lookupResults]string{"hit", "hit_denied", "miss", "stale"}[r]
+}
+
+// Who revoked.
+const (
+	revokedByWebhook = "webhook"
+	revokedByWatch   = "watch"
+	revokedByAdmin   = "admin"
+)
+
+// metrics counts what all handlers of this Caddy do, across reloads of the configuration. Nil counts nothing. No label
+// holds anything of a client's.
+type metrics struct {
+	// Each child is made ahead, so that to count is to add to a number, and every series is there from the start.
+	requests [4][requestOutcomes]prometheus.Counter
+	lookups  [lookupResults]prometheus.Counter
+
+	requestsVec *prometheus.CounterVec
+	lookupsVec  *prometheus.CounterVec
+	evictions   *prometheus.CounterVec
+	calls       *prometheus.CounterVec
+	rejections  *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	revocations *prometheus.CounterVec
+
+	// These are asked of the states when Prometheus scrapes.
+	entries, capacity, inFlight, waiting, open, watchAge, failing *prometheus.Desc
+}
+
+// counters holds the only metrics, while a configuration has them on.
+var counters = caddy.NewUsagePool()
+
+// metricsKey is the key of the metrics in counters.
+const metricsKey = "metrics"
+
+func newMetrics() *metrics {
+	const namespace, subsystem = "caddy", "frappe_auth"
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+	}
+	m := &metrics{
+		requestsVec: counter("requests_total", "Requests by the scheme of their credential and by what became of them.", "scheme", "outcome"),
+		lookupsVec:  counter("cache_lookups_total", "Verdicts by where they came from.", "result"),
+		evictions:   counter("cache_evictions_total", "Cached verdicts that made room for others.", "verdict"),
+		calls:       counter("backend_calls_total", "Verifications by backends.", "backend", "outcome"),
+		rejections:  counter("backend_rejections_total", "Verifications for which the backend was not asked.", "backend", "reason"),
+		revocations: counter("revocations_total", "Changes that dropped cached verdicts, by who told of them.", "source"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem,
+			Name:    "backend_call_duration_seconds",
+			Help:    "How long backends take to verify.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"backend"}),
+
+		entries:  gauge("cache_entries", "Cached verdicts.", "verdict"),
+		capacity: gauge("cache_max_entries", "How many verdicts the caches hold at most.", "verdict"),
+		inFlight: gauge("backend_calls_in_flight", "Verifications that backends are busy with.", "backend"),
+		waiting:  gauge("backend_calls_waiting", "Verifications that wait for a backend.", "backend"),
+		open:     gauge("backend_breakers_open", "Sites of the backend that are left alone, or probed, since nothing could be found out.", "backend"),
+		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source.", "backend"),
+		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
+	}
+	for i, scheme := range []string{"none", string(SchemeToken), string(SchemeBasic), string(SchemeBearer)} {
+		for outcome := range requestOutcomes {
+			m.requests[i][outcome] = m.requestsVec.WithLabelValues(scheme, outcome.String())
+		}
+	}
+	for result := range lookupResults {
+		m.lookups[result] = m.lookupsVec.WithLabelValues(result.String())
+	}
+	for _, verdict := range []string{"granted", "denied"} {
+		m.evictions.WithLabelValues(verdict)
+	}
+	for _, source := range []string{revokedByWebhook, revokedByWatch, revokedByAdmin} {
+		m.revocations.WithLabelValues(source)
+	}
+	return m
+}
+
+// Destruct implements caddy.Destructor: nothing is held but memory.
+func (*metrics) Destruct() error { return nil }
+
+// httpApp is the HTTP app that a module is part of, or nil.
+func httpApp(ctx caddy.Context) *caddyhttp.App {
+	for _, module := range ctx.Modules() {
+		if app, ok := module.(*caddyhttp.App); ok {
+			return app
+		}
+	}
+	return nil
+}
+
+// joinMetrics returns the metrics, registered with the configuration's registry, or nil where the configuration has none
+// on. What is returned must be left.
+func joinMetrics(ctx caddy.Context) (*metrics, error) {
+	if app := httpApp(ctx); app == nil || app.Metrics == nil {
+		return nil, nil
+	}
+	pooled, _, err := counters.LoadOrNew(metricsKey, func() (caddy.Destructor, error) { return newMetrics(), nil })
+	if err != nil {
+		return nil, err
+	}
+	m := pooled.(*metrics)
+	var registered prometheus.AlreadyRegisteredError
+	if err := ctx.GetMetricsRegistry().Register(m); err != nil && !errors.As(err, &registered) {
+		_ = m.leave()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *metrics) leave() error {
+	if m == nil {
+		return nil
+	}
+	_, err := counters.Delete(metricsKey)
+	return err
+}
+
+// currentMetrics are those of the running configuration, for what belongs to no handler.
+func currentMetrics() (m *metrics) {
+	counters.Range(func(_, value any) bool {
+		m = value.(*metrics)
+		return false
+	})
+	return m
+}
+
+func (m *metrics) countRequest(scheme Scheme, outcome requestOutcome) {
+	if m == nil {
+		return
+	}
+	i := 0
+	switch scheme {
+	case SchemeToken:
+		i = 1
+	case SchemeBasic:
+		i = 2
+	case SchemeBearer:
+		i = 3
+	}
+	m.requests[i][outcome].Inc()
+}
+
+func (m *metrics) countLookup(result lookupResult) {
+	if m != nil {
+		m.lookups[result].Inc()
+	}
+}
+
+func (m *metrics) countEviction(verdict string) {
+	if m != nil {
+		m.evictions.WithLabelValues(verdict).Inc()
+	}
+}
+
+func (m *metrics) countCall(backend string, err error, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.calls.WithLabelValues(backend, callOutcome(err)).Inc()
+	m.duration.WithLabelValues(backend).Observe(took.Seconds())
+}
+
+// callOutcome is what a backend answered, in a word.
+func callOutcome(err error) string {
+	switch {
+	case err == nil:
+		return "granted"
+	case errors.Is(err, ErrDenied):
+		return "denied"
+	}
+	return "unavailable"
+}
+
+// countRejection counts a verification that a breaker or a gate refused.
+func (m *metrics) countRejection(backend string, err error) {
+	if m == nil {
+		return
+	}
+	reason := "busy"
+	if errors.Is(err, errLeftAlone) {
+		reason = "left_alone"
+	}
+	m.rejections.WithLabelValues(backend, reason).Inc()
+}
+
+func (m *metrics) countRevocation(source string) {
+	if m != nil {
+		m.revocations.WithLabelValues(source).Inc()
+	}
+}
+
+// expect makes the series of a backend, so that rates of rare outcomes are known from the first on.
+func (m *metrics) expect(backend string) {
+	if m == nil {
+		return
+	}
+	for _, outcome := range []string{"granted", "denied", "unavailable"} {
+		m.calls.WithLabelValues(backend, outcome)
+	}
+	for _, reason := range []string{"busy", "left_alone"} {
+		m.rejections.WithLabelValues(backend, reason)
+	}
+	m.duration.WithLabelValues(backend)
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(descs)
+	}
+	for _, desc := range []*prometheus.Desc{m.entries, m.capacity, m.inFlight, m.waiting, m.open, m.watchAge, m.failing} {
+		descs <- desc
+	}
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.requestsVec, m.lookupsVec, m.evictions, m.calls, m.rejections, m.duration, m.revocations}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(found chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(found)
+	}
+	var (
+		granted, denied, capacity, failing int
+		inFlight                           = make(map[string]float64)
+		waiting                            = make(map[string]float64)
+		open                               = make(map[string]float64)
+		watchAge                           = make(map[string]float64)
+	)
+	states.Range(func(_, value any) bool {
+		s := value.(*state)
+		g, d, c := s.cache.fill()
+		granted, denied, capacity = granted+g, denied+d, capacity+c
+		failing += s.throttle.failing()
+		for _, guard := range s.guards {
+			inFlight[guard.name] += float64(guard.gate.inFlight.Load())
+			waiting[guard.name] += float64(guard.gate.waiting.Load() + guard.gate.waitingUnknown.Load())
+			open[guard.name] += float64(len(guard.leftAlone()))
+			if age, ok := guard.watch.age(s.clock(s.now())); ok {
+				watchAge[guard.name] = max(watchAge[guard.name], age.Seconds())
+			}
+		}
+		return true
+	})
+	send := func(desc *prometheus.Desc, value float64, labels ...string) {
+		found <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	send(m.entries, float64(granted), "granted")
+	send(m.entries, float64(denied), "denied")
+	send(m.capacity, float64(capacity), "granted")
+	send(m.capacity, float64(capacity), "denied")
+	send(m.failing, float64(failing))
+	for desc, byBackend := range map[*prometheus.Desc]map[string]float64{m.inFlight: inFlight, m.waiting: waiting, m.open: open, m.watchAge: watchAge} {
+		for backend, value := range byBackend {
+			send(desc, value, backend)
+		}
+	}
+}
+
+// Interface guards
+var (
+	_ prometheus.Collector = (*metrics)(nil)
+	_ caddy.Destructor     = (*metrics)(nil)
+)
