@@ -326,6 +326,11 @@ func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
 	return same && !ambiguous, err
 }
 
+// String tells how many credentials are listed.
+func (s *StaticBackend) String() string {
+	return fmt.Sprintf("credentials listed: %d", len(s.Tokens)+len(s.Bearers))
+}
+
 // Fingerprint implements Fingerprinter: what placeholders stand for may change.
 func (s *StaticBackend) Fingerprint() string {
 	return fmt.Sprintf("%q %q", s.Tokens, s.Bearers)
