@@ -67,6 +67,7 @@ type Backend struct {
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	fingerprint string
+	siteDir     string // with its placeholders expanded
 	source      *source
 	now         func() time.Time
 }
@@ -163,6 +164,7 @@ func (b *Backend) settings() (*settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("site: %w", err)
 	}
+	b.siteDir = site
 	var conf siteConfig
 	if site != "" {
 		if conf, err = readSiteConfig(site); err != nil {
@@ -216,6 +218,9 @@ func (b *Backend) Verify(ctx context.Context, c frappeauth.Credential) (frappeau
 func (b *Backend) Watch(ctx context.Context, observe func([]frappeauth.Change)) {
 	b.source.poller.watch(ctx, observe)
 }
+
+// String names the database.
+func (b *Backend) String() string { return b.source.settings.String() }
 
 // Fingerprint implements frappeauth.Fingerprinter: the site's configuration may have changed.
 func (b *Backend) Fingerprint() string { return b.fingerprint }

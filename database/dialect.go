@@ -25,6 +25,9 @@ type dialect struct {
 	// schema lists tables and columns that can be read.
 	schema string
 
+	// For the examination: the server's version, something where its user may write, and the time in UTC.
+	version, mayWrite, utc string
+
 	// text casts to text, in a form that keeps the microseconds of a time.
 	text func(column string) string
 
@@ -37,25 +40,33 @@ type dialect struct {
 
 var dialects = map[string]dialect{
 	"mariadb": {
-		open:   openMariaDB,
-		schema: `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()`,
-		text:   func(column string) string { return "CAST(" + column + " AS CHAR)" },
-		time:   func(text string) string { return "CAST(" + text + " AS DATETIME(6))" },
-		query:  func(ansi string) string { return strings.ReplaceAll(ansi, `"`, "`") },
+		open:    openMariaDB,
+		schema:  `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()`,
+		version: `SELECT VERSION()`,
+		mayWrite: `SELECT privilege_type FROM information_schema.user_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') ` +
+			`UNION SELECT privilege_type FROM information_schema.schema_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') LIMIT 1`,
+		utc:   `SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)`,
+		text:  func(column string) string { return "CAST(" + column + " AS CHAR)" },
+		time:  func(text string) string { return "CAST(" + text + " AS DATETIME(6))" },
+		query: func(ansi string) string { return strings.ReplaceAll(ansi, `"`, "`") },
 	},
 	"postgres": {
-		open:   openPostgreSQL,
-		schema: `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))`,
-		text:   func(column string) string { return "CAST(" + column + " AS text)" },
-		time:   func(text string) string { return "CAST(" + text + " AS timestamp)" },
-		query:  numbered,
+		open:     openPostgreSQL,
+		schema:   `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))`,
+		version:  `SELECT split_part(version(), ' (', 1)`,
+		mayWrite: `SELECT 'UPDATE' WHERE has_table_privilege(current_user, '"tabUser"', 'INSERT, UPDATE, DELETE')`,
+		utc:      `SELECT CAST(now() AT TIME ZONE 'UTC' AS text)`,
+		text:     func(column string) string { return "CAST(" + column + " AS text)" },
+		time:     func(text string) string { return "CAST(" + text + " AS timestamp)" },
+		query:    numbered,
 	},
 	"sqlite": {
-		open:   openSQLite,
-		schema: `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`,
-		text:   func(column string) string { return "CAST(" + column + " AS TEXT)" },
-		time:   func(text string) string { return text },
-		query:  func(ansi string) string { return ansi },
+		open:    openSQLite,
+		schema:  `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`,
+		version: `SELECT 'SQLite ' || sqlite_version()`,
+		text:    func(column string) string { return "CAST(" + column + " AS TEXT)" },
+		time:    func(text string) string { return text },
+		query:   func(ansi string) string { return ansi },
 	},
 }
 

@@ -3,14 +3,11 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -23,74 +20,18 @@ const (
 // startExample runs the example with its ports replaced by free ones, and returns those that stand for 8080 and 8081.
 func startExample(t *testing.T) (files, application string) {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "caddy")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/caddy")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	raw, err := os.ReadFile("../Caddyfile.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	example := "{\n\tadmin off\n}\n" + string(raw)
+	example := string(raw)
 	ports := make(map[string]string)
 	for _, port := range []string{"8080", "8081", "8082"} {
 		ports[port] = freePort(t)
 		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+ports[port])
 	}
-	config := filepath.Join(dir, "Caddyfile")
-	if err := os.WriteFile(config, []byte(example), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log strings.Builder
-	process := exec.CommandContext(t.Context(), binary, "run", "--config", config, "--adapter", "caddyfile")
-	process.Dir = ".."
-	process.Stderr = &log
-	process.Cancel = func() error { return process.Process.Signal(os.Interrupt) }
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		process.Wait() //nolint:errcheck // it was interrupted
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("tcp", "localhost:"+ports["8081"])
-		if err == nil {
-			conn.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("Caddy does not listen")
-		}
-	}
+	start(t, "", example)
 	return "http://localhost:" + ports["8080"], "http://localhost:" + ports["8081"]
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
-}
-
-// requireProgram skips the test if the program is missing, and fails it where everything has to be there.
-func requireProgram(t *testing.T, debianPackage, program string, args ...string) {
-	t.Helper()
-	if err := exec.CommandContext(t.Context(), program, args...).Run(); err != nil {
-		missing := fmt.Sprintf("%s %s: %v: apt-get install %s", program, strings.Join(args, " "), err, debianPackage)
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
 }
 
 func TestCurl(t *testing.T) {

@@ -1,0 +1,137 @@
+package database
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// examined is what the examination of a backend finds, a line each, without what differs from run to run.
+func examined(t testing.TB, b *Backend) string {
+	t.Helper()
+	var lines []string
+	for _, f := range b.Examine(t.Context()) {
+		detail := regexp.MustCompile(`in \d[\d.]*(µs|ms|s)`).ReplaceAllString(f.Detail, "in no time")
+		if f.Check == "database" {
+			detail = regexp.MustCompile(`^(SQLite |PostgreSQL )?\d+\.[^ ,]+`).ReplaceAllString(detail, "${1}x.y")
+		}
+		detail = regexp.MustCompile(`_site\d+`).ReplaceAllString(detail, "_site")
+		lines = append(lines, string(f.Result)+" "+f.Check+": "+detail)
+	}
+	text := strings.Join(lines, "\n")
+	if secret := secretIn(t, text); secret != "" {
+		t.Errorf("the examination shows the secret %s", secret)
+	}
+	return text
+}
+
+// TestExamine: a recorded site is well, on each server.
+func TestExamine(t *testing.T) {
+	rights := map[string]string{
+		"mariadb":  "warning rights: user _site may also write; the README has the statements for one that may only read",
+		"postgres": "ok rights: user _site may only read",
+		"sqlite":   "ok rights: the file is opened to read only",
+	}
+	server := map[string]string{"mariadb": "x.y", "postgres": "PostgreSQL x.y", "sqlite": "SQLite x.y"}
+	clock := map[string]string{"mariadb": "as this machine's, give or take 5s", "postgres": "as this machine's, give or take 5s", "sqlite": "this machine's"}
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		b := provisioned(t, &Backend{Site: s.dir})
+		want := []string{
+			"ok database: " + server[kind] + ", in no time",
+			"warning tables: tabRole: no name, or its user may not read it; Administrator's roles are not all known",
+			rights[kind],
+			"ok encryption_key: decrypts the site's API secrets",
+			"ok Frappe: 15 or later, by its tables",
+			"warning time zone: System Settings name none; access tokens then end by Frappe's, Asia/Kolkata",
+			"ok clock: " + clock[kind],
+		}
+		got := examined(t, b)
+		if got != strings.Join(want, "\n") {
+			t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+		}
+
+		bench := filepath.Join(s.dir, "..", "..", "apps", "frappe", "frappe")
+		if err := os.MkdirAll(bench, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(filepath.Join(s.dir, "..", "..", "apps")) })
+		if err := os.WriteFile(filepath.Join(bench, "__init__.py"), []byte("import os\n__version__ = \"15.44.2\"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.change(t, `CREATE TABLE "tabRole" ("name" varchar(140), "modified" varchar(140))`)
+		if kind == "postgres" {
+			s.change(t, `GRANT SELECT ON "tabRole" TO `+s.name)
+		}
+		b.source.schema.Store(nil)
+		got = examined(t, b)
+		for _, line := range []string{"ok Frappe: 15.44.2, by the bench", "ok tables: all that is needed can be read"} {
+			if !strings.Contains(got, line) {
+				t.Errorf("no %q in\n%s", line, got)
+			}
+		}
+	})
+}
+
+// TestExamineTrouble: what is wrong is found, and said without a secret.
+func TestExamineTrouble(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		t.Run("another key", func(t *testing.T) {
+			b := provisioned(t, &Backend{Site: s.dir, EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
+			expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; take it from the site's site_config.json")
+		})
+		t.Run("clock", func(t *testing.T) {
+			if kind == "sqlite" {
+				t.Skip("SQLite has no clock of its own")
+			}
+			b := provisioned(t, &Backend{Site: s.dir})
+			b.now = func() time.Time { return time.Now().Add(10 * time.Second) }
+			expect(t, b, "warning clock: differs from this machine's by 10s; run NTP on both")
+			b.now = func() time.Time { return time.Now().Add(-time.Hour) }
+			expect(t, b, "TROUBLE clock: differs from this machine's by 1h0m0s, and so does the end of access tokens; run NTP on both")
+		})
+		t.Run("time zone", func(t *testing.T) {
+			s.change(t, `DELETE FROM "tabSingles" WHERE "field" = 'time_zone'`)
+			s.change(t, `INSERT INTO "tabSingles" ("doctype", "field", "value") VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`)
+			b := provisioned(t, &Backend{Site: s.dir})
+			expect(t, b, "ok time zone: Europe/Berlin")
+			s.change(t, `UPDATE "tabSingles" SET "value" = 'Mars/Olympus' WHERE "field" = 'time_zone'`)
+			expect(t, b, "TROUBLE time zone: unknown: check time_zone in System Settings")
+		})
+		t.Run("tables", func(t *testing.T) {
+			s.change(t, `DROP TABLE "tabDeleted Document"`)
+			s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
+			b := provisioned(t, &Backend{Site: s.dir})
+			expect(t, b, "warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
+				"deletions are not seen before the hour is over")
+			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, user, client, scopes, status, expiration_time, modified, "+
+				"or its user may not read it; the README has the GRANT")
+			s.change(t, `DROP TABLE "tabUser"`)
+			b.source.schema.Store(nil)
+			expect(t, b, "; is this the database of a Frappe site, and may its user read it?")
+		})
+		t.Run("no secrets", func(t *testing.T) {
+			s.change(t, `DELETE FROM "__Auth"`)
+			s.change(t, `CREATE TABLE "tabUser" ("name" varchar(140), "api_key" varchar(140), "enabled" int, "modified" varchar(140))`)
+			if kind == "postgres" {
+				s.change(t, `GRANT SELECT ON "tabUser" TO `+s.name)
+			}
+			b := provisioned(t, &Backend{Site: s.dir})
+			expect(t, b, "warning encryption_key: no user has an API secret to try it on")
+			expect(t, b, "TROUBLE tables: tabUser: no full_name, user_type, or its user may not read it; the README has the GRANT")
+		})
+	})
+	b := provisioned(t, &Backend{DBName: "_site", DBPassword: "x", DBPort: "1", EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
+	expect(t, b, "TROUBLE database: mariadb _site at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused")
+}
+
+func expect(t *testing.T, b *Backend, line string) {
+	t.Helper()
+	if got := examined(t, b); !strings.Contains(got, line) {
+		t.Errorf("no %q in\n%s", line, got)
+	}
+}

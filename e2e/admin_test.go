@@ -1,0 +1,152 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// siteDouble lets good-token in, and knows several sites.
+func siteDouble(t *testing.T) string {
+	t.Helper()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Header.Get("Authorization") != "Bearer good-token" {
+			w.WriteHeader(http.StatusUnauthorized)
+			io.WriteString(w, "{}")
+			return
+		}
+		user := "bob@example.com"
+		if name := r.Header.Get("X-Frappe-Site-Name"); name != "" {
+			user = "bob@" + name
+		}
+		fmt.Fprintf(w, `{"message": %q}`, user)
+	}))
+	t.Cleanup(site.Close)
+	return site.URL
+}
+
+// TestAdmin: what an operator sees and does on the admin endpoint.
+func TestAdmin(t *testing.T) {
+	site := siteDouble(t)
+	files, tenants := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	p := start(t, "", fmt.Sprintf(`
+http://%s {
+	frappe_auth {
+		name files
+		%s
+		require role "Report Manager"
+	}
+	respond {http.auth.frappe.cache}
+}
+http://%s {
+	frappe_auth {
+		backend site %s {
+			site_name {http.request.host}
+		}
+	}
+	respond ok
+}`, files, alice, tenants, site))
+	api := "http://" + p.admin + "/frappe_auth/"
+
+	for _, header := range []string{tokenHeader, tokenHeader, bearerHeader, wrongHeader, wrongHeader} {
+		ask(t, "GET", "http://"+files, "", header)
+	}
+	ask(t, "GET", "http://"+tenants, "", "Authorization: Bearer good-token")
+	_, overview := ask(t, "GET", api, "")
+	golden(t, "overview.json", indented(t, overview), `http://127\.0\.0\.1:\d+`, "http://127.0.0.1:8000")
+
+	t.Run("drop", func(t *testing.T) {
+		cached := func() string {
+			_, text := ask(t, "GET", "http://"+files, "", tokenHeader)
+			return text
+		}
+		for _, test := range []struct {
+			query string
+			then  string
+		}{
+			{"", "miss"},
+			{"?user=alice@example.com", "miss"},
+			{"?user=bob@example.com", "hit"},
+			{"?handler=files", "miss"},
+			{"?handler=files&user=alice@example.com", "miss"},
+		} {
+			cached()
+			if status, body := ask(t, "DELETE", api+"cache"+test.query, ""); status != http.StatusNoContent {
+				t.Errorf("%q: %d %s", test.query, status, body)
+			}
+			if got := cached(); got != test.then {
+				t.Errorf("%q: then %s, want %s", test.query, got, test.then)
+			}
+		}
+	})
+
+	t.Run("check", func(t *testing.T) {
+		var screens strings.Builder
+		for _, test := range []struct{ query, credential string }{
+			{"?handler=files", "token " + aliceKey + ":" + aliceSecret},
+			{"?handler=files", "Bearer " + aliceToken + "\n"},
+			{"?handler=files", "token " + aliceKey + ":wrong-secret"},
+			{"?handler=files", "Basic b'bad-token'"},
+			{"", "Bearer good-token"},
+			{"?url=http://erp.example.com/", "Bearer good-token"},
+		} {
+			status, body := ask(t, "POST", api+"check"+test.query, test.credential)
+			fmt.Fprintf(&screens, "%s: %d\n%s\n", strings.TrimPrefix(test.query, "?"), status, indented(t, body))
+			for _, secret := range secrets {
+				if strings.Contains(body, secret) {
+					t.Errorf("the answer holds %s: %s", secret, body)
+				}
+			}
+		}
+		golden(t, "check.json", screens.String())
+	})
+
+	t.Run("strict", func(t *testing.T) {
+		for _, test := range []struct {
+			method, path, body string
+			status             int
+		}{
+			{"POST", "", "", 405},
+			{"DELETE", "", "", 405},
+			{"GET", "?x=1", "", 400},
+			{"GET", "unknown", "", 404},
+			{"GET", "cache", "", 405},
+			{"POST", "cache", "", 405},
+			{"DELETE", "cache?usr=alice@example.com", "", 400}, // a slip must not drop everything
+			{"DELETE", "cache?user=", "", 400},
+			{"DELETE", "cache?user=a&user=b", "", 400},
+			{"DELETE", "cache?user=%zz", "", 400},
+			{"DELETE", "cache?handler=nobody", "", 404},
+			{"GET", "check", "", 405},
+			{"POST", "check", "", 400},
+			{"POST", "check", "\n", 400},
+			{"POST", "check", "token a:wrong-secret\nX: y", 400},
+			{"POST", "check", "Bearer " + strings.Repeat("x", 9000), 413},
+			{"POST", "check?url=nonsense", "Bearer bad-token", 400},
+			{"POST", "check?handler=nobody", "Bearer bad-token", 404},
+		} {
+			status, body := ask(t, test.method, api+test.path, test.body)
+			if status != test.status {
+				t.Errorf("%s %s: %d %s, want %d", test.method, test.path, status, body, test.status)
+			}
+			if !json.Valid([]byte(body)) || !strings.Contains(body, `"error"`) {
+				t.Errorf("%s %s: %s", test.method, test.path, body)
+			}
+		}
+	})
+}
+
+func indented(t *testing.T, raw string) string {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal([]byte(raw), &value); err != nil {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	text, _ := json.MarshalIndent(value, "", "  ")
+	return string(text) + "\n"
+}

@@ -1,0 +1,251 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// caddy is the binary of cmd/caddy.
+var caddy string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "frappe-auth-e2e")
+	if err != nil {
+		panic(err)
+	}
+	caddy = filepath.Join(dir, "caddy")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", caddy, "./cmd/caddy")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v\n%s", err, out))
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// process is a running Caddy.
+type process struct {
+	t       *testing.T
+	command *exec.Cmd
+	admin   string // address
+	config  string // file
+	log     string // file that standard output and error go to
+	ended   bool
+}
+
+// start runs Caddy with global options and sites, from the root of the project, until the test ends. Everything is logged.
+func start(t *testing.T, globals, sites string, env ...string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	p := &process{t: t, admin: "127.0.0.1:" + freePort(t), config: filepath.Join(dir, "Caddyfile"), log: filepath.Join(dir, "log")}
+	p.configure(globals, sites)
+	log, err := os.Create(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p.command = exec.CommandContext(t.Context(), caddy, "run", "--config", p.config)
+	p.command.Dir = ".."
+	p.command.Env = append(os.Environ(), env...)
+	p.command.Stdout, p.command.Stderr = log, log
+	p.command.Cancel = func() error { return p.command.Process.Signal(os.Interrupt) }
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	p.eventually("Caddy answers", func() bool {
+		resp, err := http.Get("http://" + p.admin + "/config/apps")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return len(body) > 5
+	})
+	return p
+}
+
+func (p *process) configure(globals, sites string) {
+	p.t.Helper()
+	config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tlog {\n\t\tlevel DEBUG\n\t\tformat json\n\t}\n%s\n}\n%s", p.admin, globals, sites)
+	if err := os.WriteFile(p.config, []byte(config), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// reload replaces the configuration.
+func (p *process) reload(globals, sites string) {
+	p.t.Helper()
+	p.configure(globals, sites)
+	reload := exec.CommandContext(p.t.Context(), caddy, "reload", "--config", p.config, "--address", p.admin)
+	reload.Dir = ".."
+	if out, err := reload.CombinedOutput(); err != nil {
+		p.t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// stop ends Caddy as an operator does, and looks for secrets in what it logged.
+func (p *process) stop() {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.command.Process.Signal(os.Interrupt)
+	p.command.Wait() //nolint:errcheck // it was interrupted
+	logged := p.logged()
+	for _, secret := range secrets {
+		if strings.Contains(logged, secret) {
+			p.t.Errorf("the log holds the secret %s", secret)
+		}
+	}
+	if p.t.Failed() {
+		lines := strings.Split(logged, "\n")
+		p.t.Log(strings.Join(lines[max(0, len(lines)-40):], "\n"))
+	}
+}
+
+// secrets are what no log and no answer may hold, in the forms that a client sends them.
+var secrets = []string{
+	aliceSecret, aliceToken, "091f121aa6a0031", "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token",
+}
+
+func (p *process) logged() string {
+	p.t.Helper()
+	raw, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func (p *process) eventually(what string, holds func() bool) {
+	p.t.Helper()
+	eventually(p.t, what, holds)
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came about that %s", what)
+		}
+	}
+}
+
+// logLine waits for a line of the log, which is JSON, with that message, and returns it.
+func (p *process) logLine(message string) map[string]any {
+	p.t.Helper()
+	var found map[string]any
+	p.eventually("the log says "+message, func() bool {
+		for line := range strings.Lines(p.logged()) {
+			var entry map[string]any
+			if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
+				found = entry
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// ask sends a request, and returns status and body.
+func ask(t *testing.T, method, url, body string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		r.Header.Set(name, value)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	for range 5 { // a reload may reset a connection that was not accepted yet
+		if err == nil {
+			break
+		}
+		resp, err = http.DefaultTransport.RoundTrip(r.Clone(t.Context()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
+}
+
+// requireProgram skips the test if the program is missing, and fails it where everything has to be there.
+func requireProgram(t *testing.T, debianPackage, program string, args ...string) {
+	t.Helper()
+	if err := exec.CommandContext(t.Context(), program, args...).Run(); err != nil {
+		missing := fmt.Sprintf("%s %s: %v: apt-get install %s", program, strings.Join(args, " "), err, debianPackage)
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+}
+
+// golden compares with a file of testdata, or writes it. What differs from run to run is replaced.
+func golden(t *testing.T, name, got string, replacements ...string) {
+	t.Helper()
+	for i := 0; i < len(replacements); i += 2 {
+		got = regexp.MustCompile(replacements[i]).ReplaceAllString(got, replacements[i+1])
+	}
+	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-"))
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+// alice is backend static with alice's credentials.
+const alice = `backend static {
+	token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"
+	bearer sha256:6525c0fccc047228cda3b9e06a8b4977877dfa2ac890c36a84fa929761ec6746 alice@example.com "Report Manager"
+}
+`
+
+const (
+	tokenHeader  = "Authorization: token " + aliceKey + ":" + aliceSecret
+	bearerHeader = "Authorization: Bearer " + aliceToken
+	wrongHeader  = "Authorization: token " + aliceKey + ":wrong-secret"
+)

@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// command runs `caddy frappe-auth` and returns what it wrote, with its exit code.
+func command(t *testing.T, input string, args ...string) (screen string, code int) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), caddy, append([]string{"frappe-auth"}, args...)...)
+	c.Dir = ".."
+	c.Stdin = strings.NewReader(input)
+	out, err := c.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	for _, secret := range secrets {
+		if strings.Contains(string(out), secret) {
+			t.Errorf("the screen shows %s:\n%s", secret, out)
+		}
+	}
+	return string(out), c.ProcessState.ExitCode()
+}
+
+// What differs from run to run on the screens.
+var onScreens = []string{
+	`\b(in|after) \d+(\.\d+)?(µs|ms|s)\b`, "$1 1ms",
+	`127\.0\.0\.1:\d{5}`, "127.0.0.1:65000",
+	`"ts":[\d.]+,`, "",
+	`(/[^ :"]*)?/Caddyfile`, "Caddyfile",
+}
+
+func configFile(t *testing.T, config string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestCheckCommand: the tool one reaches for at 2 a.m. The example's credentials, and what goes wrong mostly.
+func TestCheckCommand(t *testing.T) {
+	site := siteDouble(t)
+	config := configFile(t, fmt.Sprintf(`
+files.example.com {
+	frappe_auth {
+		backend site http://127.0.0.1:%s {
+			roles
+		}
+		%s
+		require role "System Manager"
+		require user alice@example.com bob@example.com
+	}
+}
+*.erp.example.com {
+	frappe_auth /api/* {
+		backend site %s {
+			site_name {http.request.host}
+		}
+		schemes bearer
+	}
+}`, freePort(t), alice, site))
+	alicePair := "token " + aliceKey + ":" + aliceSecret
+	for _, test := range []struct {
+		name, input string
+		code        int
+		args        []string
+	}{
+		{"granted", alicePair, 0, []string{"--config", "Caddyfile.example"}},
+		{"wrong secret", "token " + aliceKey + ":wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
+		{"copied badly", "token 2c6245becaa096:61066224add85e6 ", 2, []string{"--config", "Caddyfile.example"}},
+		{"copied badly too", "token 2c6245becaa096:wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
+		{"as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2, []string{"--config", "Caddyfile.example"}},
+		{"several backends", alicePair, 2, []string{"--config", config}},
+		{"not known", "Bearer bad-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
+		{"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0, []string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site}},
+		{"tenants", "Bearer good-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
+		{"a JWT", "Bearer eyJ.eyJ.sig", 2, []string{"--config", "Caddyfile.example"}},
+		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},
+		{"no such file", alicePair, 1, []string{"--config", "/nonexistent/Caddyfile"}},
+		{"no frappe_auth", alicePair, 1, []string{"--config", configFile(t, ":80 {\nrespond ok\n}")}},
+		{"bad configuration", alicePair, 1, []string{"--config", configFile(t, ":80 {\nfrappe_auth {\nrealm\n}\n}")}},
+		{"bad URL", alicePair, 1, []string{"--config", config, "--url", "nonsense"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			screen, code := command(t, test.input, append([]string{"check"}, test.args...)...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			golden(t, "check "+test.name+".txt", screen, onScreens...)
+		})
+	}
+}
+
+// TestHashCommand: the line it writes lets in whose credential it was made from.
+func TestHashCommand(t *testing.T) {
+	for _, test := range []struct {
+		name, input string
+		args        []string
+		header      string
+	}{
+		{"token", "token " + aliceKey + ":" + aliceSecret, nil, tokenHeader},
+		{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", nil, tokenHeader},
+		{"Bearer", "Bearer " + aliceToken, nil, bearerHeader},
+		{"argon2id", "token " + aliceKey + ":" + aliceSecret, []string{"--algorithm", "argon2id"}, tokenHeader},
+		{"bcrypt", "token " + aliceKey + ":" + aliceSecret, []string{"--algorithm", "bcrypt"}, tokenHeader},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			line, code := command(t, test.input, append([]string{"hash", "--user", "alice@example.com", "--role", `The "Report" Manager`}, test.args...)...)
+			if code != 0 {
+				t.Fatal(line)
+			}
+			address := "127.0.0.1:" + freePort(t)
+			start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+line+"}\n}\nrespond `{http.auth.user.id} {http.auth.user.roles}`\n}")
+			if _, got := ask(t, "GET", "http://"+address, "", test.header); got != `alice@example.com The "Report" Manager` {
+				t.Errorf("%s lets in %s", line, got)
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		input string
+		args  []string
+	}{
+		"no user":        {"Bearer x", nil},
+		"Guest":          {"Bearer x", []string{"--user", "Guest"}},
+		"algorithm":      {"token a:b", []string{"--user", "a", "--algorithm", "md5"}},
+		"token, bcrypt":  {"Bearer x", []string{"--user", "a", "--algorithm", "bcrypt"}},
+		"long, bcrypt":   {"token a:" + strings.Repeat("x", 73), []string{"--user", "a", "--algorithm", "bcrypt"}},
+		"malformed":      {"a:b", []string{"--user", "a"}},
+		"nothing":        {"", []string{"--user", "a"}},
+		"braces":         {"Bearer x", []string{"--user", "a", "--role", "{x}"}},
+		"secret as args": {"", []string{"--user", "a", aliceKey}},
+	} {
+		if screen, code := command(t, test.input, append([]string{"hash"}, test.args...)...); code != 1 {
+			t.Errorf("%s: exit code %d, %s", name, code, screen)
+		}
+	}
+}
+
+// TestDoctorCommand: what is wrong with a site, and that all is well with the recorded ones.
+func TestDoctorCommand(t *testing.T) {
+	answer := func(recorded string) func(w http.ResponseWriter, r *http.Request) {
+		raw, err := os.ReadFile(filepath.Join("../testdata/answers", recorded))
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, body, _ := strings.Cut(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n\n")
+		return func(w http.ResponseWriter, r *http.Request) {
+			var status int
+			fmt.Sscanf(head, "HTTP/1.1 %d", &status)
+			for _, line := range strings.Split(head, "\n")[1:] {
+				if name, value, _ := strings.Cut(line, ": "); name == "Content-Type" {
+					w.Header().Set(name, value)
+				}
+			}
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		}
+	}
+	version := func(text string) func(w http.ResponseWriter, r *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"message": %q}`, text)
+		}
+	}
+	for _, test := range []struct {
+		name            string
+		logged, version func(w http.ResponseWriter, r *http.Request)
+		clock           time.Duration
+		code            int
+	}{
+		{"well", answer("guest-15.http"), version("15.44.2"), 0, 0},
+		{"older", answer("guest-15.http"), version("13.58.1"), 0, 0},
+		{"silent about its version", answer("guest-15.http"), answer("guest-15.http"), 0, 0},
+		{"clock", answer("guest-15.http"), version("15.44.2"), time.Hour, 0},
+		{"unknown site", answer("unknown-site.http"), answer("unknown-site.http"), 0, 2},
+		{"maintenance", answer("maintenance.http"), answer("maintenance.http"), 0, 2},
+		{"database down", answer("database-down.http"), answer("database-down.http"), 0, 2},
+		{"not Frappe", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusForbidden)
+		}, version("x"), 0, 2},
+		{"lets everybody in", version("alice@example.com"), version("15.44.2"), 0, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "" {
+					t.Error("the doctor sent a credential")
+				}
+				w.Header().Set("Date", time.Now().Add(test.clock).UTC().Format(http.TimeFormat))
+				if strings.HasSuffix(r.URL.Path, "/version") {
+					test.version(w, r)
+					return
+				}
+				test.logged(w, r)
+			}))
+			defer site.Close()
+			config := configFile(t, "files.example.com {\nfrappe_auth {\nbackend site "+site.URL+"\n"+alice+"}\n}\nothers.example.com {\nfrappe_auth "+site.URL+"\n}")
+			screen, code := command(t, "", "doctor", "--config", config)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			golden(t, "doctor "+test.name+".txt", screen, append(onScreens, `(differs from this machine's by )\S+`, "${1}1h;")...)
+		})
+	}
+	t.Run("away", func(t *testing.T) {
+		screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+freePort(t)+"\n}"))
+		if code != 2 {
+			t.Errorf("exit code %d", code)
+		}
+		golden(t, "doctor away.txt", screen, onScreens...)
+	})
+}
