@@ -1,0 +1,323 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// watchedSites are sites whose requests move every metric: a static one, one with a site that answers and one without.
+func watchedSites(t *testing.T) (sites string, addresses [3]string) {
+	t.Helper()
+	for i := range addresses {
+		addresses[i] = "127.0.0.1:" + freePort(t)
+	}
+	return fmt.Sprintf(`
+http://%s {
+	frappe_auth_webhook /hook s3cret
+	frappe_auth {
+		%s
+		require role "Report Manager"
+		cache {
+			size 2
+		}
+		failures 5 1h
+	}
+	respond ok
+}
+http://%s {
+	frappe_auth {
+		backend site %s
+		anonymous
+	}
+	respond ok
+}
+http://%s {
+	frappe_auth http://127.0.0.1:%s
+	respond ok
+}`, addresses[0], alice+"backend static {\nbearer sha256:"+strings.Repeat("0", 64)+" x\n}\n", addresses[1], siteDouble(t), addresses[2], freePort(t)), addresses
+}
+
+// drive sends requests of every sort. When it is not the first time, they get other answers.
+func drive(t *testing.T, addresses [3]string, first bool) {
+	t.Helper()
+	files, site, away := "http://"+addresses[0], "http://"+addresses[1], "http://"+addresses[2]
+	for _, request := range []struct {
+		url, header string
+		status      int
+	}{
+		{files, tokenHeader, 200},
+		{files, tokenHeader, 200},
+		{files, "Authorization: Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", 200},
+		{files, bearerHeader, 200},
+		{files, "X: y", 401},
+		{files, "Authorization: nonsense", 401},
+		{files, wrongHeader, 401},
+		{files, wrongHeader, 401},
+		{files, "Authorization: Bearer bad-token", 401},
+		{files, "Authorization: Bearer bad-token-2", 401},
+		{files, "Authorization: Bearer bad-token-3", 401},
+		{files, "Authorization: Bearer bad-token-4", 401},
+		{files, "Authorization: Bearer bad-token-5", 429},
+		{site, "Authorization: Bearer good-token", 200},
+		{site, "X: y", 200},
+		{away, tokenHeader, 503}, {away, tokenHeader, 503}, {away, tokenHeader, 503}, {away, tokenHeader, 503}, {away, tokenHeader, 503},
+		{away, tokenHeader, 503},
+	} {
+		if status, body := ask(t, "GET", request.url, "", request.header); status != request.status && first {
+			t.Errorf("%s: %d %s, want %d", request.header, status, body, request.status)
+		}
+	}
+	body := `{"doctype":"User","name":"alice@example.com"}`
+	if status, _ := ask(t, "POST", files+"/hook", body, "X-Frappe-Webhook-Signature: ZO7Iaypk4RGe0YykB17YIQrK1s8d34F7k3bwiM4ksJA="); status != 204 {
+		t.Errorf("webhook: %d", status)
+	}
+}
+
+// scrape returns the metrics of frappe_auth, as `name{labels}` to value.
+func (p *process) scrape() map[string]float64 {
+	p.t.Helper()
+	_, text := ask(p.t, "GET", "http://"+p.admin+"/metrics", "")
+	samples := make(map[string]float64)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(line, "caddy_frappe_auth_") {
+			if i := strings.LastIndexByte(line, '}'); i > 0 { // label values may have spaces
+				name, value = line[:i+1], strings.TrimSpace(line[i+1:])
+			}
+			number, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				p.t.Fatalf("%s: %v", line, err)
+			}
+			samples[name] = number
+		}
+	}
+	return samples
+}
+
+// TestMetrics: every sort of request is counted once, under labels that no client has a say in, across reloads, and only
+// while metrics are on.
+func TestMetrics(t *testing.T) {
+	sites, addresses := watchedSites(t)
+	p := start(t, "metrics", sites)
+	if n := len(p.scrape()); n < 60 {
+		t.Errorf("only %d series before the first request: rates would miss it", n)
+	}
+	drive(t, addresses, true)
+	ask(t, "DELETE", "http://"+p.admin+"/frappe_auth/cache", "")
+	want := map[string]float64{
+		`caddy_frappe_auth_requests_total{outcome="granted",scheme="token"}`:             2,
+		`caddy_frappe_auth_requests_total{outcome="granted",scheme="basic"}`:             1,
+		`caddy_frappe_auth_requests_total{outcome="granted",scheme="bearer"}`:            2,
+		`caddy_frappe_auth_requests_total{outcome="anonymous",scheme="none"}`:            1,
+		`caddy_frappe_auth_requests_total{outcome="no_credential",scheme="none"}`:        1,
+		`caddy_frappe_auth_requests_total{outcome="malformed",scheme="none"}`:            1,
+		`caddy_frappe_auth_requests_total{outcome="denied",scheme="token"}`:              2,
+		`caddy_frappe_auth_requests_total{outcome="denied",scheme="bearer"}`:             4,
+		`caddy_frappe_auth_requests_total{outcome="throttled",scheme="bearer"}`:          1,
+		`caddy_frappe_auth_requests_total{outcome="unavailable",scheme="token"}`:         6,
+		`caddy_frappe_auth_requests_total{outcome="client_gone",scheme="token"}`:         0,
+		`caddy_frappe_auth_cache_lookups_total{result="hit"}`:                            2, // token and Basic are the same pair
+		`caddy_frappe_auth_cache_lookups_total{result="hit_denied"}`:                     1,
+		`caddy_frappe_auth_cache_lookups_total{result="miss"}`:                           14,
+		`caddy_frappe_auth_cache_lookups_total{result="stale"}`:                          0,
+		`caddy_frappe_auth_cache_entries{verdict="granted"}`:                             0, // the operator dropped them
+		`caddy_frappe_auth_cache_max_entries{verdict="granted"}`:                         20002,
+		`caddy_frappe_auth_cache_evictions_total{verdict="denied"}`:                      3,
+		`caddy_frappe_auth_backend_calls_total{backend="site",outcome="granted"}`:        1,
+		`caddy_frappe_auth_backend_calls_total{backend="site",outcome="unavailable"}`:    5,
+		`caddy_frappe_auth_backend_calls_total{backend="static",outcome="granted"}`:      2,
+		`caddy_frappe_auth_backend_calls_total{backend="static",outcome="denied"}`:       10, // two such backends
+		`caddy_frappe_auth_backend_rejections_total{backend="site",reason="left_alone"}`: 1,
+		`caddy_frappe_auth_backend_breakers_open{backend="site"}`:                        1,
+		`caddy_frappe_auth_backend_breakers_open{backend="static"}`:                      0,
+		`caddy_frappe_auth_backend_calls_in_flight{backend="site"}`:                      0,
+		`caddy_frappe_auth_backend_call_duration_seconds_count{backend="site"}`:          6,
+		`caddy_frappe_auth_failing_clients`:                                              1,
+		`caddy_frappe_auth_revocations_total{source="webhook"}`:                          1,
+		`caddy_frappe_auth_revocations_total{source="admin"}`:                            1,
+	}
+	compare := func(when string) {
+		t.Helper()
+		got := p.scrape()
+		for name, value := range want {
+			if found, ok := got[name]; !ok || found != value {
+				t.Errorf("%s: %s is %v (%v), want %v", when, name, found, ok, value)
+			}
+		}
+		for name := range got {
+			for _, personal := range append([]string{"alice", "2c62", "bob@"}, secrets...) {
+				if strings.Contains(name, personal) {
+					t.Errorf("a label holds %s: %s", personal, name)
+				}
+			}
+		}
+	}
+	compare("at first")
+	p.reload("metrics", sites+"\n:"+freePort(t)+" {\nrespond ok\n}")
+	compare("after a reload")
+	p.reload("", sites)
+	if got := p.scrape(); len(got) != 0 {
+		t.Errorf("metrics are off, but there are %v", got)
+	}
+}
+
+// TestPromtool: the metrics are as Prometheus wants them, and so are the alert rules.
+func TestPromtool(t *testing.T) {
+	requireProgram(t, "prometheus", "promtool", "--version")
+	sites, addresses := watchedSites(t)
+	p := start(t, "metrics", sites)
+	drive(t, addresses, true)
+	_, text := ask(t, "GET", "http://"+p.admin+"/metrics", "")
+	var ours strings.Builder // Caddy's own are not ours to answer for
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "caddy_frappe_auth_") {
+			ours.WriteString(line)
+		}
+	}
+	lint := exec.CommandContext(t.Context(), "promtool", "check", "metrics", "--extended")
+	lint.Stdin = strings.NewReader(ours.String())
+	if out, err := lint.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "alerts_test.yml"}} {
+		check := exec.CommandContext(t.Context(), "promtool", args...)
+		check.Dir = "../monitoring"
+		if out, err := check.CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestMonitoring: a real Prometheus scrapes a running Caddy, and every query of the dashboard and of the alerts has an
+// answer.
+func TestMonitoring(t *testing.T) {
+	requireProgram(t, "prometheus", "prometheus", "--version")
+	sites, addresses := watchedSites(t)
+	p := start(t, "metrics", sites)
+	prometheus := startPrometheus(t, p.admin)
+
+	raw, err := os.ReadFile("../monitoring/dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(raw, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	// Rates need two scrapes with requests in between.
+	drive(t, addresses, true)
+	eventually(t, "Prometheus has scraped twice", func() bool {
+		return slices.ContainsFunc(prometheus.query(t, `count_over_time(caddy_frappe_auth_failing_clients[1m]) > 1`), func(float64) bool { return true })
+	})
+	drive(t, addresses, false)
+	if len(dashboard.Panels) < 10 {
+		t.Errorf("only %d panels", len(dashboard.Panels))
+	}
+	// What only the database backend has is not there.
+	absent := "backend_watch_age_seconds"
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			query := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*").Replace(target.Expr)
+			if strings.Contains(query, absent) {
+				continue
+			}
+			eventually(t, fmt.Sprintf("%s: %s has an answer", panel.Title, query), func() bool {
+				return slices.ContainsFunc(prometheus.query(t, query), func(v float64) bool { return !math.IsNaN(v) })
+			})
+		}
+	}
+	rules, err := os.ReadFile("../monitoring/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`caddy_frappe_auth_\w+`).FindAllString(string(rules), -1)
+	if alerts := strings.Count(string(rules), "- alert:"); alerts != 5 || len(names) < alerts {
+		t.Errorf("%d alerts, %d metrics", alerts, len(names))
+	}
+	for _, name := range names {
+		if len(prometheus.query(t, name)) == 0 {
+			t.Errorf("no %s, of which an alert speaks", name)
+		}
+	}
+}
+
+// prometheusServer is a real Prometheus.
+type prometheusServer struct{ address string }
+
+func startPrometheus(t *testing.T, target string) prometheusServer {
+	t.Helper()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	rules, err := filepath.Abs("../monitoring/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("global:\n  scrape_interval: 1s\nrule_files: [%q]\nscrape_configs:\n- job_name: caddy\n  static_configs:\n  - targets: [%q]\n", rules, target)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := prometheusServer{address: "127.0.0.1:" + freePort(t)}
+	var log bytes.Buffer
+	ctx, cancel := context.WithCancel(context.Background())
+	command := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+s.address)
+	command.Stdout, command.Stderr = &log, &log
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		command.Wait() //nolint:errcheck // it was killed
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	eventually(t, "Prometheus is ready", func() bool {
+		resp, err := http.Get("http://" + s.address + "/-/ready")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return s
+}
+
+// query returns the values of an instant query.
+func (s prometheusServer) query(t *testing.T, expr string) []float64 {
+	t.Helper()
+	_, body := ask(t, "GET", "http://"+s.address+"/api/v1/query?query="+url.QueryEscape(expr), "")
+	var answer struct {
+		Status string
+		Error  string
+		Data   struct{ Result []struct{ Value [2]any } }
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Status != "success" {
+		t.Fatalf("%s: %v %s", expr, err, body)
+	}
+	var values []float64
+	for _, result := range answer.Data.Result {
+		value, err := strconv.ParseFloat(fmt.Sprint(result.Value[1]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, value)
+	}
+	return values
+}
