@@ -318,10 +318,7 @@ func replacerFor(requestURL string) (*caddy.Replacer, error) {
 	if err != nil || u.Host == "" {
 		return nil, errors.New("no URL of a request")
 	}
-	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, requestURL, nil)
-	if err != nil {
-		return nil, err
-	}
+	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: make(http.Header)}
 	caddyhttp.PrepareRequest(r, repl, noResponse{}, new(caddyhttp.Server))
 	return repl, nil
 }

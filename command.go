@@ -205,7 +205,7 @@ func (p configPart) where() string {
 	if len(names) == 0 {
 		names = []string{""}
 	}
-	var all []string
+	all := make([]string, 0, len(names)*len(p.listen))
 	for _, name := range names {
 		for _, listen := range p.listen {
 			if listen == ":443" || listen == ":80" {
@@ -480,7 +480,7 @@ func whyDenied(cred Credential) string {
 
 // String names who meets the requirement.
 func (r Requirement) String() string {
-	var parts []string
+	parts := make([]string, 0, len(r.Roles)+len(r.Users))
 	for _, role := range r.Roles {
 		parts = append(parts, "role "+role)
 	}
@@ -491,9 +491,9 @@ func (r Requirement) String() string {
 }
 
 func join(schemes []Scheme) string {
-	var names []string
-	for _, scheme := range schemes {
-		names = append(names, string(scheme))
+	names := make([]string, len(schemes))
+	for i, scheme := range schemes {
+		names[i] = string(scheme)
 	}
 	return strings.Join(names, ", ")
 }
@@ -519,11 +519,10 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	words := []string{"bearer", hash, user}
+	words := slices.Concat([]string{"bearer", hash, user}, roles)
 	if !cred.Bearer() {
-		words = []string{"token", cred.Key, hash, user}
+		words = slices.Concat([]string{"token", cred.Key, hash, user}, roles)
 	}
-	words = append(words, roles...)
 	for i, word := range words {
 		if words[i], err = caddyfileWord(word); err != nil {
 			return caddy.ExitCodeFailedStartup, err

@@ -51,7 +51,7 @@ const (
 	ResultTrouble Result = "TROUBLE"
 )
 
-// OK, Warning and Trouble make findings.
+// OK makes a finding that all is well.
 func OK(check, format string, args ...any) Finding {
 	return Finding{Check: check, Result: ResultOK, Detail: fmt.Sprintf(format, args...)}
 }
@@ -119,7 +119,7 @@ func (s *StaticBackend) Examine(context.Context) []Finding {
 
 // Examine implements Examiner.
 func (s *SiteBackend) Examine(ctx context.Context) []Finding {
-	var findings []Finding
+	findings := make([]Finding, 0, 4*len(s.addresses))
 	for i := range s.addresses {
 		q := question{backend: s, address: &s.addresses[i]}
 		name := "address"
@@ -138,24 +138,22 @@ func (q question) examine(ctx context.Context, name string) []Finding {
 	}
 	findings := q.examineTransport(name)
 	asked := time.Now()
-	resp, body, err := q.fetch(ctx, pathLoggedUser)
+	status, header, body, err := q.fetch(ctx, pathLoggedUser)
 	took := time.Since(asked).Round(100 * time.Microsecond)
 	var about map[string]json.RawMessage
 	switch {
 	case err != nil:
 		return append(findings, Trouble(name, "%v", err))
-	case resp.StatusCode == http.StatusNotFound:
-		return append(findings, Trouble(name, "%v", q.noVerdict(resp.StatusCode, errors.New(likelyCause(resp.StatusCode)))))
-	case resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden:
-		return append(findings, Trouble(name, "%v", q.noVerdict(resp.StatusCode, errors.New(likelyCause(resp.StatusCode)))))
+	case status != http.StatusUnauthorized && status != http.StatusForbidden:
+		return append(findings, Trouble(name, "%v", q.noVerdict(status, errors.New(likelyCause(status)))))
 	case json.Unmarshal(body, &about) != nil:
-		return append(findings, Trouble(name, "%v", q.noVerdict(resp.StatusCode,
+		return append(findings, Trouble(name, "%v", q.noVerdict(status,
 			errors.New("the answer is not JSON, so it is not Frappe's but of something in front of it"))))
 	}
 	findings = append(findings,
 		OK(name, "refuses a request without a credential, in %s", took),
 		q.examineVersion(ctx))
-	return append(findings, examineClock(resp.Header.Get("Date"), time.Now()))
+	return append(findings, examineClock(header.Get("Date"), time.Now()))
 }
 
 // examineTransport warns of credentials that others on the way can read.
@@ -171,11 +169,11 @@ func (q question) examineTransport(name string) []Finding {
 // examineVersion asks for the version of Frappe, which all versions known tell everybody.
 func (q question) examineVersion(ctx context.Context) Finding {
 	const check = "Frappe"
-	resp, body, err := q.fetch(ctx, pathVersion)
+	status, _, body, err := q.fetch(ctx, pathVersion)
 	var answer struct {
 		Message string `json:"message"`
 	}
-	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(body, &answer) != nil || !printable(answer.Message) {
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &answer) != nil || !printable(answer.Message) {
 		return Warning(check, "the site does not tell its version")
 	}
 	return versionFinding(check, answer.Message)
@@ -224,19 +222,19 @@ func printable(text string) bool {
 }
 
 // fetch gets a path and reads the answer, within the backend's timeout.
-func (q question) fetch(ctx context.Context, path string) (*http.Response, []byte, error) {
+func (q question) fetch(ctx context.Context, path string) (status int, header http.Header, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(q.backend.Timeout))
 	defer cancel()
 	resp, err := q.backend.transport.RoundTrip(q.request(ctx, path, ""))
 	if err != nil {
-		return nil, nil, q.noAnswer(err)
+		return 0, nil, nil, q.noAnswer(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBodySize))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxBodySize))
 	if err != nil {
-		return nil, nil, q.noAnswer(err)
+		return 0, nil, nil, q.noAnswer(err)
 	}
-	return resp, body, nil
+	return resp.StatusCode, resp.Header, body, nil
 }
 
 // Interface guards

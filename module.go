@@ -56,6 +56,10 @@ func init() {
 // Events of Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled` with `client_ip` and `scheme`;
 // `frappe_auth.unavailable` when a backend stops finding out and `frappe_auth.recovered` when it does again, with
 // `backend` and `site`.
+//
+// With the global option `metrics` there are metrics `caddy_frappe_auth_*`; with `tracing` before this handler, a span
+// around each verification and each call of a backend; and access logs have `user_id`, and `frappe_auth` with `scheme`,
+// `backend`, `cache` and `outcome`.
 type Handler struct {
 	Verification
 

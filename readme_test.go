@@ -123,7 +123,7 @@ func TestReadmeQuickStart(t *testing.T) {
 		commands = strings.ReplaceAll(commands, "localhost:"+port, "localhost:"+free)
 	}
 	runCaddy(t, example)
-	lines := regexp.MustCompile(`(?m)^curl .*$`).FindAllString(commands, -1)
+	lines := regexp.MustCompile(`(?m)^curl .*/whoami$`).FindAllString(commands, -1)
 	if len(lines) != 3 {
 		t.Fatalf("%d curl lines", len(lines))
 	}

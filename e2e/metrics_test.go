@@ -73,7 +73,11 @@ func drive(t *testing.T, addresses [3]string, first bool) {
 		{files, "Authorization: Bearer bad-token-5", 429},
 		{site, "Authorization: Bearer good-token", 200},
 		{site, "X: y", 200},
-		{away, tokenHeader, 503}, {away, tokenHeader, 503}, {away, tokenHeader, 503}, {away, tokenHeader, 503}, {away, tokenHeader, 503},
+		{away, tokenHeader, 503},
+		{away, tokenHeader, 503},
+		{away, tokenHeader, 503},
+		{away, tokenHeader, 503},
+		{away, tokenHeader, 503},
 		{away, tokenHeader, 503},
 	} {
 		if status, body := ask(t, "GET", request.url, "", request.header); status != request.status && first {

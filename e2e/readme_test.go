@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// shellLines are the lines of the README's shell blocks that contain a text.
+func shellLines(t *testing.T, text string) []string {
+	t.Helper()
+	raw, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(raw), -1) {
+		for line := range strings.Lines(block[1]) {
+			if strings.Contains(line, text) {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+	}
+	return lines
+}
+
+// TestReadmeAdmin: the curl lines of the README do what it says, on a Caddy with alice's credentials.
+func TestReadmeAdmin(t *testing.T) {
+	requireProgram(t, "curl", "curl", "--version")
+	address := "127.0.0.1:" + freePort(t)
+	p := start(t, "", "http://"+address+" {\nfrappe_auth {\n"+alice+"\n}\nrespond {http.auth.frappe.cache}\n}")
+	lines := shellLines(t, "localhost:2019")
+	if len(lines) != 4 {
+		t.Fatalf("%d lines: %v", len(lines), lines)
+	}
+	run := func(line string) string {
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(line, "localhost:2019", p.admin)).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return string(out)
+	}
+	cached := func() string {
+		_, text := ask(t, "GET", "http://"+address, "", tokenHeader)
+		return text
+	}
+	cached()
+	if out := run(lines[0]); !strings.Contains(out, `"granted":1`) {
+		t.Errorf("%s: %s", lines[0], out)
+	}
+	for _, line := range lines[1:3] {
+		if got := cached(); got != "hit" {
+			t.Errorf("before %s: %s", line, got)
+		}
+		if out := run(line); out != "" {
+			t.Errorf("%s: %s", line, out)
+		}
+		if got := cached(); got != "miss" {
+			t.Errorf("after %s: %s", line, got)
+		}
+	}
+	var answer struct {
+		Verdicts []struct{ User, Cache string }
+	}
+	if out := run(lines[3]); json.Unmarshal([]byte(out), &answer) != nil || len(answer.Verdicts) != 1 ||
+		answer.Verdicts[0].User != "alice@example.com" || answer.Verdicts[0].Cache != "hit" {
+		t.Errorf("%s: %s", lines[3], out)
+	}
+}
+
+// TestReadmeCommands: the commands of the README do what it says, and the screen it shows is theirs.
+func TestReadmeCommands(t *testing.T) {
+	for i, line := range shellLines(t, "caddy frappe-auth ") {
+		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
+		for j := range words {
+			words[j] = strings.Trim(words[j], `"`)
+			if words[j] == "Caddyfile" {
+				words[j] = "Caddyfile.example"
+			}
+		}
+		screen, code := command(t, "token "+aliceKey+":"+aliceSecret, words[2:]...)
+		want := []string{"It lets the request pass, as alice@example.com.", "nothing to reach", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`}[i]
+		if code != 0 || !strings.Contains(screen, want) {
+			t.Errorf("%s: exit code %d\n%s", line, code, screen)
+		}
+	}
+	raw, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile("(?s)```\n(Credential\n.*?)```").FindStringSubmatch(string(raw))
+	golden, err := os.ReadFile(filepath.Join("testdata", "check-granted.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown == nil || !strings.HasPrefix(string(golden), shown[1]) {
+		t.Errorf("the README shows %q", shown)
+	}
+}
+
+// TestMetricsDocumented: the page on operations has a row for each metric with its labels, and no other.
+func TestMetricsDocumented(t *testing.T) {
+	sites, _ := watchedSites(t)
+	p := start(t, "metrics", sites)
+	raw, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]string)
+	for _, row := range regexp.MustCompile("(?m)^\\| `(caddy_frappe_auth_\\w+)` \\| (.*?) \\| ").FindAllStringSubmatch(string(raw), -1) {
+		documented[row[1]] = row[2]
+	}
+	there := map[string]bool{"caddy_frappe_auth_backend_watch_age_seconds": true} // of the database backend alone
+	for sample := range p.scrape() {
+		name, labels, _ := strings.Cut(strings.TrimSuffix(sample, "}"), "{")
+		name = regexp.MustCompile("(_seconds)_(bucket|sum|count)$").ReplaceAllString(name, "$1")
+		there[name] = true
+		row, ok := documented[name]
+		if !ok {
+			t.Errorf("%s is not documented", name)
+		}
+		for _, label := range regexp.MustCompile(`(\w+)="([^"]*)"`).FindAllStringSubmatch(labels, -1) {
+			if label[1] != "le" && (!strings.Contains(row, "`"+label[1]+"`") && !slices.Contains([]string{"verdict"}, label[1])) {
+				t.Errorf("%s: label %s is not documented", name, label[1])
+			}
+			if label[1] == "outcome" || label[1] == "scheme" || label[1] == "result" || label[1] == "reason" || label[1] == "source" {
+				if !strings.Contains(row, "`"+label[2]+"`") {
+					t.Errorf("%s: %s is not documented", name, label[0])
+				}
+			}
+		}
+	}
+	for name := range documented {
+		if !there[name] {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
