@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -15,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fernet/fernet-go"
+	_ "modernc.org/sqlite" // registers the driver
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -235,6 +239,47 @@ func golden(t *testing.T, name, got string, replacements ...string) {
 	if got != string(want) {
 		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 	}
+}
+
+// sqliteSite is the directory of a site of Frappe 16 whose database is a file, with one user.
+func sqliteSite(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "erp.example.com")
+	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	conf := fmt.Sprintf(`{"db_type": "sqlite", "db_name": "_site", "encryption_key": %q}`, key)
+	if err := os.WriteFile(filepath.Join(dir, "site_config.json"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := fernet.EncryptAndSign([]byte(aliceSecret), fernet.MustDecodeKeys(key)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "db", "_site.db")+"?_pragma=journal_mode(WAL)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{
+		`CREATE TABLE "tabUser" ("name", "api_key", "enabled" int, "full_name", "user_type", "modified")`,
+		`CREATE TABLE "__Auth" ("doctype", "name", "fieldname", "password", "encrypted" int)`,
+		`CREATE TABLE "tabHas Role" ("role", "parent", "parenttype")`,
+		`CREATE TABLE "tabRole" ("name")`,
+		`CREATE TABLE "tabOAuth Bearer Token" ("name", "user", "client", "scopes", "status", "expiration_time", "modified")`,
+		`CREATE TABLE "tabOAuth Client" ("name", "scopes", "modified")`,
+		`CREATE TABLE "tabDeleted Document" ("deleted_doctype", "deleted_name", "modified")`,
+		`CREATE TABLE "tabSingles" ("doctype", "field", "value")`,
+		`INSERT INTO "tabUser" VALUES ('alice@example.com', '` + aliceKey + `', 1, 'Alice', 'System User', '2026-01-01 00:00:00.000000')`,
+		`INSERT INTO "__Auth" VALUES ('User', 'alice@example.com', 'api_secret', '` + string(secret) + `', 1)`,
+		`INSERT INTO "tabSingles" VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`,
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	return dir
 }
 
 // alice is backend static with alice's credentials.

@@ -104,6 +104,34 @@ files.example.com {
 	}
 }
 
+// TestCredentialIsNotShown: typed in on a terminal, the credential is not shown.
+func TestCredentialIsNotShown(t *testing.T) {
+	requireProgram(t, "python3", pythonPath(), "--version")
+	c := exec.CommandContext(t.Context(), pythonPath(), "terminal.py", "token "+aliceKey+":"+aliceSecret, caddy,
+		"frappe-auth", "check", "--config", "../Caddyfile.example")
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"The credential as an Authorization header carries it", "It lets the request pass, as alice@example.com."} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(string(out), aliceKey) || strings.Contains(string(out), aliceSecret) {
+		t.Errorf("the terminal shows\n%s", out)
+	}
+}
+
+// TestDoctorWithDatabase: all is well with a site's database, but for what Frappe has set up and this one has not.
+func TestDoctorWithDatabase(t *testing.T) {
+	screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}"))
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	golden(t, "doctor database.txt", screen, append(onScreens, `BACKEND +`, "BACKEND  ", `database sqlite \S+`, "database sqlite _site.db", `SQLite [\d.]+`, "SQLite x.y")...)
+}
+
 // TestHashCommand: the line it writes lets in whose credential it was made from.
 func TestHashCommand(t *testing.T) {
 	for _, test := range []struct {
