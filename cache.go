@@ -75,9 +75,14 @@ type mac struct {
 	out [sha256.Size]byte
 }
 
-func newCache() *cache {
-	secret := make([]byte, sha256.Size)
-	rand.Read(secret) //nolint:errcheck // never fails (crypto/rand)
+// newCache makes the cache of the backends with that fingerprint. All its keys and tags depend on them: the key of their
+// MAC is made from the fingerprint, and from what is random.
+func newCache(backends string) *cache {
+	random := make([]byte, sha256.Size)
+	rand.Read(random) //nolint:errcheck // never fails (crypto/rand)
+	derive := hmac.New(sha256.New, random)
+	derive.Write([]byte(backends))
+	secret := derive.Sum(nil)
 	c := &cache{
 		macs: sync.Pool{New: func() any {
 			m := &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
@@ -92,15 +97,14 @@ func newCache() *cache {
 	return c
 }
 
-// key names the verdict of the backends on a credential of the sites. Every field is preceded by its length, so no
-// credential passes for another by moving characters across a border.
-func (c *cache) key(backends string, sites []string, cred Credential) cacheKey {
+// key names the verdict on a credential of the sites. Every field is preceded by its length, so no credential passes for
+// another by moving characters across a border.
+func (c *cache) key(sites []string, cred Credential) cacheKey {
 	kind, text := "pair", cred.Secret
 	if cred.Bearer() {
 		kind, text = "bearer", cred.Token
 	}
 	m := c.macs.Get().(*mac)
-	m.add(backends)
 	for _, site := range sites {
 		m.add(site)
 	}

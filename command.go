@@ -391,7 +391,7 @@ const frappeHash = 15
 
 // explain writes what one handler makes of a credential, without its cache.
 func (c configured) explain(w io.Writer, repl *caddy.Replacer, cred Credential) int {
-	if c.challenges[cred.Scheme] == "" {
+	if c.challenges[cred.Scheme.index()] == "" {
 		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", errNotAccepted, join(c.Schemes))
 		return exitRefused
 	}

@@ -58,7 +58,7 @@ const (
 // holds anything of a client's.
 type metrics struct {
 	// Each child is made ahead, so that to count is to add to a number, and every series is there from the start.
-	requests [4][requestOutcomes]prometheus.Counter
+	requests [schemes][requestOutcomes]prometheus.Counter // by Scheme.index
 	lookups  [lookupResults]prometheus.Counter
 
 	requestsVec *prometheus.CounterVec
@@ -109,9 +109,9 @@ func newMetrics() *metrics {
 		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source.", "backend"),
 		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
 	}
-	for i, scheme := range []string{"none", string(SchemeToken), string(SchemeBasic), string(SchemeBearer)} {
+	for _, scheme := range []Scheme{"none", SchemeToken, SchemeBasic, SchemeBearer} {
 		for outcome := range requestOutcomes {
-			m.requests[i][outcome] = m.requestsVec.WithLabelValues(scheme, outcome.String())
+			m.requests[scheme.index()][outcome] = m.requestsVec.WithLabelValues(string(scheme), outcome.String())
 		}
 	}
 	for result := range lookupResults {
@@ -179,16 +179,7 @@ func (m *metrics) countRequest(scheme Scheme, outcome requestOutcome) {
 	if m == nil {
 		return
 	}
-	i := 0
-	switch scheme {
-	case SchemeToken:
-		i = 1
-	case SchemeBasic:
-		i = 2
-	case SchemeBearer:
-		i = 3
-	}
-	m.requests[i][outcome].Inc()
+	m.requests[scheme.index()][outcome].Inc()
 }
 
 func (m *metrics) countLookup(result lookupResult) {

@@ -105,7 +105,7 @@ type Verification struct {
 	// How often one client may fail. Default: 20 times in a minute.
 	Failures *FailureLimit `json:"failures,omitempty"`
 
-	challenges map[Scheme]string // the challenge of each accepted scheme, without an error
+	challenges [schemes]string // by Scheme.index, of each accepted scheme, without an error
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
@@ -411,7 +411,7 @@ func (v *Verification) credential(headers []string) (Credential, *refusal) {
 		return Credential{}, &refusal{status: http.StatusUnauthorized, reason: errNoCredential, none: true, outcome: outcomeNoCredential}
 	}
 	cred, err := ParseCredential(headers[0])
-	if err == nil && v.challenges[cred.Scheme] == "" {
+	if err == nil && v.challenges[cred.Scheme.index()] == "" {
 		err = errNotAccepted
 	}
 	if err != nil {
@@ -514,7 +514,7 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 func (v *Verification) challengesFor(refused *refusal) []string {
 	lines := make([]string, 0, len(v.Schemes))
 	for _, scheme := range v.Schemes {
-		line := v.challenges[scheme]
+		line := v.challenges[scheme.index()]
 		switch {
 		case refused.status == http.StatusForbidden && (scheme != SchemeBearer || refused.oauthError == ""):
 			continue
@@ -541,9 +541,8 @@ func (v *Verification) provision(ctx caddy.Context) error {
 		v.now = time.Now
 	}
 	v.setDefaults()
-	v.challenges = make(map[Scheme]string)
 	for _, scheme := range v.Schemes {
-		v.challenges[scheme] = challenge(scheme, v.Realm)
+		v.challenges[scheme.index()] = challenge(scheme, v.Realm)
 	}
 
 	backends, fingerprint, err := v.loadBackends(ctx)

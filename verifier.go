@@ -199,7 +199,7 @@ const maxVerification = time.Minute
 // must be closed.
 func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
 	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) {
-		s := &state{cache: newCache(), throttle: newThrottle(), now: conf.now, start: conf.now()}
+		s := &state{cache: newCache(conf.fingerprint), throttle: newThrottle(), now: conf.now, start: conf.now()}
 		for _, b := range conf.backends {
 			s.guards = append(s.guards, newGuard(b.name, conf.random))
 		}
@@ -319,7 +319,7 @@ func (v *verifier) verify(ctx context.Context, address string, sites []string, c
 
 // verifyWithin is verify with a limit of its own for the client.
 func (v *verifier) verifyWithin(ctx context.Context, limit FailureLimit, address string, sites []string, cred Credential) answer {
-	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(v.fingerprint, sites, cred), failures: unlimited}
+	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(sites, cred), failures: unlimited}
 	g, granted, d, denied := v.state.cache.lookup(q.key)
 	now := v.now()
 	clock := v.state.clock(now)

@@ -223,36 +223,35 @@ func TestFloodEvictsNoGoodOne(t *testing.T) {
 
 // TestKeysAreDelimited: no two credentials share a key by moving characters across a border.
 func TestKeysAreDelimited(t *testing.T) {
-	c := newCache()
+	c := newCache("backends")
 	keys := make(map[cacheKey]string)
 	for _, entry := range []struct {
-		backends string
-		sites    []string
-		cred     Credential
+		sites []string
+		cred  Credential
 	}{
-		{"b", nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "st"}},
-		{"b", nil, Credential{Scheme: SchemeToken, Key: "ks", Secret: "t"}},
-		{"bk", nil, Credential{Scheme: SchemeToken, Key: "", Secret: "st"}},
-		{"b", []string{"k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
-		{"b", []string{"k", ""}, Credential{Scheme: SchemeToken, Secret: "st"}},
-		{"b", []string{"", "k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
-		{"b", nil, Credential{Scheme: SchemeBearer, Token: "kst"}},
-		{"b", nil, Credential{Scheme: SchemeBearer, Token: "st"}},
-		{"b", []string{"pair"}, Credential{Scheme: SchemeBearer, Token: "st"}},
-		{"", nil, Credential{}},
+		{nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "st"}},
+		{nil, Credential{Scheme: SchemeToken, Key: "ks", Secret: "t"}},
+		{nil, Credential{Scheme: SchemeToken, Key: "", Secret: "kst"}},
+		{[]string{"k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
+		{[]string{"k", ""}, Credential{Scheme: SchemeToken, Secret: "st"}},
+		{[]string{"", "k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
+		{nil, Credential{Scheme: SchemeBearer, Token: "kst"}},
+		{nil, Credential{Scheme: SchemeBearer, Token: "st"}},
+		{[]string{"pair"}, Credential{Scheme: SchemeBearer, Token: "st"}},
+		{nil, Credential{}},
 	} {
-		k := c.key(entry.backends, entry.sites, entry.cred)
-		name := fmt.Sprintf("%q %q %q %q %q", entry.backends, entry.sites, entry.cred.Key, entry.cred.Secret, entry.cred.Token)
+		k := c.key(entry.sites, entry.cred)
+		name := fmt.Sprintf("%q %q %q %q", entry.sites, entry.cred.Key, entry.cred.Secret, entry.cred.Token)
 		if other, ok := keys[k]; ok {
 			t.Errorf("%s has the key of %s", name, other)
 		}
 		keys[k] = name
 	}
-	token := c.key("b", nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "s"})
-	if basic := c.key("b", nil, Credential{Scheme: SchemeBasic, Key: "k", Secret: "s"}); basic != token {
+	token := c.key(nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "s"})
+	if basic := c.key(nil, Credential{Scheme: SchemeBasic, Key: "k", Secret: "s"}); basic != token {
 		t.Error("the same pair has two keys, one for each scheme")
 	}
-	if c.key("b", nil, bearer("x")) == newCache().key("b", nil, bearer("x")) {
+	if c.key(nil, bearer("x")) == newCache("backends").key(nil, bearer("x")) {
 		t.Error("keys of two caches agree: they are not keyed by something random")
 	}
 }
@@ -260,7 +259,7 @@ func TestKeysAreDelimited(t *testing.T) {
 // TestNothingOutlivesTheRequest: nothing that a key or tag was made from stays in what is pooled, the hash's own state
 // included.
 func TestNothingOutlivesTheRequest(t *testing.T) {
-	c := newCache()
+	c := newCache("backends")
 	for _, secret := range []string{"short s3cret", strings.Repeat("long s3cret ", 4), strings.Repeat("longer s3cret ", 100)} {
 		unwiped := c.macs.New().(*mac)
 		unwiped.add(secret)
@@ -391,7 +390,7 @@ func TestRevocation(t *testing.T) {
 			t.Errorf("asked %d times, want once before and once after the revocation", n)
 		}
 		<-early
-		if _, granted, _, _ := v.state.cache.lookup(v.state.cache.key(v.fingerprint, nil, bearer("late"))); granted {
+		if _, granted, _, _ := v.state.cache.lookup(v.state.cache.key(nil, bearer("late"))); granted {
 			t.Error("an answer to a question from before the revocation was kept")
 		}
 		<-late
