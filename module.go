@@ -288,7 +288,7 @@ var anonymous = identified{grant: grant{user: Guest}, backend: "", scheme: "", c
 
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
-	id.publish(repl)
+	id.publish(r, repl)
 	scheme := id.scheme.(string)
 	v.metrics.countRequest(Scheme(scheme), id.outcome)
 	if v.accessLogs {
@@ -296,27 +296,77 @@ func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identifie
 	}
 }
 
-// publish sets every placeholder, so that none reaches an upstream as literal text.
-func (id *identified) publish(repl *caddy.Replacer) {
+// placeholders are the names of all that is published.
+var placeholders = [...]string{
+	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles", "http.auth.user.scopes",
+	"http.auth.user.backend", "http.auth.frappe.cache", "http.auth.frappe.error",
+}
+
+// publication is the values of the placeholders.
+type publication struct {
+	user, scheme, backend, cache, err any
+	more                              *detail
+}
+
+func (p publication) value(name string) (any, bool) {
+	rest, ok := strings.CutPrefix(name, "http.auth.")
+	if !ok {
+		return nil, false
+	}
+	switch rest {
+	case "user.id":
+		return p.user, true
+	case "user.scheme":
+		return p.scheme, true
+	case "user.full_name":
+		return p.more.fullName, true
+	case "user.roles":
+		return p.more.roleList, true
+	case "user.scopes":
+		return p.more.scopes, true
+	case "user.backend":
+		return p.backend, true
+	case "frappe.cache":
+		return p.cache, true
+	case "frappe.error":
+		return p.err, true
+	}
+	return nil, false
+}
+
+// set sets every placeholder, over whatever another handler has set or mapped.
+func (p publication) set(repl *caddy.Replacer) {
+	for _, name := range placeholders {
+		value, _ := p.value(name)
+		repl.Set(name, value)
+	}
+}
+
+// mappedVar is the request's variable that says that a handler has mapped the placeholders.
+const mappedVar = "frappe_auth.mapped"
+
+// publish makes every placeholder known, so that none reaches an upstream as literal text. They are mapped rather than set,
+// since most requests use few of them or none.
+func (id *identified) publish(r *http.Request, repl *caddy.Replacer) {
 	more := id.detail
 	if more == nil {
 		more = &noDetail
 	}
-	repl.Set("http.auth.user.id", id.user)
-	repl.Set("http.auth.user.scheme", id.scheme)
-	repl.Set("http.auth.user.full_name", more.fullName)
-	repl.Set("http.auth.user.roles", more.roleList)
-	repl.Set("http.auth.user.scopes", more.scopes)
-	repl.Set("http.auth.user.backend", id.backend)
-	repl.Set("http.auth.frappe.cache", id.cache)
-	repl.Set("http.auth.frappe.error", "")
+	p := publication{user: id.user, scheme: id.scheme, backend: id.backend, cache: id.cache, err: "", more: more}
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if _, mapped := vars[mappedVar]; mapped || vars == nil {
+		p.set(repl) // what was mapped first would come first
+		return
+	}
+	vars[mappedVar] = true
+	// What is set comes before what is mapped.
+	repl.DeleteByPrefix("http.auth.user.")
+	repl.DeleteByPrefix("http.auth.frappe.")
+	repl.Map(func(name string) (any, bool) { return p.value(name) })
 }
 
-// noDetail and nobody are what is published of users of whom there is nothing to publish.
-var (
-	noDetail = detail{fullName: "", roleList: "", scopes: ""}
-	nobody   = identified{grant: grant{user: ""}, backend: "", scheme: "", cache: ""}
-)
+// noDetail is what is published of users of whom no more is known.
+var noDetail = detail{fullName: "", roleList: "", scopes: ""}
 
 // refusal is why a request does not pass.
 type refusal struct {
@@ -473,9 +523,8 @@ func (r *Requirement) metBy(g grant) bool {
 
 // refuse says to the client what it may know, and to the log what fail2ban needs.
 func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer, refused *refusal) {
-	nobody.publish(repl)
-	repl.Set("http.auth.frappe.cache", refused.cache)
-	repl.Set("http.auth.frappe.error", refused.reason.Error())
+	nobody := publication{user: "", scheme: "", backend: "", cache: refused.cache, err: refused.reason.Error(), more: &noDetail}
+	nobody.set(repl)
 	repl.Set("http.auth.candidate.id", refused.cred.Key)
 
 	if challenges := v.challengesFor(refused); len(challenges) > 0 {

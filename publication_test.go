@@ -1,0 +1,63 @@
+package frappeauth
+
+import (
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestPublication: the placeholders are those of the last handler that judged the request, whoever came before it and
+// however it made them known.
+func TestPublication(t *testing.T) {
+	hash := func(secret string) string { return sha256Of(secret) }
+	handlers := map[string]*Handler{
+		"alice": provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+`", "user": "alice", "roles": ["A"]}]}]}`),
+		"bob":   provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+`", "user": "bob", "roles": ["B"]}]}]}`),
+		"no":    provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("x")+`", "user": "x"}]}]}`),
+		"any":   provisioned(t, `{"anonymous": true, "backends": [{"backend": "static", "bearers": [{"hash": "`+hash("x")+`", "user": "x"}]}]}`),
+	}
+	for _, test := range []struct {
+		steps []string
+		want  string
+	}{
+		{[]string{"alice"}, "alice A static miss "},
+		{[]string{"other", "alice"}, "alice A static hit "},
+		{[]string{"alice", "bob"}, "bob B static miss "},
+		{[]string{"alice", "bob", "alice"}, "alice A static hit "},
+		{[]string{"no"}, "   miss credential denied"},
+		{[]string{"alice", "no"}, "   hit credential denied"},
+		{[]string{"no", "alice"}, "alice A static hit "},
+		{[]string{"alice", "no", "bob"}, "bob B static hit "},
+		{[]string{"other", "no"}, "   hit credential denied"},
+		{[]string{"any"}, "Guest    "},
+		{[]string{"other", "any"}, "Guest    "},
+		{[]string{"alice", "any"}, "Guest    "},
+	} {
+		r := prepared("Bearer t")
+		repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		for _, step := range test.steps {
+			switch step {
+			case "other": // Caddy's authentication, say, with metadata of its own
+				for _, name := range append(placeholders[:], "http.auth.user.email") {
+					repl.Set(name, "Administrator")
+				}
+			case "any":
+				anonymous := r.Clone(r.Context())
+				anonymous.Header.Del("Authorization")
+				handlers[step].ServeHTTP(httptest.NewRecorder(), anonymous, nothing) //nolint:errcheck // it is seen below
+			default:
+				handlers[step].ServeHTTP(httptest.NewRecorder(), r, nothing) //nolint:errcheck // it is seen below
+			}
+		}
+		got := repl.ReplaceAll("{http.auth.user.id} {http.auth.user.roles} {http.auth.user.backend} {http.auth.frappe.cache} {http.auth.frappe.error}", "")
+		if got != test.want {
+			t.Errorf("%v: %q, want %q", test.steps, got, test.want)
+		}
+		for _, name := range placeholders {
+			if _, known := repl.Get(name); !known {
+				t.Errorf("%v: %s is not known", test.steps, name)
+			}
+		}
+	}
+}
