@@ -1,5 +1,4 @@
-// Package benchmark measures frappe_auth in a running Caddy, side by side with what it is compared to.
-package benchmark
+package main
 
 import (
 	"flag"
