@@ -142,6 +142,15 @@ var states = caddy.NewUsagePool()
 // Destruct implements caddy.Destructor: nothing is held but memory.
 func (*state) Destruct() error { return nil }
 
+// pooled reports whether those who revoke know of the state.
+func (s *state) pooled() (found bool) {
+	states.Range(func(_, value any) bool {
+		found = found || value == any(s)
+		return !found
+	})
+	return found
+}
+
 // clock is the time on the state's clock, in nanoseconds, which no change of the wall clock moves.
 func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
@@ -185,6 +194,7 @@ type verifier struct {
 	negativeTTL int64
 	stale       int64
 	state       *state
+	closed      atomic.Bool
 
 	unwatch  context.CancelFunc
 	watchers sync.WaitGroup
@@ -227,8 +237,9 @@ func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
 	return v, nil
 }
 
-// close ends the watch of the backends, and leaves the state to others.
+// close ends the watch of the backends, and leaves the state to others. Caddy may still have requests for the verifier.
 func (v *verifier) close() error {
+	v.closed.Store(true) // before the state goes, so that who does not see it can rely on the state
 	v.unwatch()
 	v.watchers.Wait()
 	v.state.cache.leave(v)
@@ -319,6 +330,9 @@ func (v *verifier) verify(ctx context.Context, address string, sites []string, c
 
 // verifyWithin is verify with a limit of its own for the client.
 func (v *verifier) verifyWithin(ctx context.Context, limit FailureLimit, address string, sites []string, cred Credential) answer {
+	if v.closed.Load() && !v.state.pooled() {
+		v.state.cache.purge() // what was revoked since the configuration went, nobody has told it
+	}
 	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(sites, cred), failures: unlimited}
 	g, granted, d, denied := v.state.cache.lookup(q.key)
 	now := v.now()

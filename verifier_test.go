@@ -458,3 +458,47 @@ func TestSharedState(t *testing.T) {
 		}
 	})
 }
+
+// TestRequestsAfterTheConfiguration: Caddy may have requests for a handler that it has unloaded. They are judged as any,
+// and a revocation that the handler's cache was not told of concerns them too, also where it came while a backend was
+// being asked.
+func TestRequestsAfterTheConfiguration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["x"] = "alice@example.com"
+		conf := newTestVerifier(t, backend, nil).verifierConfig
+		conf.fingerprint += " gone"
+		make2 := func() *verifier {
+			v, err := newVerifier(t.Context(), conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		gone, stays := make2(), make2()
+		gone.verify(t.Context(), "", nil, bearer("x"))
+		if err := gone.close(); err != nil {
+			t.Fatal(err)
+		}
+		if a := gone.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+			t.Errorf("while another handler has the cache: %s", outcome(a))
+		}
+
+		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["y"] = "bob@example.com" })
+		if err := stays.close(); err != nil {
+			t.Fatal(err)
+		}
+		before := make(chan answer)
+		go func() { before <- gone.verify(t.Context(), "", nil, bearer("y")) }()
+		synctest.Wait()
+		time.Sleep(time.Second / 2)
+		backend.set(func(d *doubleBackend) { clear(d.users) })
+		revokeIn("", Change{User: "alice@example.com"}, revokedByWebhook)
+		for _, token := range []string{"x", "y"} {
+			if a := gone.verify(t.Context(), "", nil, bearer(token)); a.err == nil {
+				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, outcome(a))
+			}
+		}
+		<-before
+	})
+}

@@ -206,12 +206,15 @@ func (b *Backend) settings() (*settings, error) {
 func (b *Backend) Verify(ctx context.Context, c frappeauth.Credential) (frappeauth.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.Timeout))
 	defer cancel()
-	b.source.using.RLock()
-	defer b.source.using.RUnlock()
-	if c.Bearer() {
-		return b.source.verifyToken(ctx, c.Token, b.now())
+	s, leave, err := b.source.enter()
+	if err != nil {
+		return frappeauth.Identity{}, err
 	}
-	return b.source.verifyPair(ctx, c.Key, c.Secret)
+	defer leave()
+	if c.Bearer() {
+		return s.verifyToken(ctx, c.Token, b.now())
+	}
+	return s.verifyPair(ctx, c.Key, c.Secret)
 }
 
 // Watch implements frappeauth.Watcher.

@@ -468,3 +468,25 @@ func TestSockets(t *testing.T) {
 		})
 	}
 }
+
+// TestAfterTheConfiguration: Caddy may have requests for a handler that it has unloaded. They are judged, too.
+func TestAfterTheConfiguration(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		defer cancel()
+		b := &Backend{Site: s.dir}
+		if err := b.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
+			t.Error(got)
+		}
+		if got := verdict(b, bearer("unknown")); got != "denied" {
+			t.Error(got)
+		}
+	})
+}

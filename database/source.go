@@ -29,6 +29,7 @@ type source struct {
 	logger   *zap.Logger
 
 	using  sync.RWMutex // held for reading by verifications, for writing to close
+	closed bool
 	schema atomic.Pointer[schema]
 
 	poller *poller
@@ -58,7 +59,25 @@ func (s *source) Destruct() error {
 	s.poller.stop()
 	s.using.Lock()
 	defer s.using.Unlock()
+	s.closed = true
 	return s.db.Close()
+}
+
+// enter returns the source to use until leave is called. Caddy may have requests for a configuration that it has
+// unloaded; they get the database opened once more, for each alone.
+func (s *source) enter() (open *source, leave func(), err error) {
+	s.using.RLock()
+	if !s.closed {
+		return s, s.using.RUnlock, nil
+	}
+	s.using.RUnlock()
+	db, err := s.dialect.open(s.settings, s.timeout)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: cannot be opened with these settings", s.settings)
+	}
+	again := &source{settings: s.settings, dialect: s.dialect, db: db, timeout: s.timeout, dummy: s.dummy, logger: s.logger}
+	again.schema.Store(s.schema.Load())
+	return again, func() { _ = db.Close() }, nil // nobody is left to tell
 }
 
 // schema is what the site's version of Frappe has, and what the database's user may read.
