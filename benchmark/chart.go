@@ -9,7 +9,7 @@ import (
 
 // The measures of the chart, in pixels.
 const (
-	chartWidth  = 840
+	chartWidth  = 880
 	labelWidth  = 300
 	barWidth    = 330 // of the longest
 	barHeight   = 16
@@ -107,7 +107,7 @@ func (r *report) charted() []groupResult {
 func value(c result) string {
 	text := grouped(int(c.Median.Rate + .5))
 	if len(c.Ratios) > 0 {
-		text += ", " + number(c.Ratios[0].Median) + " " + c.Ratios[0].Says
+		text += ", " + c.Ratios[0].Text
 	}
 	return text
 }

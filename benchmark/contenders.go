@@ -52,7 +52,7 @@ type against struct {
 	other   string
 	metric  metric
 	inverse bool   // how many times the other's figure is this one's
-	says    string // what the ratio is of, or of what
+	says    string // the ratio in words, with a verb for it
 	atLeast float64
 	atMost  float64
 }
@@ -135,7 +135,7 @@ func limit() group {
 	grant := func(name, authorization string) contender {
 		return contender{
 			name: name, site: auth, load: load{authorization: authorization}, want: ok, without: 401, cache: "hit",
-			against: []against{{other: alone, says: "of the limit", atLeast: .97}},
+			against: []against{{other: alone, says: "%s of the limit", atLeast: .97}},
 		}
 	}
 	forward := func(name, double string, atLeast float64) contender {
@@ -143,8 +143,8 @@ func limit() group {
 			name: name, load: load{authorization: token}, want: ok, without: 401, asks: eachTime,
 			site: &site{rest: "forward_auth " + double + " {\n uri " + pathLoggedUser + "\n}\nrespond ok"},
 			against: []against{
-				{other: alone, says: "of the limit"},
-				{other: "frappe_auth, token", inverse: true, says: "times as fast is frappe_auth", atLeast: atLeast},
+				{other: alone, says: "%s of the limit"},
+				{other: "frappe_auth, token", inverse: true, says: "frappe_auth is %s times as fast", atLeast: atLeast},
 			},
 		}
 	}
@@ -156,8 +156,8 @@ func limit() group {
 		{
 			name: "basic_auth, bcrypt, cached", site: respondBasicAuth(), load: load{authorization: basic}, want: ok, without: 401,
 			against: []against{
-				{other: alone, says: "of the limit"},
-				{other: "frappe_auth, Basic", inverse: true, says: "times as fast is frappe_auth"},
+				{other: alone, says: "%s of the limit"},
+				{other: "frappe_auth, Basic", inverse: true, says: "frappe_auth is %s times as fast"},
 			},
 		},
 		forward("forward_auth, site answers at once", `{{.Double "0s" 0}}`, 5),
@@ -177,7 +177,7 @@ func denial() group {
 		{name: "Caddy alone, respond 401", site: &site{rest: "respond 401"}, load: bad, want: unauthorized},
 		{
 			name: "frappe_auth", site: &site{auth: example, rest: "respond ok"}, load: bad, want: unauthorized,
-			against: []against{{other: "Caddy alone, respond 401", says: "of Caddy's own 401", atLeast: .9}},
+			against: []against{{other: "Caddy alone, respond 401", says: "%s of Caddy's own 401", atLeast: .9}},
 		},
 	}}
 }
@@ -190,12 +190,12 @@ func serving() group {
 		{name: "file_server", site: &site{rest: fileServer}, load: l, want: file},
 		{
 			name: "frappe_auth + file_server", site: &site{auth: example, rest: fileServer}, load: l, want: file, without: 401, cache: "hit",
-			against: []against{{other: "file_server", says: "of file_server", atLeast: .97}},
+			against: []against{{other: "file_server", says: "%s of file_server", atLeast: .97}},
 		},
 		{name: "reverse_proxy", site: &site{rest: proxy}, load: l, want: ok, asks: eachTime},
 		{
 			name: "frappe_auth + reverse_proxy", site: &site{auth: example, rest: proxy}, load: l, want: ok, without: 401, cache: "hit", asks: eachTime,
-			against: []against{{other: "reverse_proxy", says: "of reverse_proxy", atLeast: .97}},
+			against: []against{{other: "reverse_proxy", says: "%s of reverse_proxy", atLeast: .97}},
 		},
 	}}
 }
@@ -203,7 +203,7 @@ func serving() group {
 // servers compares what Caddy and nginx each keep of their own rate when they check credentials.
 func servers() group {
 	l := load{authorization: token}
-	kept := func(bare string) []against { return []against{{other: bare, says: "of its own bare rate"}} }
+	kept := func(bare string) []against { return []against{{other: bare, says: "%s of its own bare rate"}} }
 	return group{name: "servers", title: "A static file, by nginx and by Caddy", chart: true, contenders: []contender{
 		{name: "nginx", site: &site{nginx: nginxBare}, load: l, want: file},
 		{
@@ -233,7 +233,8 @@ func cold(s sizes) group {
 			name: name, site: &site{rest: "reverse_proxy " + double}, load: ask, want: verdict, without: 401, asks: eachTime,
 		}
 	}
-	site1 := func(name, double string, compared ...against) contender {
+	// So much in flight that what is compared is not the limit of how much Frappe is asked at once.
+	asking := func(name, double string, compared ...against) contender {
 		return contender{
 			name: name, site: &site{auth: "frappe_auth {\n backend site " + double + "\n max_inflight 256\n}", rest: "respond ok"},
 			load: distinct, want: ok, without: 401, asks: eachTime, against: compared,
@@ -251,18 +252,18 @@ func cold(s sizes) group {
 	return group{name: "cold", title: "A credential that is new, each time", contenders: []contender{
 		{name: alone, site: &site{rest: "respond ok"}, load: distinct, want: ok},
 		direct(atOnce, fastDouble),
-		site1("frappe_auth, site answers at once", fastDouble, against{other: atOnce, says: "of asking the site directly"}),
+		asking("frappe_auth, site answers at once", fastDouble, against{other: atOnce, says: "%s of asking the site directly"}),
 		direct(slow, slowDouble),
-		site1(slowAuth, slowDouble,
-			against{other: slow, metric: p50, says: "of the median latency of asking directly", atMost: 1.1},
-			against{other: slow, says: "of the rate of asking directly"}),
+		asking(slowAuth, slowDouble,
+			against{other: slow, metric: p50, says: "%s of the median latency of asking directly", atMost: 1.1},
+			against{other: slow, says: "%s of the rate of asking directly"}),
 		{
 			name:  fmt.Sprintf("frappe_auth, static, %s API keys", grouped(s.keys)),
 			site:  &site{auth: "frappe_auth {\n backend static {\n{{.StaticTokens}}\n}" + small + "}", rest: "respond ok"},
 			load:  load{authorization: staticToken, distinct: s.keys},
 			want:  ok,
 			cache: "hit", without: 401,
-			against: []against{{other: alone, says: "of Caddy alone"}},
+			against: []against{{other: alone, says: "%s of Caddy alone"}},
 		},
 		{
 			name: fmt.Sprintf("frappe_auth, database, %s users", grouped(s.users)),
@@ -270,8 +271,8 @@ func cold(s sizes) group {
 			load: load{authorization: databaseToken, distinct: s.users},
 			want: ok, cache: "hit", without: 401,
 			against: []against{
-				{other: alone, says: "of Caddy alone"},
-				{other: slowAuth, says: "times as fast as a site that takes 8 ms"},
+				{other: alone, says: "%s of Caddy alone"},
+				{other: slowAuth, says: "%s times as fast as a site that takes 8 ms"},
 			},
 		},
 	}}
@@ -280,7 +281,12 @@ func cold(s sizes) group {
 // population compares many cached credentials with one.
 func population(s sizes) group {
 	g := group{name: "population", title: "So many credentials in the cache"}
-	name := func(n int, how string) string { return fmt.Sprintf("%s credentials, %s", grouped(n), how) }
+	name := func(n int, how string) string {
+		if n == 1 {
+			return "1 credential"
+		}
+		return fmt.Sprintf("%s credentials, %s", grouped(n), how)
+	}
 	one := name(s.populations[0], "uniform")
 	for _, n := range s.populations {
 		warmed := &site{
@@ -293,7 +299,7 @@ func population(s sizes) group {
 				want: ok, without: 401, cache: "hit", memory: m,
 			}
 			if n > 1 {
-				c.against = []against{{other: one, says: "of the rate with one", atLeast: .9}}
+				c.against = []against{{other: one, says: "%s of the rate with one", atLeast: .9}}
 			}
 			g.contenders = append(g.contenders, c)
 		}
@@ -321,11 +327,11 @@ func scaling() group {
 		env := []string{fmt.Sprintf("GOMAXPROCS=%d", n)}
 		alone := fmt.Sprintf("GOMAXPROCS=%d, Caddy alone", n)
 		name := fmt.Sprintf("GOMAXPROCS=%d, frappe_auth", n)
-		compared := []against{{other: alone, says: "of Caddy alone on as many", atLeast: .97}}
+		compared := []against{{other: alone, says: "%s of Caddy alone on as many", atLeast: .97}}
 		if first == "" {
 			first = name
 		} else {
-			compared = append(compared, against{other: first, says: "times as fast as on one"})
+			compared = append(compared, against{other: first, says: "%s times as fast as on one"})
 		}
 		g.contenders = append(
 			g.contenders,
@@ -347,8 +353,8 @@ func latency() group {
 		{
 			name: "frappe_auth", site: &site{auth: example, rest: "respond ok"}, load: l, want: ok, without: 401, cache: "hit",
 			against: []against{
-				{other: "Caddy alone", metric: p50, says: "of the p50 of Caddy alone"},
-				{other: "Caddy alone", metric: p99, says: "of the p99 of Caddy alone", atMost: 1.1},
+				{other: "Caddy alone", metric: p50, says: "%s of the p50 of Caddy alone"},
+				{other: "Caddy alone", metric: p99, says: "%s of the p99 of Caddy alone", atMost: 1.1},
 			},
 		},
 	}}

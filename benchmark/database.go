@@ -30,6 +30,14 @@ CREATE INDEX ON "tabOAuth Bearer Token" ("modified");
 ANALYZE;
 `
 
+func initdbProgram() (string, error) {
+	return program("postgresql", "/usr/lib/postgresql/*/bin/initdb", "initdb")
+}
+
+func psqlProgram() (string, error) {
+	return program("postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql")
+}
+
 // Database is the directory of a Frappe site whose users are in a PostgreSQL of the stage.
 func (s *stage) Database() (string, error) {
 	if s.database != "" {
@@ -88,7 +96,7 @@ func encryptedSecret(conf map[string]any) (string, error) {
 
 // startPostgreSQL starts a server with nothing in it, and returns its port.
 func (s *stage) startPostgreSQL() (int, error) {
-	initdb, err := program("postgresql", "/usr/lib/postgresql/*/bin/initdb", "initdb")
+	initdb, err := initdbProgram()
 	if err != nil {
 		return 0, err
 	}
@@ -142,7 +150,7 @@ func (s *stage) awaitPostgreSQL(p *process, port int) error {
 }
 
 func (s *stage) psql(port int, args ...string) error {
-	path, err := program("postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql")
+	path, err := psqlProgram()
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type options struct {
 type harness struct {
 	options
 	sizes  sizes
+	groups []group
 	self   string // path of this program, which doubles and one load generator are processes of
 	module string // directory of the checkout
 	dir    string // of everything temporary
@@ -115,12 +116,16 @@ func benchmark(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
 	h := &harness{options: o, sizes: fullSizes, ports: &ports{given: make(map[int]bool)}}
 	if o.smoke {
 		h.sizes = smokeSizes
 	}
+	if h.groups, err = h.selectGroups(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	ctx = withParent(ctx)
 	if h.dir, err = os.MkdirTemp("", "frappe-auth-benchmark-*"); err != nil {
 		return err
 	}
@@ -166,21 +171,53 @@ func (h *harness) measureAll(ctx context.Context) (*report, error) {
 		Go: runtime.Version(), CPUs: runtime.NumCPU(), Rounds: h.rounds, Seconds: h.duration.Seconds(),
 		Connections: h.connections, Threads: h.threads,
 	}
-	for _, g := range groups(h.sizes) {
-		g = g.selected(h.only.MatchString)
-		if len(g.contenders) == 0 {
-			continue
-		}
+	for _, g := range h.groups {
 		measured, err := h.measureGroup(ctx, g)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", g.name, err)
 		}
 		r.Groups = append(r.Groups, *measured)
 	}
-	if len(r.Groups) == 0 {
+	return r, nil
+}
+
+// selectGroups are the groups that are wanted. It fails if a program is missing that they need, before anything is
+// measured in vain.
+func (h *harness) selectGroups() ([]group, error) {
+	var selected []group
+	for _, g := range groups(h.sizes) {
+		g = g.selected(h.only.MatchString)
+		if len(g.contenders) == 0 {
+			continue
+		}
+		selected = append(selected, g)
+		for _, c := range g.contenders {
+			if err := c.site.installed(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if selected == nil {
 		return nil, errors.New("-only matches nothing")
 	}
-	return r, nil
+	return selected, nil
+}
+
+// withParent is a context that also ends when `go run` does: it passes interrupts on, but not that it is terminated.
+func withParent(ctx context.Context) context.Context {
+	self, err := os.Executable()
+	if err != nil || !strings.Contains(self, "go-build") {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	parent := os.Getppid()
+	go func() {
+		for os.Getppid() == parent {
+			time.Sleep(100 * time.Millisecond)
+		}
+		cancel()
+	}()
+	return ctx
 }
 
 // selected is the group with the contenders that match, and those they are compared to.

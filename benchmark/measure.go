@@ -40,7 +40,7 @@ type result struct {
 type ratio struct {
 	Other   string    `json:"other"`
 	Metric  metric    `json:"metric"`
-	Says    string    `json:"says"`
+	Text    string    `json:"text"`
 	Median  float64   `json:"median"`
 	Rounds  []float64 `json:"rounds"`
 	AtLeast float64   `json:"at_least,omitempty"`
@@ -216,7 +216,7 @@ func (a against) ratio(own, other []measurement) ratio {
 	if a.metric == "" {
 		a.metric = throughput
 	}
-	r := ratio{Other: a.other, Metric: a.metric, Says: a.says, AtLeast: a.atLeast, AtMost: a.atMost}
+	r := ratio{Other: a.other, Metric: a.metric, AtLeast: a.atLeast, AtMost: a.atMost}
 	for i := range own {
 		value := a.metric.of(own[i]) / a.metric.of(other[i])
 		if a.inverse {
@@ -225,6 +225,7 @@ func (a against) ratio(own, other []measurement) ratio {
 		r.Rounds = append(r.Rounds, value)
 	}
 	r.Median = median(r.Rounds)
+	r.Text = fmt.Sprintf(a.says, number(r.Median))
 	if a.atLeast > 0 || a.atMost > 0 {
 		met := r.Median >= a.atLeast && (a.atMost == 0 || r.Median <= a.atMost)
 		r.Met = &met

@@ -146,6 +146,7 @@ func runRate([]string) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&j); err != nil {
 		return err
 	}
+	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // of which one sleeps in the kernel
 	out, err := j.run(context.Background())
 	if err != nil {
 		return err
@@ -163,7 +164,6 @@ type sender struct {
 // run sends each request when it is due, or as soon as a connection is free, and measures from when it was due: what a
 // request waits for the ones before it counts, as it does for those who wait.
 func (j job) run(ctx context.Context) (outcome, error) {
-	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // of which one sleeps in the kernel
 	free := make(chan *sender, j.Connections)
 	all := make([]*sender, j.Connections)
 	for i := range all {

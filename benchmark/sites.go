@@ -28,6 +28,22 @@ type site struct {
 	warm  int // so many credentials are in the cache before anything is measured
 }
 
+// installed reports which program is missing that the site needs, if one is.
+func (s *site) installed() error {
+	var err error
+	if s.nginx != "" {
+		_, err = nginxProgram()
+	}
+	if strings.Contains(s.auth, "{{.Database}}") {
+		_, initdbErr := initdbProgram()
+		_, psqlErr := psqlProgram()
+		err = errors.Join(initdbErr, psqlErr)
+	}
+	return err
+}
+
+func nginxProgram() (string, error) { return program("nginx-light", "nginx", "/usr/sbin/nginx") }
+
 // fileContent is what the file servers serve.
 var fileContent = strings.Repeat("What the file servers serve. ", 35) + "\n"
 
@@ -224,7 +240,7 @@ func (s *stage) startCaddy(text string, env []string) (*process, error) {
 }
 
 func (s *stage) startNginx(site *site) (*process, error) {
-	path, err := program("nginx-light", "nginx", "/usr/sbin/nginx")
+	path, err := nginxProgram()
 	if err != nil {
 		return nil, err
 	}

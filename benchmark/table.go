@@ -58,9 +58,8 @@ func milliseconds(us float64) string { return fmt.Sprintf("%.2f", us/1000) }
 
 // String is the ratio in words, with what it should be.
 func (r ratio) String() string {
-	text := number(r.Median) + " " + r.Says
 	if r.Met == nil {
-		return text
+		return r.Text
 	}
 	sign, bound := "≥", r.AtLeast
 	if r.AtMost > 0 {
@@ -70,7 +69,7 @@ func (r ratio) String() string {
 	if !*r.Met {
 		verdict = "missed"
 	}
-	return fmt.Sprintf("%s (%s %g: %s)", text, sign, bound, verdict)
+	return fmt.Sprintf("%s (%s %g: %s)", r.Text, sign, bound, verdict)
 }
 
 // number writes a ratio with as many digits as mean something.
