@@ -9,8 +9,8 @@ import (
 
 // The measures of the chart, in pixels.
 const (
-	chartWidth  = 880
-	labelWidth  = 300
+	chartWidth  = 900
+	labelWidth  = 320
 	barWidth    = 330 // of the longest
 	barHeight   = 16
 	rowHeight   = 24

@@ -153,7 +153,7 @@ func (r *runner) wrk(o options) (outcome, error) {
 
 // measure measures once, and reports figures only of what was as it should be.
 func (r *runner) measure(o options) (measurement, error) {
-	askedBefore, err := r.stage.asked()
+	askedBefore, err := r.stage.settled()
 	if err != nil {
 		return measurement{}, err
 	}

@@ -26,8 +26,8 @@ type process struct {
 }
 
 const (
-	startTimeout = 30 * time.Second // until a server takes connections
-	stopTimeout  = 5 * time.Second  // until it is killed
+	startTimeout = 3 * time.Minute // until a server takes connections: some have long configurations
+	stopTimeout  = 5 * time.Second // until it is killed
 )
 
 // start starts a server. Its output goes to a file, unless the command has one already, and is part of the error if

@@ -352,6 +352,20 @@ func (s *stage) asked() (int, error) {
 	return total, nil
 }
 
+// settled is asked, once the requests that a load generator left behind have arrived.
+func (s *stage) settled() (int, error) {
+	before, err := s.asked()
+	for err == nil && len(s.doubles) > 0 {
+		time.Sleep(50 * time.Millisecond)
+		var now int
+		if now, err = s.asked(); now == before {
+			break
+		}
+		before = now
+	}
+	return before, err
+}
+
 // get asks once, over a connection of its own.
 func get(ctx context.Context, url, authorization string) (status int, body string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
