@@ -155,6 +155,7 @@ func BenchmarkDenied(b *testing.B) {
 			r := prepared("token 2c6245becaa0961:wrong")
 			b.ReportAllocs()
 			for b.Loop() {
+				renew(r)
 				if h.ServeHTTP(httptest.NewRecorder(), r, nothing) == nil {
 					b.Fatal("granted")
 				}

@@ -205,7 +205,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if refused != nil {
 		h.refuse(w, r, repl, refused)
-		return caddyhttp.Error(refused.status, refused.reason)
+		// To look up where in the code this is would take as long as to verify the credential.
+		return caddyhttp.Error(refused.status, caddyhttp.HandlerError{Err: refused.reason, Trace: "frappe_auth"})
 	}
 
 	h.pass(r, repl, &id)
@@ -288,7 +289,7 @@ var anonymous = identified{grant: grant{user: Guest}, backend: "", scheme: "", c
 
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
-	id.publish(r, repl)
+	id.publication().publish(r, repl)
 	scheme := id.scheme.(string)
 	v.metrics.countRequest(Scheme(scheme), id.outcome)
 	if v.accessLogs {
@@ -299,13 +300,14 @@ func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identifie
 // placeholders are the names of all that is published.
 var placeholders = [...]string{
 	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles", "http.auth.user.scopes",
-	"http.auth.user.backend", "http.auth.frappe.cache", "http.auth.frappe.error",
+	"http.auth.user.backend", "http.auth.frappe.cache", "http.auth.frappe.error", "http.auth.candidate.id",
 }
 
 // publication is the values of the placeholders.
 type publication struct {
 	user, scheme, backend, cache, err any
 	more                              *detail
+	candidate                         any // nil: none, since the request passes
 }
 
 func (p publication) value(name string) (any, bool) {
@@ -330,16 +332,10 @@ func (p publication) value(name string) (any, bool) {
 		return p.cache, true
 	case "frappe.error":
 		return p.err, true
+	case "candidate.id":
+		return p.candidate, p.candidate != nil
 	}
 	return nil, false
-}
-
-// set sets every placeholder, over whatever another handler has set or mapped.
-func (p publication) set(repl *caddy.Replacer) {
-	for _, name := range placeholders {
-		value, _ := p.value(name)
-		repl.Set(name, value)
-	}
 }
 
 // mappedVar is the request's variable that says that a handler has mapped the placeholders.
@@ -347,22 +343,46 @@ const mappedVar = "frappe_auth.mapped"
 
 // publish makes every placeholder known, so that none reaches an upstream as literal text. They are mapped rather than set,
 // since most requests use few of them or none.
-func (id *identified) publish(r *http.Request, repl *caddy.Replacer) {
-	more := id.detail
-	if more == nil {
-		more = &noDetail
-	}
-	p := publication{user: id.user, scheme: id.scheme, backend: id.backend, cache: id.cache, err: "", more: more}
+func (p publication) publish(r *http.Request, repl *caddy.Replacer) {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if _, mapped := vars[mappedVar]; mapped || vars == nil {
-		p.set(repl) // what was mapped first would come first
+		p.set(repl)
 		return
 	}
 	vars[mappedVar] = true
 	// What is set comes before what is mapped.
 	repl.DeleteByPrefix("http.auth.user.")
 	repl.DeleteByPrefix("http.auth.frappe.")
+	if p.candidate != nil {
+		repl.DeleteByPrefix("http.auth.candidate.")
+	}
 	repl.Map(func(name string) (any, bool) { return p.value(name) })
+}
+
+// set sets every placeholder, which comes before what an earlier handler has mapped.
+func (p publication) set(repl *caddy.Replacer) {
+	for _, name := range placeholders {
+		if value, ok := p.value(name); ok {
+			repl.Set(name, value)
+		}
+	}
+}
+
+// publication is what is published of a request that passes.
+func (id *identified) publication() publication {
+	more := id.detail
+	if more == nil {
+		more = &noDetail
+	}
+	return publication{user: id.user, scheme: id.scheme, backend: id.backend, cache: id.cache, err: "", more: more}
+}
+
+// publication is what is published of a request that does not pass.
+func (r *refusal) publication() publication {
+	return publication{
+		user: "", scheme: "", backend: "", cache: r.cache, err: r.reason.Error(),
+		more: &noDetail, candidate: r.cred.Key,
+	}
 }
 
 // noDetail is what is published of users of whom no more is known.
@@ -523,10 +543,7 @@ func (r *Requirement) metBy(g grant) bool {
 
 // refuse says to the client what it may know, and to the log what fail2ban needs.
 func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer, refused *refusal) {
-	nobody := publication{user: "", scheme: "", backend: "", cache: refused.cache, err: refused.reason.Error(), more: &noDetail}
-	nobody.set(repl)
-	repl.Set("http.auth.candidate.id", refused.cred.Key)
-
+	refused.publication().publish(r, repl)
 	if challenges := v.challengesFor(refused); len(challenges) > 0 {
 		w.Header()["Www-Authenticate"] = challenges
 	}
