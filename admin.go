@@ -366,7 +366,7 @@ func (v *Verification) tryHeader(ctx context.Context, repl *caddy.Replacer, head
 	if err != nil {
 		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
 	}
-	return v.judge(ctx, unlimited, "", sites, cred)
+	return v.judge(ctx, unlimited, nil, sites, cred)
 }
 
 // Interface guards

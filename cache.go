@@ -99,7 +99,7 @@ func newCache(backends string) *cache {
 
 // key names the verdict on a credential of the sites. Every field is preceded by its length, so no credential passes for
 // another by moving characters across a border.
-func (c *cache) key(sites []string, cred Credential) cacheKey {
+func (c *cache) key(sites []string, cred *Credential) cacheKey {
 	kind, text := "pair", cred.Secret
 	if cred.Bearer() {
 		kind, text = "bearer", cred.Token
@@ -173,17 +173,24 @@ func (m *mac) sum() [sha256.Size]byte {
 	return m.out
 }
 
-// lookup returns the verdict of that key, if there is one: granted, or else denied.
-func (c *cache) lookup(k cacheKey) (g grant, granted bool, d denial, denied bool) {
+// lookupGranted returns the granted verdict of that key, if there is one.
+func (c *cache) lookupGranted(k cacheKey) (g grant, granted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g, granted = c.granted.Get(k); granted {
-		if c.isRevoked(g.seq, g.byUser, g.byClaim) {
-			c.granted.Remove(k)
-			granted = false
-		}
-		return g, granted, d, false
+	if g, granted = c.granted.Get(k); granted && c.isRevoked(g.seq, g.byUser, g.byClaim) {
+		c.granted.Remove(k)
+		granted = false
 	}
+	return g, granted
+}
+
+// lookup returns the verdict of that key, if there is one: granted, or else denied.
+func (c *cache) lookup(k cacheKey) (g grant, granted bool, d denial, denied bool) {
+	if g, granted = c.lookupGranted(k); granted {
+		return g, true, d, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if d, denied = c.denied.Get(k); denied && c.isRevoked(d.seq, d.byClaim) {
 		c.denied.Remove(k)
 		denied = false

@@ -437,12 +437,22 @@ func (v *Verification) verdict(ctx context.Context, r *http.Request, repl *caddy
 	if err != nil {
 		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
 	}
-	return v.judge(ctx, *v.Failures, clientIP(r), sites, cred)
+	return v.judge(ctx, *v.Failures, r, sites, cred)
 }
 
-// judge finds out about a credential and decides on the requirements.
-func (v *Verification) judge(ctx context.Context, limit FailureLimit, address string, sites []string, cred Credential) (identified, *refusal) {
-	a := v.verifier.verifyWithin(ctx, limit, address, sites, cred)
+// judge finds out about a credential and decides on the requirements. Failures count against the client of r; nil: an
+// operator asks.
+func (v *Verification) judge(ctx context.Context, limit FailureLimit, r *http.Request, sites []string, cred Credential) (identified, *refusal) {
+	key := v.verifier.key(sites, &cred)
+	a := answer{cache: cacheHit}
+	var ok bool
+	if a.grant, ok = v.verifier.granted(ctx, key, sites, &cred); !ok {
+		address := ""
+		if r != nil {
+			address = clientIP(r)
+		}
+		a = v.verifier.find(ctx, limit, address, key, sites, cred)
+	}
 	if a.err != nil {
 		refused := refusalOf(ctx, a.err)
 		if refused.outcome == outcomeUnavailable {

@@ -325,35 +325,47 @@ type inquiry struct {
 // verify finds out about a credential that a client at that address sent. When ctx ends it stops waiting, not the
 // verification.
 func (v *verifier) verify(ctx context.Context, address string, sites []string, cred Credential) answer {
-	return v.verifyWithin(ctx, v.failures, address, sites, cred)
+	key := v.key(sites, &cred)
+	if g, ok := v.granted(ctx, key, sites, &cred); ok {
+		return answer{grant: g, cache: cacheHit}
+	}
+	return v.find(ctx, v.failures, address, key, sites, cred)
 }
 
-// verifyWithin is verify with a limit of its own for the client.
-func (v *verifier) verifyWithin(ctx context.Context, limit FailureLimit, address string, sites []string, cred Credential) answer {
+// key names the verdict on a credential.
+func (v *verifier) key(sites []string, cred *Credential) cacheKey {
 	if v.closed.Load() && !v.state.pooled() {
 		v.state.cache.purge() // what was revoked since the configuration went, nobody has told it
 	}
-	q := inquiry{cred: cred, sites: sites, key: v.state.cache.key(sites, cred), failures: unlimited}
-	g, granted, d, denied := v.state.cache.lookup(q.key)
+	return v.state.cache.key(sites, cred)
+}
+
+// granted is the cached grant of a credential, if it may serve. It is the way of most requests.
+func (v *verifier) granted(ctx context.Context, key cacheKey, sites []string, cred *Credential) (g grant, ok bool) {
+	if g, ok = v.state.cache.lookupGranted(key); !ok {
+		return g, false
+	}
+	now := v.now()
+	switch v.freshness(&g, now) {
+	case due:
+		v.renewAhead(ctx, inquiry{cred: *cred, sites: sites, key: key, failures: unlimited}, &g, v.state.clock(now))
+	case expired, ended:
+		return g, false
+	case fresh:
+	}
+	v.countLookup(lookupHit)
+	return g, true
+}
+
+// find finds out about a credential of which there is no grant that may serve, from a cached denial or from the backends.
+// limit bounds how often the client may fail.
+func (v *verifier) find(ctx context.Context, limit FailureLimit, address string, key cacheKey, sites []string, cred Credential) answer {
+	q := inquiry{cred: cred, sites: sites, key: key, failures: limit, client: clientOf(address), span: trace.SpanFromContext(ctx)}
+	g, granted, d, denied := v.state.cache.lookup(key)
 	now := v.now()
 	clock := v.state.clock(now)
-	if granted {
-		switch v.freshness(&g, now) {
-		case due:
-			v.renewAhead(ctx, q, &g, clock)
-			fallthrough
-		case fresh:
-			v.countLookup(lookupHit)
-			return answer{grant: g, cache: cacheHit}
-		case ended:
-			granted = false
-		case expired:
-		}
-	}
-
-	q.known, q.span = granted, trace.SpanFromContext(ctx)
-	client := clientOf(address)
-	if wait := v.state.throttle.wait(client, clock, limit); wait > 0 && !q.known {
+	q.known = granted && v.freshness(&g, now) != ended
+	if wait := v.state.throttle.wait(q.client, clock, limit); wait > 0 && !q.known {
 		return answer{err: &throttledError{wait: wait}}
 	}
 	if denied && clock-d.at < v.negativeTTL {
@@ -362,11 +374,10 @@ func (v *verifier) verifyWithin(ctx context.Context, limit FailureLimit, address
 	}
 	// A denial counts once, when the backends have given it, however many requests wait for it and whether or not they do
 	// so to its end.
-	q.client, q.failures = client, limit
 	a := v.await(ctx, q)
 	if a.err != nil && !errors.Is(a.err, ErrDenied) && q.known && ctx.Err() == nil {
 		// It may have been revoked while the backends were asked.
-		if g, granted, _, _ = v.state.cache.lookup(q.key); granted && v.mayServeStale(&g) {
+		if g, granted, _, _ = v.state.cache.lookup(key); granted && v.mayServeStale(&g) {
 			v.countLookup(lookupStale)
 			return v.staleAnswer(g, sites)
 		}

@@ -240,18 +240,18 @@ func TestKeysAreDelimited(t *testing.T) {
 		{[]string{"pair"}, Credential{Scheme: SchemeBearer, Token: "st"}},
 		{nil, Credential{}},
 	} {
-		k := c.key(entry.sites, entry.cred)
+		k := c.key(entry.sites, &entry.cred)
 		name := fmt.Sprintf("%q %q %q %q", entry.sites, entry.cred.Key, entry.cred.Secret, entry.cred.Token)
 		if other, ok := keys[k]; ok {
 			t.Errorf("%s has the key of %s", name, other)
 		}
 		keys[k] = name
 	}
-	token := c.key(nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "s"})
-	if basic := c.key(nil, Credential{Scheme: SchemeBasic, Key: "k", Secret: "s"}); basic != token {
+	token := c.key(nil, new(Credential{Scheme: SchemeToken, Key: "k", Secret: "s"}))
+	if basic := c.key(nil, new(Credential{Scheme: SchemeBasic, Key: "k", Secret: "s"})); basic != token {
 		t.Error("the same pair has two keys, one for each scheme")
 	}
-	if c.key(nil, bearer("x")) == newCache("backends").key(nil, bearer("x")) {
+	if c.key(nil, new(bearer("x"))) == newCache("backends").key(nil, new(bearer("x"))) {
 		t.Error("keys of two caches agree: they are not keyed by something random")
 	}
 }
@@ -390,7 +390,7 @@ func TestRevocation(t *testing.T) {
 			t.Errorf("asked %d times, want once before and once after the revocation", n)
 		}
 		<-early
-		if _, granted, _, _ := v.state.cache.lookup(v.state.cache.key(nil, bearer("late"))); granted {
+		if _, granted, _, _ := v.state.cache.lookup(v.state.cache.key(nil, new(bearer("late")))); granted {
 			t.Error("an answer to a question from before the revocation was kept")
 		}
 		<-late

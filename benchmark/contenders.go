@@ -170,14 +170,23 @@ func respondBasicAuth() *site {
 	return &site{rest: "basic_auth {\n 2c6245becaa0961 {{.Hash \"61066224add85e6\"}}\n}\nrespond ok"}
 }
 
-// denial compares a cached denial with Caddy's own 401.
+// denial compares a cached denial with Caddy's own 401: one that is a response, and one that is an error, which
+// handle_errors can handle, as those of frappe_auth can.
 func denial() group {
+	const response, failure = "Caddy alone, respond 401", "Caddy alone, error 401"
 	bad := load{authorization: wrong}
 	return group{name: "denial", title: "The same bad credential again and again", chart: true, contenders: []contender{
-		{name: "Caddy alone, respond 401", site: &site{rest: "respond 401"}, load: bad, want: unauthorized},
+		{name: response, site: &site{rest: "respond 401"}, load: bad, want: unauthorized},
+		{
+			name: failure, site: &site{rest: "error 401"}, load: bad, want: unauthorized,
+			against: []against{{other: response, says: "%s of a response"}},
+		},
 		{
 			name: "frappe_auth", site: &site{auth: example, rest: "respond ok"}, load: bad, want: unauthorized,
-			against: []against{{other: "Caddy alone, respond 401", says: "%s of Caddy's own 401", atLeast: .9}},
+			against: []against{
+				{other: failure, says: "%s of Caddy's own error", atLeast: .9},
+				{other: response, says: "%s of a response", atLeast: .9},
+			},
 		},
 	}}
 }

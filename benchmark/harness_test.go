@@ -20,9 +20,9 @@ import (
 // TestSelected: who is compared to others comes with them.
 func TestSelected(t *testing.T) {
 	for pattern, want := range map[string][]string{
-		"^denial/":                 {"Caddy alone, respond 401", "frappe_auth"},
-		"^denial/frappe_auth$":     {"Caddy alone, respond 401", "frappe_auth"},
-		"^denial/Caddy alone":      {"Caddy alone, respond 401"},
+		"^denial/":                 {"Caddy alone, respond 401", "Caddy alone, error 401", "frappe_auth"},
+		"^denial/frappe_auth$":     {"Caddy alone, respond 401", "Caddy alone, error 401", "frappe_auth"},
+		"^denial/Caddy alone":      {"Caddy alone, respond 401", "Caddy alone, error 401"},
 		"^population/1,000 .*form": {"1 credential", "1,000 credentials, uniform"},
 		"nothing":                  nil,
 	} {
