@@ -333,24 +333,28 @@ func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
+	listed := newListed()
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
 		kind, args := d.Val(), d.RemainingArgs()
 		switch {
 		case kind == "token" && len(args) >= 3:
 			s.Tokens = append(s.Tokens, StaticToken{Key: args[0], Hash: args[1], User: args[2], Roles: args[3:]})
+			err = listed.addToken(s.Tokens[len(s.Tokens)-1])
 		case kind == "bearer" && len(args) >= 2:
 			s.Bearers = append(s.Bearers, StaticBearer{Hash: args[0], User: args[1], Roles: args[2:]})
+			err = listed.addBearer(s.Bearers[len(s.Bearers)-1])
 		case kind == "token" || kind == "bearer":
 			return d.ArgErr()
 		default:
 			return d.Errf("unrecognized subdirective %s of backend static", kind)
 		}
-		if err := s.check(); err != nil {
+		if err != nil {
 			return d.WrapErr(err)
 		}
 	}
-	if err := s.check(); err != nil {
-		return d.WrapErr(err)
+	if len(s.Tokens)+len(s.Bearers) == 0 {
+		return d.WrapErr(errNothingListed)
 	}
 	return nil
 }

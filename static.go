@@ -170,40 +170,63 @@ func pointers(texts []string) []*string {
 // check reports what is wrong with the configuration. Placeholders are taken for right.
 func (s *StaticBackend) check() error {
 	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
-		return errors.New("static lists no credential: add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
+		return errNothingListed
 	}
-	keys := make(map[string]bool)
+	listed := newListed()
 	for _, t := range s.Tokens {
-		switch {
-		case t.Key == "" || strings.Contains(t.Key, ":"):
-			return fmt.Errorf("token: an API key is neither empty nor has it a colon: %q", t.Key)
-		case keys[t.Key]:
-			return fmt.Errorf("token: API key %s is given twice", t.Key)
-		}
-		keys[t.Key] = true
-		if err := checkUser(t.User); err != nil {
-			return fmt.Errorf("token: API key %s: %w", t.Key, err)
-		}
-		if err := checkHash(t.Hash); err != nil {
-			return fmt.Errorf("token: API key %s: %w", t.Key, err)
+		if err := listed.addToken(t); err != nil {
+			return err
 		}
 	}
-	hashes := make(map[string]bool)
 	for _, b := range s.Bearers {
-		if err := checkUser(b.User); err != nil {
-			return fmt.Errorf("bearer: %w", err)
+		if err := listed.addBearer(b); err != nil {
+			return err
 		}
-		hash := strings.ToLower(b.Hash)
-		if hashes[hash] {
-			return fmt.Errorf("bearer: a token of %s is given twice", b.User)
-		}
-		hashes[hash] = true
-		if strings.Contains(b.Hash, "{") {
-			continue
-		}
-		if _, err := parseSHA256(b.Hash); err != nil {
-			return fmt.Errorf("bearer: token of %s: %w", b.User, err)
-		}
+	}
+	return nil
+}
+
+var errNothingListed = errors.New("static lists no credential: add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
+
+// listed is the credentials that were listed so far, of which none is listed twice.
+type listed struct {
+	keys   map[string]bool
+	hashes map[string]bool // of access tokens
+}
+
+func newListed() listed { return listed{keys: make(map[string]bool), hashes: make(map[string]bool)} }
+
+func (l listed) addToken(t StaticToken) error {
+	switch {
+	case t.Key == "" || strings.Contains(t.Key, ":"):
+		return fmt.Errorf("token: an API key is neither empty nor has it a colon: %q", t.Key)
+	case l.keys[t.Key]:
+		return fmt.Errorf("token: API key %s is given twice", t.Key)
+	}
+	l.keys[t.Key] = true
+	if err := checkUser(t.User); err != nil {
+		return fmt.Errorf("token: API key %s: %w", t.Key, err)
+	}
+	if err := checkHash(t.Hash); err != nil {
+		return fmt.Errorf("token: API key %s: %w", t.Key, err)
+	}
+	return nil
+}
+
+func (l listed) addBearer(b StaticBearer) error {
+	if err := checkUser(b.User); err != nil {
+		return fmt.Errorf("bearer: %w", err)
+	}
+	hash := strings.ToLower(b.Hash)
+	if l.hashes[hash] {
+		return fmt.Errorf("bearer: a token of %s is given twice", b.User)
+	}
+	l.hashes[hash] = true
+	if strings.Contains(b.Hash, "{") {
+		return nil
+	}
+	if _, err := parseSHA256(b.Hash); err != nil {
+		return fmt.Errorf("bearer: token of %s: %w", b.User, err)
 	}
 	return nil
 }

@@ -150,6 +150,11 @@ func limit() group {
 	}
 	return group{name: "limit", title: "A credential that is known, and a response that costs nothing", chart: true, contenders: []contender{
 		{name: alone, site: respond(""), load: load{authorization: token}, want: ok},
+		{
+			// What Caddy needs for any handler at all: this one has nothing to do where nothing is logged.
+			name: "a handler that does nothing", site: &site{rest: "log_skip\nrespond ok"}, load: load{authorization: token}, want: ok,
+			against: []against{{other: alone, says: "%s of the limit"}},
+		},
 		grant("frappe_auth, token", token),
 		grant("frappe_auth, Basic", basic),
 		grant("frappe_auth, Bearer", bearer),
