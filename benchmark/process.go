@@ -26,7 +26,7 @@ type process struct {
 }
 
 const (
-	startTimeout = time.Minute // until a server takes connections: some have long configurations
+	startTimeout = time.Minute     // until a server takes connections: some have long configurations
 	stopTimeout  = 5 * time.Second // until it is killed
 )
 

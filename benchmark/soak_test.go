@@ -50,7 +50,7 @@ const (
 // memory has to stay as it is. For real: -soak 10m -reload 20s.
 func TestSoak(t *testing.T) {
 	s := newSoak(t)
-	before := s.measure()
+	before := s.measure(25)
 	ctx, cancel := context.WithTimeout(t.Context(), *soakFor)
 	defer cancel()
 
@@ -71,7 +71,7 @@ func TestSoak(t *testing.T) {
 	resident := s.watchMemory(ctx)
 	wg.Wait()
 
-	after := s.measure()
+	after := s.measure(before.goroutines + 5)
 	t.Logf("%d reloads, %d connections that a reload reset, %d requests:", s.reloads.Load(), s.resets.Load(), s.total())
 	s.counts.Range(func(kind, n any) bool {
 		t.Logf("  %-50s %9d", kind, n.(*atomic.Int64).Load())
@@ -588,8 +588,8 @@ type usage struct {
 	heap       float64 // MiB, after a garbage collection
 }
 
-// measure reloads, and waits until what a load used is gone.
-func (s *soak) measure() usage {
+// measure reloads, and waits until what a load used is gone: connections need a while to end.
+func (s *soak) measure(goroutines int) usage {
 	s.reloadOnce()
 	for _, address := range []string{s.bySite, s.byDatabase} {
 		s.expect(s.Context(), "good", address, "Bearer good-1", 200, map[string]string{s.bySite: "user1@example.com", s.byDatabase: "alice@example.com"}[address])
@@ -597,16 +597,18 @@ func (s *soak) measure() usage {
 	for _, transport := range s.transports {
 		transport.CloseIdleConnections()
 	}
-	var least usage
-	for range 20 {
+	for deadline := time.Now().Add(20 * time.Second); ; {
 		s.get("/debug/pprof/heap?gc=1")
 		metrics := s.get("/metrics")
 		now := usage{goroutines: int(sample(metrics, "go_goroutines")), heap: sample(metrics, "go_memstats_heap_inuse_bytes") / (1 << 20)}
-		if least.goroutines == 0 || now.goroutines < least.goroutines {
-			least = now
+		if now.goroutines <= goroutines {
+			return now
+		}
+		if time.Now().After(deadline) {
+			s.Log(s.get("/debug/pprof/goroutine?debug=1"))
+			return now
 		}
 	}
-	return least
 }
 
 func (s *soak) get(path string) string {
