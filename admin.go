@@ -345,10 +345,10 @@ func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header str
 		return found
 	}
 	found.Status, found.Outcome = http.StatusOK, id.outcome.String()
-	found.User, found.Backend, found.Cache = id.user.(string), id.backend.(string), id.cache.(string)
+	found.User, found.Backend, found.Cache = id.user, id.backend, id.cache
 	if id.detail != nil {
-		found.FullName, found.Roles = id.detail.fullName.(string), id.detail.roles
-		found.Scopes = strings.Fields(id.detail.scopes.(string))
+		found.FullName, found.Roles = id.detail.fullName, id.detail.roles
+		found.Scopes = strings.Fields(id.detail.scopes)
 	}
 	if id.expiry != 0 {
 		expires := time.Unix(0, id.expiry).UTC()

@@ -18,10 +18,9 @@ import (
 // depends on, under a random key that lives as long as the cache. Nothing of a credential can be read from it.
 type cacheKey [16]byte
 
-// grant is a granted verdict as the cache keeps it. It holds what every request needs in the form in which the
-// Replacer takes it, so that a hit allocates nothing for it.
+// grant is a granted verdict as the cache keeps it.
 type grant struct {
-	user    any     // the user's name
+	user    string
 	detail  *detail // nil where the backend told no more than the user
 	guard   *guard  // of the backend that granted
 	expiry  int64   // of the credential, in Unix nanoseconds; 0: none
@@ -34,10 +33,10 @@ type grant struct {
 
 // detail is what some backends know of a user beside the name.
 type detail struct {
-	fullName any
+	fullName string
 	roles    []string
-	roleList any // roles, joined by commas
-	scopes   any // scopes, joined by spaces
+	roleList string // roles, joined by commas
+	scopes   string // joined by spaces
 }
 
 // denial is a denied verdict as the cache keeps it.

@@ -17,7 +17,6 @@ import (
 // of its source has come.
 type guard struct {
 	name     string
-	boxed    any            // name as the Replacer takes it
 	random   func() float64 // in [0, 1)
 	breakers *lru.Cache[string, *breaker]
 	gate     gate
@@ -31,7 +30,6 @@ func newGuard(name string, random func() float64) *guard {
 	breakers, _ := lru.New[string, *breaker](maxBreakers)
 	return &guard{
 		name:     name,
-		boxed:    name,
 		random:   random,
 		breakers: breakers,
 		gate:     gate{all: semaphore.NewWeighted(gateSize), unknown: semaphore.NewWeighted(gateSize)},

@@ -211,7 +211,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 	h.pass(r, repl, &id)
 	if h.UserHeader != "" {
-		r.Header.Set(h.UserHeader, id.user.(string))
+		r.Header.Set(h.UserHeader, id.user)
 	}
 	if h.HideCredentials {
 		r.Header.Del("Authorization")
@@ -278,22 +278,21 @@ func foldByte(c byte) byte {
 // identified is a request whose user is known.
 type identified struct {
 	grant
-	backend any
-	scheme  any
-	cache   any
+	backend string
+	scheme  Scheme
+	cache   string
 	outcome requestOutcome
 }
 
 // anonymous is a request without a credential that may pass.
-var anonymous = identified{grant: grant{user: Guest}, backend: "", scheme: "", cache: "", outcome: outcomeAnonymous}
+var anonymous = identified{grant: grant{user: Guest}, outcome: outcomeAnonymous}
 
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
 	id.publication().publish(r, repl)
-	scheme := id.scheme.(string)
-	v.metrics.countRequest(Scheme(scheme), id.outcome)
+	v.metrics.countRequest(id.scheme, id.outcome)
 	if v.accessLogs {
-		logVerdict(r, verdictFields{scheme: scheme, backend: id.backend.(string), cache: id.cache.(string), outcome: id.outcome})
+		logVerdict(r, verdictFields{scheme: string(id.scheme), backend: id.backend, cache: id.cache, outcome: id.outcome})
 	}
 }
 
@@ -305,9 +304,10 @@ var placeholders = [...]string{
 
 // publication is the values of the placeholders.
 type publication struct {
-	user, scheme, backend, cache, err any
-	more                              *detail
-	candidate                         any // nil: none, since the request passes
+	user, backend, cache, err, candidate string
+	scheme                               Scheme
+	more                                 *detail
+	refused                              bool // there is a candidate
 }
 
 func (p publication) value(name string) (any, bool) {
@@ -319,7 +319,7 @@ func (p publication) value(name string) (any, bool) {
 	case "user.id":
 		return p.user, true
 	case "user.scheme":
-		return p.scheme, true
+		return string(p.scheme), true
 	case "user.full_name":
 		return p.more.fullName, true
 	case "user.roles":
@@ -333,7 +333,7 @@ func (p publication) value(name string) (any, bool) {
 	case "frappe.error":
 		return p.err, true
 	case "candidate.id":
-		return p.candidate, p.candidate != nil
+		return p.candidate, p.refused
 	}
 	return nil, false
 }
@@ -353,7 +353,7 @@ func (p publication) publish(r *http.Request, repl *caddy.Replacer) {
 	// What is set comes before what is mapped.
 	repl.DeleteByPrefix("http.auth.user.")
 	repl.DeleteByPrefix("http.auth.frappe.")
-	if p.candidate != nil {
+	if p.refused {
 		repl.DeleteByPrefix("http.auth.candidate.")
 	}
 	repl.Map(func(name string) (any, bool) { return p.value(name) })
@@ -374,19 +374,16 @@ func (id *identified) publication() publication {
 	if more == nil {
 		more = &noDetail
 	}
-	return publication{user: id.user, scheme: id.scheme, backend: id.backend, cache: id.cache, err: "", more: more}
+	return publication{user: id.user, scheme: id.scheme, backend: id.backend, cache: id.cache, more: more}
 }
 
 // publication is what is published of a request that does not pass.
 func (r *refusal) publication() publication {
-	return publication{
-		user: "", scheme: "", backend: "", cache: r.cache, err: r.reason.Error(),
-		more: &noDetail, candidate: r.cred.Key,
-	}
+	return publication{cache: r.cache, err: r.reason.Error(), more: &noDetail, candidate: r.cred.Key, refused: true}
 }
 
 // noDetail is what is published of users of whom no more is known.
-var noDetail = detail{fullName: "", roleList: "", scopes: ""}
+var noDetail detail
 
 // refusal is why a request does not pass.
 type refusal struct {
@@ -470,9 +467,9 @@ func (v *Verification) judge(ctx context.Context, limit FailureLimit, r *http.Re
 	}
 	return identified{
 		grant:   a.grant,
-		backend: a.guard.boxed,
-		scheme:  boxedScheme(cred.Scheme),
-		cache:   boxedCache(a.cache),
+		backend: a.guard.name,
+		scheme:  cred.Scheme,
+		cache:   a.cache,
 	}, nil
 }
 
@@ -547,7 +544,7 @@ func (r *Requirement) metBy(g grant) bool {
 	if g.detail != nil {
 		roles = g.detail.roles
 	}
-	return slices.Contains(r.Users, g.user.(string)) ||
+	return slices.Contains(r.Users, g.user) ||
 		slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) })
 }
 
@@ -807,29 +804,6 @@ func challenge(scheme Scheme, realm string) string {
 // quoted is s as a quoted-string (RFC 9110 section 5.6.4).
 func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-}
-
-// boxedScheme and boxedCache are constants as the Replacer takes them: converting one allocates nothing.
-func boxedScheme(s Scheme) any {
-	switch s {
-	case SchemeBasic:
-		return "basic"
-	case SchemeBearer:
-		return "bearer"
-	default:
-		return "token"
-	}
-}
-
-func boxedCache(s string) any {
-	switch s {
-	case cacheHit:
-		return cacheHit
-	case cacheStale:
-		return cacheStale
-	default:
-		return cacheMiss
-	}
 }
 
 // Interface guards

@@ -46,7 +46,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	id, refused := p.authenticate(r, repl)
 	if refused == nil {
 		p.pass(r, repl, &id)
-		return caddyauth.User{ID: id.user.(string)}, true, nil
+		return caddyauth.User{ID: id.user}, true, nil
 	}
 	unavailable := refused.status == http.StatusServiceUnavailable
 	refused.status = http.StatusUnauthorized // whatever it was, this is what Caddy answers, and it needs a challenge

@@ -28,10 +28,10 @@ func startVerification(ctx context.Context) (context.Context, trace.Span) {
 func endVerification(span trace.Span, id identified, refused *refusal) {
 	if refused == nil {
 		span.SetAttributes(
-			semconv.EnduserID(id.user.(string)),
-			attribute.String("frappe_auth.scheme", id.scheme.(string)),
-			attribute.String("frappe_auth.backend", id.backend.(string)),
-			attribute.String("frappe_auth.cache", id.cache.(string)),
+			semconv.EnduserID(id.user),
+			attribute.String("frappe_auth.scheme", string(id.scheme)),
+			attribute.String("frappe_auth.backend", id.backend),
+			attribute.String("frappe_auth.cache", id.cache),
 			attribute.String("frappe_auth.outcome", id.outcome.String()),
 		)
 		span.End()
