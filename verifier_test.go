@@ -502,3 +502,52 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 		<-before
 	})
 }
+
+// TestUsersThatNobodyIs: a backend that grants must name a user of Frappe's, and Guest owns no credential.
+func TestUsersThatNobodyIs(t *testing.T) {
+	for _, user := range []string{"", Guest, "alice\n", "a\x00", strings.Repeat("x", maxUserSize+1)} {
+		backend := newDoubleBackend()
+		backend.users["x"] = user
+		v := newTestVerifier(t, backend, nil)
+		if a := v.verify(t.Context(), "", nil, bearer("x")); outcome(a) != "503" {
+			t.Errorf("%q: %s", user, outcome(a))
+		}
+	}
+}
+
+// TestLongestVerification: a backend that does not answer is given up after a minute.
+func TestLongestVerification(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["x"], backend.delay = "alice@example.com", time.Hour
+		v := newTestVerifier(t, backend, nil)
+		began := time.Now()
+		if a := v.verify(t.Context(), "", nil, bearer("x")); outcome(a) != "503" {
+			t.Error(outcome(a))
+		}
+		if took := time.Since(began); took != maxVerification {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// TestClientGoesAway: who does not wait for the verdict gets none, and the verification goes on.
+func TestClientGoesAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		backend.users["x"], backend.delay = "alice@example.com", time.Second
+		v := newTestVerifier(t, backend, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan answer)
+		go func() { gone <- v.verify(ctx, "", nil, bearer("x")) }()
+		synctest.Wait()
+		cancel()
+		if refused := refusalOf(ctx, (<-gone).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
+			t.Errorf("status %d", refused.status)
+		}
+		time.Sleep(2 * time.Second)
+		if a := v.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+			t.Errorf("the verification did not go on: %s", outcome(a))
+		}
+	})
+}
