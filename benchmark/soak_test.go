@@ -35,14 +35,14 @@ import (
 )
 
 var (
-	soakFor     = flag.Duration("soak", 4*time.Second, "how long TestSoak goes on")
+	soakFor     = flag.Duration("soak", 6*time.Second, "how long TestSoak goes on")
 	reloadEvery = flag.Duration("reload", time.Second, "how often TestSoak reloads the configuration")
 )
 
 const (
 	soakTTL      = 2 * time.Second // of granted verdicts
 	soakRefresh  = 200 * time.Millisecond
-	soakPatience = time.Second // beyond which a change has to be seen, on a busy machine
+	soakPatience = 2 * time.Second // beyond which a change has to be seen, on a busy machine
 )
 
 // TestSoak drives a running Caddy with credentials that are good, bad, malformed, that expire and that are revoked, over
