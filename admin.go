@@ -281,7 +281,7 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return apiError(http.StatusBadRequest, "the body ended early")
 	}
-	header := string(bytes.TrimSuffix(bytes.TrimSuffix(body, []byte("\n")), []byte("\r")))
+	header := withoutLineEnd(body)
 	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
 		return apiError(http.StatusBadRequest, "the body is the value of one Authorization header, such as `token <api_key>:<api_secret>`")
 	}
@@ -308,6 +308,11 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer)
 }
 
+// withoutLineEnd is a line as text.
+func withoutLineEnd(line []byte) string {
+	return string(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
+}
+
 // replacerFor has the placeholders of a request for a URL.
 func replacerFor(requestURL string) (*caddy.Replacer, error) {
 	repl := caddy.NewReplacer()
@@ -331,7 +336,7 @@ func (noResponse) Header() http.Header { return http.Header{} }
 
 // try is what the handler does with a header, which counts against no client.
 func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header string) verdict {
-	id, refused := v.tryHeader(ctx, repl, header)
+	id, refused := v.verdict(ctx, unlimited, func() string { return "" }, repl, []string{header})
 	found := verdict{Handler: v.Name}
 	for _, b := range v.verifier.backends {
 		found.Backends = append(found.Backends, b.name)
@@ -355,18 +360,6 @@ func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header str
 		found.Expires = &expires
 	}
 	return found
-}
-
-func (v *Verification) tryHeader(ctx context.Context, repl *caddy.Replacer, header string) (identified, *refusal) {
-	cred, refused := v.credential([]string{header})
-	if refused != nil {
-		return identified{}, refused
-	}
-	sites, err := v.verifier.sites(repl)
-	if err != nil {
-		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
-	}
-	return v.judge(ctx, unlimited, nil, sites, cred)
 }
 
 // Interface guards

@@ -191,7 +191,7 @@ func BenchmarkCacheSize(b *testing.B) {
 				c.cache.Size, c.cache.TTL = size, &day
 			})
 			for i := range size {
-				h.verifier.verify(b.Context(), "", nil, bearer(token(i)))
+				h.verifier.verifyFrom(b.Context(), "", nil, bearer(token(i)))
 			}
 			perCredential := float64(heapInUse()-before) / float64(size)
 
@@ -229,7 +229,7 @@ func BenchmarkFloodMemory(b *testing.B) {
 		before := heapInUse()
 		for i := range 1_000_000 {
 			address := fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
-			v.verify(b.Context(), address, nil, bearer(fmt.Sprintf("%030x", i)))
+			v.verifyFrom(b.Context(), address, nil, bearer(fmt.Sprintf("%030x", i)))
 		}
 		b.ReportMetric(float64(heapInUse()-before)/(1<<20), "MiB")
 		runtime.KeepAlive(v)

@@ -36,7 +36,12 @@ func init() {
 Tools for those who run the frappe_auth handler. They read the configuration and ask its
 backends by themselves: no Caddy has to run, and a running one is not touched.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(checkCommand(), hashCommand(), doctorCommand())
+			for _, sub := range []*cobra.Command{checkCommand(), hashCommand(), doctorCommand()} {
+				sub.Args = cobra.NoArgs
+				// Exit codes speak for themselves; errors are logged, as Caddy's own.
+				sub.SilenceErrors, sub.SilenceUsage = true, true
+				cmd.AddCommand(sub)
+			}
 		},
 	})
 }
@@ -72,11 +77,7 @@ Nothing is cached and nothing counted. No secret is shown; of an API key four ch
 
 Exit codes: 0 if every handler lets the credential pass, 2 if one refuses it, 3 if it could
 not be found out, 1 if command line or configuration are wrong.`,
-		Args: cobra.NoArgs,
-		// Exit codes speak for themselves; errors are logged, as Caddy's own.
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          caddycmd.WrapCommandFuncForCobra(cmdCheck),
+		RunE: caddycmd.WrapCommandFuncForCobra(cmdCheck),
 	}
 	configFlags(cmd)
 	cmd.Flags().String("site", "", "URL of a Frappe site to ask in place of the configured backends")
@@ -97,11 +98,7 @@ for it without showing it, and writes the line that makes it known to the static
 --algorithm is sha256, bcrypt or argon2id. SHA-256 is enough for what Frappe makes, which is
 random; give a secret that a human made up to bcrypt or argon2id. Access tokens are always
 hashed with SHA-256.`,
-		Args: cobra.NoArgs,
-		// Exit codes speak for themselves; errors are logged, as Caddy's own.
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          caddycmd.WrapCommandFuncForCobra(cmdHash),
+		RunE: caddycmd.WrapCommandFuncForCobra(cmdHash),
 	}
 	cmd.Flags().StringP("user", "u", "", "User whose credential it is, as Frappe spells it (required)")
 	cmd.Flags().StringArrayP("role", "r", nil, "A role of the user; repeat for more")
@@ -120,11 +117,7 @@ zone, the clocks. Writes a table.
 
 Exit codes: 0 if all is well, 2 if a check found trouble, 1 if command line or configuration
 are wrong. Warnings are no trouble.`,
-		Args: cobra.NoArgs,
-		// Exit codes speak for themselves; errors are logged, as Caddy's own.
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          caddycmd.WrapCommandFuncForCobra(cmdDoctor),
+		RunE: caddycmd.WrapCommandFuncForCobra(cmdDoctor),
 	}
 	configFlags(cmd)
 	return cmd
@@ -165,7 +158,7 @@ func loadConfigured(fl caddycmd.Flags, adjust func(handler map[string]any)) (fou
 		return nil, nil, fmt.Errorf("%s: %w", file, err)
 	}
 	apps, _ := config["apps"].(map[string]any)
-	for _, part := range findHandlers(apps["http"], nil) {
+	for _, part := range findHandlers(apps["http"]) {
 		if adjust != nil {
 			adjust(part.json)
 		}
@@ -226,7 +219,7 @@ func (p configPart) where() string {
 
 // findHandlers finds the handlers and providers in a part of the configuration, in the order of the file as far as JSON
 // keeps it.
-func findHandlers(part any, seen []configPart) []configPart {
+func findHandlers(part any) (seen []configPart) {
 	var walk func(part any, at configPart)
 	walk = func(part any, at configPart) {
 		switch part := part.(type) {
@@ -285,7 +278,7 @@ func (p *configPart) read(object map[string]any) {
 }
 
 func cmdCheck(fl caddycmd.Flags) (int, error) {
-	adjust := func(map[string]any) {}
+	var adjust func(map[string]any)
 	if site := fl.String("site"); site != "" {
 		adjust = func(handler map[string]any) {
 			_, roles := handler["require"]
@@ -326,8 +319,7 @@ func readCredential(in, questions *os.File) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the credential: %w", err)
 	}
-	header := string(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
-	header = strings.TrimPrefix(header, "Authorization: ")
+	header := strings.TrimPrefix(withoutLineEnd(line), "Authorization: ")
 	if header == "" {
 		return "", errors.New("no credential on standard input; write it as " + headerExample)
 	}
@@ -548,7 +540,7 @@ func hashOf(cred Credential, algorithm string) (string, error) {
 	case "sha256":
 		return digest(cred.Secret), nil
 	case "bcrypt":
-		if len(cred.Secret) > 72 || strings.Contains(cred.Secret, "\x00") {
+		if bcryptAmbiguous([]byte(cred.Secret)) {
 			return "", errors.New("--algorithm: bcrypt reads 72 bytes of a secret at most; use argon2id")
 		}
 		hash, err := caddyauth.BcryptHash{}.Hash([]byte(cred.Secret))

@@ -23,7 +23,7 @@ func TestBreaker(t *testing.T) {
 		backend.err = errDown
 		v := newTestVerifier(t, backend, nil)
 		asked := func() int { return backend.timesAsked("x") }
-		try := func() answer { return v.verify(t.Context(), "", nil, bearer("x")) }
+		try := func() answer { return v.verifyFrom(t.Context(), "", nil, bearer("x")) }
 		for range breakerThreshold {
 			try()
 		}
@@ -44,7 +44,7 @@ func TestBreaker(t *testing.T) {
 			backend.set(func(d *doubleBackend) { d.delay = 100 * time.Millisecond })
 			var wg sync.WaitGroup
 			for i := range 10 {
-				wg.Go(func() { v.verify(t.Context(), "", nil, bearer(fmt.Sprint("other ", i))) })
+				wg.Go(func() { v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("other ", i))) })
 			}
 			synctest.Wait()
 			backend.set(func(d *doubleBackend) {
@@ -67,9 +67,9 @@ func TestBreaker(t *testing.T) {
 func TestBreakerPerSite(t *testing.T) {
 	v := newTestVerifier(t, siteDouble{down: "one"}, nil)
 	for range 2 * breakerThreshold {
-		v.verify(t.Context(), "", []string{"one"}, bearer("x"))
+		v.verifyFrom(t.Context(), "", []string{"one"}, bearer("x"))
 	}
-	if got := outcome(v.verify(t.Context(), "", []string{"two"}, bearer("x"))); got != cacheMiss {
+	if got := outcome(v.verifyFrom(t.Context(), "", []string{"two"}, bearer("x"))); got != cacheMiss {
 		t.Errorf("another site: %s", got)
 	}
 	for i := range 2 * maxBreakers {
@@ -88,7 +88,7 @@ func TestGate(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["known"] = "alice@example.com"
 		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.maxInflight = places })
-		v.verify(t.Context(), "", nil, bearer("known"))
+		v.verifyFrom(t.Context(), "", nil, bearer("known"))
 		time.Sleep(time.Minute) // its verdict expires
 		backend.set(func(d *doubleBackend) { d.delay = 2 * time.Second })
 
@@ -97,7 +97,7 @@ func TestGate(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 2 * places * waitingPerPlace {
 			wg.Go(func() {
-				got := outcome(v.verify(t.Context(), "", nil, bearer(fmt.Sprint("unknown ", i))))
+				got := outcome(v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("unknown ", i))))
 				mu.Lock()
 				outcomes[got]++
 				mu.Unlock()
@@ -105,7 +105,7 @@ func TestGate(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		if got := outcome(v.verify(t.Context(), "", nil, bearer("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
+		if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
 			t.Errorf("a known credential in a flood: %s after %s", got, time.Since(start))
 		}
 		wg.Wait()
@@ -132,7 +132,7 @@ func TestWatch(t *testing.T) {
 		backend.users["x"] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)
 		ask := func() string {
-			a := outcome(v.verify(t.Context(), "", nil, bearer("x")))
+			a := outcome(v.verifyFrom(t.Context(), "", nil, bearer("x")))
 			synctest.Wait()
 			return a
 		}
@@ -187,7 +187,7 @@ func TestStale(t *testing.T) {
 		})
 		expect := func(token, want string) {
 			t.Helper()
-			if got := outcome(v.verify(t.Context(), "", nil, bearer(token))); got != want {
+			if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer(token))); got != want {
 				t.Errorf("%s after %s: got %s, want %s", token, time.Duration(v.state.clock(time.Now())), got, want)
 			}
 			synctest.Wait()
@@ -235,8 +235,8 @@ func TestOutageDrill(t *testing.T) {
 			ttl := caddy.Duration(10 * time.Second)
 			c.cache.TTL, c.cache.StaleIfError = &ttl, caddy.Duration(time.Hour)
 		})
-		v.verify(t.Context(), "", nil, bearer("steady"))
-		v.verify(t.Context(), "", nil, bearer("revoked"))
+		v.verifyFrom(t.Context(), "", nil, bearer("steady"))
+		v.verifyFrom(t.Context(), "", nil, bearer("revoked"))
 
 		var table strings.Builder
 		fmt.Fprintf(&table, "%-6s  %-4s  %-6s  %-8s  %-8s  %-6s\n", "second", "site", "steady", "new", "revoked", "bad")
@@ -261,7 +261,7 @@ func TestOutageDrill(t *testing.T) {
 
 			results := make([]string, 4)
 			for i, token := range []string{"steady", fresh, "revoked", fmt.Sprint("bad ", second)} {
-				results[i] = outcome(v.verify(t.Context(), "", nil, bearer(token)))
+				results[i] = outcome(v.verifyFrom(t.Context(), "", nil, bearer(token)))
 				synctest.Wait() // a renewal ahead
 			}
 			fmt.Fprintf(&table, "%6d  %-4s  %-6s  %-8s  %-8s  %-6s\n", second, state, results[0], results[1], results[2], results[3])

@@ -10,15 +10,32 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// verdictFields are what the access log shows of a request, as the object `frappe_auth`.
+// verdictFields are what the access log shows of a request, as the object `frappe_auth`; metrics and spans show them, too.
 type verdictFields struct {
-	scheme, backend, cache string
-	outcome                requestOutcome
+	scheme         Scheme
+	backend, cache string
+	outcome        requestOutcome
+}
+
+func (id *identified) fields() verdictFields {
+	return verdictFields{scheme: id.scheme, backend: id.backend, cache: id.cache, outcome: id.outcome}
+}
+
+func (r *refusal) fields() verdictFields {
+	return verdictFields{scheme: r.cred.Scheme, cache: r.cache, outcome: r.outcome}
+}
+
+// record counts a request, and adds the fields to its access log.
+func (v *Verification) record(r *http.Request, fields verdictFields) {
+	v.metrics.countRequest(fields.scheme, fields.outcome)
+	if v.accessLogs {
+		logVerdict(r, fields)
+	}
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (f verdictFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("scheme", f.scheme)
+	enc.AddString("scheme", string(f.scheme))
 	enc.AddString("backend", f.backend)
 	enc.AddString("cache", f.cache)
 	enc.AddString("outcome", f.outcome.String())

@@ -96,7 +96,7 @@ func TestModel(t *testing.T) {
 					default:
 						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+random.IntN(3000))*time.Millisecond)
 						asked := time.Now()
-						a := v.verify(ctx, "", nil, bearer(token(i)))
+						a := v.verifyFrom(ctx, "", nil, bearer(token(i)))
 						cancel()
 						if a.err != nil {
 							break
@@ -167,7 +167,7 @@ func TestModelConcurrently(t *testing.T) {
 					continue
 				}
 				mu.RLock()
-				a := v.verify(t.Context(), "", nil, bearer(token))
+				a := v.verifyFrom(t.Context(), "", nil, bearer(token))
 				if (a.err == nil) != good[i] {
 					t.Errorf("%s: %v, but good is %t", token, a.err, good[i])
 				}

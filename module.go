@@ -290,10 +290,7 @@ var anonymous = identified{grant: grant{user: Guest}, outcome: outcomeAnonymous}
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
 	id.publication().publish(r, repl)
-	v.metrics.countRequest(id.scheme, id.outcome)
-	if v.accessLogs {
-		logVerdict(r, verdictFields{scheme: string(id.scheme), backend: id.backend, cache: id.cache, outcome: id.outcome})
-	}
+	v.record(r, id.fields())
 }
 
 // placeholders are the names of all that is published.
@@ -417,16 +414,17 @@ const statusClientGone = 499
 // authenticate finds out whose request it is, in a span of its own where the request is traced.
 func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer) (identified, *refusal) {
 	ctx, span := startVerification(r.Context())
-	id, refused := v.verdict(ctx, r, repl)
+	id, refused := v.verdict(ctx, *v.Failures, func() string { return clientIP(r) }, repl, r.Header["Authorization"])
 	if span != nil {
 		endVerification(span, id, refused)
 	}
 	return id, refused
 }
 
-// verdict is the way from the Authorization header to the verdict.
-func (v *Verification) verdict(ctx context.Context, r *http.Request, repl *caddy.Replacer) (identified, *refusal) {
-	cred, refused := v.credential(r.Header["Authorization"])
+// verdict is the way from the Authorization header to the verdict. Failures count, up to a limit, against the client at
+// that address.
+func (v *Verification) verdict(ctx context.Context, limit FailureLimit, address func() string, repl *caddy.Replacer, headers []string) (identified, *refusal) {
+	cred, refused := v.credential(headers)
 	if refused != nil {
 		return identified{}, refused
 	}
@@ -434,22 +432,7 @@ func (v *Verification) verdict(ctx context.Context, r *http.Request, repl *caddy
 	if err != nil {
 		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
 	}
-	return v.judge(ctx, *v.Failures, r, sites, cred)
-}
-
-// judge finds out about a credential and decides on the requirements. Failures count against the client of r; nil: an
-// operator asks.
-func (v *Verification) judge(ctx context.Context, limit FailureLimit, r *http.Request, sites []string, cred Credential) (identified, *refusal) {
-	key := v.verifier.key(sites, &cred)
-	a := answer{cache: cacheHit}
-	var ok bool
-	if a.grant, ok = v.verifier.granted(ctx, key, sites, &cred); !ok {
-		address := ""
-		if r != nil {
-			address = clientIP(r)
-		}
-		a = v.verifier.find(ctx, limit, address, key, sites, cred)
-	}
+	a := v.verifier.verify(ctx, limit, address, sites, cred)
 	if a.err != nil {
 		refused := refusalOf(ctx, a.err)
 		if refused.outcome == outcomeUnavailable {
@@ -565,10 +548,7 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 	case refused.status == http.StatusTooManyRequests:
 		v.events.emit("throttled", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
 	}
-	v.metrics.countRequest(refused.cred.Scheme, refused.outcome)
-	if v.accessLogs {
-		logVerdict(r, verdictFields{scheme: string(refused.cred.Scheme), cache: refused.cache, outcome: refused.outcome})
-	}
+	v.record(r, refused.fields())
 	if c := v.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
 		fields := []zap.Field{
 			zap.String("client_ip", clientIP(r)),

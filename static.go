@@ -341,13 +341,15 @@ func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
 // bcryptHash compares with Caddy's bcrypt.
 type bcryptHash struct{ caddyauth.Comparer }
 
-// Compare implements caddyauth.Comparer. bcrypt reads the secret in a circle with a NUL at its end, and no more than 72
-// bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
+// Compare implements caddyauth.Comparer.
 func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
-	ambiguous := len(plaintext) > 72 || bytes.IndexByte(plaintext, 0) >= 0
 	same, err := h.Comparer.Compare(hashed, plaintext)
-	return same && !ambiguous, err
+	return same && !bcryptAmbiguous(plaintext), err
 }
+
+// bcryptAmbiguous reports whether bcrypt takes another secret for this one: it reads a secret in a circle with a NUL at its
+// end, and no more than 72 bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
+func bcryptAmbiguous(secret []byte) bool { return len(secret) > 72 || bytes.IndexByte(secret, 0) >= 0 }
 
 // String tells how many credentials are listed.
 func (s *StaticBackend) String() string {

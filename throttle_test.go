@@ -35,7 +35,7 @@ func TestFailuresOfAClient(t *testing.T) {
 			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
 		})
 		try := func(client, token string) string {
-			return outcome(v.verify(t.Context(), client, nil, bearer(token)))
+			return outcome(v.verifyFrom(t.Context(), client, nil, bearer(token)))
 		}
 		expect := func(what, client, token, want string) {
 			t.Helper()
@@ -79,7 +79,7 @@ func TestFailureOfManyRequests(t *testing.T) {
 			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
 		})
 		try := func(token string) string {
-			return outcome(v.verify(t.Context(), "192.0.2.1", nil, bearer(token)))
+			return outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, bearer(token)))
 		}
 		var wg sync.WaitGroup
 		for range 100 {
@@ -108,14 +108,14 @@ func TestFailureNotWaitedFor(t *testing.T) {
 		for i := range 3 {
 			guess := bearer(fmt.Sprint("guess ", i))
 			impatient, leave := context.WithTimeout(t.Context(), time.Millisecond)
-			v.verify(impatient, "192.0.2.1", nil, guess)
+			v.verifyFrom(impatient, "192.0.2.1", nil, guess)
 			leave()
 		}
 		time.Sleep(time.Second)
-		if got := outcome(v.verify(t.Context(), "192.0.2.1", nil, bearer("guess 3"))); got != "429" {
+		if got := outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, bearer("guess 3"))); got != "429" {
 			t.Errorf("after as many guesses as are allowed: %s", got)
 		}
-		if got := outcome(v.verify(t.Context(), "192.0.2.2", nil, bearer("guess 3"))); got != "401" {
+		if got := outcome(v.verifyFrom(t.Context(), "192.0.2.2", nil, bearer("guess 3"))); got != "401" {
 			t.Errorf("another client: %s", got)
 		}
 	})
@@ -125,7 +125,7 @@ func TestFailuresOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newTestVerifier(t, newDoubleBackend(), nil)
 		for i := range 1000 {
-			if got := outcome(v.verify(t.Context(), "192.0.2.1", nil, bearer(fmt.Sprint(i)))); got != "401" {
+			if got := outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, bearer(fmt.Sprint(i)))); got != "401" {
 				t.Fatalf("failure %d: got %s", i, got)
 			}
 		}

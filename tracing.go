@@ -26,26 +26,21 @@ func startVerification(ctx context.Context) (context.Context, trace.Span) {
 
 // endVerification ends the span around a verification, and says in it what became of the request.
 func endVerification(span trace.Span, id identified, refused *refusal) {
+	defer span.End()
+	fields := id.fields()
 	if refused == nil {
-		span.SetAttributes(
-			semconv.EnduserID(id.user),
-			attribute.String("frappe_auth.scheme", string(id.scheme)),
-			attribute.String("frappe_auth.backend", id.backend),
-			attribute.String("frappe_auth.cache", id.cache),
-			attribute.String("frappe_auth.outcome", id.outcome.String()),
-		)
-		span.End()
-		return
+		span.SetAttributes(semconv.EnduserID(id.user), attribute.String("frappe_auth.backend", fields.backend))
+	} else {
+		fields = refused.fields()
 	}
 	span.SetAttributes(
-		attribute.String("frappe_auth.scheme", string(refused.cred.Scheme)),
-		attribute.String("frappe_auth.cache", refused.cache),
-		attribute.String("frappe_auth.outcome", refused.outcome.String()),
+		attribute.String("frappe_auth.scheme", string(fields.scheme)),
+		attribute.String("frappe_auth.cache", fields.cache),
+		attribute.String("frappe_auth.outcome", fields.outcome.String()),
 	)
-	if refused.outcome == outcomeUnavailable {
+	if fields.outcome == outcomeUnavailable {
 		span.SetStatus(codes.Error, refused.reason.Error())
 	}
-	span.End()
 }
 
 // startCall starts the span around a backend's verification, below that of the request that asks first. It may end

@@ -322,14 +322,14 @@ type inquiry struct {
 	span trace.Span // of the request that asks
 }
 
-// verify finds out about a credential that a client at that address sent. When ctx ends it stops waiting, not the
-// verification.
-func (v *verifier) verify(ctx context.Context, address string, sites []string, cred Credential) answer {
+// verify finds out about a credential. address is that of the client, asked for only where the cache does not grant, and
+// limit bounds how often the client may fail. When ctx ends it stops waiting, not the verification.
+func (v *verifier) verify(ctx context.Context, limit FailureLimit, address func() string, sites []string, cred Credential) answer {
 	key := v.key(sites, &cred)
 	if g, ok := v.granted(ctx, key, sites, &cred); ok {
 		return answer{grant: g, cache: cacheHit}
 	}
-	return v.find(ctx, v.failures, address, key, sites, cred)
+	return v.find(ctx, limit, address(), key, sites, cred)
 }
 
 // key names the verdict on a credential.

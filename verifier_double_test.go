@@ -119,6 +119,11 @@ func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *ver
 	return v
 }
 
+// verifyFrom is verify with the verifier's own limit, for a client at that address.
+func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred Credential) answer {
+	return v.verify(ctx, v.failures, func() string { return address }, sites, cred)
+}
+
 // bearer is the credential of an access token.
 func bearer(token string) Credential { return Credential{Scheme: SchemeBearer, Token: token} }
 

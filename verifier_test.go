@@ -33,7 +33,7 @@ func TestOneQuestionForAll(t *testing.T) {
 			if i%10 == 0 {
 				ctx = leaving
 			}
-			wg.Go(func() { answers[i] = v.verify(ctx, "", nil, bearer("new")) })
+			wg.Go(func() { answers[i] = v.verifyFrom(ctx, "", nil, bearer("new")) })
 		}
 		synctest.Wait() // all of them wait
 		leave()
@@ -49,7 +49,7 @@ func TestOneQuestionForAll(t *testing.T) {
 		if n := backend.timesAsked("new"); n != 1 {
 			t.Errorf("the backend was asked %d times", n)
 		}
-		if a := v.verify(t.Context(), "", nil, bearer("new")); a.cache != cacheHit {
+		if a := v.verifyFrom(t.Context(), "", nil, bearer("new")); a.cache != cacheHit {
 			t.Errorf("afterwards: %s", outcome(a))
 		}
 	})
@@ -65,7 +65,7 @@ func TestExpiry(t *testing.T) {
 		v := newTestVerifier(t, backend, nil)
 		expect := func(token, want string) {
 			t.Helper()
-			if got := outcome(v.verify(t.Context(), "", nil, bearer(token))); got != want {
+			if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer(token))); got != want {
 				t.Errorf("%s: got %s, want %s", token, got, want)
 			}
 			synctest.Wait() // a renewal ahead
@@ -103,12 +103,12 @@ func TestRenewalAhead(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["steady"] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)
-		v.verify(t.Context(), "", nil, bearer("steady"))
+		v.verifyFrom(t.Context(), "", nil, bearer("steady"))
 		backend.set(func(d *doubleBackend) { d.delay = 3 * time.Second })
 		for second := range 600 {
 			time.Sleep(time.Second)
 			start := time.Now()
-			if a := v.verify(t.Context(), "", nil, bearer("steady")); a.cache != cacheHit || time.Since(start) != 0 {
+			if a := v.verifyFrom(t.Context(), "", nil, bearer("steady")); a.cache != cacheHit || time.Since(start) != 0 {
 				t.Fatalf("second %d: %s after %s", second, outcome(a), time.Since(start))
 			}
 		}
@@ -120,11 +120,11 @@ func TestRenewalAhead(t *testing.T) {
 		asked := backend.timesAsked("steady")
 		time.Sleep(time.Minute)
 		backend.set(func(d *doubleBackend) { d.delay = 0 })
-		v.verify(t.Context(), "", nil, bearer("steady"))
+		v.verifyFrom(t.Context(), "", nil, bearer("steady"))
 		time.Sleep(48 * time.Second)
 		backend.set(func(d *doubleBackend) { d.err = errDown })
 		for range 100 {
-			v.verify(t.Context(), "", nil, bearer("steady"))
+			v.verifyFrom(t.Context(), "", nil, bearer("steady"))
 			synctest.Wait()
 		}
 		if n := backend.timesAsked("steady") - asked; n != 2 {
@@ -132,9 +132,9 @@ func TestRenewalAhead(t *testing.T) {
 		}
 		backend.set(func(d *doubleBackend) { d.err = nil; delete(d.users, "steady") })
 		time.Sleep(3 * time.Second)
-		v.verify(t.Context(), "", nil, bearer("steady"))
+		v.verifyFrom(t.Context(), "", nil, bearer("steady"))
 		synctest.Wait()
-		if got := outcome(v.verify(t.Context(), "", nil, bearer("steady"))); got != "401" {
+		if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer("steady"))); got != "401" {
 			t.Errorf("after a renewal that denied: %s", got)
 		}
 	})
@@ -171,7 +171,7 @@ func TestOrderOfBackends(t *testing.T) {
 					c.backends = append(c.backends, namedBackend{Backend: d, name: fmt.Sprint(i)})
 				}
 			})
-			if got := outcome(v.verify(t.Context(), "", nil, bearer("x"))); got != test.want {
+			if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer("x"))); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 			asked := ""
@@ -192,7 +192,7 @@ func (panicking) Verify(_ context.Context, c Credential) (Identity, error) { pan
 
 func TestPanicOfABackend(t *testing.T) {
 	v := newTestVerifier(t, panicking{}, nil)
-	a := v.verify(t.Context(), "", nil, bearer("s3cret"))
+	a := v.verifyFrom(t.Context(), "", nil, bearer("s3cret"))
 	if outcome(a) != "503" || a.err.Error() != "could not find out: the backend panicked with a string" {
 		t.Errorf("got %v", a.err)
 	}
@@ -206,13 +206,13 @@ func TestFloodEvictsNoGoodOne(t *testing.T) {
 	}
 	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.Size = 100 })
 	for i := range 100 {
-		v.verify(t.Context(), "", nil, bearer(fmt.Sprint("good ", i)))
+		v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("good ", i)))
 	}
 	for i := range 10_000 {
-		v.verify(t.Context(), "", nil, bearer(fmt.Sprint("bad ", i)))
+		v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("bad ", i)))
 	}
 	for i := range 100 {
-		if a := v.verify(t.Context(), "", nil, bearer(fmt.Sprint("good ", i))); a.cache != cacheHit {
+		if a := v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("good ", i))); a.cache != cacheHit {
 			t.Fatalf("good %d: %s", i, outcome(a))
 		}
 	}
@@ -320,7 +320,7 @@ func TestRevocation(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["a1"], backend.users["a2"], backend.users["b1"] = "alice@example.com", "alice@example.com", "bob@example.com"
 		v := newTestVerifier(t, backend, nil)
-		ask := func(token string) string { return outcome(v.verify(t.Context(), "", nil, bearer(token))) }
+		ask := func(token string) string { return outcome(v.verifyFrom(t.Context(), "", nil, bearer(token))) }
 		cached := func(token string) bool {
 			before := backend.timesAsked(token)
 			ask(token)
@@ -414,10 +414,10 @@ func TestSharedState(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first.verify(t.Context(), "", nil, bearer("x"))
+		first.verifyFrom(t.Context(), "", nil, bearer("x"))
 		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["y"] = "bob@example.com" })
 		underWay := make(chan answer, 2)
-		go func() { underWay <- first.verify(t.Context(), "", nil, bearer("y")) }()
+		go func() { underWay <- first.verifyFrom(t.Context(), "", nil, bearer("y")) }()
 		synctest.Wait()
 
 		ttl := caddy.Duration(time.Second)
@@ -429,13 +429,13 @@ func TestSharedState(t *testing.T) {
 		if n := len(second.state.cache.sizes); n != 2 {
 			t.Errorf("%d verifiers share the cache", n)
 		}
-		go func() { underWay <- second.verify(t.Context(), "", nil, bearer("y")) }()
+		go func() { underWay <- second.verifyFrom(t.Context(), "", nil, bearer("y")) }()
 		synctest.Wait()
 		unload()
 		if err := first.close(); err != nil {
 			t.Error(err)
 		}
-		if a := second.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+		if a := second.verifyFrom(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
 			t.Errorf("a verdict of the configuration before: %s", outcome(a))
 		}
 		for range 2 {
@@ -447,7 +447,7 @@ func TestSharedState(t *testing.T) {
 			t.Errorf("asked %d times across the reload", n)
 		}
 		time.Sleep(time.Second)
-		if a := second.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheMiss {
+		if a := second.verifyFrom(t.Context(), "", nil, bearer("x")); a.cache != cacheMiss {
 			t.Errorf("past the ttl of the new configuration: %s", outcome(a))
 		}
 		if err := second.close(); err != nil {
@@ -476,11 +476,11 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 			return v
 		}
 		gone, stays := make2(), make2()
-		gone.verify(t.Context(), "", nil, bearer("x"))
+		gone.verifyFrom(t.Context(), "", nil, bearer("x"))
 		if err := gone.close(); err != nil {
 			t.Fatal(err)
 		}
-		if a := gone.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+		if a := gone.verifyFrom(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
 			t.Errorf("while another handler has the cache: %s", outcome(a))
 		}
 
@@ -489,13 +489,13 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := make(chan answer)
-		go func() { before <- gone.verify(t.Context(), "", nil, bearer("y")) }()
+		go func() { before <- gone.verifyFrom(t.Context(), "", nil, bearer("y")) }()
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
 		backend.set(func(d *doubleBackend) { clear(d.users) })
 		revokeIn("", Change{User: "alice@example.com"}, revokedByWebhook)
 		for _, token := range []string{"x", "y"} {
-			if a := gone.verify(t.Context(), "", nil, bearer(token)); a.err == nil {
+			if a := gone.verifyFrom(t.Context(), "", nil, bearer(token)); a.err == nil {
 				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, outcome(a))
 			}
 		}
@@ -509,7 +509,7 @@ func TestUsersThatNobodyIs(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"] = user
 		v := newTestVerifier(t, backend, nil)
-		if a := v.verify(t.Context(), "", nil, bearer("x")); outcome(a) != "503" {
+		if a := v.verifyFrom(t.Context(), "", nil, bearer("x")); outcome(a) != "503" {
 			t.Errorf("%q: %s", user, outcome(a))
 		}
 	}
@@ -522,7 +522,7 @@ func TestLongestVerification(t *testing.T) {
 		backend.users["x"], backend.delay = "alice@example.com", time.Hour
 		v := newTestVerifier(t, backend, nil)
 		began := time.Now()
-		if a := v.verify(t.Context(), "", nil, bearer("x")); outcome(a) != "503" {
+		if a := v.verifyFrom(t.Context(), "", nil, bearer("x")); outcome(a) != "503" {
 			t.Error(outcome(a))
 		}
 		if took := time.Since(began); took != maxVerification {
@@ -539,14 +539,14 @@ func TestClientGoesAway(t *testing.T) {
 		v := newTestVerifier(t, backend, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan answer)
-		go func() { gone <- v.verify(ctx, "", nil, bearer("x")) }()
+		go func() { gone <- v.verifyFrom(ctx, "", nil, bearer("x")) }()
 		synctest.Wait()
 		cancel()
 		if refused := refusalOf(ctx, (<-gone).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
 			t.Errorf("status %d", refused.status)
 		}
 		time.Sleep(2 * time.Second)
-		if a := v.verify(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+		if a := v.verifyFrom(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
 			t.Errorf("the verification did not go on: %s", outcome(a))
 		}
 	})
