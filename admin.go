@@ -336,7 +336,8 @@ func (noResponse) Header() http.Header { return http.Header{} }
 
 // try is what the handler does with a header, which counts against no client.
 func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header string) verdict {
-	id, refused := v.verdict(ctx, unlimited, func() string { return "" }, repl, []string{header})
+	var id identified
+	refused := v.verdict(ctx, unlimited, func() string { return "" }, repl, []string{header}, &id)
 	found := verdict{Handler: v.Name}
 	for _, b := range v.verifier.backends {
 		found.Backends = append(found.Backends, b.name)
@@ -350,7 +351,7 @@ func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header str
 		return found
 	}
 	found.Status, found.Outcome = http.StatusOK, id.outcome.String()
-	found.User, found.Backend, found.Cache = id.user, id.backend, id.cache
+	found.User, found.Backend, found.Cache = id.user, id.backend(), id.cache
 	if id.detail != nil {
 		found.FullName, found.Roles = id.detail.fullName, id.detail.roles
 		found.Scopes = strings.Fields(id.detail.scopes)

@@ -58,7 +58,7 @@ type cache struct {
 	macs sync.Pool // of *mac
 
 	mu      sync.Mutex
-	granted *simplelru.LRU[cacheKey, grant]
+	granted *grants
 	denied  *simplelru.LRU[cacheKey, denial]
 	seq     uint64            // counts revocations
 	revoked map[uint64]uint64 // tag to the sequence of its revocation
@@ -83,6 +83,7 @@ func newCache(backends string) *cache {
 	derive.Write([]byte(backends))
 	secret := derive.Sum(nil)
 	c := &cache{
+		granted: newGrants(1),
 		macs: sync.Pool{New: func() any {
 			m := &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
 			m.Reset() // the first leaves the input in the hash's block, later ones restore the whole state
@@ -91,7 +92,6 @@ func newCache(backends string) *cache {
 		revoked: make(map[uint64]uint64),
 		sizes:   make(map[*verifier]int),
 	}
-	c.granted, _ = simplelru.NewLRU[cacheKey, grant](1, nil)
 	c.denied, _ = simplelru.NewLRU[cacheKey, denial](1, nil)
 	return c
 }
@@ -100,19 +100,19 @@ func newCache(backends string) *cache {
 // another by moving characters across a border.
 func (c *cache) key(sites []string, cred *Credential) cacheKey {
 	kind, text := "pair", cred.Secret
-	if cred.Bearer() {
+	if cred.Scheme == SchemeBearer { // the method would take a copy
 		kind, text = "bearer", cred.Token
 	}
 	m := c.macs.Get().(*mac)
 	for _, site := range sites {
 		m.add(site)
 	}
-	m.add(kind)
-	m.add(cred.Key)
-	m.add(text)
-	sum := m.sum()
+	for _, field := range [...]string{kind, cred.Key, text} {
+		m.add(field)
+	}
+	key := cacheKey(m.sum())
 	c.macs.Put(m)
-	return cacheKey(sum[:len(cacheKey{})])
+	return key
 }
 
 // tag names a user, API key or access token in 64 bits, keyed. Two that share a tag are revoked together, which costs
@@ -122,9 +122,9 @@ func (c *cache) tag(kind, name string) uint64 {
 	m.add("tag")
 	m.add(kind)
 	m.add(strings.ToLower(name))
-	sum := m.sum()
+	tag := binary.BigEndian.Uint64(m.sum())
 	c.macs.Put(m)
-	return binary.BigEndian.Uint64(sum[:])
+	return tag
 }
 
 func (c *cache) userTag(user string) uint64 { return c.tag("user", user) }
@@ -162,30 +162,36 @@ func (m *mac) add(field string) {
 	m.in = append(m.in, field...)
 }
 
-// sum ends the MAC and wipes what it was made from, which outlives the request in the pool.
-func (m *mac) sum() [sha256.Size]byte {
+// sum ends the MAC and wipes what it was made from, which outlives the request in the pool. It returns the first 128 bits,
+// which are valid until the next sum.
+func (m *mac) sum() []byte {
 	m.Write(m.in) //nolint:gosec // never fails (hash.Hash)
 	m.Sum(m.out[:0])
 	m.Reset()
 	clear(m.in)
 	m.in = m.in[:0]
-	return m.out
+	return m.out[:len(cacheKey{})]
 }
 
-// lookupGranted returns the granted verdict of that key, if there is one.
-func (c *cache) lookupGranted(k cacheKey) (g grant, granted bool) {
+// lookupGranted copies the granted verdict of that key to g, if there is one.
+func (c *cache) lookupGranted(k cacheKey, g *grant) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g, granted = c.granted.Get(k); granted && c.isRevoked(g.seq, g.byUser, g.byClaim) {
-		c.granted.Remove(k)
-		granted = false
+	kept := c.granted.get(k)
+	if kept == nil {
+		return false
 	}
-	return g, granted
+	if c.isRevoked(kept.seq, kept.byUser, kept.byClaim) {
+		c.granted.remove(k)
+		return false
+	}
+	*g = *kept
+	return true
 }
 
 // lookup returns the verdict of that key, if there is one: granted, or else denied.
 func (c *cache) lookup(k cacheKey) (g grant, granted bool, d denial, denied bool) {
-	if g, granted = c.lookupGranted(k); granted {
+	if granted = c.lookupGranted(k, &g); granted {
 		return g, true, d, false
 	}
 	c.mu.Lock()
@@ -212,7 +218,7 @@ func (c *cache) grant(k cacheKey, g grant) (evicted bool) {
 	defer c.mu.Unlock()
 	c.denied.Remove(k)
 	if g.seq >= c.swept && !c.isRevoked(g.seq, g.byUser, g.byClaim) {
-		evicted = c.granted.Add(k, g)
+		evicted = c.granted.add(k, g)
 	}
 	return evicted
 }
@@ -222,7 +228,7 @@ func (c *cache) grant(k cacheKey, g grant) (evicted bool) {
 func (c *cache) deny(k cacheKey, d denial, keep bool) (evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.granted.Remove(k)
+	c.granted.remove(k)
 	if keep && d.seq >= c.swept && !c.isRevoked(d.seq, d.byClaim) {
 		evicted = c.denied.Add(k, d)
 	}
@@ -233,12 +239,11 @@ func (c *cache) deny(k cacheKey, d denial, keep bool) (evicted bool) {
 func (c *cache) claimRenewal(k cacheKey, now, next int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g, ok := c.granted.Peek(k)
-	if !ok || g.renewal > now {
+	g := c.granted.peek(k)
+	if g == nil || g.renewal > now {
 		return false
 	}
 	g.renewal = next
-	c.granted.Add(k, g)
 	return true
 }
 
@@ -291,7 +296,7 @@ func (c *cache) revokeChange(change Change) {
 func (c *cache) purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.granted.Purge()
+	c.granted.purge()
 	c.denied.Purge()
 	c.seq++
 	c.swept = c.seq
@@ -300,9 +305,9 @@ func (c *cache) purge() {
 
 // sweep removes the verdicts that were revoked, and forgets the revocations.
 func (c *cache) sweep() {
-	for _, k := range c.granted.Keys() {
-		if g, ok := c.granted.Peek(k); ok && c.isRevoked(g.seq, g.byUser, g.byClaim) {
-			c.granted.Remove(k)
+	for k, g := range c.granted.all() {
+		if c.isRevoked(g.seq, g.byUser, g.byClaim) {
+			c.granted.remove(k)
 		}
 	}
 	for _, k := range c.denied.Keys() {
@@ -334,7 +339,7 @@ func (c *cache) leave(v *verifier) {
 func (c *cache) fill() (granted, denied, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.granted.Len(), c.denied.Len(), c.size
+	return c.granted.len(), c.denied.Len(), c.size
 }
 
 // users are the verifiers that use the cache.
@@ -361,6 +366,6 @@ func (c *cache) resize() {
 	for _, size := range c.sizes {
 		c.size = max(c.size, size)
 	}
-	c.granted.Resize(c.size)
+	c.granted.resize(c.size)
 	c.denied.Resize(c.size)
 }

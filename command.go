@@ -403,12 +403,12 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, cred Credential) 
 	}
 	for _, required := range c.Require {
 		met := "met"
-		if !required.metBy(g) {
+		if !required.metBy(&g) {
 			met = "not met"
 		}
 		fmt.Fprintf(w, "  requires %s: %s\n", required, met)
 	}
-	if !c.meetsRequirements(g) {
+	if !c.meetsRequirements(&g) {
 		fmt.Fprintf(w, "  It answers %d: %v.\n", http.StatusForbidden, errForbidden)
 		return exitRefused
 	}

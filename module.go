@@ -199,14 +199,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 
-	id, refused := h.authenticate(r, repl)
+	var id identified
+	refused := h.authenticate(r, repl, &id)
 	if refused != nil && refused.none && h.Anonymous && len(h.Require) == 0 {
 		id, refused = anonymous, nil
 	}
 	if refused != nil {
 		h.refuse(w, r, repl, refused)
-		// To look up where in the code this is would take as long as to verify the credential.
-		return caddyhttp.Error(refused.status, caddyhttp.HandlerError{Err: refused.reason, Trace: "frappe_auth"})
+		return refused.handlerError()
 	}
 
 	h.pass(r, repl, &id)
@@ -277,15 +277,21 @@ func foldByte(c byte) byte {
 
 // identified is a request whose user is known.
 type identified struct {
-	grant
-	backend string
+	answer
 	scheme  Scheme
-	cache   string
 	outcome requestOutcome
 }
 
+// backend names the one that granted. Nobody did that to Guest.
+func (id *identified) backend() string {
+	if id.guard == nil {
+		return ""
+	}
+	return id.guard.name
+}
+
 // anonymous is a request without a credential that may pass.
-var anonymous = identified{grant: grant{user: Guest}, outcome: outcomeAnonymous}
+var anonymous = identified{answer: answer{grant: grant{user: Guest}}, outcome: outcomeAnonymous}
 
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
@@ -371,7 +377,7 @@ func (id *identified) publication() publication {
 	if more == nil {
 		more = &noDetail
 	}
-	return publication{user: id.user, scheme: id.scheme, backend: id.backend, cache: id.cache, more: more}
+	return publication{user: id.user, scheme: id.scheme, backend: id.backend(), cache: id.cache, more: more}
 }
 
 // publication is what is published of a request that does not pass.
@@ -396,6 +402,14 @@ type refusal struct {
 	cause      error // what a backend said, for the operator alone
 }
 
+// handlerError is what Caddy answers, or its handle_errors. Inlined it would take room on the stack of those that pass, too.
+//
+//go:noinline
+func (r *refusal) handlerError() error {
+	// To look up where in the code this is would take as long as to verify the credential.
+	return caddyhttp.Error(r.status, caddyhttp.HandlerError{Err: r.reason, Trace: "frappe_auth"})
+}
+
 // The reasons of refusals. Nothing in them comes from a client or a backend.
 var (
 	errNoCredential = errors.New("no credential")
@@ -412,48 +426,43 @@ var (
 const statusClientGone = 499
 
 // authenticate finds out whose request it is, in a span of its own where the request is traced.
-func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer) (identified, *refusal) {
+func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer, id *identified) *refusal {
 	ctx, span := startVerification(r.Context())
-	id, refused := v.verdict(ctx, *v.Failures, func() string { return clientIP(r) }, repl, r.Header["Authorization"])
+	refused := v.verdict(ctx, *v.Failures, func() string { return clientIP(r) }, repl, r.Header["Authorization"], id)
 	if span != nil {
 		endVerification(span, id, refused)
 	}
-	return id, refused
+	return refused
 }
 
-// verdict is the way from the Authorization header to the verdict. Failures count, up to a limit, against the client at
-// that address.
-func (v *Verification) verdict(ctx context.Context, limit FailureLimit, address func() string, repl *caddy.Replacer, headers []string) (identified, *refusal) {
-	cred, refused := v.credential(headers)
-	if refused != nil {
-		return identified{}, refused
+// verdict is the way from the Authorization header to the verdict. Whose request it is goes to id, and holds only where
+// there is no refusal. Failures count, up to a limit, against the client at that address.
+func (v *Verification) verdict(
+	ctx context.Context, limit FailureLimit, address func() string, repl *caddy.Replacer, headers []string, id *identified,
+) *refusal {
+	var cred Credential
+	if refused := v.credential(headers, &cred); refused != nil {
+		return refused
 	}
 	sites, err := v.verifier.sites(repl)
 	if err != nil {
-		return identified{}, &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
+		return &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
 	}
-	a := v.verifier.verify(ctx, limit, address, sites, cred)
-	if a.err != nil {
-		refused := refusalOf(ctx, a.err)
-		if refused.outcome == outcomeUnavailable {
-			refused.cause = a.err
-		}
-		refused.cred, refused.cache = cred, a.cache
-		return identified{}, refused
+	v.verifier.verify(ctx, limit, address, sites, &cred, &id.answer)
+	id.scheme = cred.Scheme
+	if id.err != nil {
+		refused := refusalOf(ctx, id.err)
+		refused.cred, refused.cache = cred, id.cache
+		return refused
 	}
-	if !v.meetsRequirements(a.grant) {
-		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: a.cache, outcome: outcomeForbidden}
-		if cred.Bearer() {
+	if !v.meetsRequirements(&id.grant) {
+		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: id.cache, outcome: outcomeForbidden}
+		if cred.Scheme == SchemeBearer {
 			refused.oauthError = "insufficient_scope"
 		}
-		return identified{}, refused
+		return refused
 	}
-	return identified{
-		grant:   a.grant,
-		backend: a.guard.name,
-		scheme:  cred.Scheme,
-		cache:   a.cache,
-	}, nil
+	return nil
 }
 
 // clientIP is the client's address as Caddy knows it: a trusted proxy's word counts, another header's does not.
@@ -463,28 +472,29 @@ func clientIP(r *http.Request) string {
 }
 
 // credential parses the only Authorization header.
-func (v *Verification) credential(headers []string) (Credential, *refusal) {
+func (v *Verification) credential(headers []string, cred *Credential) *refusal {
 	switch {
 	case len(headers) > 1:
-		return Credential{}, &refusal{status: http.StatusBadRequest, reason: errTwoHeaders, outcome: outcomeMalformed}
+		return &refusal{status: http.StatusBadRequest, reason: errTwoHeaders, outcome: outcomeMalformed}
 	case len(headers) == 0 || strings.Trim(headers[0], " \t") == "":
-		return Credential{}, &refusal{status: http.StatusUnauthorized, reason: errNoCredential, none: true, outcome: outcomeNoCredential}
+		return &refusal{status: http.StatusUnauthorized, reason: errNoCredential, none: true, outcome: outcomeNoCredential}
 	}
-	cred, err := ParseCredential(headers[0])
+	var err error
+	*cred, err = ParseCredential(headers[0])
 	if err == nil && v.challenges[cred.Scheme.index()] == "" {
 		err = errNotAccepted
 	}
 	if err != nil {
-		return cred, &refusal{
+		return &refusal{
 			status:     http.StatusUnauthorized,
 			reason:     err,
 			describe:   true,
 			oauthError: "invalid_token",
-			cred:       cred,
+			cred:       *cred,
 			outcome:    outcomeMalformed,
 		}
 	}
-	return cred, nil
+	return nil
 }
 
 // refusalOf is what follows from the verifier's error.
@@ -501,19 +511,19 @@ func refusalOf(ctx context.Context, err error) *refusal {
 	case errors.As(err, &unavailable) && unavailable.RetryAfter > 0:
 		return &refusal{
 			status: http.StatusServiceUnavailable, reason: errUnavailable,
-			retryAfter: unavailable.RetryAfter, outcome: outcomeUnavailable,
+			retryAfter: unavailable.RetryAfter, outcome: outcomeUnavailable, cause: err,
 		}
 	case ctx.Err() != nil:
 		return &refusal{status: statusClientGone, reason: errClientGone, outcome: outcomeClientGone}
 	}
 	return &refusal{
 		status: http.StatusServiceUnavailable, reason: errUnavailable,
-		retryAfter: defaultRetryAfter, outcome: outcomeUnavailable,
+		retryAfter: defaultRetryAfter, outcome: outcomeUnavailable, cause: err,
 	}
 }
 
 // meetsRequirements decides on the identity, never on the verdict's being cached.
-func (v *Verification) meetsRequirements(g grant) bool {
+func (v *Verification) meetsRequirements(g *grant) bool {
 	for i := range v.Require {
 		if !v.Require[i].metBy(g) {
 			return false
@@ -522,7 +532,7 @@ func (v *Verification) meetsRequirements(g grant) bool {
 	return true
 }
 
-func (r *Requirement) metBy(g grant) bool {
+func (r *Requirement) metBy(g *grant) bool {
 	var roles []string
 	if g.detail != nil {
 		roles = g.detail.roles

@@ -43,7 +43,8 @@ func (p *Provider) Cleanup() error { return p.cleanup() }
 // Authenticate implements caddyauth.Authenticator.
 func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	id, refused := p.authenticate(r, repl)
+	var id identified
+	refused := p.authenticate(r, repl, &id)
 	if refused == nil {
 		p.pass(r, repl, &id)
 		return caddyauth.User{ID: id.user}, true, nil

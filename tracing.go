@@ -25,7 +25,7 @@ func startVerification(ctx context.Context) (context.Context, trace.Span) {
 }
 
 // endVerification ends the span around a verification, and says in it what became of the request.
-func endVerification(span trace.Span, id identified, refused *refusal) {
+func endVerification(span trace.Span, id *identified, refused *refusal) {
 	defer span.End()
 	fields := id.fields()
 	if refused == nil {

@@ -121,7 +121,9 @@ func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *ver
 
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
 func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred Credential) answer {
-	return v.verify(ctx, v.failures, func() string { return address }, sites, cred)
+	var a answer
+	v.verify(ctx, v.failures, func() string { return address }, sites, &cred, &a)
+	return a
 }
 
 // bearer is the credential of an access token.

@@ -216,7 +216,7 @@ func TestFloodEvictsNoGoodOne(t *testing.T) {
 			t.Fatalf("good %d: %s", i, outcome(a))
 		}
 	}
-	if granted, denied := v.state.cache.granted.Len(), v.state.cache.denied.Len(); granted != 100 || denied != 100 {
+	if granted, denied := v.state.cache.granted.len(), v.state.cache.denied.Len(); granted != 100 || denied != 100 {
 		t.Errorf("%d granted and %d denied verdicts are kept, want 100 each", granted, denied)
 	}
 }
