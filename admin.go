@@ -351,7 +351,7 @@ func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header str
 		return found
 	}
 	found.Status, found.Outcome = http.StatusOK, id.outcome.String()
-	found.User, found.Backend, found.Cache = id.user, id.backend(), id.cache
+	found.User, found.Backend, found.Cache = id.user, id.guard.backend(), id.cache
 	if id.detail != nil {
 		found.FullName, found.Roles = id.detail.fullName, id.detail.roles
 		found.Scopes = strings.Fields(id.detail.scopes)

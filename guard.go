@@ -23,6 +23,14 @@ type guard struct {
 	watch    watch
 }
 
+// backend names the one that granted; nil did not, as none did to Guest.
+func (g *guard) backend() string {
+	if g == nil {
+		return ""
+	}
+	return g.name
+}
+
 // maxBreakers is how many sites of a backend have a breaker of their own.
 const maxBreakers = 1024
 

@@ -18,7 +18,7 @@ type verdictFields struct {
 }
 
 func (id *identified) fields() verdictFields {
-	return verdictFields{scheme: id.scheme, backend: id.backend(), cache: id.cache, outcome: id.outcome}
+	return verdictFields{scheme: id.scheme, backend: id.guard.backend(), cache: id.cache, outcome: id.outcome}
 }
 
 func (r *refusal) fields() verdictFields {

@@ -190,6 +190,15 @@ func (h *Handler) check() error {
 
 // ServeHTTP passes the request on if its credential is good.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := h.admit(w, r); err != nil {
+		return err
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// admit is what comes before the next handler; an error says that there is no next. What it needs of the stack is free again
+// when that one runs.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) error {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if h.UserHeader != "" {
 		removeFolded(r.Header, h.UserHeader)
@@ -216,7 +225,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.HideCredentials {
 		r.Header.Del("Authorization")
 	}
-	return next.ServeHTTP(w, r)
+	return nil
 }
 
 // removeFolded removes every header that an upstream could take for the named one, and keeps a proxy from removing
@@ -282,14 +291,6 @@ type identified struct {
 	outcome requestOutcome
 }
 
-// backend names the one that granted. Nobody did that to Guest.
-func (id *identified) backend() string {
-	if id.guard == nil {
-		return ""
-	}
-	return id.guard.name
-}
-
 // anonymous is a request without a credential that may pass.
 var anonymous = identified{answer: answer{grant: grant{user: Guest}}, outcome: outcomeAnonymous}
 
@@ -305,12 +306,14 @@ var placeholders = [...]string{
 	"http.auth.user.backend", "http.auth.frappe.cache", "http.auth.frappe.error", "http.auth.candidate.id",
 }
 
-// publication is the values of the placeholders.
+// publication is what the placeholders stand for. It is made for every request, and so refers to what there is already.
 type publication struct {
-	user, backend, cache, err, candidate string
-	scheme                               Scheme
-	more                                 *detail
-	refused                              bool // there is a candidate
+	user    string
+	scheme  Scheme
+	cache   string
+	by      *guard   // of the backend that granted; nil: none did
+	more    *detail  // of the user; nil: nothing is known
+	refused *refusal // nil: the request passes
 }
 
 func (p publication) value(name string) (any, bool) {
@@ -318,25 +321,29 @@ func (p publication) value(name string) (any, bool) {
 	if !ok {
 		return nil, false
 	}
+	more := p.more
+	if more == nil {
+		more = &noDetail
+	}
 	switch rest {
 	case "user.id":
 		return p.user, true
 	case "user.scheme":
 		return string(p.scheme), true
 	case "user.full_name":
-		return p.more.fullName, true
+		return more.fullName, true
 	case "user.roles":
-		return p.more.roleList, true
+		return more.roleList, true
 	case "user.scopes":
-		return p.more.scopes, true
+		return more.scopes, true
 	case "user.backend":
-		return p.backend, true
+		return p.by.backend(), true
 	case "frappe.cache":
 		return p.cache, true
 	case "frappe.error":
-		return p.err, true
+		return p.refused.words(), true
 	case "candidate.id":
-		return p.candidate, p.refused
+		return p.refused.candidate()
 	}
 	return nil, false
 }
@@ -356,7 +363,7 @@ func (p publication) publish(r *http.Request, repl *caddy.Replacer) {
 	// What is set comes before what is mapped.
 	repl.DeleteByPrefix("http.auth.user.")
 	repl.DeleteByPrefix("http.auth.frappe.")
-	if p.refused {
+	if p.refused != nil {
 		repl.DeleteByPrefix("http.auth.candidate.")
 	}
 	repl.Map(func(name string) (any, bool) { return p.value(name) })
@@ -373,16 +380,7 @@ func (p publication) set(repl *caddy.Replacer) {
 
 // publication is what is published of a request that passes.
 func (id *identified) publication() publication {
-	more := id.detail
-	if more == nil {
-		more = &noDetail
-	}
-	return publication{user: id.user, scheme: id.scheme, backend: id.backend(), cache: id.cache, more: more}
-}
-
-// publication is what is published of a request that does not pass.
-func (r *refusal) publication() publication {
-	return publication{cache: r.cache, err: r.reason.Error(), more: &noDetail, candidate: r.cred.Key, refused: true}
+	return publication{user: id.user, scheme: id.scheme, cache: id.cache, by: id.guard, more: id.detail}
 }
 
 // noDetail is what is published of users of whom no more is known.
@@ -400,6 +398,22 @@ type refusal struct {
 	retryAfter time.Duration
 	outcome    requestOutcome
 	cause      error // what a backend said, for the operator alone
+}
+
+// words say why the request does not pass; of one that passes, nothing.
+func (r *refusal) words() string {
+	if r == nil {
+		return ""
+	}
+	return r.reason.Error()
+}
+
+// candidate is the API key that was claimed. Of a request that passes there is none.
+func (r *refusal) candidate() (any, bool) {
+	if r == nil {
+		return nil, false
+	}
+	return r.cred.Key, true
 }
 
 // handlerError is what Caddy answers, or its handle_errors. Inlined it would take room on the stack of those that pass, too.
@@ -543,7 +557,7 @@ func (r *Requirement) metBy(g *grant) bool {
 
 // refuse says to the client what it may know, and to the log what fail2ban needs.
 func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer, refused *refusal) {
-	refused.publication().publish(r, repl)
+	publication{cache: refused.cache, refused: refused}.publish(r, repl)
 	if challenges := v.challengesFor(refused); len(challenges) > 0 {
 		w.Header()["Www-Authenticate"] = challenges
 	}
