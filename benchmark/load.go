@@ -67,7 +67,9 @@ func numbers(length int, next func() uint32) []uint32 {
 }
 
 // script is what wrk runs. Requests with changing credentials are put together by hand, since wrk.format takes longer
-// than a server may. Threads start at different places.
+// than a server may. Those of a population bear a number that is never the same: Lua keeps one copy of texts that are equal,
+// and would have less to do, and to leave to the server, with few credentials than with many. Threads start at different
+// places.
 var script = template.Must(template.New("script").Parse(`
 {{- if .Several}}
 local threads = 0
@@ -84,13 +86,15 @@ raw = file:read("*a") -- global, since a pointer into it does not keep it
 file:close()
 local indexes = ffi.cast("const uint32_t*", raw)
 local length = #raw / 4
+local number = 0
 function init(args)
 	at = (tonumber(args[1]) + id * 7919) % length
 end
 function request()
 	at = at + 1
 	if at >= length then at = 0 end
-	return before .. string.format("{{.Authorization}}", tonumber(indexes[at])) .. "\r\n\r\n"
+	number = number + 1
+	return before .. string.format("{{.Authorization}}\r\nX-Number: %d\r\n\r\n", tonumber(indexes[at]), number)
 end
 {{- else}}
 function init(args)

@@ -83,8 +83,8 @@ func main() {
 func parseOptions(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("benchmark", flag.ContinueOnError)
-	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender is measured")
-	flags.DurationVar(&o.duration, "duration", 3*time.Second, "how long one measurement takes")
+	flags.IntVar(&o.rounds, "rounds", 21, "how often each contender is measured")
+	flags.DurationVar(&o.duration, "duration", time.Second, "how long one measurement takes")
 	flags.IntVar(&o.connections, "connections", 32, "connections of the load generator")
 	flags.IntVar(&o.threads, "threads", 1, "threads of wrk")
 	flags.StringVar(&o.json, "json", "", "`file` to write all figures to")

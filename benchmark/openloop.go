@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -21,16 +22,18 @@ import (
 
 // client is a keep-alive connection that does little more than write and read, so that what is measured is the server.
 type client struct {
-	net.Conn
+	io.ReadWriteCloser
 	answers *bufio.Reader
 }
+
+func newClient(conn io.ReadWriteCloser) *client { return &client{conn, bufio.NewReader(conn)} }
 
 func dial(ctx context.Context, address string) (*client, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return &client{Conn: conn, answers: bufio.NewReader(conn)}, nil
+	return newClient(conn), nil
 }
 
 // request is one as wrk sends it.
@@ -146,7 +149,6 @@ func runRate([]string) error {
 	if err := json.NewDecoder(os.Stdin).Decode(&j); err != nil {
 		return err
 	}
-	runtime.GOMAXPROCS(runtime.NumCPU() + 2) // of which one sleeps in the kernel
 	out, err := j.run(context.Background())
 	if err != nil {
 		return err
@@ -154,114 +156,146 @@ func runRate([]string) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
+// window is what percentiles are taken of, and the median of the windows is reported. A virtual machine stands still for some
+// milliseconds several times a second; in a longer window the p99 would be that of the machine.
+const window = 100 * time.Millisecond
+
 // sender is a connection with at most one request under way.
 type sender struct {
 	*client
-	due       chan time.Time // when that should have been sent
-	latencies []float64
+	due time.Time // when that should have been sent
 }
 
-// run sends each request when it is due, or as soon as a connection is free, and measures from when it was due: what a
-// request waits for the ones before it counts, as it does for those who wait.
+// newSender connects, with reads and writes that wait in the kernel rather than in Go's scheduler.
+func newSender(ctx context.Context, address string) (s *sender, fd uintptr, err error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conn.Close()
+	f, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		return nil, 0, err
+	}
+	return &sender{client: newClient(f)}, f.Fd(), nil
+}
+
+// openLoop sends each request when it is due, or as soon as a connection is free, and measures from when it was due: what a
+// request waits for the ones before it counts, as it does for those who wait. It is one loop in one thread, since what a
+// generator of load needs of the processors is not there for the server.
+type openLoop struct {
+	job
+	text      []byte
+	senders   []*sender
+	free      []int // numbers of senders
+	polled    *poller
+	start     time.Time
+	sent      int
+	answered  int
+	total     int
+	unwanted  int         // answers of another status
+	latencies [][]float64 // in microseconds, of the requests due in each window
+}
+
 func (j job) run(ctx context.Context) (outcome, error) {
-	free := make(chan *sender, j.Connections)
-	all := make([]*sender, j.Connections)
-	for i := range all {
-		c, err := dial(ctx, j.Address)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	exactTimeouts()
+	l := &openLoop{
+		job:       j,
+		text:      request(j.Address, j.Path, j.Authorization),
+		polled:    newPoller(),
+		total:     int(math.Ceil(j.Rate * j.Duration.Seconds())),
+		latencies: make([][]float64, 1+j.Duration/window),
+	}
+	for i := range j.Connections {
+		s, fd, err := newSender(ctx, j.Address)
 		if err != nil {
 			return outcome{}, err
 		}
-		defer c.Close()
-		all[i] = &sender{client: c, due: make(chan time.Time, 1)}
-		free <- all[i]
+		defer s.Close()
+		l.senders, l.free = append(l.senders, s), append(l.free, i)
+		l.polled.add(fd)
 	}
-	var (
-		out outcome
-		wg  sync.WaitGroup
-		bad atomic.Int64
-	)
-	failed := make(chan error, 2*j.Connections)
-	for _, s := range all {
-		wg.Go(func() {
-			if err := s.receive(free, j.Status, &bad); err != nil {
-				failed <- err
-			}
-		})
-	}
-	elapsed, err := j.send(free, failed)
-	if err == nil {
-		for range all { // every answer has come
-			select {
-			case s := <-free:
-				close(s.due)
-			case err = <-failed:
-			}
+	l.start = time.Now()
+	for l.answered < l.total {
+		if err := l.send(); err != nil {
+			return outcome{}, err
+		}
+		if err := l.receive(); err != nil {
+			return outcome{}, err
 		}
 	}
-	if err != nil {
-		return out, err
-	}
-	wg.Wait()
-	var latencies []float64
-	for _, s := range all {
-		latencies = append(latencies, s.latencies...)
-	}
-	slices.Sort(latencies)
-	out = outcome{Requests: len(latencies), Duration: float64(elapsed.Microseconds()), Status: int(bad.Load())}
-	out.P50, out.P99, out.P999 = quantile(latencies, .5), quantile(latencies, .99), quantile(latencies, .999)
+	out := outcome{Requests: l.total, Duration: float64(time.Since(l.start).Microseconds()), Status: l.unwanted}
+	out.P50, out.P99, out.P999 = l.typical(.5), l.typical(.99), l.typical(.999)
 	return out, nil
 }
 
-// send sends until the time is over.
-func (j job) send(free chan *sender, failed <-chan error) (time.Duration, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	sleep := exactSleeper()
-	text := request(j.Address, j.Path, j.Authorization)
-	start := time.Now()
-	for n := 0; ; n++ {
-		after := time.Duration(float64(n) / j.Rate * float64(time.Second))
-		if after >= j.Duration {
-			return time.Since(start), nil
-		}
-		due := start.Add(after)
-		sleep(time.Until(due))
-		select {
-		case s := <-free:
-			s.due <- due
-			if _, err := s.Write(text); err != nil {
-				return 0, err
-			}
-		case err := <-failed:
-			return 0, err
-		}
-	}
+// due is when the next request should be sent.
+func (l *openLoop) due() time.Time {
+	return l.start.Add(time.Duration(float64(l.sent) / l.Rate * float64(time.Second)))
 }
 
-// receive reads answers until no more requests are sent, and counts those of another status. That of a wrong status is
-// counted as wrk would an error, so the caller of the process sees it.
-func (s *sender) receive(free chan<- *sender, status int, bad *atomic.Int64) error {
-	for due := range s.due {
-		got, err := s.read()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+// canSend reports whether there is a request to be sent, and a connection for it.
+func (l *openLoop) canSend() bool { return l.sent < l.total && len(l.free) > 0 }
+
+// send sends what is due.
+func (l *openLoop) send() error {
+	for l.canSend() && time.Until(l.due()) <= 0 {
+		i := l.free[len(l.free)-1]
+		l.free = l.free[:len(l.free)-1]
+		l.senders[i].due = l.due()
+		if _, err := l.senders[i].Write(l.text); err != nil {
 			return err
 		}
-		s.latencies = append(s.latencies, float64(time.Since(due).Nanoseconds())/1000)
-		if got != status {
-			bad.Add(1)
-		}
-		free <- s
+		l.polled.await(i, true)
+		l.sent++
 	}
 	return nil
 }
 
+// receive reads the answers that there are. If there are none, it waits until there is one or the next request is due.
+func (l *openLoop) receive() error {
+	var longest time.Duration = -1
+	if l.canSend() {
+		longest = max(0, time.Until(l.due()))
+	}
+	if err := l.polled.wait(longest); err != nil {
+		return err
+	}
+	for i, s := range l.senders {
+		if !l.polled.ready(i) {
+			continue
+		}
+		status, err := s.read()
+		if err != nil {
+			return err
+		}
+		if status != l.Status {
+			l.unwanted++ // as wrk counts an error
+		}
+		in := s.due.Sub(l.start) / window
+		l.latencies[in] = append(l.latencies[in], float64(time.Since(s.due).Nanoseconds())/1000)
+		l.polled.await(i, false)
+		l.free = append(l.free, i)
+		l.answered++
+	}
+	return nil
+}
+
+// typical is the latency that this fraction of the requests of a window does not exceed, in the median window.
+func (l *openLoop) typical(fraction float64) float64 {
+	var of []float64
+	for _, in := range l.latencies {
+		if len(in) > 0 {
+			slices.Sort(in)
+			of = append(of, quantile(in, fraction))
+		}
+	}
+	return median(of)
+}
+
 // quantile is the value of sorted ones that this fraction of them does not exceed.
 func quantile(sorted []float64, fraction float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
 	return sorted[min(len(sorted)-1, int(fraction*float64(len(sorted))))]
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ticksPerSecond is the unit of /proc/*/stat, the same on every architecture of Linux that Go knows.
@@ -63,15 +66,41 @@ func residentMemory(pid int) (int, error) {
 	return kilobytes << 10, nil
 }
 
-// exactSleeper makes the calling thread one that sleeps as exactly as the kernel can, and returns how. A time.Sleep of
-// an otherwise idle program may end a millisecond late.
-func exactSleeper() func(time.Duration) {
-	const setTimerSlack = 29                                   // PR_SET_TIMERSLACK, of prctl(2)
-	syscall.RawSyscall(syscall.SYS_PRCTL, setTimerSlack, 1, 0) //nolint:errcheck // without it, it sleeps a little longer
-	return func(d time.Duration) {
-		if d > 0 {
-			spec := syscall.NsecToTimespec(int64(d))
-			_ = syscall.Nanosleep(&spec, nil) // ends early on a signal, which costs a second look at the clock
-		}
+// exactTimeouts makes what the calling thread waits for end as exactly as the kernel can.
+func exactTimeouts() {
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // without it, waits end a little later
+}
+
+// poller waits for connections that have something to read.
+type poller struct{ connections []unix.PollFd }
+
+func newPoller() *poller { return new(poller) }
+
+// add adds a connection, from which nothing is awaited yet.
+func (p *poller) add(fd uintptr) {
+	p.connections = append(p.connections, unix.PollFd{Fd: ^int32(fd), Events: unix.POLLIN})
+}
+
+// await says whether something is to be read from a connection. poll(2) ignores what is negative.
+func (p *poller) await(i int, something bool) {
+	c := &p.connections[i]
+	if something != (c.Fd >= 0) {
+		c.Fd = ^c.Fd
 	}
 }
+
+// wait ends when there is something to read, or after so long; if that is negative, never.
+func (p *poller) wait(longest time.Duration) error {
+	var timeout *unix.Timespec
+	if longest >= 0 {
+		timeout = new(unix.NsecToTimespec(int64(longest)))
+	}
+	_, err := unix.Ppoll(p.connections, timeout, nil)
+	if errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return err
+}
+
+// ready reports whether there is something to read, or an error to see.
+func (p *poller) ready(i int) bool { return p.connections[i].Revents != 0 }

@@ -18,4 +18,16 @@ func cpuTime(int) time.Duration { return 0 }
 
 func residentMemory(int) (int, error) { return 0, errors.New("the harness runs on Linux only") }
 
-func exactSleeper() func(time.Duration) { return time.Sleep }
+func exactTimeouts() {}
+
+type poller struct{}
+
+func newPoller() *poller { return new(poller) }
+
+func (*poller) add(uintptr) {}
+
+func (*poller) await(int, bool) {}
+
+func (*poller) wait(time.Duration) error { return errors.New("the harness runs on Linux only") }
+
+func (*poller) ready(int) bool { return false }
