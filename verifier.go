@@ -2,7 +2,6 @@ package frappeauth
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,7 +13,6 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -128,7 +126,7 @@ func (e *UnavailableError) Unwrap() error { return e.Reason }
 // state is what verifiers of the same backends share, and what outlives a reload of the configuration.
 type state struct {
 	cache    *cache
-	flights  singleflight.Group
+	flights  flights
 	guards   []*guard // of each backend
 	throttle *throttle
 	now      func() time.Time
@@ -323,8 +321,9 @@ type inquiry struct {
 }
 
 // verify finds out about a credential, and writes to a what it found. address is that of the client, asked for only where
-// the cache does not grant, and limit bounds how often the client may fail. When ctx ends it stops waiting, not the
-// verification.
+// the cache does not grant, and limit bounds how often the client may fail. When ctx ends there is no answer: whoever waits
+// for that to another's question stops waiting, whoever asked sees the question through, which takes maxGateWait and
+// maxVerification for each backend at most.
 //
 // What it takes and gives goes by address, and so on the way below it: to copy it from level to level was a twelfth of the
 // time of a hit, and a sixth of the stack that Go gives a connection.
@@ -376,8 +375,11 @@ func (v *verifier) find(ctx context.Context, limit FailureLimit, address string,
 	}
 	// A denial counts once, when the backends have given it, however many requests wait for it and whether or not they do
 	// so to its end.
-	*a = v.await(ctx, q)
-	if a.err != nil && !errors.Is(a.err, ErrDenied) && q.known && ctx.Err() == nil {
+	*a = v.fly(ctx, &q)
+	switch {
+	case ctx.Err() != nil:
+		*a = answer{err: ctx.Err()} // whoever left gets nothing, and goes nowhere
+	case a.err != nil && !errors.Is(a.err, ErrDenied) && q.known:
 		// It may have been revoked while the backends were asked.
 		if g, granted, _, _ = v.state.cache.lookup(key); granted && v.mayServeStale(&g) {
 			v.countLookup(lookupStale)
@@ -428,10 +430,11 @@ func (v *verifier) renewAhead(ctx context.Context, key cacheKey, sites []string,
 	if g.renewal > clock || !v.state.cache.claimRenewal(key, clock, clock+v.ttl/20) {
 		return
 	}
-	v.fly(inquiry{
+	q := inquiry{
 		cred: *cred, sites: sites, key: key, known: true, renew: true, at: g.at, failures: unlimited,
 		span: trace.SpanFromContext(ctx),
-	})
+	}
+	go v.fly(context.Background(), &q) //nolint:gosec // it outlives the request, of which nothing may be kept
 }
 
 // mayServeStale reports whether an expired grant may serve although nobody knows whether it still holds.
@@ -463,28 +466,14 @@ func siteOf(sites []string, backend int) string {
 	return sites[backend]
 }
 
-// await waits for the answer of the backends.
-func (v *verifier) await(ctx context.Context, q inquiry) answer {
-	select {
-	case res := <-v.fly(q):
-		return res.Val.(answer)
-	case <-ctx.Done():
-		return answer{err: ctx.Err()}
-	}
-}
-
 // fly asks the backends, unless somebody does so already, be it for the configuration before this one.
-func (v *verifier) fly(q inquiry) <-chan singleflight.Result {
-	seq := v.state.cache.sequence()
-	// A revocation divides those who wait: who comes after it does not get the answer to a question from before it.
-	flight := string(binary.BigEndian.AppendUint64(q.key[:], seq))
-	return v.state.flights.DoChan(flight, func() (any, error) {
-		return v.ask(q, seq), nil
-	})
+func (v *verifier) fly(ctx context.Context, q *inquiry) answer {
+	k := flightKey{verdict: q.key, seq: v.state.cache.sequence()}
+	return v.state.flights.join(ctx, k, func() answer { return v.ask(q, k.seq) })
 }
 
 // ask asks the backends in order and keeps their verdict.
-func (v *verifier) ask(q inquiry, seq uint64) answer {
+func (v *verifier) ask(q *inquiry, seq uint64) answer {
 	if a, ok := v.foundSince(q); ok {
 		return a
 	}
@@ -518,7 +507,7 @@ func (v *verifier) ask(q inquiry, seq uint64) answer {
 }
 
 // foundSince is the verdict that others found out between the look into the cache and now.
-func (v *verifier) foundSince(q inquiry) (answer, bool) {
+func (v *verifier) foundSince(q *inquiry) (answer, bool) {
 	g, granted, d, denied := v.state.cache.lookup(q.key)
 	now := v.now()
 	switch {
@@ -533,7 +522,7 @@ func (v *verifier) foundSince(q inquiry) (answer, bool) {
 }
 
 // guarded asks one backend, unless it is busy or left alone.
-func (v *verifier) guarded(b namedBackend, g *guard, site string, q inquiry) (Identity, error) {
+func (v *verifier) guarded(b namedBackend, g *guard, site string, q *inquiry) (Identity, error) {
 	br := g.breaker(site)
 	probe, leave, err := v.admit(br, g, q.known)
 	if err != nil {

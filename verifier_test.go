@@ -531,23 +531,66 @@ func TestLongestVerification(t *testing.T) {
 	})
 }
 
-// TestClientGoesAway: who does not wait for the verdict gets none, and the verification goes on.
+// TestClientGoesAway: whoever leaves gets no verdict. Who waits for another's stops at once; who asked sees the verification
+// through, for those who stay.
 func TestClientGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"], backend.delay = "alice@example.com", time.Second
 		v := newTestVerifier(t, backend, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		gone := make(chan answer)
-		go func() { gone <- v.verifyFrom(ctx, "", nil, bearer("x")) }()
-		synctest.Wait()
-		cancel()
-		if refused := refusalOf(ctx, (<-gone).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
-			t.Errorf("status %d", refused.status)
+		leaving, leave := context.WithCancel(t.Context())
+		start := func(ctx context.Context) (found chan answer) {
+			found = make(chan answer, 1)
+			go func() { found <- v.verifyFrom(ctx, "", nil, bearer("x")) }()
+			synctest.Wait()
+			return found
 		}
-		time.Sleep(2 * time.Second)
-		if a := v.verifyFrom(t.Context(), "", nil, bearer("x")); a.cache != cacheHit {
+		began := time.Now()
+		asks, leaves, stays := start(leaving), start(leaving), start(t.Context())
+		leave()
+		for _, c := range []struct {
+			name  string
+			found chan answer
+			after time.Duration
+		}{{"who waits", leaves, 0}, {"who asked", asks, time.Second}} {
+			if refused := refusalOf(leaving, (<-c.found).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
+				t.Errorf("%s: status %d", c.name, refused.status)
+			}
+			if took := time.Since(began); took != c.after {
+				t.Errorf("%s was done after %s", c.name, took)
+			}
+		}
+		if a := <-stays; outcome(a) != cacheMiss {
 			t.Errorf("the verification did not go on: %s", outcome(a))
+		}
+		if asked := backend.timesAsked("x"); asked != 1 {
+			t.Errorf("the backend was asked %d times", asked)
+		}
+	})
+}
+
+// TestPanicWhileAsking: a question without an answer grants nobody anything, and keeps nobody from asking again.
+func TestPanicWhileAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f flights
+		waiting := make(chan answer, 1)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is lost")
+				}
+			}()
+			f.join(t.Context(), flightKey{}, func() answer {
+				go func() { waiting <- f.join(t.Context(), flightKey{}, func() answer { return answer{cache: cacheMiss} }) }()
+				synctest.Wait()
+				panic("on purpose")
+			})
+		}()
+		if a := <-waiting; !errors.Is(a.err, errNotLanded) {
+			t.Errorf("who waited got %+v", a)
+		}
+		if a := f.join(t.Context(), flightKey{}, func() answer { return answer{cache: cacheMiss} }); outcome(a) != cacheMiss {
+			t.Errorf("asked again: %+v", a)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 )
@@ -143,4 +147,90 @@ func BenchmarkPoll(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkOverhead compares a request whose credential is not cached with calling its backend directly, in turns, and
+// reports the median time of each.
+func BenchmarkOverhead(b *testing.B) {
+	known := pair([2]string{"2c6245becaa0961", "61066224add85e6"})
+	bcrypted, err := bcrypt.GenerateFromPassword([]byte(known.Secret), 10)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, hash := range map[string]string{
+		"sha256": fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(known.Secret))),
+		"bcrypt": string(bcrypted),
+	} {
+		b.Run("static, "+name, func(b *testing.B) {
+			overhead(b, fmt.Appendf(nil, `{"backend": "static", "tokens": [{"key": %q, "hash": %q, "user": "alice@example.com"}]}`, known.Key, hash), known)
+		})
+	}
+
+	double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(8 * time.Millisecond)
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"message": "alice@example.com"}`)
+	}))
+	defer double.Close()
+	b.Run("site that takes 8 ms", func(b *testing.B) {
+		overhead(b, fmt.Appendf(nil, `{"backend": "site", "urls": [%q]}`, double.URL), known)
+	})
+
+	for _, kind := range kinds {
+		b.Run(kind, func(b *testing.B) {
+			s := newSite(b, kind)
+			overhead(b, fmt.Appendf(nil, `{"backend": "database", "site": %q}`, s.dir), pair(s.creds.pairs["alice@example.com"]))
+		})
+	}
+}
+
+// overhead measures a backend of that configuration directly, and behind a handler that caches nothing, with a pair.
+func overhead(b *testing.B, conf json.RawMessage, c frappeauth.Credential) {
+	b.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	b.Cleanup(cancel)
+	never := caddy.Duration(0)
+	h := &frappeauth.Handler{Verification: frappeauth.Verification{
+		BackendsRaw: []json.RawMessage{conf}, Cache: &frappeauth.CacheConfig{TTL: &never},
+	}}
+	raws := struct {
+		BackendRaw json.RawMessage `caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
+	}{slices.Clone(conf)}
+	loaded, err := ctx.LoadModule(&raws, "BackendRaw")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := h.Provision(ctx); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = h.Cleanup() })
+	backend := loaded.(frappeauth.Backend)
+
+	w, next := httptest.NewRecorder(), caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
+	var took [2][]time.Duration
+	for b.Loop() {
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "token "+c.Key+":"+c.Secret)
+		values := context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer())
+		r = r.WithContext(context.WithValue(values, caddyhttp.VarsCtxKey, make(map[string]any)))
+		for i, ask := range []func() error{
+			func() error { _, err := backend.Verify(b.Context(), c); return err },
+			func() error { return h.ServeHTTP(w, r, next) },
+		} {
+			start := time.Now()
+			if err := ask(); err != nil {
+				b.Fatal(err)
+			}
+			took[i] = append(took[i], time.Since(start))
+		}
+	}
+	var medians [2]float64 // in microseconds
+	for i := range took {
+		slices.Sort(took[i])
+		medians[i] = float64(took[i][len(took[i])/2].Nanoseconds()) / 1000
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(medians[0], "direct-µs")
+	b.ReportMetric(medians[1], "handler-µs")
+	b.ReportMetric(medians[1]/medians[0], "handler/direct")
 }
