@@ -118,8 +118,8 @@ type Verification struct {
 // whose size is the largest that any of them asks for; the cache outlives a reload of the configuration that leaves
 // the backends alone.
 type CacheConfig struct {
-	// How many granted verdicts are kept, and as many denied ones, 1 to 10000000. A granted verdict takes about 250
-	// bytes. Default: 10000.
+	// How many granted verdicts are kept, and as many denied ones, 1 to 10000000. A verdict takes about 170 bytes.
+	// Default: 10000.
 	Size int `json:"size,omitempty"`
 
 	// How long a granted verdict is served before a backend is asked again, at most 24 hours; 0: ask every time. This
