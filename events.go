@@ -21,15 +21,22 @@ func eventsOf(ctx caddy.Context) events {
 	return events{ctx: ctx, app: app}
 }
 
-// emit emits the event `frappe_auth.` and that name, with data of pairs of names and values, if anybody listens.
+// The events.
+const (
+	eventDenied      = "frappe_auth.denied"
+	eventThrottled   = "frappe_auth.throttled"
+	eventUnavailable = "frappe_auth.unavailable"
+	eventRecovered   = "frappe_auth.recovered"
+)
+
+// emit emits an event, with data of pairs of names and values, if anybody listens.
 func (e events) emit(name string, pairs ...string) {
-	if e.app == nil {
-		return
+	if e.app != nil && e.app.ShouldEmit(name) {
+		e.tell(name, pairs)
 	}
-	name = "frappe_auth." + name
-	if !e.app.ShouldEmit(name) {
-		return
-	}
+}
+
+func (e events) tell(name string, pairs []string) {
 	data := make(map[string]any, len(pairs)/2)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		data[pairs[i]] = pairs[i+1]

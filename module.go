@@ -513,26 +513,21 @@ func (v *Verification) credential(headers []string, cred *Credential) *refusal {
 
 // refusalOf is what follows from the verifier's error.
 func refusalOf(ctx context.Context, err error) *refusal {
-	var (
-		unavailable *UnavailableError
-		throttled   *throttledError
-	)
-	switch {
-	case errors.As(err, &throttled):
-		return &refusal{status: http.StatusTooManyRequests, reason: errThrottled, retryAfter: throttled.wait, outcome: outcomeThrottled}
-	case errors.Is(err, ErrDenied):
+	if errors.Is(err, ErrDenied) {
 		return &refusal{status: http.StatusUnauthorized, reason: ErrDenied, oauthError: "invalid_token", outcome: outcomeDenied}
-	case errors.As(err, &unavailable) && unavailable.RetryAfter > 0:
-		return &refusal{
-			status: http.StatusServiceUnavailable, reason: errUnavailable,
-			retryAfter: unavailable.RetryAfter, outcome: outcomeUnavailable, cause: err,
-		}
-	case ctx.Err() != nil:
+	}
+	if throttled, ok := errors.AsType[*throttledError](err); ok {
+		return &refusal{status: http.StatusTooManyRequests, reason: errThrottled, retryAfter: throttled.wait, outcome: outcomeThrottled}
+	}
+	retryAfter := defaultRetryAfter
+	if unavailable, ok := errors.AsType[*UnavailableError](err); ok && unavailable.RetryAfter > 0 {
+		retryAfter = unavailable.RetryAfter
+	} else if ctx.Err() != nil {
 		return &refusal{status: statusClientGone, reason: errClientGone, outcome: outcomeClientGone}
 	}
 	return &refusal{
 		status: http.StatusServiceUnavailable, reason: errUnavailable,
-		retryAfter: defaultRetryAfter, outcome: outcomeUnavailable, cause: err,
+		retryAfter: retryAfter, outcome: outcomeUnavailable, cause: err,
 	}
 }
 
@@ -566,25 +561,39 @@ func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *cadd
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 
-	switch {
-	case errors.Is(refused.reason, ErrDenied):
-		v.events.emit("denied", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
-	case refused.status == http.StatusTooManyRequests:
-		v.events.emit("throttled", "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
+	if event := refused.event(); event != "" {
+		v.events.emit(event, "client_ip", clientIP(r), "scheme", string(refused.cred.Scheme))
 	}
 	v.record(r, refused.fields())
 	if c := v.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
-		fields := []zap.Field{
-			zap.String("client_ip", clientIP(r)),
-			zap.Int("status", refused.status),
-			zap.String("scheme", string(refused.cred.Scheme)),
-			zap.NamedError("reason", refused.reason),
-		}
-		if refused.cred.Key != "" {
-			fields = append(fields, zap.String("api_key", refused.cred.keyPrefix()))
-		}
-		c.Write(fields...)
+		refused.log(c, clientIP(r))
 	}
+}
+
+// event is what others may hook into; empty: nothing.
+func (r *refusal) event() string {
+	switch r.outcome {
+	case outcomeDenied:
+		return eventDenied
+	case outcomeThrottled:
+		return eventThrottled
+	default:
+		return ""
+	}
+}
+
+// log writes what fail2ban needs.
+func (r *refusal) log(c *zapcore.CheckedEntry, address string) {
+	fields := []zap.Field{
+		zap.String("client_ip", address),
+		zap.Int("status", r.status),
+		zap.String("scheme", string(r.cred.Scheme)),
+		zap.NamedError("reason", r.reason),
+	}
+	if r.cred.Key != "" {
+		fields = append(fields, zap.String("api_key", r.cred.keyPrefix()))
+	}
+	c.Write(fields...)
 }
 
 // challengesFor is the WWW-Authenticate lines of a refusal: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.

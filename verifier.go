@@ -359,12 +359,11 @@ func (v *verifier) granted(ctx context.Context, key cacheKey, sites []string, cr
 // find finds out about a credential of which there is no grant that may serve, from a cached denial or from the backends.
 // limit bounds how often the client may fail.
 func (v *verifier) find(ctx context.Context, limit FailureLimit, address string, key cacheKey, sites []string, cred *Credential, a *answer) {
-	q := inquiry{cred: *cred, sites: sites, key: key, failures: limit, client: clientOf(address), span: trace.SpanFromContext(ctx)}
 	g, granted, d, denied := v.state.cache.lookup(key)
-	now := v.now()
+	now, client := v.now(), clientOf(address)
 	clock := v.state.clock(now)
-	q.known = granted && v.freshness(&g, now) != ended
-	if wait := v.state.throttle.wait(q.client, clock, limit); wait > 0 && !q.known {
+	known := granted && v.freshness(&g, now) != ended
+	if wait := v.state.throttle.wait(client, clock, limit); wait > 0 && !known {
 		*a = answer{err: &throttledError{wait: wait}}
 		return
 	}
@@ -373,17 +372,24 @@ func (v *verifier) find(ctx context.Context, limit FailureLimit, address string,
 		*a = answer{cache: cacheHit, err: ErrDenied}
 		return
 	}
+	v.inquire(ctx, &inquiry{
+		cred: *cred, sites: sites, key: key, known: known, failures: limit, client: client, span: trace.SpanFromContext(ctx),
+	}, a)
+}
+
+// inquire has the backends find out.
+func (v *verifier) inquire(ctx context.Context, q *inquiry, a *answer) {
 	// A denial counts once, when the backends have given it, however many requests wait for it and whether or not they do
 	// so to its end.
-	*a = v.fly(ctx, &q)
+	*a = v.fly(ctx, q)
 	switch {
 	case ctx.Err() != nil:
 		*a = answer{err: ctx.Err()} // whoever left gets nothing, and goes nowhere
 	case a.err != nil && !errors.Is(a.err, ErrDenied) && q.known:
 		// It may have been revoked while the backends were asked.
-		if g, granted, _, _ = v.state.cache.lookup(key); granted && v.mayServeStale(&g) {
+		if g, granted, _, _ := v.state.cache.lookup(q.key); granted && v.mayServeStale(&g) {
 			v.countLookup(lookupStale)
-			*a = v.staleAnswer(g, sites)
+			*a = v.staleAnswer(g, q.sites)
 			return
 		}
 	}
@@ -539,7 +545,7 @@ func (v *verifier) guarded(b namedBackend, g *guard, site string, q *inquiry) (I
 	if err == nil || errors.Is(err, ErrDenied) {
 		if ended := br.foundOut(); ended {
 			v.logger.Info("backend can find out again", zap.String("backend", b.name), zap.String("site", site))
-			v.events.emit("recovered", "backend", b.name, "site", site)
+			v.events.emit(eventRecovered, "backend", b.name, "site", site)
 		}
 		return id, err
 	}
@@ -550,7 +556,7 @@ func (v *verifier) guarded(b namedBackend, g *guard, site string, q *inquiry) (I
 	if errors.As(err, &unavailable) && unavailable.OnlyThis {
 		br.abandon(probe)
 	} else if began := br.failed(v.now(), probe); began {
-		v.events.emit("unavailable", "backend", b.name, "site", site)
+		v.events.emit(eventUnavailable, "backend", b.name, "site", site)
 	}
 	return id, err
 }
