@@ -539,14 +539,14 @@ func TestClientGoesAway(t *testing.T) {
 		backend.users["x"], backend.delay = "alice@example.com", time.Second
 		v := newTestVerifier(t, backend, nil)
 		leaving, leave := context.WithCancel(t.Context())
-		start := func(ctx context.Context) (found chan answer) {
+		start := func(ctx context.Context, token string) (found chan answer) {
 			found = make(chan answer, 1)
-			go func() { found <- v.verifyFrom(ctx, "", nil, bearer("x")) }()
+			go func() { found <- v.verifyFrom(ctx, "", nil, bearer(token)) }()
 			synctest.Wait()
 			return found
 		}
 		began := time.Now()
-		asks, leaves, stays := start(leaving), start(leaving), start(t.Context())
+		asks, leaves, stays := start(leaving, "x"), start(leaving, "x"), start(t.Context(), "x")
 		leave()
 		for _, c := range []struct {
 			name  string
@@ -565,6 +565,20 @@ func TestClientGoesAway(t *testing.T) {
 		}
 		if asked := backend.timesAsked("x"); asked != 1 {
 			t.Errorf("the backend was asked %d times", asked)
+		}
+
+		// Nobody stays.
+		backend.users["y"] = "alice@example.com"
+		leaving, leave = context.WithCancel(t.Context())
+		asks = start(leaving, "y")
+		leave()
+		if refused := refusalOf(leaving, (<-asks).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
+			t.Errorf("status %d", refused.status)
+		}
+		for _, token := range []string{"x", "y"} {
+			if a := v.verifyFrom(t.Context(), "", nil, bearer(token)); a.cache != cacheHit {
+				t.Errorf("%s: the verification did not go on: %s", token, outcome(a))
+			}
 		}
 	})
 }

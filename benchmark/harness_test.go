@@ -116,7 +116,6 @@ func TestIndexes(t *testing.T) {
 // TestConstantRate: the rate is kept, and what a slow answer delays counts as waiting, although nothing was sent.
 func TestConstantRate(t *testing.T) {
 	stall := make(chan struct{}, 1)
-	stall <- struct{}{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		select {
 		case <-stall:
@@ -126,20 +125,29 @@ func TestConstantRate(t *testing.T) {
 		io.WriteString(w, "ok")
 	}))
 	defer server.Close()
-	j := job{
-		Address: strings.TrimPrefix(server.URL, "http://"), Path: "/", Rate: 1000, Connections: 1,
-		Duration: window, Status: 200,
-	}
-	out, err := j.run(context.Background())
-	if err != nil || out.check(200) != nil {
-		t.Fatal(err, out)
-	}
-	// Until the window is over and for as long again there is no connection to send over.
-	if out.Requests != 100 || out.P50 < 150_000 || out.P99 < 199_000 {
-		t.Errorf("%+v", out)
+	j := job{Address: strings.TrimPrefix(server.URL, "http://"), Path: "/", Rate: 1000, Connections: 1, Status: 200}
+	for _, c := range []struct {
+		windows  int
+		requests int
+		p50, p99 float64 // at least, in microseconds
+	}{
+		// Until the window is over and for as long again there is no connection to send over.
+		{1, 100, 150_000, 199_000},
+		// In half of the windows nothing waits for long. Between the halves is the median.
+		{4, 400, 25_000, 49_000},
+	} {
+		stall <- struct{}{}
+		j.Duration = time.Duration(c.windows) * window
+		out, err := j.run(context.Background())
+		if err != nil || out.check(200) != nil {
+			t.Fatal(err, out)
+		}
+		if out.Requests != c.requests || out.P50 < c.p50 || out.P99 < c.p99 {
+			t.Errorf("%d windows: %+v", c.windows, out)
+		}
 	}
 	j.Status = 204
-	if out, err = j.run(context.Background()); err != nil || out.check(204) == nil {
+	if out, err := j.run(context.Background()); err != nil || out.check(204) == nil {
 		t.Error("another status goes unnoticed", err)
 	}
 }
