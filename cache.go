@@ -107,9 +107,9 @@ func (c *cache) key(sites []string, cred *Credential) cacheKey {
 	for _, site := range sites {
 		m.add(site)
 	}
-	for _, field := range [...]string{kind, cred.Key, text} {
-		m.add(field)
-	}
+	m.add(kind)
+	m.add(cred.Key)
+	m.add(text)
 	key := cacheKey(m.sum())
 	c.macs.Put(m)
 	return key

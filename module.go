@@ -296,7 +296,7 @@ var anonymous = identified{answer: answer{grant: grant{user: Guest}}, outcome: o
 
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
-	id.publication().publish(r, repl)
+	publication{user: id.user, scheme: id.scheme, cache: id.cache, by: id.guard, more: id.detail}.publish(r, repl)
 	v.record(r, id.fields())
 }
 
@@ -376,11 +376,6 @@ func (p publication) set(repl *caddy.Replacer) {
 			repl.Set(name, value)
 		}
 	}
-}
-
-// publication is what is published of a request that passes.
-func (id *identified) publication() publication {
-	return publication{user: id.user, scheme: id.scheme, cache: id.cache, by: id.guard, more: id.detail}
 }
 
 // noDetail is what is published of users of whom no more is known.
@@ -471,7 +466,7 @@ func (v *Verification) verdict(
 	}
 	if !v.meetsRequirements(&id.grant) {
 		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: id.cache, outcome: outcomeForbidden}
-		if cred.Scheme == SchemeBearer {
+		if cred.Scheme == SchemeBearer { // the method would take a copy
 			refused.oauthError = "insufficient_scope"
 		}
 		return refused

@@ -197,6 +197,7 @@ type openLoop struct {
 	latencies [][]float64 // in microseconds, of the requests due in each window
 }
 
+// run does the job.
 func (j job) run(ctx context.Context) (outcome, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
