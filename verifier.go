@@ -59,6 +59,13 @@ type RoleReporter interface {
 	ReportsRoles() bool
 }
 
+// RoleLister is an optional interface of a Backend that knows which roles there are at its source, so that a requirement of
+// a role that nobody can have is found when the configuration is loaded, or by `caddy frappe-auth doctor`.
+type RoleLister interface {
+	// RoleNames returns the names of all roles. An error says that they could not be read now, without a secret.
+	RoleNames(ctx context.Context) ([]string, error)
+}
+
 // Watcher is an optional interface of a Backend that learns by itself of what changes at its source, so that cached
 // verdicts can be dropped at once and kept for longer.
 type Watcher interface {
@@ -103,6 +110,10 @@ type Identity struct {
 
 // ErrDenied is a backend's verdict that a credential is bad: unknown, wrong, expired, revoked, or of a disabled user.
 var ErrDenied = errors.New("credential denied")
+
+// ErrUnknownSite is the error of a Backend that is Tenanted where its source has no site of the name that the request
+// gave. The request gets 404, and the backend is not asked again about that site for a while.
+var ErrUnknownSite = errors.New("no such site")
 
 // UnavailableError says that it could not be found out whether a credential is good. Any error of a Backend other
 // than ErrDenied means the same; this one adds when to try again.
