@@ -105,6 +105,7 @@ type handlerOverview struct {
 	Schemes      []Scheme      `json:"schemes"`
 	Require      []Requirement `json:"require,omitempty"`
 	TTL          string        `json:"ttl"`
+	BearerTTL    string        `json:"bearer_ttl"`
 	NegativeTTL  string        `json:"negative_ttl"`
 	StaleIfError string        `json:"stale_if_error"`
 	MaxInflight  int           `json:"max_inflight"`
@@ -143,13 +144,13 @@ func currentStates(name string) []*state {
 	var found []sortable
 	states.Range(func(fingerprint, value any) bool {
 		s := value.(*state)
-		if name != "" && !s.cache.serves(name) {
+		if name != "" && !s.serves(name) {
 			return true
 		}
 		by := "\xff"
-		for _, v := range s.verifications() {
-			if v.Name != "" {
-				by = v.Name
+		for _, v := range s.sharers() {
+			if v.name != "" {
+				by = v.name
 				break
 			}
 		}
@@ -164,18 +165,6 @@ func currentStates(name string) []*state {
 	return sorted
 }
 
-// verifications are the handlers and providers that share the state, by name.
-func (s *state) verifications() []*Verification {
-	var found []*Verification
-	for _, v := range s.cache.users() {
-		if v.owner != nil {
-			found = append(found, v.owner)
-		}
-	}
-	slices.SortStableFunc(found, func(a, b *Verification) int { return strings.Compare(a.Name, b.Name) })
-	return found
-}
-
 func (s *state) overview() cacheOverview {
 	o := cacheOverview{
 		Handlers:       []handlerOverview{},
@@ -185,7 +174,7 @@ func (s *state) overview() cacheOverview {
 	o.Granted, o.Denied, o.Size = s.cache.fill()
 	var all uint64
 	for result := range lookupResults {
-		n := s.lookups[result].Load()
+		n := s.results[result].Load()
 		o.Lookups[result.String()] = n
 		all += n
 	}
@@ -193,17 +182,18 @@ func (s *state) overview() cacheOverview {
 		o.HitRatio = float64(o.Lookups[lookupHit.String()]+o.Lookups[lookupHitDenied.String()]) / float64(all)
 	}
 	sources := make([]string, len(s.guards))
-	for _, v := range s.verifications() {
+	for _, v := range s.sharers() {
 		o.Handlers = append(o.Handlers, handlerOverview{
-			Name:         v.Name,
-			Schemes:      v.Schemes,
-			Require:      v.Require,
-			TTL:          time.Duration(*v.Cache.TTL).String(),
-			NegativeTTL:  time.Duration(*v.Cache.NegativeTTL).String(),
-			StaleIfError: time.Duration(v.Cache.StaleIfError).String(),
-			MaxInflight:  v.MaxInflight,
+			Name:         v.name,
+			Schemes:      v.owner.Schemes,
+			Require:      v.owner.Require,
+			TTL:          time.Duration(*v.cache.TTL).String(),
+			BearerTTL:    time.Duration(*v.cache.BearerTTL).String(),
+			NegativeTTL:  time.Duration(*v.cache.NegativeTTL).String(),
+			StaleIfError: time.Duration(v.cache.StaleIfError).String(),
+			MaxInflight:  v.maxInflight,
 		})
-		for i, b := range v.verifier.backends {
+		for i, b := range v.backends {
 			sources[i] = b.source()
 		}
 	}
@@ -213,7 +203,7 @@ func (s *state) overview() cacheOverview {
 			Source:    sources[i],
 			InFlight:  g.gate.inFlight.Load(),
 			Waiting:   g.gate.waiting.Load() + g.gate.waitingUnknown.Load(),
-			LeftAlone: g.leftAlone(),
+			LeftAlone: g.sites.Open(),
 		}
 		if age, ok := g.watch.age(s.clock(s.now())); ok {
 			seconds := age.Seconds()
@@ -296,9 +286,9 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 		answer.APIKey = cred.keyPrefix()
 	}
 	for _, s := range currentStates(query.Get("handler")) {
-		for _, v := range s.verifications() {
-			if name := query.Get("handler"); name == "" || name == v.Name {
-				answer.Verdicts = append(answer.Verdicts, v.try(r.Context(), repl, header))
+		for _, v := range s.sharers() {
+			if name := query.Get("handler"); name == "" || name == v.name {
+				answer.Verdicts = append(answer.Verdicts, v.owner.try(r.Context(), repl, header))
 			}
 		}
 	}
@@ -337,7 +327,7 @@ func (noResponse) Header() http.Header { return http.Header{} }
 // try is what the handler does with a header, which counts against no client.
 func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header string) verdict {
 	var id identified
-	refused := v.verdict(ctx, unlimited, func() string { return "" }, repl, []string{header}, &id)
+	refused := v.verdict(ctx, unlimited, "", repl, []string{header}, &id)
 	found := verdict{Handler: v.Name}
 	for _, b := range v.verifier.backends {
 		found.Backends = append(found.Backends, b.name)

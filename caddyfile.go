@@ -58,6 +58,7 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    cache {
 //	        size         <n>
 //	        ttl          <duration>
+//	        bearer_ttl   <duration>
 //	        negative_ttl <duration>
 //	        stale_if_error <duration>
 //	    }
@@ -197,6 +198,9 @@ func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "ttl":
 			c.TTL = new(caddy.Duration)
 			err = duration(d, c.TTL)
+		case "bearer_ttl":
+			c.BearerTTL = new(caddy.Duration)
+			err = duration(d, c.BearerTTL)
 		case "negative_ttl":
 			c.NegativeTTL = new(caddy.Duration)
 			err = duration(d, c.NegativeTTL)

@@ -403,12 +403,12 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, cred Credential) 
 	}
 	for _, required := range c.Require {
 		met := "met"
-		if !required.metBy(&g) {
+		if !required.metBy(g) {
 			met = "not met"
 		}
 		fmt.Fprintf(w, "  requires %s: %s\n", required, met)
 	}
-	if !c.meetsRequirements(&g) {
+	if !c.meetsRequirements(g) {
 		fmt.Fprintf(w, "  It answers %d: %v.\n", http.StatusForbidden, errForbidden)
 		return exitRefused
 	}
@@ -417,7 +417,7 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, cred Credential) 
 }
 
 // ask asks the backends in order, as the verifier does, and writes what each says.
-func (c configured) ask(w io.Writer, sites []string, cred Credential) (grant, error) {
+func (c configured) ask(w io.Writer, sites []string, cred Credential) (*grant, error) {
 	err := ErrDenied
 	for i, b := range c.verifier.backends {
 		cred.Site = siteOf(sites, i)
@@ -436,7 +436,7 @@ func (c configured) ask(w io.Writer, sites []string, cred Credential) (grant, er
 		case said == nil:
 			fmt.Fprintf(w, "     granted in %s: %s\n", took, id.User)
 			describeIdentity(w, id)
-			return c.verifier.newGrant(id, c.verifier.state.guards[i]), nil
+			return c.verifier.newGrant(&lookup{cred: cred}, id, c.verifier.state.guards[i]), nil
 		case errors.Is(said, ErrDenied):
 			fmt.Fprintf(w, "     denied in %s: %s\n", took, whyDenied(cred))
 		default:
@@ -444,7 +444,7 @@ func (c configured) ask(w io.Writer, sites []string, cred Credential) (grant, er
 			err = said
 		}
 	}
-	return grant{}, err
+	return nil, err
 }
 
 func describeIdentity(w io.Writer, id Identity) {

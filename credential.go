@@ -3,6 +3,8 @@ package frappeauth
 import (
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // maxHeaderSize is the longest Authorization header that is read, in bytes. Frappe's own credentials
@@ -110,6 +112,10 @@ func malformed(description string) (Credential, error) {
 func ParseCredential(header string) (Credential, error) {
 	if len(header) > maxHeaderSize {
 		return malformed("the Authorization header is longer than 8192 bytes")
+	}
+
+	if !httpguts.ValidHeaderFieldValue(header) {
+		return malformed("the Authorization header has a control character in it")
 	}
 
 	// gunicorn strips white space before a value and keeps it behind one.

@@ -110,7 +110,7 @@ func TestCredentialShowsNoSecret(t *testing.T) {
 // frappe/auth.py and Python's rules, and apart from ParseCredential.
 func letIn(header string) string {
 	parts := strings.Split(strings.TrimLeft(header, " \t"), " ")
-	if len(parts) != 2 || len(header) > 8192 || parts[1] == "" {
+	if len(parts) != 2 || len(header) > 8192 || parts[1] == "" || !sendable(header) {
 		return ""
 	}
 	text := []rune{}
@@ -137,6 +137,11 @@ func letIn(header string) string {
 		return ""
 	}
 	return fields[0] + "\x00" + fields[1]
+}
+
+// sendable reports whether an HTTP server reads such a header (RFC 9110 section 5.5).
+func sendable(header string) bool {
+	return !strings.ContainsFunc(header, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 func lowerASCII(s string) string {
@@ -260,6 +265,9 @@ func TestParseCredentialAsPython(t *testing.T) {
 		var want *string
 		if err := answers.Decode(&want); err != nil {
 			t.Fatal(err)
+		}
+		if !sendable(header) {
+			want = nil
 		}
 		c, err := frappeauth.ParseCredential(header)
 		switch {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 )
 
 // TestBreaker: after five failures in a row the backend is left alone for 1, 2, 4 … 10 seconds, one probe at a time.
@@ -23,9 +26,9 @@ func TestBreaker(t *testing.T) {
 		backend.err = errDown
 		v := newTestVerifier(t, backend, nil)
 		asked := func() int { return backend.timesAsked("x") }
-		try := func() answer { return v.verifyFrom(t.Context(), "", nil, bearer("x")) }
-		for range breakerThreshold {
-			try()
+		try := func() answer { return v.verifyFrom(t.Context(), "", nil, pair("x")) }
+		for i := range breaker.Threshold {
+			v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("first-", i)))
 		}
 		for _, seconds := range []int{1, 2, 4, 8, 10, 10} {
 			wait := time.Duration(seconds) * time.Second
@@ -44,7 +47,7 @@ func TestBreaker(t *testing.T) {
 			backend.set(func(d *doubleBackend) { d.delay = 100 * time.Millisecond })
 			var wg sync.WaitGroup
 			for i := range 10 {
-				wg.Go(func() { v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("other ", i))) })
+				wg.Go(func() { v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("other-", i))) })
 			}
 			synctest.Wait()
 			backend.set(func(d *doubleBackend) {
@@ -66,18 +69,112 @@ func TestBreaker(t *testing.T) {
 // TestBreakerPerSite: a site in maintenance leaves the others of its bench alone.
 func TestBreakerPerSite(t *testing.T) {
 	v := newTestVerifier(t, siteDouble{down: "one"}, nil)
-	for range 2 * breakerThreshold {
-		v.verifyFrom(t.Context(), "", []string{"one"}, bearer("x"))
+	for i := range 2 * breaker.Threshold {
+		v.verifyFrom(t.Context(), "", []string{"one"}, pair(fmt.Sprint("x-", i)))
 	}
-	if got := outcome(v.verifyFrom(t.Context(), "", []string{"two"}, bearer("x"))); got != cacheMiss {
+	if got := v.state.guards[0].sites.Open(); !slices.Equal(got, []string{"one"}) {
+		t.Errorf("open: %q", got)
+	}
+	if got := outcome(v.verifyFrom(t.Context(), "", []string{"two"}, pair("x"))); got != cacheMiss {
 		t.Errorf("another site: %s", got)
 	}
-	for i := range 2 * maxBreakers {
-		v.state.guards[0].breaker(fmt.Sprint(i))
+}
+
+// TestOneCredentialDoesNotOpenTheBreakerOfTheSite: a credential that Frappe cannot judge, however often it is sent, keeps nobody else out, and
+// is itself kept from the backend.
+func TestOneCredentialDoesNotOpenTheBreakerOfTheSite(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault error
+	}{
+		{"says so itself (417)", errOfOneCredential},
+		{"looks like an outage (500)", errDown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				backend := newDoubleBackend()
+				v := newTestVerifier(t, backend, nil)
+				backend.faults["odd"] = test.fault
+				ask := func(cred Credential) string { return outcome(v.verifyFrom(t.Context(), "", nil, cred)) }
+				for i := range 100 {
+					if got := ask(Credential{Scheme: SchemeToken, Key: "odd", Secret: fmt.Sprint(i)}); got != "503" {
+						t.Fatal(got)
+					}
+				}
+				asked := backend.timesAsked("odd")
+				for range 100 {
+					ask(pair("odd"))
+				}
+				if n := backend.timesAsked("odd") - asked; n != breaker.Threshold {
+					t.Errorf("the backend was asked %d times in a row about one credential", n)
+				}
+				backend.users["good"] = "alice@example.com"
+				if got := ask(pair("good")); got != cacheMiss {
+					t.Errorf("another credential: %s", got)
+				}
+				backend.set(func(d *doubleBackend) { clear(d.faults); d.users["odd"] = "bob@example.com" })
+				time.Sleep(breaker.MaxWait)
+				if got := ask(pair("odd")); got != cacheMiss {
+					t.Errorf("when it can be judged: %s", got)
+				}
+			})
+		})
 	}
-	if n := v.state.guards[0].breakers.Len(); n != maxBreakers {
-		t.Errorf("%d breakers are kept", n)
-	}
+}
+
+// TestUnknownSites: a site that the bench does not have is asked for once in a while, whatever the credential, is charged to the client, and
+// does not evict the breaker of a real one.
+func TestUnknownSites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := &tenantsDouble{down: "down.example"}
+		core, logs := observer.New(zap.WarnLevel)
+		v := newTestVerifier(t, backend, func(c *verifierConfig) {
+			c.backends[0].tenanted = backend
+			c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
+			c.logger = zap.New(core)
+		})
+		ask := func(client, site, key string) string {
+			return outcome(v.verifyFrom(t.Context(), client, []string{site}, pair(key)))
+		}
+		for i := range breaker.Threshold {
+			ask("192.0.2.1", "down.example", fmt.Sprint("key-", i))
+		}
+		warned := logs.Len()
+		for i := range 100 {
+			if got := ask("192.0.2.2", "made-up.example", fmt.Sprint("key-", i)); got != "404" {
+				t.Fatalf("an unknown site: %s", got)
+			}
+		}
+		if n := backend.asked["made-up.example"]; n != 1 {
+			t.Errorf("the bench was asked %d times about a site that it does not have", n)
+		}
+		outcomes := make(map[string]int)
+		for i := range 300 {
+			outcomes[ask("192.0.2.2", fmt.Sprint(i, ".example"), "key")]++
+		}
+		if outcomes["404"] != 19 || outcomes["429"] != 281 {
+			t.Errorf("300 made-up hosts: %v", outcomes)
+		}
+		for i := range 3 * maxBreakers {
+			ask(fmt.Sprintf("198.51.%d.%d", i/256, i%256), fmt.Sprint("more-", i, ".example"), "key")
+		}
+		if n := logs.Len(); n != warned {
+			t.Errorf("%d warnings of unknown sites", n-warned)
+		}
+		if got := v.state.guards[0].sites.Open(); !slices.Equal(got, []string{"down.example"}) {
+			t.Errorf("open breakers: %q", got)
+		}
+		time.Sleep(unknownSiteTTL)
+		backend.created = "made-up.example"
+		if got := ask("192.0.2.3", "made-up.example", "key"); got != cacheMiss {
+			t.Errorf("after the site was created: %s", got)
+		}
+		time.Sleep(time.Minute)
+		backend.created = ""
+		if got := ask("192.0.2.3", "made-up.example", "key"); got != "404" {
+			t.Errorf("after the site was dropped: %s", got)
+		}
+	})
 }
 
 // TestGate: the backend never sees more than max_inflight at once, unknown credentials leave places for known ones, and
@@ -88,7 +185,7 @@ func TestGate(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["known"] = "alice@example.com"
 		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.maxInflight = places })
-		v.verifyFrom(t.Context(), "", nil, bearer("known"))
+		v.verifyFrom(t.Context(), "", nil, pair("known"))
 		time.Sleep(time.Minute) // its verdict expires
 		backend.set(func(d *doubleBackend) { d.delay = 2 * time.Second })
 
@@ -97,7 +194,7 @@ func TestGate(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 2 * places * waitingPerPlace {
 			wg.Go(func() {
-				got := outcome(v.verifyFrom(t.Context(), "", nil, bearer(fmt.Sprint("unknown ", i))))
+				got := outcome(v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("unknown-", i))))
 				mu.Lock()
 				outcomes[got]++
 				mu.Unlock()
@@ -105,7 +202,7 @@ func TestGate(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
+		if got := outcome(v.verifyFrom(t.Context(), "", nil, pair("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
 			t.Errorf("a known credential in a flood: %s after %s", got, time.Since(start))
 		}
 		wg.Wait()
@@ -118,54 +215,59 @@ func TestGate(t *testing.T) {
 		if outcomes["503"] == 0 || outcomes["401"] < places || len(outcomes) != 2 {
 			t.Errorf("outcomes %v", outcomes)
 		}
-		if v.state.guards[0].breaker("").failures != 0 {
+		if _, err := v.state.guards[0].sites.Acquire("", time.Now()); err != nil {
 			t.Error("being busy was taken for a failure of the backend")
 		}
 	})
 }
 
-// TestWatch: while a backend reports what changes, verdicts serve for an hour whatever the ttl; when it stops
-// reporting, for the ttl.
+// TestWatch: what a backend reports as changed is dropped at once, and no report makes a verdict serve for longer than its ttl.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := watchedDouble{doubleBackend: newDoubleBackend(), looks: make(chan []Change)}
 		backend.users["x"] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)
+		age := func() time.Duration {
+			synctest.Wait()
+			age, ok := v.state.guards[0].watch.age(v.state.clock(time.Now()))
+			if !ok {
+				t.Fatal("the watch has no age")
+			}
+			return age
+		}
 		ask := func() string {
-			a := outcome(v.verifyFrom(t.Context(), "", nil, bearer("x")))
+			a := outcome(v.verifyFrom(t.Context(), "", nil, pair("x")))
 			synctest.Wait()
 			return a
 		}
+		time.Sleep(time.Minute)
+		if got := age(); got != time.Minute {
+			t.Errorf("a minute without a look: age %s", got)
+		}
 		ask()
-		time.Sleep(time.Minute)
-		if got := ask(); got != cacheMiss {
-			t.Errorf("before the first look, past the ttl: %s", got)
-		}
-		backend.looks <- nil
-		time.Sleep(time.Minute)
-		if got := ask(); got != cacheMiss {
-			t.Errorf("asked for before the first look, past the ttl: %s", got)
-		}
-		asked := backend.timesAsked("x")
-		for range 30 * 60 {
+		for range 30 {
 			time.Sleep(time.Second)
 			backend.looks <- nil
-			if got := ask(); got != cacheHit {
-				t.Fatalf("while it reports: %s", got)
-			}
 		}
-		if n := backend.timesAsked("x"); n != asked {
-			t.Errorf("asked %d times in half an hour of reports", n-asked)
+		if got := age(); got != 0 {
+			t.Errorf("after a look: age %s", got)
 		}
-		time.Sleep(time.Minute)
-		if got := ask(); got != cacheMiss {
-			t.Errorf("a ttl after the last report: %s", got)
+		backend.set(func(d *doubleBackend) { delete(d.users, "x") }) // seen by nobody
+		time.Sleep(30*time.Second - 1)
+		if got := ask(); got != cacheHit {
+			t.Errorf("before the end of the ttl: %s", got)
 		}
-		backend.looks <- nil
+		time.Sleep(time.Nanosecond)
+		if got := ask(); got != "401" {
+			t.Errorf("after the ttl, however often the backend looked: %s", got)
+		}
+
+		backend.set(func(d *doubleBackend) { d.users["x"] = "alice@example.com" })
+		time.Sleep(5 * time.Second)
 		ask()
 		backend.looks <- []Change{{User: "alice@example.com"}}
 		synctest.Wait()
-		asked = backend.timesAsked("x")
+		asked := backend.timesAsked("x")
 		if ask(); backend.timesAsked("x") != asked+1 {
 			t.Error("a reported change did not drop the verdict")
 		}
@@ -187,7 +289,7 @@ func TestStale(t *testing.T) {
 		})
 		expect := func(token, want string) {
 			t.Helper()
-			if got := outcome(v.verifyFrom(t.Context(), "", nil, bearer(token))); got != want {
+			if got := outcome(v.verifyFrom(t.Context(), "", nil, pair(token))); got != want {
 				t.Errorf("%s after %s: got %s, want %s", token, time.Duration(v.state.clock(time.Now())), got, want)
 			}
 			synctest.Wait()
@@ -201,7 +303,7 @@ func TestStale(t *testing.T) {
 			expect(token, cacheStale)
 		}
 		expect("unknown", "503")
-		v.state.cache.revokeChange(Change{Token: "revoked"})
+		v.state.cache.revoke(Change{Key: "revoked"})
 		expect("revoked", "503")
 		time.Sleep(3*time.Minute - 1)
 		expect("ending", cacheStale)
@@ -215,7 +317,7 @@ func TestStale(t *testing.T) {
 			t.Errorf("that stale verdicts are served was logged %d times in one outage", n)
 		}
 		backend.set(func(d *doubleBackend) { d.err = nil })
-		time.Sleep(breakerMaxWait)
+		time.Sleep(breaker.MaxWait)
 		expect("steady", cacheMiss)
 		if n := logs.FilterMessageSnippet("can find out again").Len(); n != 1 {
 			t.Errorf("the recovery was logged %d times", n)
@@ -235,8 +337,8 @@ func TestOutageDrill(t *testing.T) {
 			ttl := caddy.Duration(10 * time.Second)
 			c.cache.TTL, c.cache.StaleIfError = &ttl, caddy.Duration(time.Hour)
 		})
-		v.verifyFrom(t.Context(), "", nil, bearer("steady"))
-		v.verifyFrom(t.Context(), "", nil, bearer("revoked"))
+		v.verifyFrom(t.Context(), "", nil, pair("steady"))
+		v.verifyFrom(t.Context(), "", nil, pair("revoked"))
 
 		var table strings.Builder
 		fmt.Fprintf(&table, "%-6s  %-4s  %-6s  %-8s  %-8s  %-6s\n", "second", "site", "steady", "new", "revoked", "bad")
@@ -250,18 +352,18 @@ func TestOutageDrill(t *testing.T) {
 				state = "down"
 				backend.set(func(d *doubleBackend) { d.delay = 0 })
 			case 30:
-				v.state.cache.revokeChange(Change{User: "bob@example.com"})
+				v.state.cache.revoke(Change{User: "bob@example.com"})
 				backend.set(func(d *doubleBackend) { delete(d.users, "revoked") })
 			case 50:
 				state = "up"
 				backend.set(func(d *doubleBackend) { d.err = nil; d.delay = 10 * time.Millisecond })
 			}
-			fresh := fmt.Sprint("new ", second)
+			fresh := fmt.Sprint("new-", second)
 			backend.set(func(d *doubleBackend) { d.users[fresh] = "carol@example.com" })
 
 			results := make([]string, 4)
-			for i, token := range []string{"steady", fresh, "revoked", fmt.Sprint("bad ", second)} {
-				results[i] = outcome(v.verifyFrom(t.Context(), "", nil, bearer(token)))
+			for i, token := range []string{"steady", fresh, "revoked", fmt.Sprint("bad-", second)} {
+				results[i] = outcome(v.verifyFrom(t.Context(), "", nil, pair(token)))
 				synctest.Wait() // a renewal ahead
 			}
 			fmt.Fprintf(&table, "%6d  %-4s  %-6s  %-8s  %-8s  %-6s\n", second, state, results[0], results[1], results[2], results[3])

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 )
 
 // requestOutcome is what became of a request, for metrics, access logs and spans.
@@ -21,6 +23,7 @@ const (
 	outcomeDenied
 	outcomeForbidden
 	outcomeThrottled
+	outcomeUnknownSite
 	outcomeUnavailable
 	outcomeClientGone
 	requestOutcomes // how many there are
@@ -28,7 +31,7 @@ const (
 
 func (o requestOutcome) String() string {
 	return [requestOutcomes]string{
-		"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unavailable", "client_gone",
+		"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "unavailable", "client_gone",
 	}[o]
 }
 
@@ -106,7 +109,7 @@ func newMetrics() *metrics {
 		inFlight: gauge("backend_calls_in_flight", "Verifications that backends are busy with.", "backend"),
 		waiting:  gauge("backend_calls_waiting", "Verifications that wait for a backend.", "backend"),
 		open:     gauge("backend_breakers_open", "Sites of the backend that are left alone, or probed, since nothing could be found out.", "backend"),
-		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source.", "backend"),
+		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source, or began to.", "backend"),
 		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
 	}
 	for _, scheme := range []Scheme{"none", SchemeToken, SchemeBasic, SchemeBearer} {
@@ -213,14 +216,16 @@ func callOutcome(err error) string {
 	return "unavailable"
 }
 
-// countRejection counts a verification that a breaker or a gate refused.
+// countRejection counts a verification that a breaker, the in-flight limit or the failure limit refused.
 func (m *metrics) countRejection(backend string, err error) {
 	if m == nil {
 		return
 	}
 	reason := "busy"
-	if errors.Is(err, errLeftAlone) {
+	if _, open := errors.AsType[*breaker.OpenError](err); open {
 		reason = "left_alone"
+	} else if _, throttled := errors.AsType[*throttledError](err); throttled {
+		reason = "throttled"
 	}
 	m.rejections.WithLabelValues(backend, reason).Inc()
 }
@@ -239,7 +244,7 @@ func (m *metrics) expect(backend string) {
 	for _, outcome := range []string{"granted", "denied", "unavailable"} {
 		m.calls.WithLabelValues(backend, outcome)
 	}
-	for _, reason := range []string{"busy", "left_alone"} {
+	for _, reason := range []string{"busy", "left_alone", "throttled"} {
 		m.rejections.WithLabelValues(backend, reason)
 	}
 	m.duration.WithLabelValues(backend)
@@ -279,7 +284,7 @@ func (m *metrics) Collect(found chan<- prometheus.Metric) {
 		for _, guard := range s.guards {
 			inFlight[guard.name] += float64(guard.gate.inFlight.Load())
 			waiting[guard.name] += float64(guard.gate.waiting.Load() + guard.gate.waitingUnknown.Load())
-			open[guard.name] += float64(len(guard.leftAlone()))
+			open[guard.name] += float64(len(guard.sites.Open()))
 			if age, ok := guard.watch.age(s.clock(s.now())); ok {
 				watchAge[guard.name] = max(watchAge[guard.name], age.Seconds())
 			}

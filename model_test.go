@@ -14,10 +14,12 @@ import (
 
 // TestModel runs random requests, revocations, outages and steps of the clock against a model of what may be granted:
 // a grant must have been true within its ttl, or within ttl and stale_if_error of an outage; never after a revocation
-// that was reported; never past the credential's own end.
+// that was reported; never past the credential's own end; and an access token whose end the backend does not see within
+// bearer_ttl, never stale.
 func TestModel(t *testing.T) {
 	const (
 		ttl         = 20 * time.Second
+		bearerTTL   = 8 * time.Second
 		negativeTTL = 3 * time.Second
 		stale       = 40 * time.Second
 		credentials = 12
@@ -34,7 +36,10 @@ func TestModel(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, func(c *verifierConfig) {
 					positive, negative := caddy.Duration(ttl), caddy.Duration(negativeTTL)
-					c.cache = CacheConfig{Size: 8, TTL: &positive, NegativeTTL: &negative, StaleIfError: caddy.Duration(stale)}
+					c.cache = CacheConfig{
+						Size: 8, TTL: &positive, BearerTTL: new(caddy.Duration(bearerTTL)), NegativeTTL: &negative,
+						StaleIfError: caddy.Duration(stale),
+					}
 				})
 				type state struct {
 					good     bool
@@ -45,7 +50,22 @@ func TestModel(t *testing.T) {
 					ends     time.Time
 				}
 				model := make([]state, credentials)
-				token := func(i int) string { return fmt.Sprint("token ", i) }
+				token := func(i int) string { return fmt.Sprint("token-", i) }
+				// A third each: pairs, access tokens whose end the backend sees, and those whose end it does not see.
+				const pairs, endSeen, endUnseen = 0, 1, 2
+				kind := func(i int) int { return i % 3 }
+				cred := func(i int) Credential {
+					if kind(i) == pairs {
+						return pair(token(i))
+					}
+					return bearer(token(i))
+				}
+				change := func(i int) Change {
+					if kind(i) == pairs {
+						return Change{Key: token(i)}
+					}
+					return Change{Token: token(i)}
+				}
 				user := func(i int) string { return fmt.Sprint("user ", i%users) }
 				set := func(i, step int, good bool) {
 					if model[i].good {
@@ -58,7 +78,7 @@ func TestModel(t *testing.T) {
 						if good {
 							d.users[token(i)] = user(i)
 							model[i].ends = time.Time{}
-							if random.IntN(3) == 0 {
+							if kind(i) == endSeen {
 								model[i].ends = time.Now().Add(time.Duration(random.IntN(60)) * time.Second)
 								d.expiry[token(i)] = model[i].ends
 							}
@@ -75,14 +95,27 @@ func TestModel(t *testing.T) {
 						set(i, step, !model[i].good)
 					case 1: // a reported change of a credential
 						set(i, step, !model[i].good)
-						v.state.cache.revokeChange(Change{Token: token(i)})
+						v.state.cache.revoke(change(i))
 						model[i].revoked, model[i].reported = time.Now(), step
 					case 2: // all of a user's credentials end, reported
 						for j := i % users; j < credentials; j += users {
 							set(j, step, false)
 							model[j].revoked, model[j].reported = time.Now(), step
 						}
-						v.state.cache.revokeChange(Change{User: user(i)})
+						v.state.cache.revoke(Change{User: user(i)})
+					case 7: // everything may have changed
+						if random.IntN(4) > 0 {
+							break
+						}
+						for j := range credentials {
+							if random.IntN(2) == 0 {
+								set(j, step, false)
+							}
+							if !model[j].good {
+								model[j].revoked, model[j].reported = time.Now(), step
+							}
+						}
+						v.state.cache.revoke(Change{Everything: true})
 					case 3:
 						down = !down
 						backend.set(func(d *doubleBackend) {
@@ -96,7 +129,7 @@ func TestModel(t *testing.T) {
 					default:
 						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+random.IntN(3000))*time.Millisecond)
 						asked := time.Now()
-						a := v.verifyFrom(ctx, "", nil, bearer(token(i)))
+						a := v.verifyFrom(ctx, "", nil, cred(i))
 						cancel()
 						if a.err != nil {
 							break
@@ -107,10 +140,14 @@ func TestModel(t *testing.T) {
 							lastGood, goodAt = now, step
 						}
 						bound := ttl
-						if a.cache == cacheStale {
+						if kind(i) == endUnseen {
+							bound = bearerTTL
+						} else if a.cache == cacheStale {
 							bound += stale
 						}
 						switch {
+						case kind(i) == endUnseen && a.cache == cacheStale:
+							t.Fatalf("%s was granted from stale, though nobody knows whether it has expired", token(i))
 						case a.user != user(i):
 							t.Fatalf("%s is %v's", token(i), a.user)
 						case asked.Sub(lastGood) > bound:
@@ -162,12 +199,12 @@ func TestModelConcurrently(t *testing.T) {
 							d.users[token] = "user " + token
 						}
 					})
-					v.state.cache.revokeChange(Change{Token: token})
+					v.state.cache.revoke(Change{Key: token})
 					mu.Unlock()
 					continue
 				}
 				mu.RLock()
-				a := v.verifyFrom(t.Context(), "", nil, bearer(token))
+				a := v.verifyFrom(t.Context(), "", nil, pair(token))
 				if (a.err == nil) != good[i] {
 					t.Errorf("%s: %v, but good is %t", token, a.err, good[i])
 				}

@@ -122,16 +122,23 @@ type CacheConfig struct {
 	// Default: 10000.
 	Size int `json:"size,omitempty"`
 
-	// How long a granted verdict is served before a backend is asked again, at most 24 hours; 0: ask every time. This
-	// is how long a revoked credential may still work. Default: `1m`.
+	// How long a granted verdict is served after a backend was asked, at most 24 hours; 0: ask every time. No grant is served
+	// for longer, whatever else is configured, but for stale_if_error: this is how long a revoked credential may still work.
+	// Default: `1m`.
 	TTL *caddy.Duration `json:"ttl,omitempty"`
+
+	// The ttl of an access token whose expiry the backend cannot see, as `site` cannot: such a token may expire, be revoked or
+	// be refreshed at any time, and Frappe announces none of these. It is never served stale. At most ttl. Default: the
+	// smaller of ttl and `1m`.
+	BearerTTL *caddy.Duration `json:"bearer_ttl,omitempty"`
 
 	// How long a denied verdict is served before a backend is asked again, at most 1 hour; 0: ask every time.
 	// Default: `5s`.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
 
-	// How long past its ttl a granted verdict may serve while no backend can find out, at most 7 days. It never serves
-	// past the expiry of the credential itself, nor after a revocation. Default: 0, not at all.
+	// How long past its ttl a granted verdict may serve while the backends are unavailable, at most 7 days. It never serves past
+	// the expiry of the credential itself, nor after a revocation, nor where a token's expiry is not known (see
+	// bearer_ttl). Default: 0, not at all.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 }
 
@@ -145,16 +152,17 @@ type Requirement struct {
 }
 
 const (
-	defaultRealm       = "Frappe"
-	defaultCacheSize   = 10_000
-	maxCacheSize       = 10_000_000
-	defaultTTL         = caddy.Duration(time.Minute)
-	maxTTL             = caddy.Duration(24 * time.Hour)
-	defaultNegativeTTL = caddy.Duration(5 * time.Second)
-	maxNegativeTTL     = caddy.Duration(time.Hour)
-	maxStaleIfError    = caddy.Duration(7 * 24 * time.Hour)
-	defaultMaxInflight = 16
-	maxMaxInflight     = 1024
+	defaultRealm        = "Frappe"
+	defaultCacheSize    = 10_000
+	maxCacheSize        = 10_000_000
+	defaultTTL          = caddy.Duration(time.Minute)
+	maxTTL              = caddy.Duration(24 * time.Hour)
+	maxDefaultBearerTTL = caddy.Duration(time.Minute)
+	defaultNegativeTTL  = caddy.Duration(5 * time.Second)
+	maxNegativeTTL      = caddy.Duration(time.Hour)
+	maxStaleIfError     = caddy.Duration(7 * 24 * time.Hour)
+	defaultMaxInflight  = 16
+	maxMaxInflight      = 1024
 
 	// defaultRetryAfter is what a client is told when no backend said when to try again.
 	defaultRetryAfter = 5 * time.Second
@@ -292,7 +300,7 @@ type identified struct {
 }
 
 // anonymous is a request without a credential that may pass.
-var anonymous = identified{answer: answer{grant: grant{user: Guest}}, outcome: outcomeAnonymous}
+var anonymous = identified{answer: answer{grant: &grant{user: Guest}}, outcome: outcomeAnonymous}
 
 // pass tells the next handlers, the access log and the metrics whose request it is.
 func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identified) {
@@ -437,7 +445,7 @@ const statusClientGone = 499
 // authenticate finds out whose request it is, in a span of its own where the request is traced.
 func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer, id *identified) *refusal {
 	ctx, span := startVerification(r.Context())
-	refused := v.verdict(ctx, *v.Failures, func() string { return clientIP(r) }, repl, r.Header["Authorization"], id)
+	refused := v.verdict(ctx, *v.Failures, clientIP(r), repl, r.Header["Authorization"], id)
 	if span != nil {
 		endVerification(span, id, refused)
 	}
@@ -447,7 +455,7 @@ func (v *Verification) authenticate(r *http.Request, repl *caddy.Replacer, id *i
 // verdict is the way from the Authorization header to the verdict. Whose request it is goes to id, and holds only where
 // there is no refusal. Failures count, up to a limit, against the client at that address.
 func (v *Verification) verdict(
-	ctx context.Context, limit FailureLimit, address func() string, repl *caddy.Replacer, headers []string, id *identified,
+	ctx context.Context, limit FailureLimit, address string, repl *caddy.Replacer, headers []string, id *identified,
 ) *refusal {
 	var cred Credential
 	if refused := v.credential(headers, &cred); refused != nil {
@@ -457,14 +465,14 @@ func (v *Verification) verdict(
 	if err != nil {
 		return &refusal{status: http.StatusBadRequest, reason: errNoSite, cred: cred, outcome: outcomeMalformed}
 	}
-	v.verifier.verify(ctx, limit, address, sites, &cred, &id.answer)
+	id.answer = v.verifier.verify(ctx, limit, address, sites, &cred)
 	id.scheme = cred.Scheme
 	if id.err != nil {
 		refused := refusalOf(ctx, id.err)
 		refused.cred, refused.cache = cred, id.cache
 		return refused
 	}
-	if !v.meetsRequirements(&id.grant) {
+	if !v.meetsRequirements(id.grant) {
 		refused := &refusal{status: http.StatusForbidden, reason: errForbidden, cred: cred, cache: id.cache, outcome: outcomeForbidden}
 		if cred.Scheme == SchemeBearer { // the method would take a copy
 			refused.oauthError = "insufficient_scope"
@@ -510,6 +518,9 @@ func (v *Verification) credential(headers []string, cred *Credential) *refusal {
 func refusalOf(ctx context.Context, err error) *refusal {
 	if errors.Is(err, ErrDenied) {
 		return &refusal{status: http.StatusUnauthorized, reason: ErrDenied, oauthError: "invalid_token", outcome: outcomeDenied}
+	}
+	if errors.Is(err, ErrUnknownSite) {
+		return &refusal{status: http.StatusNotFound, reason: ErrUnknownSite, outcome: outcomeUnknownSite}
 	}
 	if throttled, ok := errors.AsType[*throttledError](err); ok {
 		return &refusal{status: http.StatusTooManyRequests, reason: errThrottled, retryAfter: throttled.wait, outcome: outcomeThrottled}
@@ -633,7 +644,7 @@ func (v *Verification) provision(ctx caddy.Context) error {
 	if v.metrics, err = joinMetrics(ctx); err != nil {
 		return err
 	}
-	v.verifier, err = newVerifier(ctx, verifierConfig{
+	v.verifier, err = newVerifier(verifierConfig{
 		name:        v.Name,
 		backends:    backends,
 		fingerprint: fingerprint,
@@ -647,7 +658,11 @@ func (v *Verification) provision(ctx caddy.Context) error {
 		metrics:     v.metrics,
 		owner:       v,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	v.verifier.start(ctx)
+	return nil
 }
 
 func (v *Verification) cleanup() error {
@@ -673,6 +688,7 @@ func (v *Verification) setDefaults() {
 		conf.Size = defaultCacheSize
 	}
 	conf.TTL = durationOr(conf.TTL, defaultTTL)
+	conf.BearerTTL = durationOr(conf.BearerTTL, min(*conf.TTL, maxDefaultBearerTTL))
 	conf.NegativeTTL = durationOr(conf.NegativeTTL, defaultNegativeTTL)
 	v.Cache = &conf
 
@@ -740,6 +756,9 @@ func (c *CacheConfig) check() error {
 	}
 	if c.TTL != nil && (*c.TTL < 0 || *c.TTL > maxTTL) {
 		return fmt.Errorf("cache ttl: %s is not between 0 and %s", time.Duration(*c.TTL), time.Duration(maxTTL))
+	}
+	if ttl := *durationOr(c.TTL, defaultTTL); c.BearerTTL != nil && (*c.BearerTTL < 0 || *c.BearerTTL > ttl) {
+		return fmt.Errorf("cache bearer_ttl: %s is not between 0 and the ttl of %s", time.Duration(*c.BearerTTL), time.Duration(ttl))
 	}
 	if c.NegativeTTL != nil && (*c.NegativeTTL < 0 || *c.NegativeTTL > maxNegativeTTL) {
 		return fmt.Errorf("cache negative_ttl: %s is not between 0 and %s",

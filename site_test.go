@@ -330,8 +330,12 @@ func TestOneRequestDoesNotOpenTheBreaker(t *testing.T) {
 			defer site.Close()
 			address := freeAddress(t)
 			runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond ok\n}", address, site.URL))
-			for range 10 {
-				if got := get(t, "http://"+address, "Authorization: "+test.authorization); got.status != 503 {
+			for i := range 10 {
+				authorization := test.authorization
+				if test.others == 503 {
+					authorization += fmt.Sprint(i) // one credential alone says nothing of the site
+				}
+				if got := get(t, "http://"+address, "Authorization: "+authorization); got.status != 503 {
 					t.Fatalf("status %d", got.status)
 				}
 			}

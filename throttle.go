@@ -15,7 +15,8 @@ import (
 // unless they are already known to be good. A client is Caddy's `{http.vars.client_ip}`, IPv6 by /64: behind another
 // proxy, configure `trusted_proxies`, or all clients count as one.
 //
-// Only what a backend had to be asked for counts.
+// A credential counts when a backend denies it, or cannot judge it while it judges others, unless the credential is already
+// known to be bad: a service that goes on sending a key that was revoked costs its neighbours nothing.
 type FailureLimit struct {
 	// How many denied credentials are allowed at once, 1 to 1000000; negative: any number. Default: 20.
 	Max int `json:"max,omitempty"`
@@ -63,11 +64,18 @@ const maxThrottled = 65_536
 // once in each fraction of the window.
 type throttle struct {
 	mu      sync.Mutex
-	clients *simplelru.LRU[netip.Prefix, int64] // when the client's bucket will have run out, on the clock of the state
+	clients *simplelru.LRU[throttled, int64] // when the client's bucket will have run out, on the clock of the state
+}
+
+// throttled is a client under a limit. Handlers with the same backends may have different limits, and what a client did under
+// one says nothing of the other.
+type throttled struct {
+	client netip.Prefix
+	limit  FailureLimit
 }
 
 func newThrottle() *throttle {
-	clients, _ := simplelru.NewLRU[netip.Prefix, int64](maxThrottled, nil)
+	clients, _ := simplelru.NewLRU[throttled, int64](maxThrottled, nil)
 	return &throttle{clients: clients}
 }
 
@@ -94,7 +102,7 @@ func (t *throttle) wait(client netip.Prefix, now int64, limit FailureLimit) time
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	empty, _ := t.clients.Get(client)
+	empty, _ := t.clients.Get(throttled{client, limit})
 	return time.Duration(max(0, empty-now-limit.tolerance()))
 }
 
@@ -112,7 +120,7 @@ func (t *throttle) fail(client netip.Prefix, now int64, limit FailureLimit) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	empty, _ := t.clients.Get(client)
+	empty, _ := t.clients.Get(throttled{client, limit})
 	full := now + int64(limit.Window)
-	t.clients.Add(client, min(full, max(empty, now)+limit.interval()))
+	t.clients.Add(throttled{client, limit}, min(full, max(empty, now)+limit.interval()))
 }

@@ -27,8 +27,9 @@ func startVerification(ctx context.Context) (context.Context, trace.Span) {
 // endVerification ends the span around a verification, and says in it what became of the request.
 func endVerification(span trace.Span, id *identified, refused *refusal) {
 	defer span.End()
-	fields := id.fields()
+	var fields verdictFields
 	if refused == nil {
+		fields = id.fields()
 		span.SetAttributes(semconv.EnduserID(id.user), attribute.String("frappe_auth.backend", fields.backend))
 	} else {
 		fields = refused.fields()

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -15,153 +14,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 )
-
-// Guest is the user as whom Frappe serves those without a credential. No credential is Guest's.
-const Guest = "Guest"
-
-// maxUserSize is the longest name of a user, in bytes: Frappe's column holds 140 characters.
-const maxUserSize = 560
-
-// Backend decides whether a credential is good and whose it is. Backends are guest modules in the namespace
-// `http.frappe_auth.backends`.
-//
-// Verify answers with the identity, or with an error that is ErrDenied (errors.Is) where the credential is known to
-// be bad; any other error means that it could not find out, and is never taken for a denial. An error never holds a
-// secret. Verify may be called from many goroutines at once, never twice at once for the same credential; it returns
-// soon after ctx is done.
-//
-// A backend that is a fmt.Stringer names its source to the operator: in the admin API and by the commands, without a secret.
-type Backend interface {
-	Verify(ctx context.Context, c Credential) (Identity, error)
-}
-
-// Tenanted is an optional interface of a Backend that may judge credentials of several sites.
-type Tenanted interface {
-	// Tenanted reports whether the backend is configured to.
-	Tenanted() bool
-
-	// Site names the site that a request is for, from the request's placeholders. It becomes Credential.Site and part
-	// of the cache key. An error refuses the request with status 400.
-	Site(repl *caddy.Replacer) (string, error)
-}
-
-// Fingerprinter is an optional interface of a Backend whose verdicts depend on more than its JSON configuration: on
-// placeholders or on files that it reads when it is provisioned. Cached verdicts outlive a reload of the
-// configuration only where JSON and fingerprint stay the same.
-type Fingerprinter interface {
-	Fingerprint() string
-}
-
-// RoleReporter is an optional interface of a Backend that can be configured not to ask for roles. A requirement of
-// a role is then an error when the configuration is loaded, rather than a refusal of everybody.
-type RoleReporter interface {
-	ReportsRoles() bool
-}
-
-// RoleLister is an optional interface of a Backend that knows which roles there are at its source, so that a requirement of
-// a role that nobody can have is found when the configuration is loaded, or by `caddy frappe-auth doctor`.
-type RoleLister interface {
-	// RoleNames returns the names of all roles. An error says that they could not be read now, without a secret.
-	RoleNames(ctx context.Context) ([]string, error)
-}
-
-// Watcher is an optional interface of a Backend that learns by itself of what changes at its source, so that cached
-// verdicts can be dropped at once and kept for longer.
-type Watcher interface {
-	// Watch reports changes until ctx is done, and then returns. It calls observe after every look at the source that
-	// succeeded, with the changes since the look before it (none: nil). The first call says that from now on
-	// changes will be seen. observe is fast and may be called from any one goroutine at a time.
-	Watch(ctx context.Context, observe func([]Change))
-}
-
-// Change names verdicts that may no longer hold. Each field that is not empty selects verdicts by itself.
-type Change struct {
-	// User selects the granted verdicts of this user.
-	User string
-
-	// Key selects the verdicts, granted and denied, about this API key.
-	Key string
-
-	// Token selects the verdicts, granted and denied, about this access token.
-	Token string
-
-	// Everything selects every verdict.
-	Everything bool
-}
-
-// Identity is whose a credential is.
-type Identity struct {
-	// User is the name of Frappe's User document, as Frappe spells it: mostly an e-mail address, or Administrator.
-	User string
-
-	// FullName is the user's full name. Empty where the backend does not know it.
-	FullName string
-
-	// Roles are the user's roles, automatic ones such as All included. Nil where the backend did not ask.
-	Roles []string
-
-	// Scopes are the OAuth scopes of an access token. Nil for a pair, and where the backend cannot see them.
-	Scopes []string
-
-	// Expiry is when the credential ends. Zero where it does not, or where the backend cannot see it.
-	Expiry time.Time
-}
-
-// ErrDenied is a backend's verdict that a credential is bad: unknown, wrong, expired, revoked, or of a disabled user.
-var ErrDenied = errors.New("credential denied")
-
-// ErrUnknownSite is the error of a Backend that is Tenanted where its source has no site of the name that the request
-// gave. The request gets 404, and the backend is not asked again about that site for a while.
-var ErrUnknownSite = errors.New("no such site")
-
-// UnavailableError says that it could not be found out whether a credential is good. Any error of a Backend other
-// than ErrDenied means the same; this one adds when to try again.
-type UnavailableError struct {
-	// Reason says what happened and what its likely cause is, without a secret. It goes to the log, not to clients.
-	Reason error
-
-	// RetryAfter is after how long another attempt makes sense. Zero: not known.
-	RetryAfter time.Duration
-
-	// OnlyThis says that the backend is well but cannot judge this one credential. It is not left alone for it, or
-	// a client could shut it off for the others.
-	OnlyThis bool
-}
-
-func (e *UnavailableError) Error() string { return fmt.Sprintf("could not find out: %v", e.Reason) }
-
-// Unwrap returns the reason.
-func (e *UnavailableError) Unwrap() error { return e.Reason }
-
-// state is what verifiers of the same backends share, and what outlives a reload of the configuration.
-type state struct {
-	cache    *cache
-	flights  flights
-	guards   []*guard // of each backend
-	throttle *throttle
-	now      func() time.Time
-	start    time.Time // where the clock of the state begins
-	lookups  [lookupResults]atomic.Uint64
-}
-
-// states holds the state of each distinct list of backends, by its fingerprint.
-var states = caddy.NewUsagePool()
-
-// Destruct implements caddy.Destructor: nothing is held but memory.
-func (*state) Destruct() error { return nil }
-
-// pooled reports whether those who revoke know of the state.
-func (s *state) pooled() (found bool) {
-	states.Range(func(_, value any) bool {
-		found = found || value == any(s)
-		return !found
-	})
-	return found
-}
-
-// clock is the time on the state's clock, in nanoseconds, which no change of the wall clock moves.
-func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
 // namedBackend is a backend with what the verifier needs to know of it.
 type namedBackend struct {
@@ -194,16 +49,16 @@ type verifierConfig struct {
 	owner       *Verification // nil in tests
 }
 
-// verifier finds out whether a credential is good: from the cache, or else from the backends in order, once for all
-// who wait for the same credential.
+// verifier verifies credentials: from the cache, or else by the backends in order, once for all who wait for the same
+// credential.
 type verifier struct {
 	verifierConfig
 	tenanted    bool // one of the backends is
 	ttl         int64
+	bearerTTL   int64
 	negativeTTL int64
 	stale       int64
 	state       *state
-	closed      atomic.Bool
 
 	unwatch  context.CancelFunc
 	watchers sync.WaitGroup
@@ -214,80 +69,73 @@ type verifier struct {
 // the configuration.
 const maxVerification = time.Minute
 
-// newVerifier joins the state that belongs to the backends' fingerprint, and watches what can be watched. The verifier
-// must be closed.
-func newVerifier(ctx context.Context, conf verifierConfig) (*verifier, error) {
-	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) {
-		s := &state{cache: newCache(conf.fingerprint), throttle: newThrottle(), now: conf.now, start: conf.now()}
-		for _, b := range conf.backends {
-			s.guards = append(s.guards, newGuard(b.name, conf.random))
-		}
-		return s, nil
-	})
+// newVerifier makes a verifier that has the state of the backends' fingerprint. The verifier must be closed. It serves once it is
+// started.
+func newVerifier(conf verifierConfig) (*verifier, error) {
+	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf), nil })
 	if err != nil {
 		return nil, err
 	}
 	v := &verifier{
 		verifierConfig: conf,
 		ttl:            int64(*conf.cache.TTL),
+		bearerTTL:      int64(*conf.cache.BearerTTL),
 		negativeTTL:    int64(*conf.cache.NegativeTTL),
 		stale:          int64(conf.cache.StaleIfError),
 		state:          pooled.(*state),
+		unwatch:        func() {},
 	}
-	ctx, v.unwatch = context.WithCancel(ctx)
-	v.state.cache.join(v, conf.cache.Size)
-	for i, b := range v.backends {
+	for _, b := range v.backends {
 		v.metrics.expect(b.name)
 		v.tenanted = v.tenanted || b.tenanted != nil
-		if w, ok := b.Backend.(Watcher); ok {
-			v.watchers.Go(func() { v.watch(ctx, w, v.state.guards[i]) })
-		}
 	}
 	return v, nil
 }
 
-// close ends the watch of the backends, and leaves the state to others. Caddy may still have requests for the verifier.
+// start watches the backends that can be watched until ctx is done or the verifier is closed, and shows the verifier to the
+// admin API and to those who revoke.
+func (v *verifier) start(ctx context.Context) {
+	ctx, v.unwatch = context.WithCancel(ctx)
+	v.state.join(v)
+	for i, b := range v.backends {
+		if w, ok := b.Backend.(Watcher); ok {
+			v.watchers.Go(func() { v.watch(ctx, w, v.state.guards[i]) })
+		}
+	}
+}
+
+// close ends the watch of the backends, and leaves the state to others.
 func (v *verifier) close() error {
-	v.closed.Store(true) // before the state goes, so that who does not see it can rely on the state
 	v.unwatch()
 	v.watchers.Wait()
-	v.state.cache.leave(v)
+	v.state.leave(v)
 	_, err := states.Delete(v.fingerprint)
 	return err
 }
 
-// watch drops the verdicts that a backend reports as changed, and notes how far its reports reach.
+// watch drops the verdicts that a backend reports as changed.
 func (v *verifier) watch(ctx context.Context, w Watcher, g *guard) {
-	began := false
+	g.watch.began(v.state.clock(v.now()))
+	defer g.watch.ended()
 	w.Watch(ctx, func(changes []Change) {
-		// Reports reach to when the backend looked, which was before now; what is asked for in between is judged by
-		// what the backend then sees.
-		now := v.state.clock(v.now())
 		for _, c := range changes {
-			v.state.cache.revokeChange(c)
+			v.state.cache.revoke(c)
 			v.metrics.countRevocation(revokedByWatch)
 		}
-		if !began {
-			began = true
-			g.watch.began(now)
-		}
-		g.watch.looked(now)
+		g.watch.looked(v.state.clock(v.now()))
 	})
-	if began {
-		g.watch.ended()
-	}
 }
 
-// How a verdict was come by, for the placeholder {http.auth.frappe.cache}.
+// Where a verdict came from, for the placeholder {http.auth.frappe.cache}.
 const (
 	cacheHit   = "hit"
 	cacheMiss  = "miss"
 	cacheStale = "stale"
 )
 
-// answer is what was found out about a credential: a grant, or an error as Backend's.
+// answer is a verdict: a grant, or an error as Backend's.
 type answer struct {
-	grant
+	*grant
 	cache string
 	err   error
 }
@@ -316,99 +164,91 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 	return sites, nil
 }
 
-// inquiry is a credential that is to be found out about.
-type inquiry struct {
-	cred  Credential
-	sites []string // as verifier.sites
-	key   cacheKey
-	known bool // it was granted before
-	renew bool // although there is a verdict, the one asked for at
-	at    int64
+// lookup is a credential that the backends are asked about.
+type lookup struct {
+	cred    Credential
+	sites   []string // as verifier.sites
+	subject subject
+	known   bool   // it was granted before
+	bad     bool   // it was denied before
+	renew   *grant // although this verdict is still fresh
 
-	client   netip.Prefix // whom a denial counts against
+	client   netip.Prefix // charged with a failure
 	failures FailureLimit // of the client
 
 	span trace.Span // of the request that asks
 }
 
-// verify finds out about a credential, and writes to a what it found. address is that of the client, asked for only where
-// the cache does not grant, and limit bounds how often the client may fail. When ctx ends there is no answer: whoever waits
-// for that to another's question stops waiting, whoever asked sees the question through, which takes maxGateWait and
-// maxVerification for each backend at most.
-//
-// What it takes and gives goes by address, and so on the way below it: to copy it from level to level was a twelfth of the
-// time of a hit, and a sixth of the stack that Go gives a connection.
-func (v *verifier) verify(ctx context.Context, limit FailureLimit, address func() string, sites []string, cred *Credential, a *answer) {
-	if v.closed.Load() && !v.state.pooled() {
-		v.state.cache.purge() // what was revoked since the configuration went, nobody has told it
+// verify returns the verdict on a credential. address is the client's, limit bounds how often the client may fail. When ctx is
+// done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
+// takes maxGateWait and maxVerification for each backend at most.
+func (v *verifier) verify(ctx context.Context, limit FailureLimit, address string, sites []string, cred *Credential) answer {
+	subject := v.state.cache.subject(sites, cred)
+	subject.uncached = subject.uncached || v.state.abandoned()
+	g, d := v.cached(subject)
+	now, worth := v.now(), ended
+	if g != nil {
+		worth = v.freshness(g, now)
 	}
-	key := v.state.cache.key(sites, cred)
-	if v.granted(ctx, key, sites, cred, &a.grant) {
-		a.cache = cacheHit
-		return
+	if worth == fresh {
+		v.countLookup(lookupHit)
+		return answer{grant: g, cache: cacheHit}
 	}
-	v.find(ctx, limit, address(), key, sites, cred, a)
-}
 
-// granted looks for the cached grant of a credential, and reports whether it may serve. It is the way of most requests.
-func (v *verifier) granted(ctx context.Context, key cacheKey, sites []string, cred *Credential, g *grant) bool {
-	if !v.state.cache.lookupGranted(key, g) {
-		return false
+	q := lookup{cred: *cred, sites: sites, subject: subject}
+	if worth == due {
+		v.refreshAhead(ctx, q, g, now)
+		v.countLookup(lookupHit)
+		return answer{grant: g, cache: cacheHit}
 	}
-	now := v.now()
-	switch v.freshness(g, now) {
-	case due:
-		v.renewAhead(ctx, key, sites, cred, g, v.state.clock(now))
-	case expired, ended:
-		return false
-	case fresh:
+	q.known, q.bad = worth != ended, d != nil
+	q.client, q.failures, q.span = clientOf(address), limit, trace.SpanFromContext(ctx)
+	if err := v.throttled(&q, now); err != nil {
+		return answer{err: err}
 	}
-	v.countLookup(lookupHit)
-	return true
-}
-
-// find finds out about a credential of which there is no grant that may serve, from a cached denial or from the backends.
-// limit bounds how often the client may fail.
-func (v *verifier) find(ctx context.Context, limit FailureLimit, address string, key cacheKey, sites []string, cred *Credential, a *answer) {
-	g, granted, d, denied := v.state.cache.lookup(key)
-	now, client := v.now(), clientOf(address)
-	clock := v.state.clock(now)
-	known := granted && v.freshness(&g, now) != ended
-	if wait := v.state.throttle.wait(client, clock, limit); wait > 0 && !known {
-		*a = answer{err: &throttledError{wait: wait}}
-		return
-	}
-	if denied && clock-d.at < v.negativeTTL {
+	if d != nil && v.isFresh(d, now) {
 		v.countLookup(lookupHitDenied)
-		*a = answer{cache: cacheHit, err: ErrDenied}
-		return
+		return answer{cache: cacheHit, err: ErrDenied}
 	}
-	v.inquire(ctx, &inquiry{
-		cred: *cred, sites: sites, key: key, known: known, failures: limit, client: client, span: trace.SpanFromContext(ctx),
-	}, a)
+	return v.ask(ctx, &q)
 }
 
-// inquire has the backends find out.
-func (v *verifier) inquire(ctx context.Context, q *inquiry, a *answer) {
-	// A denial counts once, when the backends have given it, however many requests wait for it and whether or not they do
-	// so to its end.
-	*a = v.fly(ctx, q)
+// cached is the verdict of the cache, if there is one.
+func (v *verifier) cached(s subject) (*grant, *denial) {
+	if s.uncached {
+		return nil, nil
+	}
+	return v.state.cache.lookup(s)
+}
+
+// throttled refuses a client that failed too often, unless its credential is known to be good.
+func (v *verifier) throttled(q *lookup, now time.Time) error {
+	if q.known {
+		return nil
+	}
+	if wait := v.state.throttle.wait(q.client, v.state.clock(now), q.failures); wait > 0 {
+		return &throttledError{wait: wait}
+	}
+	return nil
+}
+
+// ask returns the verdict of the backends, or of the cache while they are unavailable.
+func (v *verifier) ask(ctx context.Context, q *lookup) answer {
+	a := v.coalesced(ctx, q)
 	switch {
 	case ctx.Err() != nil:
-		*a = answer{err: ctx.Err()} // whoever left gets nothing, and goes nowhere
-	case a.err != nil && !errors.Is(a.err, ErrDenied) && q.known:
-		// It may have been revoked while the backends were asked.
-		if g, granted, _, _ := v.state.cache.lookup(q.key); granted && v.mayServeStale(&g) {
-			v.countLookup(lookupStale)
-			*a = v.staleAnswer(g, q.sites)
-			return
+		a = answer{err: ctx.Err()} // the client went away
+	case a.err != nil && q.known && !errors.Is(a.err, ErrDenied) && !errors.Is(a.err, ErrUnknownSite):
+		if cached, ok := v.staleAnswer(q); ok {
+			return cached
 		}
 	}
 	v.countLookup(lookupMiss)
+	return a
 }
 
 func (v *verifier) countLookup(result lookupResult) {
-	v.state.lookups[result].Add(1)
+	v.state.results[result].Add(1)
 	v.metrics.countLookup(result)
 }
 
@@ -417,62 +257,79 @@ type freshness int
 
 const (
 	fresh   freshness = iota
-	due               // fresh, but to be renewed
+	due               // fresh, but to be asked for ahead of its end
+	stale             // serves only while the backends are unavailable
 	expired           // to be asked for again
 	ended             // the credential itself has expired
 )
 
+// freshness is the one rule of how long a grant serves: for its ttl after a backend was asked, and for stale_if_error more
+// while the backends are unavailable; never past the expiry of the credential, and never stale where that is not known.
 func (v *verifier) freshness(g *grant, now time.Time) freshness {
 	if g.expiry != 0 && now.UnixNano() >= g.expiry {
 		return ended
 	}
-	clock := v.state.clock(now)
-	// A verdict whose backend has looked for changes since is as good as asked for then.
-	confirmed, longest := g.at, v.ttl
-	if until, ok := g.guard.watch.covers(g.at); ok {
-		confirmed, longest = until, max(v.ttl, int64(watchedTTL))
-	}
-	switch {
-	case clock-confirmed >= v.ttl || clock-g.at >= longest:
-		return expired
-	case clock-confirmed >= v.ttl-v.ttl/5 || clock-g.at >= longest-longest/5:
+	ttl := v.ttlOf(g)
+	switch age := v.state.clock(now) - g.at; {
+	case age < ttl-ttl/5:
+		return fresh
+	case age < ttl:
 		return due
+	case age < ttl+v.stale && !g.expiryUnknown:
+		return stale
 	}
-	return fresh
+	return expired
 }
 
-// renewAhead asks for a verdict again before it expires, so that a steady client never waits. If nobody knows, the
-// next attempt is another twentieth of the ttl away.
-func (v *verifier) renewAhead(ctx context.Context, key cacheKey, sites []string, cred *Credential, g *grant, clock int64) {
-	if g.renewal > clock || !v.state.cache.claimRenewal(key, clock, clock+v.ttl/20) {
+func (v *verifier) ttlOf(g *grant) int64 {
+	if g.expiryUnknown {
+		return v.bearerTTL
+	}
+	return v.ttl
+}
+
+func (v *verifier) isFresh(d *denial, now time.Time) bool {
+	return v.state.clock(now)-d.at < v.negativeTTL
+}
+
+// refreshAhead asks for a verdict again before it expires, so that a steady client never waits. If that fails, the next attempt
+// is another twentieth of the ttl away.
+func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now time.Time) {
+	clock, next := v.state.clock(now), g.renewal.Load()
+	if next > clock || !g.renewal.CompareAndSwap(next, clock+v.ttlOf(g)/20) {
 		return
 	}
-	q := inquiry{
-		cred: *cred, sites: sites, key: key, known: true, renew: true, at: g.at, failures: unlimited,
-		span: trace.SpanFromContext(ctx),
-	}
-	go v.fly(context.Background(), &q) //nolint:gosec // it outlives the request, of which nothing may be kept
+	q.known, q.renew, q.failures, q.span = true, g, unlimited, trace.SpanFromContext(ctx)
+	go v.coalesced(context.Background(), &q) //nolint:gosec // it outlives the request, of which nothing may be kept
 }
 
-// mayServeStale reports whether an expired grant may serve although nobody knows whether it still holds.
-func (v *verifier) mayServeStale(g *grant) bool {
-	now := v.now()
-	confirmed := g.at
-	if until, ok := g.guard.watch.covers(g.at); ok {
-		confirmed = until
+// staleAnswer is a cached grant although its ttl is over. The grant may have been revoked, or renewed, while the backends were asked.
+func (v *verifier) staleAnswer(q *lookup) (answer, bool) {
+	g, _ := v.state.cache.lookup(q.subject)
+	if g == nil {
+		return answer{}, false
 	}
-	return v.stale > 0 && v.state.clock(now)-confirmed < v.ttl+v.stale &&
-		(g.expiry == 0 || now.UnixNano() < g.expiry)
+	switch v.freshness(g, v.now()) {
+	case fresh, due:
+		v.countLookup(lookupHit)
+		return answer{grant: g, cache: cacheHit}, true
+	case stale:
+		v.countLookup(lookupStale)
+		v.logStale(g, q.sites)
+		return answer{grant: g, cache: cacheStale}, true
+	default:
+		return answer{}, false
+	}
 }
 
-func (v *verifier) staleAnswer(g grant, sites []string) answer {
+// logStale logs once for each outage of a site that stale verdicts are served.
+func (v *verifier) logStale(g *grant, sites []string) {
 	for i, b := range v.backends {
-		if v.state.guards[i] == g.guard && v.state.guards[i].breaker(siteOf(sites, i)).logStale() {
-			v.logger.Warn("serving stale verdicts while it cannot be found out whether they still hold",
-				zap.String("backend", b.name))
+		if v.state.guards[i] == g.guard && g.guard.sites.Once(siteOf(sites, i)) {
+			v.logger.Warn("serving stale verdicts while the backend is unavailable",
+				zap.String("backend", b.name), zap.String("site", siteOf(sites, i)))
 		}
 	}
-	return answer{grant: g, cache: cacheStale}
 }
 
 // siteOf is the site of the request for a backend.
@@ -483,113 +340,183 @@ func siteOf(sites []string, backend int) string {
 	return sites[backend]
 }
 
-// fly asks the backends, unless somebody does so already, be it for the configuration before this one.
-func (v *verifier) fly(ctx context.Context, q *inquiry) answer {
-	k := flightKey{verdict: q.key, seq: v.state.cache.sequence()}
-	return v.state.flights.join(ctx, k, func() answer { return v.ask(q, k.seq) })
+// maxJoins is how many lookups of others a request waits for. It waits for another one only where the client that asked
+// failed too often.
+const maxJoins = 3
+
+// coalesced asks the backends, or waits for a request that asks them about the same credential already, be it for the
+// configuration before this one.
+func (v *verifier) coalesced(ctx context.Context, q *lookup) answer {
+	for range maxJoins {
+		key := lookupKey{key: q.subject.key, spelling: q.subject.spelling, revision: v.state.cache.revision()}
+		a, shared, err := v.state.lookups.Do(ctx, key, func() answer { return v.lookUp(q) })
+		if err != nil {
+			return answer{err: err}
+		}
+		if _, throttled := errors.AsType[*throttledError](a.err); !throttled || !shared {
+			return a
+		}
+	}
+	return answer{err: &UnavailableError{Reason: errBusy, RetryAfter: time.Second}}
 }
 
-// ask asks the backends in order and keeps their verdict.
-func (v *verifier) ask(q *inquiry, seq uint64) answer {
-	if a, ok := v.foundSince(q); ok {
+// lookUp asks the backends in order, and keeps their verdict.
+func (v *verifier) lookUp(q *lookup) answer {
+	if a, ok := v.answeredSince(q); ok {
 		return a
 	}
-	at := v.state.clock(v.now())
-	claim := v.state.cache.claimTag(q.cred)
-	var unavailable *UnavailableError
+	asked, at := v.state.cache.begin(), v.state.clock(v.now())
+	var (
+		unavailable     *UnavailableError
+		denied, unknown bool
+	)
 	for i, b := range v.backends {
-		id, err := v.guarded(b, v.state.guards[i], siteOf(q.sites, i), q)
+		id, err := v.askBackend(b, v.state.guards[i], siteOf(q.sites, i), q)
+		_, throttled := errors.AsType[*throttledError](err)
 		switch {
 		case err == nil:
-			g := v.newGrant(id, v.state.guards[i])
-			g.at, g.seq, g.byClaim = at, seq, claim
-			// Also with a ttl of 0: known good credentials have privileges.
-			if v.state.cache.grant(q.key, g) {
+			g := v.newGrant(q, id, v.state.guards[i])
+			g.at, g.moment = at, asked
+			// Also with a ttl of 0: credentials that are known to be good have privileges.
+			if !q.subject.uncached && v.state.cache.grant(q.subject, g) {
 				v.metrics.countEviction("granted")
 			}
 			return answer{grant: g, cache: cacheMiss}
+		case throttled:
+			return answer{err: err}
 		case errors.Is(err, ErrDenied):
+			denied = true
+		case errors.Is(err, ErrUnknownSite):
+			unknown = true
 		default:
-			unavailable = sooner(unavailable, err)
+			unavailable = minRetryAfter(unavailable, err)
 		}
 	}
-	if unavailable != nil {
+	switch {
+	case unavailable != nil:
 		return answer{cache: cacheMiss, err: unavailable}
+	case unknown && !denied:
+		v.state.cache.forget(q.subject, asked)
+		return answer{cache: cacheMiss, err: ErrUnknownSite}
 	}
-	if v.state.cache.deny(q.key, denial{at: at, seq: seq, byClaim: claim}, v.negativeTTL > 0) {
+	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: asked}
+	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
 		v.metrics.countEviction("denied")
 	}
-	v.state.throttle.fail(q.client, at, q.failures)
+	if !q.bad {
+		v.charge(q)
+	}
 	return answer{cache: cacheMiss, err: ErrDenied}
 }
 
-// foundSince is the verdict that others found out between the look into the cache and now.
-func (v *verifier) foundSince(q *inquiry) (answer, bool) {
-	g, granted, d, denied := v.state.cache.lookup(q.key)
+// charge counts a failure of the client.
+func (v *verifier) charge(q *lookup) {
+	v.state.throttle.fail(q.client, v.state.clock(v.now()), q.failures)
+}
+
+// answeredSince is the verdict of a lookup that ended between the look into the cache and now.
+func (v *verifier) answeredSince(q *lookup) (answer, bool) {
+	g, d := v.cached(q.subject)
 	now := v.now()
 	switch {
-	case granted && q.renew && g.at == q.at:
-		return answer{}, false // this is the one to be renewed
-	case granted && v.freshness(&g, now) <= due:
+	case g != nil && g != q.renew && v.freshness(g, now) <= due:
 		return answer{grant: g, cache: cacheHit}, true
-	case denied && v.state.clock(now)-d.at < v.negativeTTL:
+	case d != nil && v.isFresh(d, now):
 		return answer{cache: cacheHit, err: ErrDenied}, true
 	}
 	return answer{}, false
 }
 
-// guarded asks one backend, unless it is busy or left alone.
-func (v *verifier) guarded(b namedBackend, g *guard, site string, q *inquiry) (Identity, error) {
-	br := g.breaker(site)
-	probe, leave, err := v.admit(br, g, q.known)
+// askBackend asks one backend, unless it is busy, or has failed too often.
+func (v *verifier) askBackend(b namedBackend, g *guard, site string, q *lookup) (Identity, error) {
+	if b.tenanted != nil && g.unknownSites.has(site, v.state.clock(v.now())) {
+		return Identity{}, ErrUnknownSite
+	}
+	p, err := v.acquire(g, site, q)
 	if err != nil {
 		v.metrics.countRejection(b.name, err)
 		return Identity{}, err
 	}
-	defer leave()
+	defer p.release()
 
 	cred := q.cred
 	cred.Site = site
 	asked := v.now()
 	id, err := v.call(b, cred, q.span)
 	v.metrics.countCall(b.name, err, v.now().Sub(asked))
-	if err == nil || errors.Is(err, ErrDenied) {
-		if ended := br.foundOut(); ended {
-			v.logger.Info("backend can find out again", zap.String("backend", b.name), zap.String("site", site))
-			v.events.emit(eventRecovered, "backend", b.name, "site", site)
-		}
-		return id, err
-	}
-
-	v.logger.Warn("could not find out whether a credential is good",
-		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
-	var unavailable *UnavailableError
-	if errors.As(err, &unavailable) && unavailable.OnlyThis {
-		br.abandon(probe)
-	} else if began := br.failed(v.now(), probe); began {
-		v.events.emit(eventUnavailable, "backend", b.name, "site", site)
+	switch {
+	case err == nil, errors.Is(err, ErrDenied):
+		v.succeeded(b, g, site, q)
+	case errors.Is(err, ErrUnknownSite) && b.tenanted != nil:
+		v.succeeded(b, g, site, q)
+		g.unknownSites.add(site, v.state.clock(asked))
+		v.charge(q)
+	default:
+		v.failed(b, g, site, q, p, err)
 	}
 	return id, err
 }
 
-// admit waits until the backend may be asked. leave must be called if and only if there is no error.
-func (v *verifier) admit(br *breaker, g *guard, known bool) (probe bool, leave func(), err error) {
-	if err := br.check(v.now()); err != nil {
-		return false, nil, err
+// succeeded notes that a backend answered.
+func (v *verifier) succeeded(b namedBackend, g *guard, site string, q *lookup) {
+	g.credentials.Success(q.subject.key)
+	ended, wasOpen := g.sites.Success(site)
+	if wasOpen {
+		g.credentials.Reset() // they failed for the site's sake
 	}
-	leave, err = g.gate.enter(v.maxInflight, known)
-	if err != nil {
-		return false, nil, err
+	if ended {
+		v.logger.Info("backend can find out again", zap.String("backend", b.name), zap.String("site", site))
+		v.events.emit(eventRecovered, "backend", b.name, "site", site)
 	}
-	probe, err = br.allow(v.now()) // those before may have opened it
-	if err != nil {
-		leave()
-		return false, nil, err
-	}
-	return probe, leave, nil
 }
 
-// call asks one backend. Whatever it does wrong means that it could not find out.
+// failed notes that a backend gave no verdict.
+func (v *verifier) failed(b namedBackend, g *guard, site string, q *lookup, p permit, err error) {
+	v.logger.Warn("could not find out whether a credential is good",
+		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
+	now := v.now()
+	first := g.credentials.Failure(q.subject.key, v.state.cache.begin().lookup, now, p.credentialProbe)
+	unavailable, ok := errors.AsType[*UnavailableError](err)
+	switch {
+	case !ok || !unavailable.OnlyThis:
+		if began := g.sites.Failure(site, v.state.cache.claimTag(&q.cred), now, p.siteProbe); began {
+			v.events.emit(eventUnavailable, "backend", b.name, "site", site)
+		}
+	default:
+		g.sites.Cancel(site, p.siteProbe)
+		if first && !q.known {
+			v.charge(q)
+		}
+	}
+}
+
+// permit allows one call of a backend. Its outcome must be reported to the breakers, and release called.
+type permit struct {
+	siteProbe, credentialProbe bool
+	release                    func()
+}
+
+// acquire waits until the backend may be asked. The client is checked again after the wait: others of its credentials
+// may have been denied in the meantime.
+func (v *verifier) acquire(g *guard, site string, q *lookup) (p permit, err error) {
+	if err := g.check(site, q.subject.key, v.now()); err != nil {
+		return permit{}, err
+	}
+	if p.release, err = g.gate.enter(v.maxInflight, q.known); err != nil {
+		return permit{}, err
+	}
+	now := v.now()
+	if err = v.throttled(q, now); err == nil {
+		p.siteProbe, p.credentialProbe, err = g.acquire(site, q.subject.key, now)
+	}
+	if err != nil {
+		p.release()
+		return permit{}, err
+	}
+	return p, nil
+}
+
+// call asks one backend. Whatever it does wrong means that it is unavailable.
 func (v *verifier) call(b namedBackend, cred Credential, parent trace.Span) (id Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -620,10 +547,23 @@ func validUser(name string) bool {
 }
 
 // newGrant puts an identity into the form in which it is kept and published.
-func (v *verifier) newGrant(id Identity, by *guard) grant {
-	g := grant{user: id.User, guard: by, byUser: v.state.cache.userTag(id.User)}
-	if !id.Expiry.IsZero() {
-		g.expiry = id.Expiry.UnixNano()
+func (v *verifier) newGrant(q *lookup, id Identity, by *guard) *grant {
+	g := &grant{
+		user:     id.User,
+		guard:    by,
+		spelling: q.subject.spelling,
+		byUser:   v.state.cache.userTag(id.User),
+		byClaim:  v.state.cache.claimTag(&q.cred),
+	}
+	expiry := id.Expiry
+	if q.cred.Bearer() {
+		g.expiryUnknown = expiry.IsZero()
+		if exp := jwtExpiry(q.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
+			expiry = exp
+		}
+	}
+	if !expiry.IsZero() {
+		g.expiry = unixNanos(expiry)
 	}
 	if id.FullName != "" || id.Roles != nil || id.Scopes != nil {
 		g.detail = &detail{
@@ -636,11 +576,14 @@ func (v *verifier) newGrant(id Identity, by *guard) grant {
 	return g
 }
 
-// sooner is the error that promises an answer sooner.
-func sooner(known *UnavailableError, err error) *UnavailableError {
-	u := new(UnavailableError)
-	if !errors.As(err, &u) {
+// minRetryAfter is the one of two errors that promises an answer first.
+func minRetryAfter(known *UnavailableError, err error) *UnavailableError {
+	u, ok := errors.AsType[*UnavailableError](err)
+	if !ok {
 		u = &UnavailableError{Reason: err}
+		if open, ok := errors.AsType[*breaker.OpenError](err); ok {
+			u.RetryAfter = open.RetryAfter
+		}
 	}
 	if known == nil || known.RetryAfter == 0 || (u.RetryAfter != 0 && u.RetryAfter < known.RetryAfter) {
 		return u

@@ -14,22 +14,24 @@ import (
 // doubleBackend is a backend whose users, and whose faults, a test controls.
 type doubleBackend struct {
 	mu     sync.Mutex
-	users  map[string]string // access token to user
+	users  map[string]string // API key or access token to user
 	expiry map[string]time.Time
 	delay  time.Duration
-	err    error // what it answers instead of a verdict
+	err    error            // what it answers instead of a verdict
+	faults map[string]error // the same, for one API key or access token
 	asked  map[string]int
 	inside int
 	most   int // simultaneous verifications
 }
 
 func newDoubleBackend() *doubleBackend {
-	return &doubleBackend{users: make(map[string]string), expiry: make(map[string]time.Time), asked: make(map[string]int)}
+	return &doubleBackend{users: make(map[string]string), expiry: make(map[string]time.Time), asked: make(map[string]int), faults: make(map[string]error)}
 }
 
 func (d *doubleBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
+	name := c.Key + c.Token
 	d.mu.Lock()
-	d.asked[c.Token]++
+	d.asked[name]++
 	d.inside++
 	d.most = max(d.most, d.inside)
 	delay := d.delay
@@ -51,11 +53,14 @@ func (d *doubleBackend) Verify(ctx context.Context, c Credential) (Identity, err
 	if d.err != nil {
 		return Identity{}, d.err
 	}
-	user, ok := d.users[c.Token]
+	if err := d.faults[name]; err != nil {
+		return Identity{}, err
+	}
+	user, ok := d.users[name]
 	if !ok {
 		return Identity{}, ErrDenied
 	}
-	return Identity{User: user, Expiry: d.expiry[c.Token]}, nil
+	return Identity{User: user, Expiry: d.expiry[name]}, nil
 }
 
 // set changes the double.
@@ -107,10 +112,10 @@ func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *ver
 	if adjust != nil {
 		adjust(&conf)
 	}
-	v, err := newVerifier(t.Context(), conf)
-	if err != nil {
-		t.Fatal(err)
+	if conf.cache.BearerTTL == nil {
+		conf.cache.BearerTTL = new(min(*conf.cache.TTL, maxDefaultBearerTTL))
 	}
+	v := startVerifier(t, t.Context(), conf)
 	t.Cleanup(func() {
 		if err := v.close(); err != nil {
 			t.Error(err)
@@ -119,12 +124,23 @@ func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *ver
 	return v
 }
 
+func startVerifier(t testing.TB, ctx context.Context, conf verifierConfig) *verifier { //nolint:revive // of a configuration that ends before the test
+	t.Helper()
+	v, err := newVerifier(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.start(ctx)
+	return v
+}
+
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
 func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred Credential) answer {
-	var a answer
-	v.verify(ctx, v.failures, func() string { return address }, sites, &cred, &a)
-	return a
+	return v.verify(ctx, v.failures, address, sites, &cred)
 }
+
+// pair is the credential of an API key.
+func pair(key string) Credential { return Credential{Scheme: SchemeToken, Key: key, Secret: "secret"} }
 
 // bearer is the credential of an access token.
 func bearer(token string) Credential { return Credential{Scheme: SchemeBearer, Token: token} }
@@ -140,6 +156,8 @@ func outcome(a answer) string {
 		return a.cache
 	case errors.Is(a.err, ErrDenied):
 		return "401"
+	case errors.Is(a.err, ErrUnknownSite):
+		return "404"
 	case errors.As(a.err, &throttled):
 		return "429"
 	case errors.As(a.err, &unavailable):
@@ -156,4 +174,28 @@ func (d siteDouble) Verify(_ context.Context, c Credential) (Identity, error) {
 		return Identity{}, errDown
 	}
 	return Identity{User: "alice@example.com"}, nil
+}
+
+// tenantsDouble is a bench with a site that is down and one that may be created. It has no others.
+type tenantsDouble struct {
+	down, created string
+	asked         map[string]int
+}
+
+func (*tenantsDouble) Tenanted() bool { return true }
+
+func (*tenantsDouble) Site(*caddy.Replacer) (string, error) { return "", errors.New("not used") }
+
+func (d *tenantsDouble) Verify(_ context.Context, c Credential) (Identity, error) {
+	if d.asked == nil {
+		d.asked = make(map[string]int)
+	}
+	d.asked[c.Site]++
+	switch c.Site {
+	case d.down:
+		return Identity{}, errDown
+	case d.created:
+		return Identity{User: "alice@example.com"}, nil
+	}
+	return Identity{}, fmt.Errorf("%s: %w", c.Site, ErrUnknownSite)
 }

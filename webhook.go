@@ -131,8 +131,8 @@ func readDelivery(body []byte) (Change, error) {
 // reports whether there was any.
 func revokeIn(name string, change Change, source string) (found bool) {
 	states.Range(func(_, value any) bool {
-		if s := value.(*state); name == "" || s.cache.serves(name) {
-			s.cache.revokeChange(change)
+		if s := value.(*state); name == "" || s.serves(name) {
+			s.cache.revoke(change)
 			found = true
 		}
 		return true

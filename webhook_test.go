@@ -195,14 +195,17 @@ func TestWebhookRevokesEverySpelling(t *testing.T) {
 	address := freeAddress(t)
 	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth_webhook /hook s3cret\nfrappe_auth %s\nrespond ok\n}", address, site.URL))
 	body, signature := delivery(t, "oauth-bearer-token-on_update.http")
-	for _, test := range []struct{ name, token string }{
-		{"as it is", token},
-		{"in capitals", strings.ToUpper(token)},
-		{"with a control character at its end", token + "\x80"},
-		{"with a control character within", token[:5] + "\x9f" + token[5:]},
-		{"with a no-break space at its end", token + "\xa0"},
-		{"with an accent", strings.Replace(token, "a", "\xe1", 1)},
-		{"with a raised digit", strings.Replace(token, "2", "\xb2", 1)},
+	for _, test := range []struct {
+		name, token string
+		kept        bool // Frappe makes tokens of such characters
+	}{
+		{"as it is", token, true},
+		{"in capitals", strings.ToUpper(token), true},
+		{"with a control character at its end", token + "\x80", false},
+		{"with a control character within", token[:5] + "\x9f" + token[5:], false},
+		{"with a no-break space at its end", token + "\xa0", false},
+		{"with an accent", strings.Replace(token, "a", "\xe1", 1), false},
+		{"with a raised digit", strings.Replace(token, "2", "\xb2", 1), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ask := func() {
@@ -219,8 +222,8 @@ func TestWebhookRevokesEverySpelling(t *testing.T) {
 			if ask(); asked.Load() != before+1 {
 				t.Error("the verdict outlived the revocation")
 			}
-			if ask(); asked.Load() != before+1 {
-				t.Error("the verdict from after the revocation is not kept")
+			if ask(); (asked.Load() == before+1) != test.kept {
+				t.Errorf("the verdict from after the revocation is kept: %t", !test.kept)
 			}
 		})
 	}

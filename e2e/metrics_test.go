@@ -73,12 +73,12 @@ func drive(t *testing.T, addresses [3]string, first bool) {
 		{files, "Authorization: Bearer bad-token-5", 429},
 		{site, "Authorization: Bearer good-token", 200},
 		{site, "X: y", 200},
-		{away, tokenHeader, 503},
-		{away, tokenHeader, 503},
-		{away, tokenHeader, 503},
-		{away, tokenHeader, 503},
-		{away, tokenHeader, 503},
-		{away, tokenHeader, 503},
+		{away, "Authorization: token key0:secret", 503},
+		{away, "Authorization: token key1:secret", 503},
+		{away, "Authorization: token key2:secret", 503},
+		{away, "Authorization: token key3:secret", 503},
+		{away, "Authorization: token key4:secret", 503},
+		{away, "Authorization: token key5:secret", 503},
 	} {
 		if status, body := ask(t, "GET", request.url, "", request.header); status != request.status && first {
 			t.Errorf("%s: %d %s, want %d", request.header, status, body, request.status)
@@ -130,6 +130,7 @@ func TestMetrics(t *testing.T) {
 		`caddy_frappe_auth_requests_total{outcome="denied",scheme="token"}`:              2,
 		`caddy_frappe_auth_requests_total{outcome="denied",scheme="bearer"}`:             4,
 		`caddy_frappe_auth_requests_total{outcome="throttled",scheme="bearer"}`:          1,
+		`caddy_frappe_auth_requests_total{outcome="unknown_site",scheme="token"}`:        0,
 		`caddy_frappe_auth_requests_total{outcome="unavailable",scheme="token"}`:         6,
 		`caddy_frappe_auth_requests_total{outcome="client_gone",scheme="token"}`:         0,
 		`caddy_frappe_auth_cache_lookups_total{result="hit"}`:                            2, // token and Basic are the same pair
@@ -145,6 +146,7 @@ func TestMetrics(t *testing.T) {
 		`caddy_frappe_auth_backend_calls_total{backend="static",outcome="denied"}`:       10, // two such backends
 		`caddy_frappe_auth_backend_rejections_total{backend="site",reason="left_alone"}`: 1,
 		`caddy_frappe_auth_backend_breakers_open{backend="site"}`:                        1,
+		`caddy_frappe_auth_backend_rejections_total{backend="site",reason="throttled"}`:  0,
 		`caddy_frappe_auth_backend_breakers_open{backend="static"}`:                      0,
 		`caddy_frappe_auth_backend_calls_in_flight{backend="site"}`:                      0,
 		`caddy_frappe_auth_backend_call_duration_seconds_count{backend="site"}`:          6,

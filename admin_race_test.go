@@ -1,0 +1,48 @@
+package frappeauth
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// TestAdminWhileLoading: the admin API may be asked at any moment of a reload.
+func TestAdminWhileLoading(t *testing.T) {
+	handler := `{"name": "files", "backends": [` + benchBackend() + `]}`
+	var (
+		wg   sync.WaitGroup
+		done = make(chan struct{})
+	)
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := serveOverview(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/frappe_auth/", nil)); err != nil {
+					t.Error(err)
+				}
+				check := httptest.NewRequest(http.MethodPost, "/frappe_auth/check", strings.NewReader("Bearer x"))
+				if err := serveCheck(httptest.NewRecorder(), check); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 200 {
+		ctx, unload := caddy.NewContext(caddy.Context{Context: context.Background()})
+		if _, err := ctx.LoadModuleByID("http.handlers.frappe_auth", []byte(handler)); err != nil {
+			t.Error(err)
+		}
+		unload()
+	}
+	close(done)
+	wg.Wait()
+}
