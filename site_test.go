@@ -75,7 +75,7 @@ func TestSiteFaults(t *testing.T) {
 		{"message in another case", raw(header + "\r\n{\"Message\":\"alice@example.com\"}"), "the answer's message is missing", ""},
 		{"302", raw("HTTP/1.1 302 Found\r\nLocation: /login\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"), "status 302: redirects are not followed", ""},
 		{"400", recorded("bad-base64-15.http"), "status 400", ""},
-		{"404 with HTML", recorded("unknown-site.http"), "status 404: no such site", ""},
+		{"404 with HTML", recorded("unknown-site.http"), "status 404: the bench has no site named as the host in the address; add site_name", ""},
 		{"401 with HTML", raw("HTTP/1.1 401 Unauthorized\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>no</p>"), "status 401: the answer is not JSON", ""},
 		{"403 with HTML", raw("HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>no</p>"), "status 403: the answer is not JSON", ""},
 		{"401 with broken JSON", raw("HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{"), "status 401", ""},
@@ -309,9 +309,9 @@ func TestOneRequestDoesNotOpenTheBreaker(t *testing.T) {
 		answer        func(w http.ResponseWriter)
 		others        int // what other credentials then get
 	}{
-		{"a pair that as Basic is longer than gunicorn takes", "token k:" + strings.Repeat("x", 7000), html(400), 200},
-		{"nor nginx", "Bearer " + strings.Repeat("x", 8185), html(400), 200},
-		{"with the status of RFC 6585", "Bearer " + strings.Repeat("x", 8185), html(431), 200},
+		{"a pair that is longer than nginx takes", "token k:" + strings.Repeat("x", 7000), html(400), 200},
+		{"a token that is", "Bearer " + strings.Repeat("x", 8160), html(400), 200},
+		{"with the status of RFC 6585", "Bearer " + strings.Repeat("x", 8160), html(431), 200},
 		{"for a firewall, an attack", "Bearer 'or'1'='1", html(403), 200},
 		{"for a firewall, not acceptable", "Bearer <script>", html(406), 200},
 		{"no site", "Bearer x", html(404), 503},

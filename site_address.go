@@ -1,0 +1,177 @@
+package frappeauth
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// siteAddress is where a site is reached.
+type siteAddress struct {
+	url    url.URL
+	socket string // path of a Unix socket; empty: by TCP
+}
+
+// String is the address as the configuration has it.
+func (a *siteAddress) String() string {
+	if a.socket != "" {
+		return "unix/" + a.socket
+	}
+	return a.url.String()
+}
+
+// withScheme is what to write for the same port with another scheme.
+func (a *siteAddress) withScheme(scheme string) string {
+	if a.socket != "" {
+		return map[string]string{"http": "the transport without tls", "https": "tls in the transport"}[scheme]
+	}
+	u := a.url
+	if u.Port() == "" {
+		u.Host += map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	}
+	u.Scheme = scheme
+	return u.String()
+}
+
+// expandPlaceholders puts the values of global placeholders into addresses and site name. A missing value is an error:
+// without site_name, a bench would have another of its sites judge.
+func (s *SiteBackend) expandPlaceholders() error {
+	for i, address := range s.URLs {
+		expanded, err := expandGlobal(address, false)
+		if err != nil {
+			return fmt.Errorf("address %s: %w", address, err)
+		}
+		s.URLs[i] = expanded
+	}
+	name, err := expandGlobal(s.SiteName, true)
+	if err != nil {
+		return fmt.Errorf("site_name %s: %w", s.SiteName, err)
+	}
+	s.SiteName = name
+	return nil
+}
+
+// globalPlaceholders are the prefixes of placeholders that do not depend on a request.
+var globalPlaceholders = []string{"env.", "file.", "system.", "time."}
+
+// expandGlobal replaces global placeholders, and leaves others as they are where they may depend on the request.
+func expandGlobal(text string, perRequest bool) (string, error) {
+	return caddy.NewReplacer().ReplaceFunc(text, func(name string, value any) (any, error) {
+		global := slices.ContainsFunc(globalPlaceholders, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		switch {
+		case caddy.ToString(value) != "":
+			return value, nil
+		case global:
+			return nil, fmt.Errorf("the placeholder {%s} is empty or unknown; set it where Caddy runs, or write the value itself", name)
+		case !perRequest:
+			return nil, fmt.Errorf("the placeholder {%s} is unknown here; an address cannot depend on the request", name)
+		}
+		return "{" + name + "}", nil
+	})
+}
+
+// parseSiteAddress reads an address of the configuration, and says of the common mistakes what to write instead.
+func parseSiteAddress(address string) (siteAddress, error) {
+	if joined(address) {
+		return siteAddress{}, fmt.Errorf("address %s: separate addresses by a space, not by a comma (in JSON, each is its own string)", withoutUser(address))
+	}
+	if socket, ok := strings.CutPrefix(address, "unix/"); ok {
+		if !strings.HasPrefix(socket, "/") {
+			return siteAddress{}, fmt.Errorf("address %s: write unix/ and an absolute path, such as unix//run/frappe.sock", address)
+		}
+		// The transport keeps connections apart by host.
+		return siteAddress{url: url.URL{Host: socket}, socket: socket}, nil // its scheme is the transport's to set
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+		return siteAddress{}, errors.New("the address of the site is no URL; write it as https://erp.example.com")
+	case u.User != nil:
+		return siteAddress{}, errors.New("the address of the site holds a user name; the site is asked with each client's own credential")
+	case (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
+		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", address)
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return siteAddress{}, fmt.Errorf("address %s: leave out what follows the path", address)
+	}
+	if mount, found := beforeAPI(u.Path); found {
+		base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: mount}
+		return siteAddress{}, fmt.Errorf("address %s: leave out /api and what follows; write %s", address, base.String())
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return siteAddress{url: *u}, nil
+}
+
+// joined reports whether several addresses are written as one.
+func joined(address string) bool {
+	_, rest, found := strings.Cut(address, ",")
+	for ; found; _, rest, found = strings.Cut(rest, ",") {
+		rest = strings.TrimSpace(rest)
+		for _, begin := range []string{"http://", "https://", "unix/"} {
+			if strings.HasPrefix(rest, begin) {
+				return true
+			}
+		}
+	}
+	if u, err := url.Parse(address); err == nil {
+		return strings.Contains(u.Host, ",")
+	}
+	return false
+}
+
+// withoutUser is an address that is fit for an error: one with a user name may hold a password.
+func withoutUser(address string) string {
+	if strings.Contains(address, "@") {
+		return "with a user name"
+	}
+	return address
+}
+
+// beforeAPI is what comes before the path of Frappe's API, where a path leads to the API or a method of it.
+func beforeAPI(path string) (mount string, found bool) {
+	segments := strings.Split(strings.Trim(path, "/"), "/")
+	for i, segment := range segments {
+		if segment != "api" {
+			continue
+		}
+		if i == len(segments)-1 || slices.Contains([]string{"method", "resource", "v1", "v2"}, segments[i+1]) {
+			return "/" + strings.Join(segments[:i], "/"), true
+		}
+	}
+	return "", false
+}
+
+// validSiteName reports whether the name can be that of a site: Frappe makes the name of a directory of it, and the
+// client may have a say in it.
+func validSiteName(name string) bool {
+	if name == "" || len(name) > 255 || name[0] == '.' || name[0] == '-' || name[len(name)-1] == '.' || strings.Contains(name, "..") {
+		return false
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// validSiteTemplate reports whether site_name can become the name of a site once its placeholders have values.
+func validSiteTemplate(name string) bool {
+	if strings.Contains(name, "{") {
+		name = withoutPort(caddy.NewEmptyReplacer().ReplaceAll(name, "a"))
+	}
+	return validSiteName(name)
+}
+
+// withoutPort removes the port of a host, and the dot that stands for the root of DNS.
+func withoutPort(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
+		host = host[:i]
+	}
+	return strings.TrimSuffix(host, ".")
+}

@@ -1,0 +1,125 @@
+package frappeauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// preferredRetry is how often the first address is tried again while another one answers.
+const preferredRetry = 30 * time.Second
+
+// failover chooses the address that is asked first. Its zero value prefers the first.
+type failover struct {
+	mu      sync.Mutex
+	current int       // the address that last answered
+	retry   time.Time // when the first address is tried again
+}
+
+// order returns the addresses in the order in which one verification asks them: the one that last answered, then the
+// others as written. When the first address is due for another try, the verification that sees it first starts there;
+// those beside it do not, since that address may still hang.
+func (f *failover) order(addresses int, now time.Time) []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	order := make([]int, 0, addresses+1)
+	if f.current != 0 && !now.Before(f.retry) {
+		f.retry = now.Add(preferredRetry)
+		order = append(order, 0)
+	}
+	order = append(order, f.current)
+	for i := range addresses {
+		if i != f.current && i != order[0] {
+			order = append(order, i)
+		}
+	}
+	return order
+}
+
+// answered notes that an address answered. It reports whether another one did so before.
+func (f *failover) answered(address int, now time.Time) (changed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current == address {
+		return false
+	}
+	f.current, f.retry = address, now.Add(preferredRetry)
+	return true
+}
+
+// askInTurn asks one address after the other until one answers. Each has an equal share of the time that is left, so
+// that one which accepts and never answers leaves time for the next.
+func (s *SiteBackend) askInTurn(ctx context.Context, call siteCall) (Identity, error) {
+	var (
+		failures []error
+		order    = s.failover.order(len(s.addresses), time.Now())
+	)
+	for i, n := range order {
+		call.address = &s.addresses[n]
+		id, err := call.identityWithin(ctx, len(order)-i)
+		var next *nextAddressError
+		if !errors.As(err, &next) {
+			if s.failover.answered(n, time.Now()) {
+				s.logSwitch(n, failures)
+			}
+			return id, afterFailures(failures, err)
+		}
+		failures = append(failures, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return Identity{}, afterFailures(failures[:len(failures)-1], failures[len(failures)-1])
+}
+
+// logSwitch says that another address is used from now on.
+func (s *SiteBackend) logSwitch(address int, failures []error) {
+	name := zap.String("address", s.addresses[address].String())
+	if address == 0 {
+		s.logger.Info("the first address of the site answers again", name)
+		return
+	}
+	s.logger.Warn("an address of the site failed, using another one", name, zap.Errors("failures", failures))
+}
+
+// identityWithin asks an address within its share of the time that is left, of so many shares.
+func (c siteCall) identityWithin(ctx context.Context, shares int) (Identity, error) {
+	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
+		defer cancel()
+	}
+	return c.identity(ctx)
+}
+
+// afterFailures is the error of the last address, with what the ones before it failed of.
+func afterFailures(failures []error, last error) error {
+	if last == nil || len(failures) == 0 || errors.Is(last, ErrDenied) || errors.Is(last, ErrUnknownSite) {
+		return last
+	}
+	result := UnavailableError{Reason: last}
+	if known, ok := errors.AsType[*UnavailableError](last); ok {
+		result = *known
+	}
+	for _, failure := range failures {
+		result.Reason = fmt.Errorf("%w; before it, %w", result.Reason, reasonOf(failure))
+	}
+	return &result
+}
+
+// reasonOf is what an error says without that of which every UnavailableError begins.
+func reasonOf(err error) error {
+	if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
+		return unavailable.Reason
+	}
+	return err
+}
+
+// nextAddressError is a failure that another address of the site may not share.
+type nextAddressError struct{ error }
+
+func (e *nextAddressError) Unwrap() error { return e.error }

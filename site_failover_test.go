@@ -1,0 +1,297 @@
+package frappeauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+)
+
+// loadSite loads a backend site from its JSON, without a server.
+func loadSite(t testing.TB, config map[string]any) (*frappeauth.SiteBackend, error) {
+	t.Helper()
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	module, err := ctx.LoadModuleByID("http.frappe_auth.backends.site", raw)
+	if err != nil {
+		return nil, err
+	}
+	return module.(*frappeauth.SiteBackend), nil
+}
+
+func mustLoadSite(t testing.TB, config map[string]any) *frappeauth.SiteBackend {
+	t.Helper()
+	site, err := loadSite(t, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site
+}
+
+// scripted is a transport whose answers are functions of the test, so that they can take any time on its clock.
+type scripted struct {
+	Script string `json:"script"`
+}
+
+var scripts sync.Map // from name to func(*http.Request) (*http.Response, error)
+
+func init() { caddy.RegisterModule(scripted{}) }
+
+func (scripted) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.frappe_auth_scripted",
+		New: func() caddy.Module { return new(scripted) },
+	}
+}
+
+func (s scripted) RoundTrip(r *http.Request) (*http.Response, error) {
+	script, _ := scripts.Load(s.Script)
+	return script.(func(*http.Request) (*http.Response, error))(r)
+}
+
+func answerWith(status int, contentType, body string) *http.Response {
+	return &http.Response{
+		StatusCode: status,
+		Header:     http.Header{"Content-Type": {contentType}},
+		Body:       io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+// TestSiteFailover: every address gets its share of the time, a verdict is final, and the address that answers is kept
+// until the first one is due for another try.
+func TestSiteFailover(t *testing.T) {
+	const (
+		hangs    = "hangs"
+		refused  = "refuses connections"
+		grants   = "grants"
+		denies   = "denies"
+		slow     = "grants after 4s"
+		gateway  = "502 with a page"
+		gateway4 = "504 with a page"
+		balancer = "503 with JSON of a load balancer"
+		stopped  = "503 of Frappe in maintenance"
+		notFound = "404 with a page"
+		broken   = "500 with a page"
+	)
+	type step struct {
+		wait  time.Duration     // before it
+		does  map[string]string // what addresses do from now on
+		asked []string          // the addresses, in order
+		took  time.Duration
+		err   string // "": granted
+	}
+	for _, test := range []struct {
+		name      string
+		addresses []string
+		does      map[string]string
+		steps     []step
+	}{
+		{
+			"one that never answers leaves time for the next, which is kept",
+			[]string{"a", "b"}, map[string]string{"a": hangs, "b": grants},
+			[]step{{asked: []string{"a", "b"}, took: 2500 * time.Millisecond}, {asked: []string{"b"}}},
+		},
+		{
+			"three share the time",
+			[]string{"a", "b", "c"}, map[string]string{"a": hangs, "b": hangs, "c": grants},
+			[]step{{asked: []string{"a", "b", "c"}, took: 3333333333}, {asked: []string{"c"}}},
+		},
+		{
+			"what one leaves over is shared by the others",
+			[]string{"a", "b", "c"}, map[string]string{"a": refused, "b": hangs, "c": grants},
+			[]step{{asked: []string{"a", "b", "c"}, took: 2500 * time.Millisecond}},
+		},
+		{
+			"the last one has all the time left",
+			[]string{"a", "b"}, map[string]string{"a": refused, "b": slow},
+			[]step{{asked: []string{"a", "b"}, took: 4 * time.Second}},
+		},
+		{
+			"the only one has all the time", []string{"a"}, map[string]string{"a": slow},
+			[]step{{asked: []string{"a"}, took: 4 * time.Second}},
+		},
+		{
+			"none answers",
+			[]string{"a", "b"}, map[string]string{"a": hangs, "b": hangs},
+			[]step{{asked: []string{"a", "b"}, took: 5 * time.Second, err: "site http://b: no answer in time"}},
+		},
+		{
+			"the first is tried again after 30s, by one verification",
+			[]string{"a", "b", "c"}, map[string]string{"a": hangs, "b": refused, "c": grants},
+			[]step{
+				{asked: []string{"a", "b", "c"}, took: 3333333333 / 2},
+				{wait: 29 * time.Second, asked: []string{"c"}},
+				{wait: time.Second, asked: []string{"a", "c"}, took: 3333333333 / 2},
+				{asked: []string{"c"}},
+				{wait: 30 * time.Second, does: map[string]string{"a": grants}, asked: []string{"a"}},
+				{asked: []string{"a"}},
+			},
+		},
+		{
+			"the one that answered fails later",
+			[]string{"a", "b", "c"}, map[string]string{"a": refused, "b": grants, "c": grants},
+			[]step{
+				{asked: []string{"a", "b"}},
+				{does: map[string]string{"b": refused}, asked: []string{"b", "a", "c"}},
+				{asked: []string{"c"}},
+			},
+		},
+		{"a proxy without Frappe behind it", []string{"a", "b"}, map[string]string{"a": gateway, "b": grants}, []step{{asked: []string{"a", "b"}}}},
+		{"a proxy that waits in vain", []string{"a", "b"}, map[string]string{"a": gateway4, "b": grants}, []step{{asked: []string{"a", "b"}}}},
+		{"a load balancer that speaks JSON", []string{"a", "b"}, map[string]string{"a": balancer, "b": grants}, []step{{asked: []string{"a", "b"}}}},
+		{"maintenance is an answer", []string{"a", "b"}, map[string]string{"a": stopped, "b": grants}, []step{{asked: []string{"a"}, err: "status 503"}}},
+		{"a denial is an answer", []string{"a", "b"}, map[string]string{"a": denies, "b": grants}, []step{{asked: []string{"a"}, err: "denied"}}},
+		{"a denial after a failure is final", []string{"a", "b", "c"}, map[string]string{"a": gateway, "b": denies, "c": grants}, []step{{asked: []string{"a", "b"}, err: "denied"}}},
+		{"a wrong site is an answer", []string{"a", "b"}, map[string]string{"a": notFound, "b": grants}, []step{{asked: []string{"a", "a"}, err: "status 404"}}},
+		{"a failure of Frappe is an answer", []string{"a", "b"}, map[string]string{"a": broken, "b": grants}, []step{{asked: []string{"a"}, err: "status 500"}}},
+		{"two failures are both told", []string{"a", "b"}, map[string]string{"a": refused, "b": gateway}, []step{{asked: []string{"a", "b"}, err: "site http://b: status 502: the proxy before Frappe gets no answer; is Frappe up?; before it, site http://a: the connection broke"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked []string
+				scripts.Store(t.Name(), func(r *http.Request) (*http.Response, error) {
+					asked = append(asked, r.URL.Host)
+					switch test.does[r.URL.Host] {
+					case hangs:
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					case slow:
+						time.Sleep(4 * time.Second) // on the clock of synctest
+					case refused:
+						return nil, errors.New("connection refused")
+					case denies:
+						return answerWith(401, "application/json", "{}"), nil
+					case gateway:
+						return answerWith(502, "text/html", "<h1>Bad Gateway</h1>"), nil
+					case gateway4:
+						return answerWith(504, "text/html", "<h1>Gateway Time-out</h1>"), nil
+					case balancer:
+						return answerWith(503, "application/json", `{"message":"no available server"}`), nil
+					case stopped:
+						return answerWith(503, "application/json", parsedAnswer(t, "maintenance.http").body), nil
+					case notFound:
+						return answerWith(404, "text/html", "<h1>Not Found</h1>"), nil
+					case broken:
+						return answerWith(500, "text/html", "<h1>Internal Server Error</h1>"), nil
+					}
+					return answerWith(200, "application/json", `{"message":"alice@example.com"}`), nil
+				})
+				var urls []string
+				for _, address := range test.addresses {
+					urls = append(urls, "http://"+address)
+				}
+				site := mustLoadSite(t, map[string]any{
+					"urls": urls, "transport": map[string]any{"protocol": "frappe_auth_scripted", "script": t.Name()},
+				})
+				for i, step := range test.steps {
+					time.Sleep(step.wait) // on the clock of synctest
+					for address, does := range step.does {
+						test.does[address] = does
+					}
+					asked = nil
+					began := time.Now()
+					id, err := site.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "x"})
+					took := time.Since(began)
+					if !slices.Equal(asked, step.asked) {
+						t.Errorf("step %d asked %v, want %v", i, asked, step.asked)
+					}
+					if (took - step.took).Abs() > time.Millisecond {
+						t.Errorf("step %d took %s, want %s", i, took, step.took)
+					}
+					switch {
+					case step.err == "" && (err != nil || id.User != "alice@example.com"):
+						t.Errorf("step %d: %v", i, err)
+					case step.err != "" && (err == nil || !strings.Contains(err.Error(), step.err)):
+						t.Errorf("step %d: error %v, want %q", i, err, step.err)
+					}
+					if denied := step.err == "denied"; denied != errors.Is(err, frappeauth.ErrDenied) {
+						t.Errorf("step %d: error %v", i, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSiteThatHangs: over the network, an address that accepts and never answers, in whichever way, leaves time for the
+// next; the log says so once.
+func TestSiteThatHangs(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() // nobody accepts: the kernel does
+	ended := make(chan struct{})
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "31")
+		io.WriteString(w, `{"message":`)
+		w.(http.Flusher).Flush()
+		<-ended
+	}))
+	defer half.Close()
+	defer close(ended)
+	var asked atomic.Int64
+	good := jsonSite(t, map[string]func(*http.Request) (int, string){
+		loggedUser: func(*http.Request) (int, string) {
+			asked.Add(1)
+			return 200, `{"message":"alice@example.com"}`
+		},
+	})
+	for name, hanging := range map[string]string{
+		"never answers":              "http://" + listener.Addr().String(),
+		"never shakes hands":         "https://" + listener.Addr().String(),
+		"stops within its answer":    half.URL,
+		"never answers on a subpath": "http://" + listener.Addr().String() + "/erp",
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := freeAddress(t)
+			c := runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s %s {\ntimeout 600ms\n}\n}\nrespond {http.auth.user.id}\n}",
+				address, hanging, good.URL))
+			for i := range 4 {
+				before := asked.Load()
+				got := get(t, "http://"+address, fmt.Sprintf("Authorization: Bearer %d", i))
+				if got.status != 200 || asked.Load() != before+1 {
+					t.Fatalf("request %d: status %d, the second address was asked %d times", i, got.status, asked.Load()-before)
+				}
+			}
+			line := c.logged("an address of the site failed")
+			if !strings.Contains(line, hanging) || !strings.Contains(line, good.URL) || strings.Count(c.logs(), "an address of the site failed") != 1 {
+				t.Errorf("logged %s", c.logs())
+			}
+		})
+	}
+}
+
+// TestSiteFingerprintFromManyGoroutines: no call of it disturbs another.
+func TestSiteFingerprintFromManyGoroutines(t *testing.T) {
+	site := mustLoadSite(t, map[string]any{"urls": []string{"http://a", "http://b", "http://c"}, "site_name": "erp.localhost"})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if got := site.Fingerprint(); got != "http://a http://b http://c erp.localhost" {
+				t.Error(got)
+			}
+		})
+	}
+	wg.Wait()
+}
