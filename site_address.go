@@ -138,7 +138,7 @@ func beforeAPI(path string) (mount string, found bool) {
 			continue
 		}
 		if i == len(segments)-1 || slices.Contains([]string{"method", "resource", "v1", "v2"}, segments[i+1]) {
-			return "/" + strings.Join(segments[:i], "/"), true
+			return strings.TrimRight("/"+strings.Join(segments[:i], "/"), "/"), true
 		}
 	}
 	return "", false

@@ -50,7 +50,7 @@ func TestSiteConfiguration(t *testing.T) {
 		{name: "can never be a name", urls: []string{url}, more: map[string]any{"site_name": "sites/{http.request.host}"}, fails: "is no name of a site"},
 		{name: "dot at the end", urls: []string{url}, more: map[string]any{"site_name": "erp.localhost."}, fails: "is no name of a site"},
 
-		{name: "api", urls: []string{"https://erp.example.com/api"}, fails: "leave out /api and what follows; write https://erp.example.com/"},
+		{name: "api", urls: []string{"https://erp.example.com/api"}, fails: "leave out /api and what follows; write https://erp.example.com"},
 		{name: "api and a slash", urls: []string{"https://erp.example.com/api/"}, fails: "leave out /api"},
 		{name: "method", urls: []string{"https://erp.example.com/api/method/frappe.auth.get_logged_user"}, fails: "leave out /api"},
 		{name: "version 2 of the API", urls: []string{"https://erp.example.com/api/v2/method/ping"}, fails: "leave out /api"},

@@ -161,7 +161,9 @@ func TestSiteMessages(t *testing.T) {
 		}
 	}
 	redirect := func(to string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to+"/"+sent, http.StatusMovedPermanently) }
+		return func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, to+"/"+sent, http.StatusMovedPermanently)
+		}
 	}
 	// raw is a server that writes bytes when a connection has sent some, and closes it.
 	raw := func(t *testing.T, reply string) string {

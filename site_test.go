@@ -387,6 +387,9 @@ func TestTenants(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			tenant := r.Header.Get("X-Frappe-Site-Name")
+			if r.Host != tenant {
+				t.Errorf("asked with Host %q about %q", r.Host, tenant)
+			}
 			asked[tenant]++
 			if tenant == "one.example" {
 				return 200, `{"message":"alice@example.com"}`
@@ -405,6 +408,10 @@ func TestTenants(t *testing.T) {
 		{"two.example", 401},
 		{"one.example", 200},
 		{"two.example", 401},
+		{"ONE.example", 200},
+		{"one.Example.", 200},
+		{"Two.Example.", 401},
+		{"one.example..", 400},
 		{"..", 400},
 		{"-x", 400},
 		{".hidden", 400},

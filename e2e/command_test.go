@@ -197,45 +197,64 @@ func TestDoctorCommand(t *testing.T) {
 			io.WriteString(w, body)
 		}
 	}
-	version := func(text string) func(w http.ResponseWriter, r *http.Request) {
+	message := func(text string) func(w http.ResponseWriter, r *http.Request) {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprintf(w, `{"message": %q}`, text)
 		}
 	}
-	for _, test := range []struct {
-		name            string
-		logged, version func(w http.ResponseWriter, r *http.Request)
-		clock           time.Duration
-		code            int
-	}{
-		{"well", answer("guest-15.http"), version("15.44.2"), 0, 0},
-		{"older", answer("guest-15.http"), version("13.58.1"), 0, 0},
-		{"silent about its version", answer("guest-15.http"), answer("guest-15.http"), 0, 0},
-		{"clock", answer("guest-15.http"), version("15.44.2"), time.Hour, 0},
-		{"unknown site", answer("unknown-site.http"), answer("unknown-site.http"), 0, 2},
-		{"maintenance", answer("maintenance.http"), answer("maintenance.http"), 0, 2},
-		{"database down", answer("database-down.http"), answer("database-down.http"), 0, 2},
-		{"not Frappe", func(w http.ResponseWriter, _ *http.Request) {
+	page := func(status int) func(w http.ResponseWriter, r *http.Request) {
+		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
-			w.WriteHeader(http.StatusForbidden)
-		}, version("x"), 0, 2},
-		{"lets everybody in", version("alice@example.com"), version("15.44.2"), 0, 2},
+			w.WriteHeader(status)
+		}
+	}
+	socketIO := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = nil
+		w.WriteHeader(http.StatusNotFound)
+	}
+	pong, guest := message("pong"), answer("guest-15.http")
+	for _, test := range []struct {
+		name         string
+		ping, logged func(w http.ResponseWriter, r *http.Request)
+		options      string // of the backend
+		clock        time.Duration
+		tls          bool // the site speaks it
+		code         int
+	}{
+		{name: "well", ping: pong, logged: guest},
+		{name: "clock", ping: pong, logged: guest, clock: time.Hour},
+		{name: "unknown site", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"), options: "site_name erp.example.com", code: 2},
+		{name: "no site_name", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"), code: 2},
+		{name: "maintenance", ping: answer("maintenance.http"), logged: answer("maintenance.http"), code: 2},
+		{name: "database down", ping: answer("database-down.http"), logged: answer("database-down.http"), code: 2},
+		{name: "not Frappe", ping: message("hello"), logged: page(http.StatusForbidden), code: 2},
+		{name: "login page before Frappe", ping: pong, logged: page(http.StatusForbidden), code: 2},
+		{name: "lets everybody in", ping: pong, logged: message("alice@example.com"), code: 2},
+		{name: "socketio port", ping: socketIO, logged: socketIO, code: 2},
+		{name: "TLS port", ping: pong, logged: guest, tls: true, code: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			site := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Header.Get("Authorization") != "" {
 					t.Error("the doctor sent a credential")
 				}
 				w.Header().Set("Date", time.Now().Add(test.clock).UTC().Format(http.TimeFormat))
-				if strings.HasSuffix(r.URL.Path, "/version") {
-					test.version(w, r)
+				if strings.HasSuffix(r.URL.Path, "/ping") {
+					test.ping(w, r)
 					return
 				}
 				test.logged(w, r)
 			}))
+			if test.tls {
+				site.StartTLS()
+			} else {
+				site.Start()
+			}
 			defer site.Close()
-			config := configFile(t, "files.example.com {\nfrappe_auth {\nbackend site "+site.URL+"\n"+alice+"}\n}\nothers.example.com {\nfrappe_auth "+site.URL+"\n}")
+			url := "http://" + site.Listener.Addr().String()
+			backend := "backend site " + url + " {\n" + test.options + "\n}\n"
+			config := configFile(t, "files.example.com {\nfrappe_auth {\n"+backend+alice+"}\n}\nothers.example.com {\nfrappe_auth {\n"+backend+"}\n}")
 			screen, code := command(t, "", "doctor", "--config", config)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
@@ -243,6 +262,15 @@ func TestDoctorCommand(t *testing.T) {
 			golden(t, "doctor "+test.name+".txt", screen, append(onScreens, `(differs from this machine's by )\S+`, "${1}1h;")...)
 		})
 	}
+	t.Run("plain port", func(t *testing.T) {
+		site := httptest.NewServer(http.HandlerFunc(pong))
+		defer site.Close()
+		screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth https://"+site.Listener.Addr().String()+"\n}"))
+		if code != 2 {
+			t.Errorf("exit code %d", code)
+		}
+		golden(t, "doctor plain port.txt", screen, onScreens...)
+	})
 	t.Run("away", func(t *testing.T) {
 		screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+freePort(t)+"\n}"))
 		if code != 2 {
