@@ -191,7 +191,7 @@ func (s *SiteBackend) Site(repl *caddy.Replacer) (string, error) {
 
 // Verify implements Backend.
 func (s *SiteBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
-	if c.Site != "" && !validSiteName(c.Site) {
+	if (c.Site != "" || s.Tenanted()) && !validSiteName(c.Site) {
 		return Identity{}, ErrUnknownSite
 	}
 	authorization, ok := authorizationOf(c)

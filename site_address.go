@@ -43,7 +43,7 @@ func (s *SiteBackend) expandPlaceholders() error {
 	for i, address := range s.URLs {
 		expanded, err := expandGlobal(address, false)
 		if err != nil {
-			return fmt.Errorf("address %s: %w", address, err)
+			return fmt.Errorf("address %s: %w", withoutUser(address), err)
 		}
 		s.URLs[i] = expanded
 	}
@@ -81,7 +81,7 @@ func parseSiteAddress(address string) (siteAddress, error) {
 	}
 	if socket, ok := strings.CutPrefix(address, "unix/"); ok {
 		if !strings.HasPrefix(socket, "/") {
-			return siteAddress{}, fmt.Errorf("address %s: write unix/ and an absolute path, such as unix//run/frappe.sock", address)
+			return siteAddress{}, fmt.Errorf("address %s: write unix/ and an absolute path, such as unix//run/frappe.sock", withoutUser(address))
 		}
 		// The transport keeps connections apart by host.
 		return siteAddress{url: url.URL{Host: socket}, socket: socket}, nil // its scheme is the transport's to set
@@ -93,13 +93,13 @@ func parseSiteAddress(address string) (siteAddress, error) {
 	case u.User != nil:
 		return siteAddress{}, errors.New("the address of the site holds a user name; the site is asked with each client's own credential")
 	case (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
-		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", address)
+		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", withoutUser(address))
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return siteAddress{}, fmt.Errorf("address %s: leave out what follows the path", address)
+		return siteAddress{}, fmt.Errorf("address %s: leave out what follows the path", withoutUser(address))
 	}
 	if mount, found := beforeAPI(u.Path); found {
 		base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: mount}
-		return siteAddress{}, fmt.Errorf("address %s: leave out /api and what follows; write %s", address, base.String())
+		return siteAddress{}, fmt.Errorf("address %s: leave out /api and what follows; write %s", withoutUser(address), base.String())
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return siteAddress{url: *u}, nil

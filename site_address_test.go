@@ -62,6 +62,7 @@ func TestSiteConfiguration(t *testing.T) {
 		{name: "comma at the end", urls: []string{"https://a.example,", "https://b.example"}, fails: "separate addresses by a space"},
 		{name: "comma of hosts", urls: []string{"https://a.example,b.example"}, fails: "separate addresses by a space"},
 		{name: "password", urls: []string{"https://{env.FRAPPE_AUTH_TEST_PASSWORD}@a.example"}, fails: "holds a user name", unlike: "61066224add85e6"},
+		{name: "password without a scheme", urls: []string{"{env.FRAPPE_AUTH_TEST_PASSWORD}@a.example"}, fails: "write http:// or https://", unlike: "61066224add85e6"},
 		{name: "comma and password", urls: []string{"https://{env.FRAPPE_AUTH_TEST_PASSWORD}@a,https://b"}, fails: "separate addresses by a space", unlike: "61066224add85e6"},
 
 		{name: "bare number as timeout", urls: []string{url}, more: map[string]any{"timeout": 5}, fails: `timeout: 5ns is too short; write a duration with its unit, such as "5s"`},

@@ -117,6 +117,7 @@ type notFoundError struct {
 	error          // about the site
 	onlyThis error // about the request, where the site is known to be there
 	socketIO bool  // of Frappe's socket.io server
+	named    bool  // Frappe says that it has no site of this name
 }
 
 func (e *notFoundError) Unwrap() error { return e.error }
@@ -151,6 +152,7 @@ func (c siteCall) noVerdictFrom(resp *http.Response) error {
 			error:    result.Reason,
 			onlyThis: c.noVerdict(resp.StatusCode, errors.New("the site is there, but does not find what this credential or its user needs")),
 			socketIO: socketIO,
+			named:    c.siteName() != "" && bytes.Contains(body, []byte(">"+c.siteName()+" does not exist<")),
 		}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if !fromFrappe(body) {

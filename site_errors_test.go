@@ -78,7 +78,7 @@ func TestRecordedAnswers(t *testing.T) {
 // TestUnknownSite: a tenant that the bench does not have is told from a credential that cannot be looked up, and from a
 // site_name that is wrong.
 func TestUnknownSite(t *testing.T) {
-	html := func(w http.ResponseWriter) { reply(t, w, answerOf(t, "unknown-site.http")) }
+	html := func(w http.ResponseWriter) { reply(t, w, answerOf(t, "unknown-site.http")) } // names nosuch.example
 	json404 := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(404)
@@ -91,6 +91,7 @@ func TestUnknownSite(t *testing.T) {
 		answer, guest          func(w http.ResponseWriter)
 		want, cause            string
 	}{
+		{"tenant that Frappe names", "{http.request.host}", "nosuch.example", html, nil, "unknown site", ""},
 		{"tenant", "{http.request.host}", "a.example", html, html, "unknown site", ""},
 		{"tenant, with a page of something in front", "{http.request.host}", "a.example", func(w http.ResponseWriter) { http.Error(w, "404 page not found", 404) }, html, "unknown site", ""},
 		{"tenant, in JSON", "{http.request.host}", "a.example", json404, json404, "unknown site", ""},
@@ -105,6 +106,10 @@ func TestUnknownSite(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Header["Authorization"] == nil {
+					if test.guest == nil {
+						t.Error("asked again although Frappe named the site")
+						return
+					}
 					test.guest(w)
 					return
 				}

@@ -54,12 +54,16 @@ func onlyThis(err error) error {
 }
 
 // unlessUnknownSite tells a site that the bench does not have from a credential that cannot be looked up, since Frappe
-// and firewalls answer 404 to both. It asks again without the credential: only a site that is not there answers 404 again.
-// Otherwise one client's credential could make a tenant look unknown to everybody.
+// and firewalls answer 404 to both. Where the answer does not name the site, as that of Frappe 15 does, it asks again without
+// the credential: only a site that is not there answers 404 again. Otherwise one client's credential could make a tenant
+// look unknown to everybody.
 func (c siteCall) unlessUnknownSite(ctx context.Context, err error) error {
 	var notFound *notFoundError
 	if !errors.As(err, &notFound) {
 		return err
+	}
+	if notFound.named && c.site != "" {
+		return ErrUnknownSite
 	}
 	guest := c
 	guest.authorization = ""

@@ -164,6 +164,10 @@ func TestCredentialsThatNoHeaderHolds(t *testing.T) {
 			}
 		})
 	}
+	tenants := mustLoadSite(t, map[string]any{"urls": []string{double.URL}, "site_name": "{http.request.host}"})
+	if _, err := tenants.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a"}); !errors.Is(err, frappeauth.ErrUnknownSite) {
+		t.Errorf("no tenant: %v", err)
+	}
 	if n := asked.Load(); n != 0 {
 		t.Errorf("%d requests", n)
 	}
