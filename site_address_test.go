@@ -2,6 +2,7 @@ package frappeauth_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,9 +72,7 @@ func TestSiteConfiguration(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := map[string]any{"urls": test.urls}
-			for name, value := range test.more {
-				config[name] = value
-			}
+			maps.Copy(config, test.more)
 			_, err := loadSite(t, config)
 			switch {
 			case test.fails == "" && err != nil:

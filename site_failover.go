@@ -61,8 +61,7 @@ func (s *SiteBackend) askInTurn(ctx context.Context, call siteCall) (Identity, e
 	for i, n := range order {
 		call.address = &s.addresses[n]
 		id, err := call.identityWithin(ctx, len(order)-i)
-		var next *nextAddressError
-		if !errors.As(err, &next) {
+		if _, ok := errors.AsType[*nextAddressError](err); !ok {
 			if s.failover.answered(n, time.Now()) {
 				s.logSwitch(n, failures)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -107,36 +108,44 @@ func TestSiteFailover(t *testing.T) {
 	}{
 		{
 			"one that never answers leaves time for the next, which is kept",
-			[]string{"a", "b"}, map[string]string{"a": hangs, "b": grants},
+			[]string{"a", "b"},
+			map[string]string{"a": hangs, "b": grants},
 			[]step{{asked: []string{"a", "b"}, took: 2500 * time.Millisecond}, {asked: []string{"b"}}},
 		},
 		{
 			"three share the time",
-			[]string{"a", "b", "c"}, map[string]string{"a": hangs, "b": hangs, "c": grants},
+			[]string{"a", "b", "c"},
+			map[string]string{"a": hangs, "b": hangs, "c": grants},
 			[]step{{asked: []string{"a", "b", "c"}, took: 3333333333}, {asked: []string{"c"}}},
 		},
 		{
 			"what one leaves over is shared by the others",
-			[]string{"a", "b", "c"}, map[string]string{"a": refused, "b": hangs, "c": grants},
+			[]string{"a", "b", "c"},
+			map[string]string{"a": refused, "b": hangs, "c": grants},
 			[]step{{asked: []string{"a", "b", "c"}, took: 2500 * time.Millisecond}},
 		},
 		{
 			"the last one has all the time left",
-			[]string{"a", "b"}, map[string]string{"a": refused, "b": slow},
+			[]string{"a", "b"},
+			map[string]string{"a": refused, "b": slow},
 			[]step{{asked: []string{"a", "b"}, took: 4 * time.Second}},
 		},
 		{
-			"the only one has all the time", []string{"a"}, map[string]string{"a": slow},
+			"the only one has all the time",
+			[]string{"a"},
+			map[string]string{"a": slow},
 			[]step{{asked: []string{"a"}, took: 4 * time.Second}},
 		},
 		{
 			"none answers",
-			[]string{"a", "b"}, map[string]string{"a": hangs, "b": hangs},
+			[]string{"a", "b"},
+			map[string]string{"a": hangs, "b": hangs},
 			[]step{{asked: []string{"a", "b"}, took: 5 * time.Second, err: "site http://b: no answer in time"}},
 		},
 		{
 			"the first is tried again after 30s, by one verification",
-			[]string{"a", "b", "c"}, map[string]string{"a": hangs, "b": refused, "c": grants},
+			[]string{"a", "b", "c"},
+			map[string]string{"a": hangs, "b": refused, "c": grants},
 			[]step{
 				{asked: []string{"a", "b", "c"}, took: 3333333333 / 2},
 				{wait: 29 * time.Second, asked: []string{"c"}},
@@ -148,7 +157,8 @@ func TestSiteFailover(t *testing.T) {
 		},
 		{
 			"the one that answered fails later",
-			[]string{"a", "b", "c"}, map[string]string{"a": refused, "b": grants, "c": grants},
+			[]string{"a", "b", "c"},
+			map[string]string{"a": refused, "b": grants, "c": grants},
 			[]step{
 				{asked: []string{"a", "b"}},
 				{does: map[string]string{"b": refused}, asked: []string{"b", "a", "c"}},
@@ -204,9 +214,7 @@ func TestSiteFailover(t *testing.T) {
 				})
 				for i, step := range test.steps {
 					time.Sleep(step.wait) // on the clock of synctest
-					for address, does := range step.does {
-						test.does[address] = does
-					}
+					maps.Copy(test.does, step.does)
 					asked = nil
 					began := time.Now()
 					id, err := site.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "x"})

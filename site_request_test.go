@@ -241,7 +241,8 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 		{"none", map[string]any{"urls": []string{plain.URL}}, "", strings.TrimPrefix(plain.URL, "http://"), "", ""},
 		{"TLS", map[string]any{"urls": []string{secure.URL}, "site_name": "erp.localhost", "transport": trust}, "", "erp.localhost", "", ""},
 		{
-			"TLS to a host that the certificate does not name", map[string]any{"urls": []string{local}, "site_name": "example.com", "transport": trust},
+			"TLS to a host that the certificate does not name",
+			map[string]any{"urls": []string{local}, "site_name": "example.com", "transport": trust},
 			"", "", "localhost", "the certificate is not trusted: it is not for the host in the address",
 		},
 	} {
