@@ -139,8 +139,8 @@ func BenchmarkPoll(b *testing.B) {
 			b.Run(fmt.Sprintf("%s with %d more users", kind, users), func(b *testing.B) {
 				s := newSite(b, kind)
 				s.addUsers(b, users)
-				backend := provisioned(b, &Backend{Site: s.dir, Refresh: maxRefresh})
-				p := &poller{source: backend.source, seen: make(map[string]string)}
+				backend := provisioned(b, &Backend{Site: s.dir, PollInterval: maxPollInterval})
+				p := &poller{source: backend.source}
 				if _, err := p.look(b.Context()); err != nil {
 					b.Fatal(err)
 				}

@@ -211,7 +211,7 @@ func TestExpiryWhileCached(t *testing.T) {
 	})
 }
 
-// TestChanges: whatever an operator changes in Frappe takes effect within refresh, although verdicts are cached for an
+// TestChanges: whatever an operator changes in Frappe takes effect within poll_interval, although verdicts are cached for an
 // hour. The statements are Frappe's.
 func TestChanges(t *testing.T) {
 	now := 0
@@ -228,7 +228,7 @@ func TestChanges(t *testing.T) {
 			bearer string // and her access token
 		}{
 			{"new secret", func(s *site) {
-				s.change(t, `UPDATE "__Auth" SET "password" = 'another', "encrypted" = 0 WHERE "name" = 'alice@example.com' AND "fieldname" = 'api_secret'`)
+				s.change(t, `UPDATE "__Auth" SET "password" = '`+s.encrypted(t, "another")+`' WHERE "name" = 'alice@example.com' AND "fieldname" = 'api_secret'`)
 				s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
 			}, "401", "200 alice@example.com"},
 			{"new key", func(s *site) {
@@ -293,7 +293,7 @@ func TestChanges(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				s := newSite(t, kind)
-				url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\nrefresh 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
+				url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\npoll_interval 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
 				alice := s.creds.pairs["alice@example.com"]
 				authorizations := [2]string{"token " + alice[0] + ":" + alice[1], "Bearer " + s.creds.bearer["alice"]}
 				bob := "token " + s.creds.pairs["bob@example.com"][0] + ":" + s.creds.pairs["bob@example.com"][1]
@@ -328,7 +328,7 @@ func TestChanges(t *testing.T) {
 		}
 		t.Run("enable, and a new user", func(t *testing.T) {
 			s := newSite(t, kind)
-			url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\nrefresh 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
+			url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\npoll_interval 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
 			disabled := s.creds.pairs["disabled@example.com"]
 			authorizations := []string{"token " + disabled[0] + ":" + disabled[1], "token newkey:newsecret", "Bearer " + s.creds.bearer["disabled"]}
 			for _, authorization := range authorizations {
@@ -338,7 +338,7 @@ func TestChanges(t *testing.T) {
 			}
 			s.waitForPoll(t)
 			s.change(t, `UPDATE "tabUser" SET "enabled" = 1, "modified" = ? WHERE "name" = 'disabled@example.com'`, stamp())
-			s.change(t, `INSERT INTO "__Auth" ("doctype", "name", "fieldname", "password", "encrypted") VALUES ('User', 'nokey@example.com', 'api_secret', 'newsecret', 0)`)
+			s.change(t, `INSERT INTO "__Auth" ("doctype", "name", "fieldname", "password", "encrypted") VALUES ('User', 'nokey@example.com', 'api_secret', ?, 1)`, s.encrypted(t, "newsecret"))
 			s.change(t, `UPDATE "tabUser" SET "api_key" = 'newkey', "modified" = ? WHERE "name" = 'nokey@example.com'`, stamp())
 			for _, authorization := range authorizations {
 				got := ""
@@ -359,7 +359,8 @@ func (s *site) waitForPoll(t *testing.T) {
 	found := false
 	sources.Range(func(_, value any) bool {
 		src := value.(*source)
-		if src.settings.name == s.name && (src.settings.file == "" || strings.HasPrefix(src.settings.file, s.dir)) {
+		settings := src.current.Load().settings
+		if settings.name == s.name && (settings.file == "" || strings.HasPrefix(settings.file, s.dir)) {
 			found = true
 			src.waitForPoll(t)
 		}
@@ -398,7 +399,7 @@ func TestOutage(t *testing.T) {
 			s := newSite(t, kind)
 			url, logs := serve(t, fmt.Sprintf(`frappe_auth {
 	backend database %s {
-		refresh 100ms
+		poll_interval 100ms
 		timeout 500ms
 	}
 	cache {

@@ -10,8 +10,8 @@ import (
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	database [<site directory>] {
-//	    refresh        <duration>
-//	    max_open       <n>
+//	    poll_interval  <duration>
+//	    max_open_conns <n>
 //	    timeout        <duration>
 //	    db_type        mariadb|postgres|sqlite
 //	    db_host        <host>
@@ -20,6 +20,9 @@ import (
 //	    db_name        <name>
 //	    db_user        <name>
 //	    db_password    <password>
+//	    db_ssl_ca      <file>
+//	    db_ssl_cert    <file>
+//	    db_ssl_key     <file>
 //	    encryption_key <key>
 //	}
 func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -58,11 +61,9 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (b *Backend) set(d *caddyfile.Dispenser, name, value string) error {
-	texts := map[string]*string{
-		"db_type": &b.DBType, "db_host": &b.DBHost, "db_port": &b.DBPort, "db_socket": &b.DBSocket, "db_name": &b.DBName,
-		"db_user": &b.DBUser, "db_password": &b.DBPassword, "encryption_key": &b.EncryptionKey,
-	}
-	durations := map[string]*caddy.Duration{"refresh": &b.Refresh, "timeout": &b.Timeout}
+	texts := b.texts()
+	durations := map[string]*caddy.Duration{"poll_interval": &b.PollInterval, "timeout": &b.Timeout}
+	renamed := map[string]string{"refresh": "poll_interval", "max_open": "max_open_conns"}
 	switch {
 	case texts[name] != nil:
 		*texts[name] = value
@@ -72,12 +73,14 @@ func (b *Backend) set(d *caddyfile.Dispenser, name, value string) error {
 			return d.Errf("%s is no duration; write it as 500ms or 1s", value)
 		}
 		*durations[name] = caddy.Duration(duration)
-	case name == "max_open":
+	case renamed[name] != "":
+		return d.Errf("%s is now %s; write %[2]s %s", name, renamed[name], value)
+	case name == "max_open_conns":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 {
 			return d.Errf("%s is no positive whole number", value)
 		}
-		b.MaxOpen = n
+		b.MaxOpenConns = n
 	default:
 		return d.Errf("unrecognized subdirective %s of backend database", name)
 	}

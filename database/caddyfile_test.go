@@ -13,8 +13,8 @@ func TestCaddyfile(t *testing.T) {
 	for _, test := range []struct{ name, backend, want string }{
 		{"site", "database /sites/erp", `{"backend":"database","site":"/sites/erp"}`},
 		{"all", `database /sites/erp {
-	refresh 500ms
-	max_open 8
+	poll_interval 500ms
+	max_open_conns 8
 	timeout 2s
 	db_type postgres
 	db_host db.internal
@@ -24,19 +24,19 @@ func TestCaddyfile(t *testing.T) {
 	db_user caddy
 	db_password {env.DB_PASSWORD}
 	encryption_key {file./run/secrets/key}
-}`, `{"backend":"database","db_host":"db.internal","db_name":"n","db_password":"{env.DB_PASSWORD}","db_port":"5433","db_socket":"/run/postgresql","db_type":"postgres","db_user":"caddy","encryption_key":"{file./run/secrets/key}","max_open":8,"refresh":500000000,"site":"/sites/erp","timeout":2000000000}`},
+}`, `{"backend":"database","db_host":"db.internal","db_name":"n","db_password":"{env.DB_PASSWORD}","db_port":"5433","db_socket":"/run/postgresql","db_type":"postgres","db_user":"caddy","encryption_key":"{file./run/secrets/key}","max_open_conns":8,"poll_interval":500000000,"site":"/sites/erp","timeout":2000000000}`},
 		{"without a site", "database {\ndb_name n\n}", `{"backend":"database","db_name":"n"}`},
 		{"nothing", "database", "give the site's directory, such as /home/frappe/frappe-bench/sites/erp.example.com, or db_name, db_password and encryption_key, at Caddyfile:3"},
 		{"two sites", "database /sites/a /sites/b", "wrong argument count or unexpected line ending after '/sites/b', at Caddyfile:3"},
 		{"unknown", "database /sites/erp {\nhost x\n}", "unrecognized subdirective host of backend database, at Caddyfile:4"},
-		{"twice", "database /sites/erp {\nrefresh 1s\nrefresh 2s\n}", "refresh is given twice, at Caddyfile:5"},
-		{"no value", "database /sites/erp {\nrefresh\n}", "wrong argument count or unexpected line ending after 'refresh', at Caddyfile:4"},
-		{"two values", "database /sites/erp {\nrefresh 1s 2s\n}", "wrong argument count or unexpected line ending after '2s', at Caddyfile:4"},
-		{"a block", "database /sites/erp {\nrefresh 1s {\nx\n}\n}", "refresh takes no block, at Caddyfile:5"},
-		{"no duration", "database /sites/erp {\nrefresh soon\n}", "soon is no duration; write it as 500ms or 1s, at Caddyfile:4"},
-		{"too often", "database /sites/erp {\nrefresh 1ms\n}", "refresh: 1ms is not between 100ms and 1m0s, at Caddyfile:5"},
-		{"no number", "database /sites/erp {\nmax_open many\n}", "many is no positive whole number, at Caddyfile:4"},
-		{"too many", "database /sites/erp {\nmax_open 1000\n}", "max_open: 1000 is not between 1 and 100, at Caddyfile:5"},
+		{"twice", "database /sites/erp {\npoll_interval 1s\npoll_interval 2s\n}", "poll_interval is given twice, at Caddyfile:5"},
+		{"no value", "database /sites/erp {\npoll_interval\n}", "wrong argument count or unexpected line ending after 'poll_interval', at Caddyfile:4"},
+		{"two values", "database /sites/erp {\npoll_interval 1s 2s\n}", "wrong argument count or unexpected line ending after '2s', at Caddyfile:4"},
+		{"a block", "database /sites/erp {\npoll_interval 1s {\nx\n}\n}", "poll_interval takes no block, at Caddyfile:5"},
+		{"no duration", "database /sites/erp {\npoll_interval soon\n}", "soon is no duration; write it as 500ms or 1s, at Caddyfile:4"},
+		{"too often", "database /sites/erp {\npoll_interval 1ms\n}", "poll_interval: 1ms is not between 100ms and 1m0s, at Caddyfile:5"},
+		{"no number", "database /sites/erp {\nmax_open_conns many\n}", "many is no positive whole number, at Caddyfile:4"},
+		{"too many", "database /sites/erp {\nmax_open_conns 1000\n}", "max_open_conns: 1000 is not between 1 and 100, at Caddyfile:5"},
 		{"too long", "database /sites/erp {\ntimeout 1h\n}", "timeout: 1h0m0s is not between 10ms and 1m0s, at Caddyfile:5"},
 		{"SQLite without a site", "database {\ndb_type sqlite\ndb_name n\n}", "give the site's directory: SQLite's file is in it, at Caddyfile:6"},
 	} {

@@ -25,11 +25,20 @@ type dialect struct {
 	// schema lists tables and columns that can be read.
 	schema string
 
-	// For the examination: the server's version, something where its user may write, and the time in UTC.
-	version, mayWrite, utc string
+	// For the examination: the server's version, and something where its user may write.
+	version, mayWrite string
 
-	// text casts to text, in a form that keeps the microseconds of a time.
+	// utc is the server's time in UTC, as stamp writes it.
+	utc string
+
+	// text casts to text.
 	text func(column string) string
+
+	// stamp writes a time as timeLayout does.
+	stamp func(column string) string
+
+	// sum adds up times, at least to the millisecond. Infinite and malformed ones do not count.
+	sum func(column string) string
 
 	// time makes a time of a text.
 	time func(text string) string
@@ -45,8 +54,10 @@ var dialects = map[string]dialect{
 		version: `SELECT VERSION()`,
 		mayWrite: `SELECT privilege_type FROM information_schema.user_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') ` +
 			`UNION SELECT privilege_type FROM information_schema.schema_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') LIMIT 1`,
-		utc:   `SELECT CAST(UTC_TIMESTAMP(6) AS CHAR)`,
+		utc:   `CAST(UTC_TIMESTAMP(6) AS CHAR)`,
 		text:  func(column string) string { return "CAST(" + column + " AS CHAR)" },
+		stamp: func(column string) string { return "CAST(CAST(" + column + " AS DATETIME(6)) AS CHAR)" },
+		sum:   func(column string) string { return "SUM(TIMESTAMPDIFF(MICROSECOND, '2000-01-01', " + column + "))" },
 		time:  func(text string) string { return "CAST(" + text + " AS DATETIME(6))" },
 		query: func(ansi string) string { return strings.ReplaceAll(ansi, `"`, "`") },
 	},
@@ -55,18 +66,27 @@ var dialects = map[string]dialect{
 		schema:   `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))`,
 		version:  `SELECT split_part(version(), ' (', 1)`,
 		mayWrite: `SELECT 'UPDATE' WHERE has_table_privilege(current_user, '"tabUser"', 'INSERT, UPDATE, DELETE')`,
-		utc:      `SELECT CAST(now() AT TIME ZONE 'UTC' AS text)`,
+		utc:      `to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')`,
 		text:     func(column string) string { return "CAST(" + column + " AS text)" },
-		time:     func(text string) string { return "CAST(" + text + " AS timestamp)" },
-		query:    numbered,
+		stamp:    func(column string) string { return "to_char(" + column + ", 'YYYY-MM-DD HH24:MI:SS.US')" },
+		sum: func(column string) string {
+			return "SUM(CASE WHEN isfinite(" + column + ") THEN CAST(EXTRACT(EPOCH FROM " + column + ") * 1000000 AS bigint) END)"
+		},
+		time:  func(text string) string { return "CAST(" + text + " AS timestamp)" },
+		query: numbered,
 	},
 	"sqlite": {
 		open:    openSQLite,
 		schema:  `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`,
 		version: `SELECT 'SQLite ' || sqlite_version()`,
+		utc:     `strftime('%Y-%m-%d %H:%M:%f', 'now')`,
 		text:    func(column string) string { return "CAST(" + column + " AS TEXT)" },
-		time:    func(text string) string { return text },
-		query:   func(ansi string) string { return ansi },
+		stamp:   func(column string) string { return "CAST(" + column + " AS TEXT)" },
+		sum: func(column string) string {
+			return "SUM(strftime('%s', " + column + ") * 1000 + substr(strftime('%f', " + column + "), 4))"
+		},
+		time:  func(text string) string { return text },
+		query: func(ansi string) string { return ansi },
 	},
 }
 
@@ -93,13 +113,14 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	}
 	conf.User, conf.Passwd, conf.DBName = s.user, s.password, s.name
 	conf.Timeout, conf.ReadTimeout, conf.WriteTimeout = timeout, timeout, timeout
+	conf.TLS = s.tls
 	conf.InterpolateParams = true // one round trip for a query with arguments
 	conf.Logger = silent{}
 	connector, err := mysql.NewConnector(conf)
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(readOnly{connector}), nil
+	return sql.OpenDB(sessions{connector}), nil
 }
 
 // silent drops what the MySQL driver logs by itself; every error is also returned.
@@ -107,17 +128,23 @@ type silent struct{}
 
 func (silent) Print(...any) {}
 
-// readOnly makes every session of a connector one that cannot write.
-type readOnly struct{ driver.Connector }
+// sessions makes every session of a connector one that cannot write, and on which the server's own settings have no bearing.
+type sessions struct{ driver.Connector }
 
-func (c readOnly) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
+func (s sessions) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := s.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "SET SESSION TRANSACTION READ ONLY", nil); err != nil {
-		_ = conn.Close()
-		return nil, err
+	for _, statement := range []string{
+		"SET SESSION sql_mode = '', time_zone = '+00:00', sql_select_limit = DEFAULT",
+		"SET NAMES utf8mb4",
+		"SET SESSION TRANSACTION READ ONLY",
+	} {
+		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
 	}
 	return conn, nil
 }
@@ -131,11 +158,19 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 	if s.socket != "" {
 		conf.Host, conf.TLSConfig, conf.Fallbacks = s.socket, nil, nil
 	}
+	if s.tls != nil {
+		conf.TLSConfig, conf.Fallbacks = s.tls, nil
+	}
 	for _, fallback := range conf.Fallbacks {
 		fallback.Host, fallback.Port = conf.Host, conf.Port
 	}
 	conf.User, conf.Password, conf.Database = s.user, s.password, s.name
 	conf.ConnectTimeout = timeout
+	for name, value := range map[string]string{ // whatever the server, the database and the user are set to
+		"client_encoding": "UTF8", "DateStyle": "ISO, YMD", "TimeZone": "UTC", "standard_conforming_strings": "on",
+	} {
+		conf.RuntimeParams[name] = value
+	}
 	conf.RuntimeParams["default_transaction_read_only"] = "on"
 	conf.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
 	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // parsed and planned once a connection

@@ -2,37 +2,15 @@ package database
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/fernet/fernet-go"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 )
-
-// read is what is read of each table, as the README grants it. Without a table that is not needed, verifications work
-// but for what it says.
-var read = []struct {
-	table   string
-	columns []string
-	needed  bool
-	without string
-}{
-	{"tabUser", []string{"name", "api_key", "enabled", "full_name", "user_type", "modified"}, true, ""},
-	{"__Auth", []string{"doctype", "name", "fieldname", "password", "encrypted"}, true, ""},
-	{"tabHas Role", []string{"role", "parent", "parenttype"}, true, ""},
-	{"tabRole", []string{"name"}, false, "Administrator's roles are not all known"},
-	{"tabOAuth Bearer Token", []string{"name", "user", "client", "scopes", "status", "expiration_time", "modified"}, true, ""},
-	{"tabOAuth Client", []string{"name", "scopes", "modified"}, true, ""},
-	{"tabDeleted Document", []string{"deleted_doctype", "deleted_name", "modified"}, false, "deletions are not seen before the hour is over"},
-	{"tabSingles", []string{"doctype", "field", "value"}, true, ""},
-}
 
 // maxSkew and badSkew are by how much the clocks may differ before it is worth a warning, and before tokens end wrongly.
 const (
@@ -42,84 +20,65 @@ const (
 
 // Examine implements frappeauth.Examiner.
 func (b *Backend) Examine(ctx context.Context) []frappeauth.Finding {
-	s := b.source
+	c, leave, err := b.source.enter()
+	if err != nil {
+		return []frappeauth.Finding{frappeauth.Trouble("database", "%v", err)}
+	}
+	defer leave()
 	asked := b.now()
-	version, err := s.one(ctx, s.dialect.version)
+	version, err := c.one(ctx, c.dialect.version)
 	if err != nil {
 		return []frappeauth.Finding{frappeauth.Trouble("database", "%v", err)}
 	}
 	findings := []frappeauth.Finding{
 		frappeauth.OK("database", "%s, in %s", version, b.now().Sub(asked).Round(100*time.Microsecond)),
 	}
-	sch, err := s.currentSchema(ctx)
+	sch, err := c.currentSchema(ctx)
 	if err != nil {
 		return append(findings, frappeauth.Trouble("tables", "%v", err))
 	}
-	findings = append(findings, s.examineTables(sch)...)
-	findings = append(findings, s.examineRights(ctx), s.examineKey(ctx), b.examineVersion(sch))
-	return append(findings, s.examineZone(ctx), s.examineClock(ctx, b.now()))
+	findings = append(findings, examineTables(sch)...)
+	findings = append(findings, c.examineRights(ctx), c.examineKey(ctx), b.examineVersion(sch))
+	return append(findings, c.examineZone(ctx), c.examineClock(ctx, b.now()))
 }
 
-// one asks for one text.
-func (s *source) one(ctx context.Context, query string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	var text sql.NullString
-	err := s.db.QueryRowContext(ctx, s.dialect.query(query)).Scan(&text)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", s.fault(err)
+func examineTables(sch *schema) []frappeauth.Finding {
+	if sch.missing == nil {
+		return []frappeauth.Finding{frappeauth.OK("tables", "all that is needed can be read")}
 	}
-	return text.String, nil
-}
-
-func (s *source) examineTables(sch *schema) (findings []frappeauth.Finding) {
-	const check = "tables"
-	for _, r := range read {
-		missing := slices.DeleteFunc(slices.Clone(r.columns), func(column string) bool { return sch.has(r.table, column) })
-		switch {
-		case len(missing) == 0:
-		case !r.needed:
-			findings = append(findings, frappeauth.Warning(check, "%s: no %s, or its user may not read it; %s",
-				r.table, strings.Join(missing, ", "), r.without))
-		case slices.Equal(missing, []string{"full_name"}) || slices.Equal(missing, []string{"user_type"}):
-			findings = append(findings, frappeauth.Warning(check, "%s: no %s, or its user may not read it", r.table, missing[0]))
-		default:
-			findings = append(findings, frappeauth.Trouble(check, "%s: no %s, or its user may not read it; the README has the GRANT",
-				r.table, strings.Join(missing, ", ")))
-		}
-	}
-	if findings == nil {
-		return []frappeauth.Finding{frappeauth.OK(check, "all that is needed can be read")}
-	}
-	return findings
+	return sch.missing
 }
 
 // examineRights warns of a user that may write. Sessions are read-only for any user; less is better still.
-func (s *source) examineRights(ctx context.Context) frappeauth.Finding {
+func (c *connection) examineRights(ctx context.Context) frappeauth.Finding {
 	const check = "rights"
-	if s.dialect.mayWrite == "" {
+	if c.dialect.mayWrite == "" {
 		return frappeauth.OK(check, "the file is opened to read only")
 	}
-	may, err := s.one(ctx, s.dialect.mayWrite)
+	may, err := c.one(ctx, c.dialect.mayWrite)
 	switch {
 	case err != nil:
 		return frappeauth.Warning(check, "%v", err)
 	case may != "":
-		return frappeauth.Warning(check, "user %s may also write; the README has the statements for one that may only read", s.settings.user)
+		return frappeauth.Warning(check, "user %s may also write; the README has the statements for one that may only read", c.settings.user)
 	}
-	return frappeauth.OK(check, "user %s may only read", s.settings.user)
+	return frappeauth.OK(check, "user %s may only read", c.settings.user)
 }
 
 // examineKey decrypts a secret, and forgets it.
-func (s *source) examineKey(ctx context.Context) frappeauth.Finding {
+func (c *connection) examineKey(ctx context.Context) frappeauth.Finding {
 	const check = "encryption_key"
-	encrypted, err := s.one(ctx, `SELECT "password" FROM "__Auth" WHERE "doctype" = 'User' AND "fieldname" = 'api_secret' AND "encrypted" = 1 LIMIT 1`)
+	encrypted, err := c.one(ctx, `SELECT "password" FROM "__Auth" WHERE "doctype" = 'User' AND "fieldname" = 'api_secret' AND "encrypted" = 1 LIMIT 1`)
 	switch {
 	case err != nil:
 		return frappeauth.Trouble(check, "%v", err)
+	case encrypted == "" && c.settings.key == nil:
+		return frappeauth.Warning(check, "missing, and no user has an API secret; Frappe writes it to site_config.json with the first secret that it stores")
 	case encrypted == "":
 		return frappeauth.Warning(check, "no user has an API secret to try it on")
-	case fernet.VerifyAndDecrypt([]byte(encrypted), 0, []*fernet.Key{s.settings.key}) == nil:
+	case c.settings.key == nil:
+		return frappeauth.Trouble(check, "missing, so that no API key can be verified; take it from the site's site_config.json")
+	case fernet.VerifyAndDecrypt([]byte(encrypted), 0, []*fernet.Key{c.settings.key}) == nil:
 		return frappeauth.Trouble(check, "does not decrypt the site's API secrets; take it from the site's site_config.json")
 	}
 	return frappeauth.OK(check, "decrypts the site's API secrets")
@@ -137,15 +96,18 @@ func (b *Backend) examineVersion(sch *schema) frappeauth.Finding {
 			return frappeauth.OK(check, "%s, by the bench", match[1])
 		}
 	}
-	if sch.deskUser {
+	switch {
+	case sch.deskUser:
 		return frappeauth.OK(check, "15 or later, by its tables")
+	case !sch.has("tabRole", "name"):
+		return frappeauth.Warning(check, "version not known: tabRole, which shows it, cannot be read")
 	}
 	return frappeauth.OK(check, "14 or earlier, by its tables")
 }
 
-func (s *source) examineZone(ctx context.Context) frappeauth.Finding {
+func (c *connection) examineZone(ctx context.Context) frappeauth.Finding {
 	const check = "time zone"
-	zone, err := s.one(ctx, `SELECT z."value" FROM "tabSingles" z WHERE z."doctype" = 'System Settings' AND z."field" = 'time_zone' LIMIT 1`)
+	zone, err := c.one(ctx, `SELECT `+siteZone)
 	if err != nil {
 		return frappeauth.Trouble(check, "%v", err)
 	}
@@ -158,12 +120,12 @@ func (s *source) examineZone(ctx context.Context) frappeauth.Finding {
 	return frappeauth.OK(check, "%s", zone)
 }
 
-func (s *source) examineClock(ctx context.Context, now time.Time) frappeauth.Finding {
+func (c *connection) examineClock(ctx context.Context, now time.Time) frappeauth.Finding {
 	const check = "clock"
-	if s.dialect.utc == "" {
+	if c.settings.file != "" {
 		return frappeauth.OK(check, "this machine's")
 	}
-	text, err := s.one(ctx, s.dialect.utc)
+	text, err := c.one(ctx, `SELECT `+c.dialect.utc)
 	if err != nil {
 		return frappeauth.Warning(check, "%v", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fernet/fernet-go"
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -313,6 +314,36 @@ func (s *site) configure(t testing.TB, conf map[string]any) {
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "site_config.json"), raw, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// encrypted is a secret as Frappe stores it.
+func (s *site) encrypted(t testing.TB, secret string) string {
+	t.Helper()
+	conf, err := readSiteConfig(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := fernet.EncryptAndSign([]byte(secret), fernet.MustDecodeKeys(conf.EncryptionKey)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(token)
+}
+
+// createRoles adds the recorded table of roles.
+func (s *site) createRoles(t testing.TB) {
+	t.Helper()
+	kind := map[string]string{"mariadb": "datetime(6)", "postgres": "timestamp(6)", "sqlite": "text"}[s.kind]
+	s.change(t, `CREATE TABLE "tabRole" ("name" varchar(140) PRIMARY KEY, "modified" `+kind+`, "disabled" int NOT NULL DEFAULT 0)`)
+	raw, err := os.ReadFile("testdata/roles.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.change(t, string(raw))
+	s.change(t, `CREATE INDEX modified_of_roles ON "tabRole" ("modified")`)
+	if s.kind == "postgres" {
+		s.change(t, `GRANT SELECT ON "tabRole" TO `+s.name)
 	}
 }
 

@@ -1,0 +1,82 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fernet/fernet-go"
+)
+
+// connection is a site's database, opened with one state of the site's configuration.
+type connection struct {
+	settings *settings
+	dialect  dialect
+	db       *sql.DB
+	timeout  time.Duration
+
+	// dummy is a secret encrypted with dummyKey. It is decrypted where there is no secret, so that an unknown key costs what
+	// a wrong secret costs.
+	dummy    []byte
+	dummyKey *fernet.Key
+
+	using  sync.RWMutex // held for reading by verifications, for writing to close
+	closed bool
+	schema atomic.Pointer[schema]
+}
+
+// connect prepares a connection. It does not dial: a server that is away is no fault of the configuration.
+func connect(s *settings, timeout time.Duration, maxOpen int) (*connection, error) {
+	c := &connection{settings: s, dialect: dialects[s.dbType], timeout: timeout, dummyKey: s.key}
+	if c.dummyKey == nil {
+		c.dummyKey = new(fernet.Key)
+		if err := c.dummyKey.Generate(); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if c.dummy, err = fernet.EncryptAndSign([]byte("012345678901234"), c.dummyKey); err != nil {
+		return nil, errors.New("encryption_key cannot be used")
+	}
+	if c.db, err = c.dialect.open(s, timeout); err != nil {
+		return nil, fmt.Errorf("%s: cannot be opened with these settings", s)
+	}
+	c.db.SetMaxOpenConns(maxOpen)
+	c.db.SetMaxIdleConns(maxOpen)
+	c.db.SetConnMaxLifetime(10 * time.Minute)
+	return c, nil
+}
+
+// enter reports whether the connection is open. If it is, it stays open until leave is called.
+func (c *connection) enter() (leave func(), open bool) {
+	c.using.RLock()
+	if c.closed {
+		c.using.RUnlock()
+		return nil, false
+	}
+	return c.using.RUnlock, true
+}
+
+// close waits for the verifications under way, which are short.
+func (c *connection) close() error {
+	c.using.Lock()
+	defer c.using.Unlock()
+	c.closed = true
+	return c.db.Close()
+}
+
+// one returns the single text that a query answers with, or empty.
+func (c *connection) one(ctx context.Context, query string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var text sql.NullString
+	err := c.db.QueryRowContext(ctx, c.dialect.query(query)).Scan(&text)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", c.fault(err)
+	}
+	return text.String, nil
+}

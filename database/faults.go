@@ -1,0 +1,103 @@
+package database
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+)
+
+// fault is an error of the database, with the database's name and what to do. Errors of the drivers name hosts, users and
+// statements, but no passwords and no arguments.
+func (c *connection) fault(err error) error {
+	c.schema.Store(nil)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: no answer within %s", c.settings, c.timeout)
+	}
+	if advice := c.advice(err); advice != "" {
+		return fmt.Errorf("%s: %w; %s", c.settings, err, advice)
+	}
+	return fmt.Errorf("%s: %w", c.settings, err)
+}
+
+// advice says what to do about an error, or is empty.
+func (c *connection) advice(err error) string {
+	var (
+		authority   x509.UnknownAuthorityError
+		hostname    x509.HostnameError
+		certificate *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "the server's certificate was not issued by a CA in " + c.settings.caFile + ": give the server's CA as db_ssl_ca"
+	case errors.As(err, &hostname):
+		return "give a name that is in the server's certificate as db_host"
+	case errors.As(err, &certificate):
+		return "the server's certificate does not hold against db_ssl_ca"
+	case errors.Is(err, mysql.ErrNoTLS):
+		return "enable TLS on the server, or remove db_ssl_ca"
+	case loginRefused(err):
+		return "check db_user and db_password, in site_config.json or as options, and from which host the user may log in"
+	case grantMissing(err):
+		return fmt.Sprintf("run the GRANT statements of the README for user %s", c.settings.user)
+	}
+	return ""
+}
+
+// code returns the number or code of an error that the server itself answered with, or empty.
+func code(err error) string {
+	var (
+		ofMariaDB    *mysql.MySQLError
+		ofPostgreSQL *pgconn.PgError
+		ofSQLite     *sqlite.Error
+	)
+	switch {
+	case errors.As(err, &ofMariaDB):
+		return fmt.Sprint(ofMariaDB.Number)
+	case errors.As(err, &ofPostgreSQL):
+		return ofPostgreSQL.Code
+	case errors.As(err, &ofSQLite):
+		return fmt.Sprint("SQLite ", ofSQLite.Code())
+	}
+	return ""
+}
+
+// loginRefused reports whether the server does not know the user, or not with this password.
+func loginRefused(err error) bool {
+	return slices.Contains([]string{"1045", "1698", "28000", "28P01"}, code(err))
+}
+
+// grantMissing reports whether the server knows the user and does not let it read.
+func grantMissing(err error) bool {
+	return slices.Contains([]string{"1044", "1142", "1143", "42501"}, code(err))
+}
+
+// onlyThis is an error about one credential, or one kind of them, while the database is well.
+func (c *connection) onlyThis(err error) error {
+	return &frappeauth.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, err), OnlyThis: true}
+}
+
+// columnError says that a table or column that every verdict needs cannot be read.
+type columnError struct {
+	column, user string
+	tables       bool // other tables can be read
+}
+
+func (e *columnError) Error() string {
+	what := "no table of a Frappe site can be read"
+	if e.tables {
+		what = "column " + e.column + " cannot be read"
+	}
+	if e.user == "" {
+		return what + "; is this the database of a Frappe site?"
+	}
+	return fmt.Sprintf("%s; run the GRANT statements of the README for user %s, or give the database of a Frappe site", what, e.user)
+}

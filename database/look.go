@@ -1,0 +1,171 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+)
+
+const (
+	// overlap is how far behind the time of the last look a look goes, since `modified` is set when a document is saved and
+	// seen when its transaction is committed. It is also by how much Frappe's clock may be ahead of the database's.
+	overlap = 10 * time.Minute
+
+	// maxRows bounds what one look lists of each table. Where more changed, every verdict is dropped.
+	maxRows = 1000
+
+	// maxTokens bounds for how many access tokens one look reports a change of their user or client.
+	maxTokens = 10_000
+
+	// timeLayout is that of a time as stamp writes it, and parameterLayout that of a time as a parameter.
+	timeLayout      = "2006-01-02 15:04:05.999999"
+	parameterLayout = "2006-01-02 15:04:05.000000"
+)
+
+// siteZone is the site's time zone in SQL, NULL where System Settings name none.
+const siteZone = `(SELECT z."value" FROM "tabSingles" z WHERE z."doctype" = 'System Settings' AND z."field" = 'time_zone' LIMIT 1)`
+
+// Kinds of rows of a look.
+const (
+	theClock      = "clock"
+	count         = "count "
+	changedUser   = "user"
+	changedToken  = "token"
+	changedClient = "client"
+	changedRole   = "role"
+	deletedUser   = "deleted user"
+	deletedToken  = "deleted token"
+	deletedClient = "deleted client"
+)
+
+// branch is a table that is looked at.
+type branch struct {
+	kind, table, name, key, and string
+	of                          string // the table of the document that was deleted, or table
+}
+
+var branches = []branch{
+	{changedUser, "tabUser", "name", `x."api_key"`, "", "tabUser"},
+	{changedToken, "tabOAuth Bearer Token", "name", "NULL", "", "tabOAuth Bearer Token"},
+	{changedClient, "tabOAuth Client", "name", "NULL", "", "tabOAuth Client"},
+	{changedRole, "tabRole", "name", "NULL", "", "tabRole"},
+	{deletedUser, "tabDeleted Document", "deleted_name", "NULL", ` AND x."deleted_doctype" = 'User'`, "tabUser"},
+	{deletedToken, "tabDeleted Document", "deleted_name", "NULL", ` AND x."deleted_doctype" = 'OAuth Bearer Token'`, "tabOAuth Bearer Token"},
+	{deletedClient, "tabDeleted Document", "deleted_name", "NULL", ` AND x."deleted_doctype" = 'OAuth Client'`, "tabOAuth Client"},
+}
+
+// deleted reports whether the branch lists deletions.
+func (b branch) deleted() bool { return b.of != b.table }
+
+// readable are the branches that the schema has.
+func readable(sch *schema) (found []branch) {
+	for _, b := range branches {
+		if sch.has(b.table, "modified", b.name) && (!b.deleted() || sch.has(b.table, "deleted_doctype")) {
+			found = append(found, b)
+		}
+	}
+	return found
+}
+
+// row is one of a look: of the clock, the name is the time zone; of a count, it is the number of rows, and modified the sum.
+type row struct{ kind, name, key, modified string }
+
+// list asks in one statement, and so of one state of the database, for the clock, for what was modified after a time by the
+// site's clock, oldest first, and with counts for the number and the sum of `modified` of each table.
+func (c *connection) list(ctx context.Context, sch *schema, after string, counts bool) ([]row, error) {
+	zone := "'?'" // no zone's name
+	if sch.has("tabSingles", "doctype", "field", "value") {
+		zone = siteZone
+	}
+	d := c.dialect
+	parts := []string{fmt.Sprintf(`SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified`, theClock, d.text(zone), d.text("NULL"), d.utc)}
+	for i, b := range readable(sch) {
+		parts = append(parts, fmt.Sprintf(`SELECT * FROM (SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x `+
+			`WHERE x."modified" > %s%s ORDER BY x."modified" LIMIT %d) AS b%d`,
+			b.kind, d.text(`x."`+b.name+`"`), d.text(b.key), d.stamp(`x."modified"`), b.table, d.time("?"), b.and, maxRows+1, i))
+		if counts && !b.deleted() {
+			parts = append(parts, fmt.Sprintf(`SELECT '%s%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x`,
+				count, b.table, d.text("COUNT(*)"), d.text("NULL"), d.text(d.sum(`x."modified"`)), b.table))
+		}
+	}
+	query := strings.Join(parts, " UNION ALL ")
+	rows, err := c.db.QueryContext(ctx, d.query(query), arguments(query, after)...)
+	if err != nil {
+		return nil, c.fault(err)
+	}
+	defer rows.Close()
+	var found []row
+	for rows.Next() {
+		var r row
+		var name, key, modified sql.NullString
+		if err := rows.Scan(&r.kind, &name, &key, &modified); err != nil {
+			return nil, c.fault(err)
+		}
+		r.name, r.key, r.modified = name.String, key.String, modified.String
+		found = append(found, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, c.fault(err)
+	}
+	return found, nil
+}
+
+// newest is the newest time up to a time that any row has.
+func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (string, error) {
+	var parts []string
+	for _, b := range readable(sch) {
+		parts = append(parts, fmt.Sprintf(`SELECT MAX(x."modified") AS m FROM "%s" x WHERE x."modified" <= %s`, b.table, c.dialect.time("?")))
+	}
+	query := fmt.Sprintf(`SELECT %s FROM (%s) n`, c.dialect.stamp("MAX(n.m)"), strings.Join(parts, " UNION ALL "))
+	var text sql.NullString
+	if err := c.db.QueryRowContext(ctx, c.dialect.query(query), arguments(query, upTo)...).Scan(&text); err != nil {
+		return "", c.fault(err)
+	}
+	return text.String, nil
+}
+
+// tokensOf adds the access tokens of users or clients to changes: a renamed user has tokens that did not change, and whose
+// verdicts name the old user; a client with other scopes has tokens that are judged differently.
+func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string, changes *[]frappeauth.Change) (tooMany bool, err error) {
+	const table = "tabOAuth Bearer Token"
+	if !sch.has(table, "name", column) {
+		return false, nil
+	}
+	for len(names) > 0 {
+		chunk := names[:min(len(names), 500)]
+		names = names[len(chunk):]
+		query := c.dialect.query(fmt.Sprintf(`SELECT "name" FROM "%s" WHERE "%s" IN (?%s) LIMIT %d`,
+			table, column, strings.Repeat(", ?", len(chunk)-1), maxTokens+1))
+		args := make([]any, len(chunk))
+		for i, name := range chunk {
+			args[i] = name
+		}
+		found, err := c.texts(ctx, query, args)
+		if err != nil {
+			return false, err
+		}
+		for _, token := range found {
+			*changes = append(*changes, frappeauth.Change{Token: token})
+		}
+		if len(*changes) > maxTokens {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// clockOf takes the clock from the rows of a look.
+func clockOf(rows []row) (now time.Time, zone string, err error) {
+	for _, r := range rows {
+		if r.kind == theClock {
+			now, err = time.Parse(timeLayout, r.modified)
+			return now, r.name, err
+		}
+	}
+	return now, "", errors.New("the database does not tell the time")
+}

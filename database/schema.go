@@ -1,0 +1,132 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+)
+
+// read lists what is read of each table, as the README grants it. Without a table that is not needed, verifications work
+// except for what it says.
+var read = []struct {
+	table   string
+	columns []string
+	needed  bool
+	without string
+}{
+	{"tabUser", []string{"name", "api_key", "enabled", "full_name", "user_type", "modified"}, true, ""},
+	{"__Auth", []string{"doctype", "name", "fieldname", "password", "encrypted"}, true, ""},
+	{"tabHas Role", []string{"role", "parent", "parenttype"}, true, ""},
+	{
+		"tabRole", []string{"name", "modified", "disabled"}, false,
+		"Administrator's roles and the names of all roles are not known, and a role that is disabled takes up to ttl",
+	},
+	{"tabOAuth Bearer Token", []string{"name", "user", "client", "scopes", "status", "expiration_time", "modified"}, true, ""},
+	{"tabOAuth Client", []string{"name", "scopes", "modified"}, true, ""},
+	{
+		"tabDeleted Document", []string{"deleted_doctype", "deleted_name", "modified"}, false,
+		"a deletion drops every cached verdict instead of those it concerns",
+	},
+	{"tabSingles", []string{"doctype", "field", "value"}, true, ""},
+}
+
+// schema is what the site's version of Frappe has, and what the database's user may read.
+type schema struct {
+	columns  map[string]bool // `table.column`
+	deskUser bool            // system users have the role Desk User (15 and later)
+	missing  []frappeauth.Finding
+	read     time.Time
+}
+
+func (s *schema) has(table string, columns ...string) bool {
+	return !slices.ContainsFunc(columns, func(column string) bool { return !s.columns[table+"."+column] })
+}
+
+// column returns the column, or otherwise where the version of Frappe does not have it.
+func (s *schema) column(alias, table, column, otherwise string) string {
+	if s.has(table, column) {
+		return alias + `."` + column + `"`
+	}
+	return otherwise
+}
+
+// currentSchema reads the schema once, and again after a query failed: a migration may have changed it.
+func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
+	if known := c.schema.Load(); known != nil {
+		return known, nil
+	}
+	found := &schema{columns: make(map[string]bool), read: time.Now()}
+	rows, err := c.db.QueryContext(ctx, c.dialect.schema)
+	if err != nil {
+		return nil, c.fault(err)
+	}
+	defer rows.Close()
+	tables := false
+	for rows.Next() {
+		var table, column string
+		if err := rows.Scan(&table, &column); err != nil {
+			return nil, c.fault(err)
+		}
+		found.columns[table+"."+column] = true
+		tables = tables || strings.HasPrefix(table, "tab")
+	}
+	if err := rows.Err(); err != nil {
+		return nil, c.fault(err)
+	}
+	for _, needed := range [][2]string{
+		{"tabUser", "name"},
+		{"tabUser", "api_key"},
+		{"tabUser", "enabled"},
+		{"tabUser", "modified"},
+		{"__Auth", "doctype"},
+		{"__Auth", "name"},
+		{"__Auth", "fieldname"},
+		{"__Auth", "password"},
+		{"tabHas Role", "role"},
+		{"tabHas Role", "parent"},
+		{"tabHas Role", "parenttype"},
+	} {
+		if !found.has(needed[0], needed[1]) {
+			return nil, c.fault(&columnError{column: needed[0] + "." + needed[1], user: c.settings.user, tables: tables})
+		}
+	}
+	query := c.dialect.query(`SELECT 1 FROM "tabHas Role" WHERE "role" = 'Desk User' LIMIT 1`)
+	if found.has("tabRole", "name") {
+		query = c.dialect.query(`SELECT 1 FROM "tabRole" WHERE "name" = 'Desk User' LIMIT 1`)
+	}
+	var one int
+	switch err := c.db.QueryRowContext(ctx, query).Scan(&one); {
+	case err == nil:
+		found.deskUser = true
+	case !errors.Is(err, sql.ErrNoRows):
+		return nil, c.fault(err)
+	}
+	found.missing = found.findMissing()
+	c.schema.Store(found)
+	return found, nil
+}
+
+// findMissing says which tables and columns of read cannot be read, and what follows.
+func (s *schema) findMissing() (findings []frappeauth.Finding) {
+	const check = "tables"
+	for _, r := range read {
+		missing := slices.DeleteFunc(slices.Clone(r.columns), func(column string) bool { return s.has(r.table, column) })
+		what := fmt.Sprintf("%s: no %s, or its user may not read it", r.table, strings.Join(missing, ", "))
+		switch {
+		case len(missing) == 0:
+		case !r.needed:
+			findings = append(findings, frappeauth.Warning(check, "%s; %s; the README has the GRANT", what, r.without))
+		case slices.Equal(missing, []string{"full_name"}) || slices.Equal(missing, []string{"user_type"}):
+			findings = append(findings, frappeauth.Warning(check, "%s", what))
+		default:
+			findings = append(findings, frappeauth.Trouble(check, "%s; the README has the GRANT", what))
+		}
+	}
+	return findings
+}

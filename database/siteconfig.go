@@ -1,0 +1,115 @@
+package database
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxConfigSize is how much of a site_config.json is read, in bytes.
+const maxConfigSize = 1 << 20
+
+// exampleSite is what errors give as an example of a site's directory.
+const exampleSite = "/home/frappe/frappe-bench/sites/erp.example.com"
+
+// siteConfig is what of site_config.json matters here. A port is a number in some sites and a string in others.
+type siteConfig struct {
+	DBType        string          `json:"db_type"`
+	DBHost        string          `json:"db_host"`
+	DBPort        json.RawMessage `json:"db_port"`
+	DBSocket      string          `json:"db_socket"`
+	DBName        string          `json:"db_name"`
+	DBUser        string          `json:"db_user"`
+	DBPassword    string          `json:"db_password"`
+	DBSSLCA       string          `json:"db_ssl_ca"`
+	DBSSLCert     string          `json:"db_ssl_cert"`
+	DBSSLKey      string          `json:"db_ssl_key"`
+	EncryptionKey string          `json:"encryption_key"`
+}
+
+// readSiteConfig reads a site's configuration as Frappe does: site_config.json over the bench's common_site_config.json.
+func readSiteConfig(site string) (siteConfig, error) {
+	var conf siteConfig
+	if strings.EqualFold(filepath.Base(site), "site_config.json") {
+		return conf, fmt.Errorf("%s is a file: give the site's directory, %s", site, filepath.Dir(site))
+	}
+	err := readJSON(filepath.Join(site, "..", "common_site_config.json"), &conf)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return conf, err
+	}
+	err = readJSON(filepath.Join(site, "site_config.json"), &conf)
+	if errors.Is(err, os.ErrNotExist) {
+		return conf, fmt.Errorf("%s has no site_config.json: give the site's directory, such as %s", site, exampleSite)
+	}
+	return conf, err
+}
+
+// readJSON decodes a file over what is there already. Its errors name the file and the position, and nothing of the content.
+func readJSON(name string, into any) error {
+	file, err := os.Open(name) //nolint:gosec // the operator names it
+	if err != nil {
+		return readError(err, name)
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxConfigSize+1))
+	if err != nil {
+		return err
+	}
+	if len(raw) > maxConfigSize {
+		return fmt.Errorf("%s is larger than %d bytes", name, maxConfigSize)
+	}
+	err = json.Unmarshal(raw, into)
+	var (
+		syntax    *json.SyntaxError
+		wrongType *json.UnmarshalTypeError
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%s is broken JSON, %s", name, position(raw, syntax.Offset))
+	case errors.As(err, &wrongType) && wrongType.Field != "":
+		return fmt.Errorf("%s: %s is no text in quotes, %s", name, wrongType.Field, position(raw, wrongType.Offset))
+	}
+	return fmt.Errorf("%s is no JSON object as Frappe writes it", name)
+}
+
+// position says where in a text the byte before offset is.
+func position(text []byte, offset int64) string {
+	before := text[:min(max(int(offset)-1, 0), len(text))]
+	column := len(before) - bytes.LastIndexByte(before, '\n')
+	return fmt.Sprintf("at line %d, column %d", bytes.Count(before, []byte("\n"))+1, column)
+}
+
+// readError adds to the error of opening a file which right is missing, and where.
+func readError(err error, name string) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	absolute, absErr := filepath.Abs(name)
+	if absErr != nil {
+		return err
+	}
+	// The first path that cannot be looked at is in a directory that may not be entered.
+	for i, r := range absolute {
+		if r != filepath.Separator || i == 0 {
+			continue
+		}
+		if _, statErr := os.Lstat(absolute[:i]); errors.Is(statErr, os.ErrPermission) {
+			return mayNotEnter(err, filepath.Dir(absolute[:i]))
+		}
+	}
+	if _, statErr := os.Lstat(absolute); errors.Is(statErr, os.ErrPermission) {
+		return mayNotEnter(err, filepath.Dir(absolute))
+	}
+	return fmt.Errorf("%w: let the user that Caddy runs as read the file, such as by `setfacl -m u:caddy:r %s`", err, absolute)
+}
+
+func mayNotEnter(err error, dir string) error {
+	return fmt.Errorf("%w: let the user that Caddy runs as enter the directory %s, such as by `setfacl -m u:caddy:x %s`", err, dir, dir)
+}

@@ -1,0 +1,226 @@
+package database
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fernet/fernet-go"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+)
+
+// person is a user as the database has it.
+type person struct {
+	name     string
+	enabled  bool
+	fullName sql.NullString
+	userType sql.NullString
+	roles    []string
+}
+
+// add takes in a row, which has one of the user's roles. A credential of two users is nobody's: which of them Frappe
+// takes is chance.
+func (p *person) add(row person, role string) error {
+	if p.name != "" && p.name != row.name {
+		return errors.New("several users have the same API key or access token")
+	}
+	row.roles = append(p.roles, role)
+	*p = row
+	return nil
+}
+
+// userColumns are what every verdict needs of the user, u, and a role, r, of which each has a row.
+func (s *schema) userColumns() string {
+	return `u."name", u."enabled", ` + s.column("u", "tabUser", "full_name", "NULL") + `, ` +
+		s.column("u", "tabUser", "user_type", "NULL") + `, r."role"`
+}
+
+// withRoles completes a query for users u to one that has a row for each of their roles, and for Administrator, who has
+// all roles, a row for each role there is.
+func (s *schema) withRoles(columns, from, where string) string {
+	query := `SELECT ` + columns + ` FROM ` + from +
+		` LEFT JOIN "tabHas Role" r ON r."parent" = u."name" AND r."parenttype" = 'User' WHERE ` + where
+	if s.has("tabRole", "name") {
+		query += ` UNION ALL SELECT ` + strings.ReplaceAll(columns, `r."role"`, `r."name"`) + ` FROM ` + from +
+			` JOIN "tabRole" r ON u."name" = 'Administrator' WHERE ` + where
+	}
+	return query
+}
+
+// arguments repeats an argument for each ? of a query.
+func arguments(query, value string) []any {
+	args := make([]any, strings.Count(query, "?"))
+	for i := range args {
+		args[i] = value
+	}
+	return args
+}
+
+// identity is that of an enabled user.
+func (p *person) identity(s *schema) (frappeauth.Identity, error) {
+	if !p.enabled || p.name == frappeauth.Guest {
+		return frappeauth.Identity{}, frappeauth.ErrDenied
+	}
+	automatic := []string{"All", "Guest"}
+	if s.deskUser && p.userType.String == "System User" {
+		automatic = append(automatic, "Desk User")
+	}
+	roles := make([]string, 0, len(p.roles)+len(automatic))
+	for _, role := range append(p.roles, automatic...) {
+		if role != "" && !slices.Contains(roles, role) && (role != "Administrator" || p.name == "Administrator") {
+			roles = append(roles, role)
+		}
+	}
+	return frappeauth.Identity{User: p.name, FullName: p.fullName.String, Roles: roles}, nil
+}
+
+// verifyPair looks an API key up. An unknown key costs what a wrong secret costs.
+func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappeauth.Identity, error) {
+	if strings.ContainsRune(key, 0) { // PostgreSQL takes none in text, and no key has any
+		key = ""
+	}
+	sch, err := c.currentSchema(ctx)
+	if err != nil {
+		return frappeauth.Identity{}, err
+	}
+	query := sch.withRoles(
+		sch.userColumns()+`, u."api_key", a."password", `+sch.column("a", "__Auth", "encrypted", "1"),
+		`"tabUser" u LEFT JOIN "__Auth" a ON a."doctype" = 'User' AND a."name" = u."name" AND a."fieldname" = 'api_secret'`,
+		`u."api_key" = ?`)
+	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, key)...)
+	if err != nil {
+		return frappeauth.Identity{}, c.fault(err)
+	}
+	defer rows.Close()
+
+	var (
+		owner     person
+		found     string
+		stored    sql.NullString // none where a user has a key and no secret
+		encrypted sql.NullBool
+	)
+	for rows.Next() {
+		var (
+			row         person
+			role        sql.NullString
+			own         string
+			ownSecret   sql.NullString
+			isEncrypted sql.NullBool
+		)
+		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role, &own, &ownSecret, &isEncrypted); err != nil {
+			return frappeauth.Identity{}, c.fault(err)
+		}
+		if own != key {
+			continue // the collation takes it for the same
+		}
+		found, stored, encrypted = own, ownSecret, isEncrypted
+		if err := owner.add(row, role.String); err != nil {
+			return frappeauth.Identity{}, c.onlyThis(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return frappeauth.Identity{}, c.fault(err)
+	}
+
+	// With encrypted = 0 the row is the hash of a password, and Frappe finds no secret.
+	known := key != "" && found == key && stored.String != "" && encrypted.Bool
+	token, decryptWith := c.dummy, c.dummyKey
+	if known {
+		if c.settings.key == nil {
+			return frappeauth.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted: encryption_key is missing, "+
+				"in site_config.json or as an option here", owner.name))
+		}
+		token, decryptWith = []byte(stored.String), c.settings.key
+	}
+	plain := fernet.VerifyAndDecrypt(token, 0, []*fernet.Key{decryptWith})
+	if plain == nil {
+		return frappeauth.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted; "+
+			"is the encryption_key the site's?", owner.name))
+	}
+	have, want := sha256.Sum256([]byte(secret)), sha256.Sum256(plain)
+	if subtle.ConstantTimeCompare(have[:], want[:]) != 1 || !known || secret == "" {
+		return frappeauth.Identity{}, frappeauth.ErrDenied
+	}
+	return owner.identity(sch)
+}
+
+// verifyToken looks an access token up.
+func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappeauth.Identity, error) {
+	if token == "" || strings.ContainsRune(token, 0) {
+		return frappeauth.Identity{}, frappeauth.ErrDenied
+	}
+	sch, err := c.currentSchema(ctx)
+	if err != nil {
+		return frappeauth.Identity{}, err
+	}
+	for _, needed := range [][]string{
+		{"tabOAuth Bearer Token", "name", "user", "client", "scopes", "status", "expiration_time"},
+		{"tabOAuth Client", "name", "scopes"},
+		{"tabSingles", "doctype", "field", "value"},
+	} {
+		for _, column := range needed[1:] {
+			if !sch.has(needed[0], column) {
+				return frappeauth.Identity{}, c.onlyThis(fmt.Errorf("no column %s.%s, or its user may not read it; the README has the GRANT", needed[0], column))
+			}
+		}
+	}
+	query := sch.withRoles(
+		sch.userColumns()+`, t."name", t."status", t."scopes", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
+		`"tabOAuth Bearer Token" t JOIN "tabUser" u ON u."name" = t."user" LEFT JOIN "tabOAuth Client" c ON c."name" = t."client"`,
+		`t."name" = ?`)
+	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, token)...)
+	if err != nil {
+		return frappeauth.Identity{}, c.fault(err)
+	}
+	defer rows.Close()
+
+	var (
+		owner                                          person
+		found                                          string
+		status, scopes, clientScopes, expiration, zone sql.NullString
+	)
+	for rows.Next() {
+		var (
+			row  person
+			role sql.NullString
+		)
+		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role,
+			&found, &status, &scopes, &clientScopes, &expiration, &zone); err != nil {
+			return frappeauth.Identity{}, c.fault(err)
+		}
+		if err := owner.add(row, role.String); err != nil {
+			return frappeauth.Identity{}, c.onlyThis(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return frappeauth.Identity{}, c.fault(err)
+	}
+	// Without an expiration_time Frappe answers 500. A denial lets the client ask for a token that it can use.
+	if found != token || status.String == "Revoked" || !expiration.Valid {
+		return frappeauth.Identity{}, frappeauth.ErrDenied
+	}
+	granted := strings.Split(scopes.String, " ")
+	allowed := strings.Split(clientScopes.String, " ")
+	for _, scope := range granted {
+		if scope == "" || !slices.Contains(allowed, scope) {
+			return frappeauth.Identity{}, frappeauth.ErrDenied
+		}
+	}
+	expiry, err := instant(expiration.String, zone.String)
+	if err != nil {
+		return frappeauth.Identity{}, c.onlyThis(err)
+	}
+	if !now.Before(expiry) {
+		return frappeauth.Identity{}, frappeauth.ErrDenied
+	}
+	id, err := owner.identity(sch)
+	id.Scopes, id.Expiry = granted, expiry
+	return id, err
+}
