@@ -270,7 +270,7 @@ func TestOlderSchemas(t *testing.T) {
 		b.source.waitForPoll(t)
 		s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
 		b.source.current.Load().schema.Store(nil)
-		if got := verdict(b, bearer(s.creds.bearer["alice"])); !strings.Contains(got, "no column tabOAuth Bearer Token.user") {
+		if got := verdict(b, bearer(s.creds.bearer["alice"])); !strings.Contains(got, "no column tabOAuth Bearer Token.name") {
 			t.Errorf("without access tokens: %s", got)
 		}
 		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {

@@ -219,6 +219,7 @@ type site struct {
 	server *server
 	dir    string
 	name   string // of the database
+	dump   string // the file of the recorded rows
 	admin  *sql.DB
 	creds  credentials
 }
@@ -249,7 +250,7 @@ func newSite(t testing.TB, kind string) *site {
 	if err := json.Unmarshal(raw, &conf); err != nil {
 		t.Fatal(err)
 	}
-	dump := filepath.Join("testdata", recorded, "database.sql")
+	s.dump = filepath.Join("testdata", recorded, "database.sql")
 
 	switch kind {
 	case "mariadb", "postgres":
@@ -267,29 +268,19 @@ func newSite(t testing.TB, kind string) *site {
 			mustExec(t, admin, "CREATE DATABASE "+s.name)
 			mustExec(t, admin, fmt.Sprintf("CREATE USER %s@'127.0.0.1' IDENTIFIED BY '%s'; GRANT ALL ON %s.* TO %s@'127.0.0.1'", s.name, password, s.name, s.name))
 			s.admin = s.server.admin(t, s.name)
-			text, err := os.ReadFile(dump)
-			if err != nil {
-				t.Fatal(err)
-			}
-			mustExec(t, s.admin, string(text))
 		} else {
 			mustExec(t, admin, fmt.Sprintf("CREATE USER %s PASSWORD '%s'", s.name, password))
 			mustExec(t, admin, fmt.Sprintf("CREATE DATABASE %s OWNER %s", s.name, s.name))
-			run(t, exec.Command(program(t, "postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1",
-				"-h", "127.0.0.1", "-p", strconv.Itoa(s.server.port), "-U", "postgres", "-d", s.name, "-f", dump))
 			s.admin = s.server.admin(t, s.name)
-			mustExec(t, s.admin, fmt.Sprintf("GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s", s.name))
 		}
+		s.load(t)
 	case "sqlite":
 		s.name = "_site"
 		conf["db_type"], conf["db_name"] = "sqlite", s.name
 		if err := os.MkdirAll(filepath.Join(s.dir, "db"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if s.admin, err = sql.Open("sqlite", "file:"+filepath.Join(s.dir, "db", s.name+".db")+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)"); err != nil {
-			t.Fatal(err)
-		}
-		loadSQLite(t, s.admin, dump)
+		s.load(t)
 	}
 	t.Cleanup(func() { s.admin.Close() })
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -304,6 +295,50 @@ func newSite(t testing.TB, kind string) *site {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// load loads the recorded rows.
+func (s *site) load(t testing.TB) {
+	t.Helper()
+	switch s.kind {
+	case "mariadb":
+		text, err := os.ReadFile(s.dump)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, s.admin, string(text))
+	case "postgres":
+		run(t, exec.Command(program(t, "postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1",
+			"-h", "127.0.0.1", "-p", strconv.Itoa(s.server.port), "-U", "postgres", "-d", s.name, "-f", s.dump))
+		mustExec(t, s.admin, fmt.Sprintf("GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s", s.name))
+	case "sqlite":
+		var err error
+		if s.admin, err = sql.Open("sqlite", "file:"+s.file()+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)"); err != nil {
+			t.Fatal(err)
+		}
+		loadSQLite(t, s.admin, s.dump)
+	}
+}
+
+// file is that of SQLite.
+func (s *site) file() string { return filepath.Join(s.dir, "db", s.name+".db") }
+
+// restore puts the recorded rows back, as bench restore does with a backup.
+func (s *site) restore(t testing.TB) {
+	t.Helper()
+	if s.kind == "sqlite" {
+		s.admin.Close()
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(s.file() + suffix); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+	} else {
+		for _, table := range []string{"tabUser", "__Auth", "tabOAuth Bearer Token", "tabOAuth Client", "tabHas Role", "tabRole", "tabDeleted Document", "tabSingles"} {
+			s.change(t, `DROP TABLE IF EXISTS "`+table+`"`)
+		}
+	}
+	s.load(t)
 }
 
 func (s *site) configure(t testing.TB, conf map[string]any) {
