@@ -214,12 +214,7 @@ func TestExpiryWhileCached(t *testing.T) {
 // TestChanges: whatever an operator changes in Frappe takes effect within poll_interval, although verdicts are cached for an
 // hour. The statements are Frappe's.
 func TestChanges(t *testing.T) {
-	now := 0
-	// stamp is a time of the database's own, later than any before it.
-	stamp := func() string {
-		now++
-		return time.Date(2026, 11, 25, 0, 0, now, 0, time.UTC).Format("2006-01-02 15:04:05.000000")
-	}
+	stamp := func() string { return frappeNow(0) }
 	forEachKind(t, func(t *testing.T, kind string) {
 		for _, test := range []struct {
 			name   string
@@ -269,30 +264,46 @@ func TestChanges(t *testing.T) {
 				s.change(t, `UPDATE "tabOAuth Client" SET "scopes" = 'openid', "modified" = ?`, stamp())
 			}, "200 alice@example.com", "401"},
 			{"committed late", func(s *site) { // its time is before the newest that was seen
-				s.change(t, `UPDATE "tabUser" SET "modified" = '2026-11-25 09:00:00.000000' WHERE "name" = 'web@example.com'`)
+				s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'web@example.com'`, frappeNow(0))
 				s.waitForPoll(t)
-				s.change(t, `UPDATE "tabUser" SET "enabled" = 0, "modified" = '2026-11-25 08:55:00.000000' WHERE "name" = 'alice@example.com'`)
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0, "modified" = ? WHERE "name" = 'alice@example.com'`, frappeNow(-5*time.Minute))
 			}, "401", "401"},
 			{"thousands at once", func(s *site) {
 				s.change(t, `UPDATE "tabUser" SET "enabled" = 0 WHERE "name" = 'alice@example.com'`)
-				tx, err := s.admin.Begin()
-				if err != nil {
-					t.Fatal(err)
-				}
-				at := stamp()
-				statement := dialects[kind].query(`INSERT INTO "tabOAuth Client" ("name", "modified", "docstatus", "idx", "skip_authorization") VALUES (?, ?, 0, 0, 0)`)
-				for i := range maxRows + 10 {
-					if _, err := tx.Exec(statement, fmt.Sprint(i), at); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if err := tx.Commit(); err != nil {
-					t.Fatal(err)
-				}
+				s.addClients(t, 6000, stamp())
+			}, "401", "401"},
+			{"disabled beside a user of the future", func(s *site) {
+				s.change(t, `UPDATE "tabUser" SET "modified" = '2093-01-01' WHERE "name" = 'web@example.com'`)
+				s.waitForPoll(t)
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0, "modified" = ? WHERE "name" = 'alice@example.com'`, stamp())
+			}, "401", "401"},
+			{"disabled, and modified goes back", func(s *site) {
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0, "modified" = '2020-01-01' WHERE "name" = 'alice@example.com'`)
+			}, "401", "401"},
+			{"deleted permanently", func(s *site) {
+				s.change(t, `DELETE FROM "tabUser" WHERE "name" = 'alice@example.com'`)
+			}, "401", "401"},
+			{"role disabled", func(s *site) {
+				s.change(t, `DELETE FROM "tabHas Role" WHERE "role" = 'Report Manager'`)
+				s.change(t, `UPDATE "tabRole" SET "disabled" = 1, "modified" = ? WHERE "name" = 'Report Manager'`, stamp())
+			}, "!Report Manager", "!Report Manager"},
+			{"client deleted", func(s *site) {
+				s.change(t, `DELETE FROM "tabOAuth Client"`)
+			}, "200 alice@example.com", "401"},
+			{"time zone", func(s *site) { // east of Kolkata, the token has ended
+				s.change(t, `UPDATE "tabOAuth Bearer Token" SET "expiration_time" = ?, "modified" = ? WHERE "name" = ?`, frappeNow(time.Hour), stamp(), s.creds.bearer["alice"])
+				s.waitForPoll(t)
+				s.change(t, `DELETE FROM "tabSingles" WHERE "field" = 'time_zone'`)
+				s.change(t, `INSERT INTO "tabSingles" ("doctype", "field", "value") VALUES ('System Settings', 'time_zone', 'Pacific/Auckland')`)
+			}, "200 alice@example.com", "401"},
+			{"restored", func(s *site) {
+				s.restore(t)
+				s.change(t, `UPDATE "tabUser" SET "enabled" = 0 WHERE "name" = 'alice@example.com'`)
 			}, "401", "401"},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				s := newSite(t, kind)
+				s.createRoles(t)
 				url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s {\npoll_interval 100ms\n}\ncache {\nttl 1h\nnegative_ttl 1h\n}\n}", s.dir))
 				alice := s.creds.pairs["alice@example.com"]
 				authorizations := [2]string{"token " + alice[0] + ":" + alice[1], "Bearer " + s.creds.bearer["alice"]}
@@ -312,7 +323,7 @@ func TestChanges(t *testing.T) {
 						return strings.Contains(got, want)
 					}
 					got := ""
-					for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); {
+					for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 						if got = ask(t, url, authorizations[i]); has(got) {
 							break
 						}
@@ -342,7 +353,7 @@ func TestChanges(t *testing.T) {
 			s.change(t, `UPDATE "tabUser" SET "api_key" = 'newkey', "modified" = ? WHERE "name" = 'nokey@example.com'`, stamp())
 			for _, authorization := range authorizations {
 				got := ""
-				for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline) && !strings.HasPrefix(got, "200 "); {
+				for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && !strings.HasPrefix(got, "200 "); {
 					got = ask(t, url, authorization)
 				}
 				if !strings.HasPrefix(got, "200 ") {
