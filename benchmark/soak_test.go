@@ -268,7 +268,7 @@ http://%s {
 http://%s {
 	frappe_auth {
 		backend database %s {
-			refresh %s
+			poll_interval %s
 			timeout %ds
 		}
 		cache {
@@ -565,7 +565,7 @@ func (s *soak) expiring(ctx context.Context, n int) {
 	}
 }
 
-// revokedInDatabase: what changes in the database is seen within refresh.
+// revokedInDatabase: what changes in the database is seen within poll_interval.
 func (s *soak) revokedInDatabase(ctx context.Context, n int) {
 	token := fmt.Sprintf("revoked-%d", n)
 	s.insertToken(token, time.Now().Add(time.Hour))
@@ -573,7 +573,7 @@ func (s *soak) revokedInDatabase(ctx context.Context, n int) {
 		s.expect(ctx, "good, to be revoked in the database", s.byDatabase, "Bearer "+token, 200, "alice@example.com")
 	}
 	s.exec(`UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked', "modified" = ? WHERE "name" = ?`, time.Now().UTC().Format(soakTime), token)
-	s.useUntil(ctx, time.Now().Add(soakRefresh+soakPatience), "revoked in the database, within refresh", s.byDatabase, "Bearer "+token, "alice@example.com")
+	s.useUntil(ctx, time.Now().Add(soakRefresh+soakPatience), "revoked in the database, within poll_interval", s.byDatabase, "Bearer "+token, "alice@example.com")
 	for range 5 {
 		if ctx.Err() != nil {
 			return // before the time was over

@@ -23,8 +23,11 @@ func TestCaddyfile(t *testing.T) {
 	db_name n
 	db_user caddy
 	db_password {env.DB_PASSWORD}
+	db_ssl_ca /ca.pem
+	db_ssl_cert /cert.pem
+	db_ssl_key /key.pem
 	encryption_key {file./run/secrets/key}
-}`, `{"backend":"database","db_host":"db.internal","db_name":"n","db_password":"{env.DB_PASSWORD}","db_port":"5433","db_socket":"/run/postgresql","db_type":"postgres","db_user":"caddy","encryption_key":"{file./run/secrets/key}","max_open_conns":8,"poll_interval":500000000,"site":"/sites/erp","timeout":2000000000}`},
+}`, `{"backend":"database","db_host":"db.internal","db_name":"n","db_password":"{env.DB_PASSWORD}","db_port":"5433","db_socket":"/run/postgresql","db_ssl_ca":"/ca.pem","db_ssl_cert":"/cert.pem","db_ssl_key":"/key.pem","db_type":"postgres","db_user":"caddy","encryption_key":"{file./run/secrets/key}","max_open_conns":8,"poll_interval":500000000,"site":"/sites/erp","timeout":2000000000}`},
 		{"without a site", "database {\ndb_name n\n}", `{"backend":"database","db_name":"n"}`},
 		{"nothing", "database", "give the site's directory, such as /home/frappe/frappe-bench/sites/erp.example.com, or db_name, db_password and encryption_key, at Caddyfile:3"},
 		{"two sites", "database /sites/a /sites/b", "wrong argument count or unexpected line ending after '/sites/b', at Caddyfile:3"},
@@ -35,6 +38,8 @@ func TestCaddyfile(t *testing.T) {
 		{"a block", "database /sites/erp {\npoll_interval 1s {\nx\n}\n}", "poll_interval takes no block, at Caddyfile:5"},
 		{"no duration", "database /sites/erp {\npoll_interval soon\n}", "soon is no duration; write it as 500ms or 1s, at Caddyfile:4"},
 		{"too often", "database /sites/erp {\npoll_interval 1ms\n}", "poll_interval: 1ms is not between 100ms and 1m0s, at Caddyfile:5"},
+		{"old name of poll_interval", "database /sites/erp {\nrefresh 2s\n}", "refresh is now poll_interval; write poll_interval 2s, at Caddyfile:4"},
+		{"old name of max_open_conns", "database /sites/erp {\nmax_open 8\n}", "max_open is now max_open_conns; write max_open_conns 8, at Caddyfile:4"},
 		{"no number", "database /sites/erp {\nmax_open_conns many\n}", "many is no positive whole number, at Caddyfile:4"},
 		{"too many", "database /sites/erp {\nmax_open_conns 1000\n}", "max_open_conns: 1000 is not between 1 and 100, at Caddyfile:5"},
 		{"too long", "database /sites/erp {\ntimeout 1h\n}", "timeout: 1h0m0s is not between 10ms and 1m0s, at Caddyfile:5"},

@@ -137,7 +137,7 @@ func (s sessions) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	for _, statement := range []string{
-		"SET SESSION sql_mode = '', time_zone = '+00:00', sql_select_limit = DEFAULT",
+		"SET SESSION sql_mode = '', time_zone = '+00:00', sql_select_limit = 18446744073709551615",
 		"SET NAMES utf8mb4",
 		"SET SESSION TRANSACTION READ ONLY",
 	} {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,7 +43,7 @@ func (c *connection) advice(err error) string {
 		return "give a name that is in the server's certificate as db_host"
 	case errors.As(err, &certificate):
 		return "the server's certificate does not hold against db_ssl_ca"
-	case errors.Is(err, mysql.ErrNoTLS):
+	case errors.Is(err, mysql.ErrNoTLS), strings.Contains(err.Error(), "server refused TLS connection"): // pgx has no name for it
 		return "enable TLS on the server, or remove db_ssl_ca"
 	case loginRefused(err):
 		return "check db_user and db_password, in site_config.json or as options, and from which host the user may log in"

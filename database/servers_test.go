@@ -27,6 +27,7 @@ type server struct {
 	kind string
 	dir  string
 	port int
+	tls  string // directory with ca.pem, cert.pem and key.pem; empty: no TLS
 
 	mu      sync.Mutex
 	process *exec.Cmd
@@ -125,6 +126,12 @@ func (s *server) start(t testing.TB) {
 		if os.Getuid() == 0 {
 			s.process.Args = append(s.process.Args, "--user=root")
 		}
+		if s.tls == "" {
+			s.process.Args = append(s.process.Args, "--skip-ssl") // newer ones make a certificate
+		} else {
+			s.process.Args = append(s.process.Args, "--ssl-ca="+filepath.Join(s.tls, "ca.pem"),
+				"--ssl-cert="+filepath.Join(s.tls, "cert.pem"), "--ssl-key="+filepath.Join(s.tls, "key.pem"))
+		}
 	case "postgres":
 		initdb := program(t, "postgresql", "/usr/lib/postgresql/*/bin/initdb", "initdb")
 		if fresh {
@@ -139,6 +146,10 @@ func (s *server) start(t testing.TB) {
 		}
 		s.process = exec.Command(filepath.Join(filepath.Dir(initdb), "postgres"), "-D", data, "-p", strconv.Itoa(s.port),
 			"-k", s.dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off")
+		if s.tls != "" {
+			s.process.Args = append(s.process.Args, "-c", "ssl=on", "-c", "ssl_ca_file="+filepath.Join(s.tls, "ca.pem"),
+				"-c", "ssl_cert_file="+filepath.Join(s.tls, "cert.pem"), "-c", "ssl_key_file="+filepath.Join(s.tls, "key.pem"))
+		}
 		unprivileged(t, s.process)
 		s.process.Dir = s.dir
 	}
@@ -236,6 +247,12 @@ var kinds = []string{"mariadb", "postgres", "sqlite"}
 // newSite makes a site with the recorded rows.
 func newSite(t testing.TB, kind string) *site {
 	t.Helper()
+	return newSiteOn(t, kind, map[string]*server{"mariadb": mariaDB, "postgres": postgreSQL}[kind])
+}
+
+// newSiteOn makes a site with the recorded rows on a server.
+func newSiteOn(t testing.TB, kind string, on *server) *site {
+	t.Helper()
 	s := &site{kind: kind, dir: filepath.Join(t.TempDir(), "erp.example.com")}
 	recorded := kind + "-site"
 	if kind == "sqlite" {
@@ -254,7 +271,7 @@ func newSite(t testing.TB, kind string) *site {
 
 	switch kind {
 	case "mariadb", "postgres":
-		s.server = map[string]*server{"mariadb": mariaDB, "postgres": postgreSQL}[kind]
+		s.server = on
 		s.server.start(t)
 		s.server.mu.Lock()
 		s.server.next++

@@ -266,7 +266,7 @@ func sqliteSite(t *testing.T) string {
 		`CREATE TABLE "tabUser" ("name", "api_key", "enabled" int, "full_name", "user_type", "modified")`,
 		`CREATE TABLE "__Auth" ("doctype", "name", "fieldname", "password", "encrypted" int)`,
 		`CREATE TABLE "tabHas Role" ("role", "parent", "parenttype")`,
-		`CREATE TABLE "tabRole" ("name")`,
+		`CREATE TABLE "tabRole" ("name", "modified", "disabled" int)`,
 		`CREATE TABLE "tabOAuth Bearer Token" ("name", "user", "client", "scopes", "status", "expiration_time", "modified")`,
 		`CREATE TABLE "tabOAuth Client" ("name", "scopes", "modified")`,
 		`CREATE TABLE "tabDeleted Document" ("deleted_doctype", "deleted_name", "modified")`,
