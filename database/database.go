@@ -10,8 +10,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 )

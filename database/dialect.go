@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -166,11 +167,9 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 	}
 	conf.User, conf.Password, conf.Database = s.user, s.password, s.name
 	conf.ConnectTimeout = timeout
-	for name, value := range map[string]string{ // whatever the server, the database and the user are set to
+	maps.Copy(conf.RuntimeParams, map[string]string{ // whatever the server, the database and the user are set to
 		"client_encoding": "UTF8", "DateStyle": "ISO, YMD", "TimeZone": "UTC", "standard_conforming_strings": "on",
-	} {
-		conf.RuntimeParams[name] = value
-	}
+	})
 	conf.RuntimeParams["default_transaction_read_only"] = "on"
 	conf.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
 	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // parsed and planned once a connection

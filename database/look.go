@@ -117,8 +117,9 @@ func (c *connection) list(ctx context.Context, sch *schema, after string, counts
 
 // newest is the newest time up to a time that any row has.
 func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (string, error) {
-	var parts []string
-	for _, b := range readable(sch) {
+	tables := readable(sch)
+	parts := make([]string, 0, len(tables))
+	for _, b := range tables {
 		parts = append(parts, fmt.Sprintf(`SELECT MAX(x."modified") AS m FROM "%s" x WHERE x."modified" <= %s`, b.table, c.dialect.time("?")))
 	}
 	query := fmt.Sprintf(`SELECT %s FROM (%s) n`, c.dialect.stamp("MAX(n.m)"), strings.Join(parts, " UNION ALL "))

@@ -98,8 +98,10 @@ func TestLook(t *testing.T) {
 			s.change(t, `DELETE FROM "tabUser" WHERE "name" = 'bob@example.com'`)
 			touch(t, s, "", frappeNow(0))
 		}, "everything"},
-		{"user deleted permanently just after a change", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) },
-			func(t *testing.T, s *site) { s.change(t, `DELETE FROM "tabUser" WHERE "name" = 'alice@example.com'`) }, "everything"},
+		{
+			"user deleted permanently just after a change", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) },
+			func(t *testing.T, s *site) { s.change(t, `DELETE FROM "tabUser" WHERE "name" = 'alice@example.com'`) }, "everything",
+		},
 		{"user deleted just after a change", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) }, func(t *testing.T, s *site) {
 			s.change(t, `DELETE FROM "tabUser" WHERE "name" = 'alice@example.com'`)
 			s.deletedDocument(t, "d1", "User", "alice@example.com")
@@ -108,8 +110,10 @@ func TestLook(t *testing.T) {
 			s.change(t, `UPDATE "tabOAuth Bearer Token" SET "user" = 'carol@example.com' WHERE "user" = 'alice@example.com'`)
 			s.change(t, `UPDATE "tabUser" SET "name" = 'carol@example.com', "modified" = ? WHERE "name" = 'alice@example.com'`, frappeNow(0))
 		}, strings.Replace(alicesTokens, "alice@example.com key", "carol@example.com key", 1)},
-		{"same name deleted twice", func(t *testing.T, s *site) { s.deletedDocument(t, "d1", "User", "x@example.com") },
-			func(t *testing.T, s *site) { s.deletedDocument(t, "d2", "User", "x@example.com") }, "x@example.com"},
+		{
+			"same name deleted twice", func(t *testing.T, s *site) { s.deletedDocument(t, "d1", "User", "x@example.com") },
+			func(t *testing.T, s *site) { s.deletedDocument(t, "d2", "User", "x@example.com") }, "x@example.com",
+		},
 		{"token revoked", nil, func(t *testing.T, s *site) {
 			s.change(t, `UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked', "modified" = ? WHERE "name" = ?`, frappeNow(0), s.creds.bearer["bob"])
 		}, "bob"},
@@ -142,10 +146,14 @@ func TestLook(t *testing.T) {
 			s.change(t, `UPDATE "tabUser" SET "modified" = '2093-01-01' WHERE "name" = 'web@example.com'`)
 		}, func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, alicesTokens},
 		{"change into the future", nil, func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, "2093-01-01 00:00:00.000000") }, alicesTokens},
-		{"change in the future", func(t *testing.T, s *site) { touch(t, s, "", "2093-01-01 00:00:00.000000") },
-			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, "2093-01-01 00:00:01.000000") }, alicesTokens},
-		{"change back from the future", func(t *testing.T, s *site) { touch(t, s, "", "2093-01-01 00:00:00.000000") },
-			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, "everything"},
+		{
+			"change in the future", func(t *testing.T, s *site) { touch(t, s, "", "2093-01-01 00:00:00.000000") },
+			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, "2093-01-01 00:00:01.000000") }, alicesTokens,
+		},
+		{
+			"change back from the future", func(t *testing.T, s *site) { touch(t, s, "", "2093-01-01 00:00:00.000000") },
+			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, "everything",
+		},
 		{"change where the zone is west of Kolkata", func(t *testing.T, s *site) {
 			s.change(t, `DELETE FROM "tabSingles" WHERE "field" = 'time_zone'`)
 			s.change(t, `INSERT INTO "tabSingles" ("doctype", "field", "value") VALUES ('System Settings', 'time_zone', 'America/Los_Angeles')`)
@@ -156,8 +164,10 @@ func TestLook(t *testing.T) {
 			touch(t, s, `"enabled" = 0, `, time.Now().In(zone).Format(parameterLayout))
 		}, "everything"}, // its modified goes back by half a day
 		{"modified goes back", nil, func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, "2020-01-01 00:00:00.000000") }, "everything"},
-		{"modified goes back just after a change", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) },
-			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, "2020-01-01 00:00:00.000000") }, "everything"},
+		{
+			"modified goes back just after a change", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) },
+			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, "2020-01-01 00:00:00.000000") }, "everything",
+		},
 		{"modified goes back while another is added", nil, func(t *testing.T, s *site) {
 			touch(t, s, `"enabled" = 0, `, "1990-01-01 00:00:00.000000")
 			s.change(t, `UPDATE "tabUser" SET "modified" = '1990-01-01' WHERE "name" = 'web@example.com'`)
@@ -168,14 +178,20 @@ func TestLook(t *testing.T) {
 		}, func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(-5*time.Minute)) }, alicesTokens},
 		{"committed an hour late", nil, func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(-time.Hour)) }, "everything"},
 		{"thousands at once", nil, func(t *testing.T, s *site) { s.addClients(t, 6000, frappeNow(0)) }, "everything"},
-		{"a change after thousands", func(t *testing.T, s *site) { s.addClients(t, 6000, frappeNow(-time.Second)) },
-			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, alicesTokens},
-		{"a change beside thousands in the future", func(t *testing.T, s *site) { s.addClients(t, 6000, "2093-01-01 00:00:00.000000") },
-			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, alicesTokens},
-		{"one of thousands in the future", func(t *testing.T, s *site) { s.addClients(t, 6000, "2093-01-01 00:00:00.000000") },
+		{
+			"a change after thousands", func(t *testing.T, s *site) { s.addClients(t, 6000, frappeNow(-time.Second)) },
+			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, alicesTokens,
+		},
+		{
+			"a change beside thousands in the future", func(t *testing.T, s *site) { s.addClients(t, 6000, "2093-01-01 00:00:00.000000") },
+			func(t *testing.T, s *site) { touch(t, s, `"enabled" = 0, `, frappeNow(0)) }, alicesTokens,
+		},
+		{
+			"one of thousands in the future", func(t *testing.T, s *site) { s.addClients(t, 6000, "2093-01-01 00:00:00.000000") },
 			func(t *testing.T, s *site) {
 				s.change(t, `UPDATE "tabOAuth Client" SET "modified" = '2094-01-01' WHERE "name" = 'client5999'`)
-			}, "everything"},
+			}, "everything",
+		},
 		{"restored: a user and a token made since", func(t *testing.T, s *site) {
 			s.change(t, `INSERT INTO "tabUser" ("name", "modified", "docstatus", "idx") VALUES ('new@example.com', ?, 0, 0)`, frappeNow(-time.Hour))
 			s.change(t, `INSERT INTO "tabOAuth Bearer Token" ("name", "modified", "docstatus", "idx") VALUES ('new', ?, 0, 0)`, frappeNow(-time.Hour))
@@ -184,8 +200,10 @@ func TestLook(t *testing.T) {
 			s.change(t, `UPDATE "__Auth" SET "password" = ? WHERE "name" = 'alice@example.com'`, s.encrypted(t, "another"))
 			touch(t, s, "", frappeNow(-time.Hour))
 		}, func(t *testing.T, s *site) { s.restore(t); s.createRoles(t) }, "everything"},
-		{"restored: a secret superseded just now", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) },
-			func(t *testing.T, s *site) { s.restore(t); s.createRoles(t) }, "everything"},
+		{
+			"restored: a secret superseded just now", func(t *testing.T, s *site) { touch(t, s, "", frappeNow(0)) },
+			func(t *testing.T, s *site) { s.restore(t); s.createRoles(t) }, "everything",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			forEachKind(t, func(t *testing.T, kind string) {
