@@ -51,13 +51,13 @@ func newView(ctx context.Context, c *connection, sch *schema) (*view, error) {
 	if v.clock, v.zone, err = clockOf(rows); err != nil {
 		return nil, err
 	}
-	for {
+	for again := false; ; again = true {
 		began := time.Now()
 		if rows, err = c.list(ctx, sch, v.after(), true); err != nil {
 			return nil, err
 		}
 		listed := v.sort(rows)
-		if listed.tooMany && v.floor == "" {
+		if listed.tooMany && !again { // start after them, and list again
 			if v.floor, err = c.newest(ctx, sch, v.upTo()); err != nil {
 				return nil, err
 			}
