@@ -1,15 +1,17 @@
 package frappeauth
 
 import (
+	"encoding/json"
 	"net/http"
-	"slices"
-	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -84,70 +86,105 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		h.BackendsRaw = append(h.BackendsRaw, caddyconfig.JSONModuleObject(site, "backend", "site", nil))
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		if strings.Contains(d.Val(), "://") {
+			return d.Err("frappe_auth takes one URL; for another address of the same site write backend site <url> <url>, and for " +
+				"another site a second backend line")
+		}
+		d.Prev() // the block says what is wrong with it
 	}
-
-	seen := make(once)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.mark(d, "backend", "require"); err != nil {
-			return err
-		}
-		if err := h.unmarshalSubdirective(d); err != nil {
-			return err
-		}
-		if err := h.check(); err != nil {
-			return d.WrapErr(err)
-		}
+	var required []func(error) error // where each requirement stands
+	err := h.block(func(d *caddyfile.Dispenser) error {
+		required = append(required, directive.Here(d))
+		return h.unmarshalRequirement(d)
+	}).Read(d)
+	if err != nil {
+		return err
 	}
 	if len(h.BackendsRaw) == 0 {
 		return d.WrapErr(errNoBackend)
 	}
+	static := h.onlyStatic()
+	for i := range h.Require {
+		if static == nil {
+			break
+		}
+		if err := checkReachable(h.Require[i:i+1], static); err != nil {
+			return required[i](err)
+		}
+	}
 	return nil
 }
 
-func (h *Handler) unmarshalSubdirective(d *caddyfile.Dispenser) error {
-	switch d.Val() {
-	case "backend":
-		return h.unmarshalBackend(d)
-	case "schemes":
-		schemes := d.RemainingArgs()
-		if len(schemes) == 0 {
-			return d.ArgErr()
-		}
-		for _, scheme := range schemes {
-			h.Schemes = append(h.Schemes, Scheme(scheme))
-		}
-	case "realm":
-		return oneArg(d, &h.Realm)
-	case "cache":
-		h.Cache = new(CacheConfig)
-		return h.Cache.unmarshalCaddyfile(d)
-	case "require":
-		return h.unmarshalRequirement(d)
-	case "anonymous":
-		return toggle(d, &h.Anonymous)
-	case "hide_credentials":
-		return toggle(d, &h.HideCredentials)
-	case "user_header":
-		return oneArg(d, &h.UserHeader)
-	case "max_inflight":
-		return number(d, &h.MaxInflight)
-	case "failures":
-		h.Failures = new(FailureLimit)
-		return h.Failures.unmarshalCaddyfile(d)
-	case "name":
-		return oneArg(d, &h.Name)
-	default:
-		return d.Errf("unrecognized subdirective %s of frappe_auth", d.Val())
+// onlyStatic is the backend static, if it is the only one. Nobody but those it lists can then meet a requirement.
+func (h *Handler) onlyStatic() *StaticBackend {
+	if len(h.BackendsRaw) != 1 {
+		return nil
 	}
-	return nil
+	var static struct {
+		Backend string `json:"backend"`
+		StaticBackend
+	}
+	if json.Unmarshal(h.BackendsRaw[0], &static) != nil || static.Backend != "static" {
+		return nil
+	}
+	return &static.StaticBackend
+}
+
+// block is what may stand in the block of frappe_auth.
+func (h *Handler) block(require directive.Option) directive.Block {
+	const inCache, inSite = "it belongs into the block of cache", "it belongs into the block of backend site"
+	return directive.Block{
+		Owner: "frappe_auth",
+		Options: map[string]directive.Option{
+			"backend": h.unmarshalBackend,
+			"schemes": h.unmarshalSchemes,
+			"realm":   directive.Text(&h.Realm),
+			"cache": func(d *caddyfile.Dispenser) error {
+				h.Cache = new(CacheConfig)
+				return h.Cache.unmarshalCaddyfile(d)
+			},
+			"require":          require,
+			"anonymous":        directive.Toggle(&h.Anonymous),
+			"hide_credentials": directive.Toggle(&h.HideCredentials),
+			"user_header":      directive.Text(&h.UserHeader),
+			"max_inflight":     directive.Number(&h.MaxInflight),
+			"failures": func(d *caddyfile.Dispenser) error {
+				h.Failures = new(FailureLimit)
+				return h.Failures.unmarshalCaddyfile(d)
+			},
+			"name": directive.Text(&h.Name),
+		},
+		Repeatable: []string{"backend", "require"},
+		Instead: map[string]string{
+			"size": inCache, "ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
+			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
+			"site": "write backend site <url>", "static": "write backend static", "database": "write backend database",
+			"url": "write backend site <url>", "role": "write require role <name>", "user": "write require user <name>",
+			"handler": "write name <name>",
+		},
+		Check: h.check,
+	}
+}
+
+func (h *Handler) unmarshalSchemes(d *caddyfile.Dispenser) error {
+	schemes := d.RemainingArgs()
+	if len(schemes) == 0 {
+		return d.Err("schemes needs at least one of basic, bearer and token")
+	}
+	for _, scheme := range schemes {
+		h.Schemes = append(h.Schemes, Scheme(scheme))
+	}
+	return directive.NoBlock(d, "schemes")
 }
 
 func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return d.Err("backend needs a kind, such as backend site https://erp.example.com")
 	}
 	name, id := d.Val(), "http.frappe_auth.backends."+d.Val()
+	if strings.Contains(name, "://") {
+		return d.Errf("a backend has a kind; write backend site %s", name)
+	}
 	if _, err := caddy.GetModule(id); err != nil {
 		return d.Errf("this Caddy has no backend %s; build one with it, for database by adding "+
 			"--with github.com/caddy-frappe/frappe-auth/database", name)
@@ -165,11 +202,11 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return d.Err("require needs role or user, and names")
 	}
 	kind, names := d.Val(), d.RemainingArgs()
 	if len(names) == 0 {
-		return d.ArgErr()
+		return d.Errf("require %s needs at least one name", kind)
 	}
 	switch kind {
 	case "role":
@@ -183,40 +220,18 @@ func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 }
 
 func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	seen := make(once)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.mark(d); err != nil {
-			return err
-		}
-		var err error
-		switch d.Val() {
-		case "size":
-			err = number(d, &c.Size)
-		case "ttl":
-			c.TTL = new(caddy.Duration)
-			err = duration(d, c.TTL)
-		case "bearer_ttl":
-			c.BearerTTL = new(caddy.Duration)
-			err = duration(d, c.BearerTTL)
-		case "negative_ttl":
-			c.NegativeTTL = new(caddy.Duration)
-			err = duration(d, c.NegativeTTL)
-		case "stale_if_error":
-			err = duration(d, &c.StaleIfError)
-		default:
-			err = d.Errf("unrecognized subdirective %s of cache", d.Val())
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := c.check(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
+	return directive.Block{
+		Owner: "cache",
+		Options: map[string]directive.Option{
+			"size":           directive.Number(&c.Size),
+			"ttl":            directive.OptionalDuration(&c.TTL),
+			"bearer_ttl":     directive.OptionalDuration(&c.BearerTTL),
+			"negative_ttl":   directive.OptionalDuration(&c.NegativeTTL),
+			"stale_if_error": directive.Duration(&c.StaleIfError),
+		},
+		Instead: map[string]string{"max_age": "write ttl <duration>", "entries": "write size <n>"},
+		Check:   c.check,
+	}.Read(d)
 }
 
 func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -224,44 +239,17 @@ func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	switch {
 	case len(args) == 1 && args[0] == "off":
 		l.Max = -1
-		return noBlock(d, "failures")
+		return directive.NoBlock(d, "failures")
 	case len(args) != 2:
 		return d.Err("write failures off, or failures and a number and a window, such as failures 20 1m")
 	}
-	if err := parseNumber(d, args[0], &l.Max); err != nil {
+	if err := directive.ParseNumber(d, args[0], &l.Max); err != nil {
 		return err
 	}
-	if err := parseDuration(d, args[1], &l.Window); err != nil {
+	if err := directive.ParseDuration(d, args[1], &l.Window); err != nil {
 		return err
 	}
-	return noBlock(d, "failures")
-}
-
-// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
-//
-//	frappe_auth_webhook [<matcher>] <secret> {
-//	    for <name>
-//	}
-func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume directive name
-	args := d.RemainingArgs()
-	if len(args) != 1 || args[0] == "" {
-		return d.Err("give the Webhook Secret of the Webhook in Frappe, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
-	}
-	h.Secret = args[0]
-	seen := make(once)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.mark(d); err != nil {
-			return err
-		}
-		if d.Val() != "for" {
-			return d.Errf("unrecognized subdirective %s of frappe_auth_webhook", d.Val())
-		}
-		if err := oneArg(d, &h.For); err != nil {
-			return err
-		}
-	}
-	return nil
+	return directive.NoBlock(d, "failures")
 }
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
@@ -278,31 +266,26 @@ func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (s *SiteBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	s.URLs = d.RemainingArgs()
-	seen := make(once)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.mark(d); err != nil {
-			return err
-		}
-		var err error
-		switch d.Val() {
-		case "site_name":
-			err = oneArg(d, &s.SiteName)
-		case "timeout":
-			if err = duration(d, &s.Timeout); err == nil && s.Timeout == 0 {
-				err = d.Err("a timeout of 0 leaves no time to ask; leave the line out for the default of 5s")
-			}
-		case "roles":
-			err = toggle(d, &s.Roles)
-		case "refuse_disabled":
-			err = toggle(d, &s.RefuseDisabled)
-		case "transport":
-			err = s.unmarshalTransport(d)
-		default:
-			err = d.Errf("unrecognized subdirective %s of backend site", d.Val())
-		}
-		if err != nil {
-			return err
-		}
+	err := directive.Block{
+		Owner: "backend site",
+		Options: map[string]directive.Option{
+			"site_name": directive.Text(&s.SiteName),
+			"timeout": func(d *caddyfile.Dispenser) error {
+				if err := directive.Duration(&s.Timeout)(d); err != nil {
+					return err
+				}
+				if s.Timeout == 0 {
+					return d.Err("a timeout of 0 leaves no time to ask; leave the line out for the default of 5s")
+				}
+				return nil
+			},
+			"roles":           directive.Toggle(&s.Roles),
+			"refuse_disabled": directive.Toggle(&s.RefuseDisabled),
+			"transport":       s.unmarshalTransport,
+		},
+	}.Read(d)
+	if err != nil {
+		return err
 	}
 	if err := s.check(); err != nil {
 		return d.WrapErr(err)
@@ -326,127 +309,8 @@ func (s *SiteBackend) unmarshalTransport(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
-//
-//	static {
-//	    token  <api_key> <hash> <user> [<role>...]
-//	    bearer <hash> <user> [<role>...]
-//	}
-func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume backend name
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	listed := newListed()
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		var err error
-		kind, args := d.Val(), d.RemainingArgs()
-		switch {
-		case kind == "token" && len(args) >= 3:
-			s.Tokens = append(s.Tokens, StaticToken{Key: args[0], Hash: args[1], User: args[2], Roles: args[3:]})
-			err = listed.addToken(s.Tokens[len(s.Tokens)-1])
-		case kind == "bearer" && len(args) >= 2:
-			s.Bearers = append(s.Bearers, StaticBearer{Hash: args[0], User: args[1], Roles: args[2:]})
-			err = listed.addBearer(s.Bearers[len(s.Bearers)-1])
-		case kind == "token" || kind == "bearer":
-			return d.ArgErr()
-		default:
-			return d.Errf("unrecognized subdirective %s of backend static", kind)
-		}
-		if err != nil {
-			return d.WrapErr(err)
-		}
-	}
-	if len(s.Tokens)+len(s.Bearers) == 0 {
-		return d.WrapErr(errNothingListed)
-	}
-	return nil
-}
-
-// once holds the subdirectives that a block has given.
-type once map[string]bool
-
-// mark rejects a subdirective given twice, unless it may be repeated: it would be silently the last that counts.
-func (o once) mark(d *caddyfile.Dispenser, repeatable ...string) error {
-	name := d.Val()
-	if slices.Contains(repeatable, name) {
-		return nil
-	}
-	if o[name] {
-		return d.Errf("%s is given twice", name)
-	}
-	o[name] = true
-	return nil
-}
-
-// toggle reads a subdirective that takes neither arguments nor a block.
-func toggle(d *caddyfile.Dispenser, into *bool) error {
-	name := d.Val()
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	*into = true
-	return noBlock(d, name)
-}
-
-// oneArg reads a subdirective's only argument, which is not empty.
-func oneArg(d *caddyfile.Dispenser, into *string) error {
-	name := d.Val()
-	if !d.NextArg() || d.Val() == "" {
-		return d.ArgErr()
-	}
-	*into = d.Val()
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return noBlock(d, name)
-}
-
-func noBlock(d *caddyfile.Dispenser, name string) error {
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("%s takes no block", name)
-	}
-	return nil
-}
-
-func number(d *caddyfile.Dispenser, into *int) error {
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	return parseNumber(d, text, into)
-}
-
-func parseNumber(d *caddyfile.Dispenser, text string, into *int) error {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return d.Errf("%s is no positive whole number", text)
-	}
-	*into = n
-	return nil
-}
-
-func duration(d *caddyfile.Dispenser, into *caddy.Duration) error {
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	return parseDuration(d, text, into)
-}
-
-func parseDuration(d *caddyfile.Dispenser, text string, into *caddy.Duration) error {
-	parsed, err := caddy.ParseDuration(text)
-	if err != nil || parsed < 0 {
-		return d.Errf("%s is no duration; write it as 30s, 5m or 1h", text)
-	}
-	*into = caddy.Duration(parsed)
-	return nil
-}
-
 // Interface guards
 var (
 	_ caddyfile.Unmarshaler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler = (*SiteBackend)(nil)
-	_ caddyfile.Unmarshaler = (*StaticBackend)(nil)
-	_ caddyfile.Unmarshaler = (*Webhook)(nil)
 )

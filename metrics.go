@@ -71,6 +71,7 @@ type metrics struct {
 	rejections  *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
 	revocations *prometheus.CounterVec
+	deliveries  *prometheus.CounterVec
 
 	// These are asked of the states when Prometheus scrapes.
 	entries, capacity, inFlight, waiting, open, watchAge, failing *prometheus.Desc
@@ -97,6 +98,7 @@ func newMetrics() *metrics {
 		calls:       counter("backend_calls_total", "Verifications by backends.", "backend", "outcome"),
 		rejections:  counter("backend_rejections_total", "Verifications for which the backend was not asked.", "backend", "reason"),
 		revocations: counter("revocations_total", "Changes that dropped cached verdicts, by who told of them.", "source"),
+		deliveries:  counter("webhook_deliveries_total", "Webhook deliveries by what became of them.", "outcome"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem,
 			Name:    "backend_call_duration_seconds",
@@ -125,6 +127,9 @@ func newMetrics() *metrics {
 	}
 	for _, source := range []string{revokedByWebhook, revokedByWatch, revokedByAdmin} {
 		m.revocations.WithLabelValues(source)
+	}
+	for outcome := range deliveryOutcomes {
+		m.deliveries.WithLabelValues(outcome.String())
 	}
 	return m
 }
@@ -236,6 +241,12 @@ func (m *metrics) countRevocation(source string) {
 	}
 }
 
+func (m *metrics) countDelivery(outcome deliveryOutcome) {
+	if m != nil {
+		m.deliveries.WithLabelValues(outcome.String()).Inc()
+	}
+}
+
 // expect makes the series of a backend, so that rates of rare outcomes are known from the first on.
 func (m *metrics) expect(backend string) {
 	if m == nil {
@@ -261,7 +272,7 @@ func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requestsVec, m.lookupsVec, m.evictions, m.calls, m.rejections, m.duration, m.revocations}
+	return []prometheus.Collector{m.requestsVec, m.lookupsVec, m.evictions, m.calls, m.rejections, m.duration, m.revocations, m.deliveries}
 }
 
 // Collect implements prometheus.Collector.

@@ -22,6 +22,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -112,6 +114,8 @@ type Verification struct {
 	accessLogs bool // a server of this configuration has them
 	events     events
 	metrics    *metrics
+
+	stopRoleCheck func()
 }
 
 // CacheConfig says how many verdicts are kept, and for how long. Handlers with the same backends share one cache,
@@ -662,6 +666,7 @@ func (v *Verification) provision(ctx caddy.Context) error {
 		return err
 	}
 	v.verifier.start(ctx)
+	v.stopRoleCheck = v.checkRoles(ctx, backends)
 	return nil
 }
 
@@ -670,6 +675,7 @@ func (v *Verification) cleanup() error {
 	if v.verifier == nil {
 		return err // provisioning failed
 	}
+	v.stopRoleCheck()
 	return errors.Join(err, v.verifier.close())
 }
 
@@ -739,6 +745,9 @@ func (v *Verification) check() error {
 	if v.MaxInflight < 0 || v.MaxInflight > maxMaxInflight {
 		return fmt.Errorf("max_inflight: %d is not between 1 and %d", v.MaxInflight, maxMaxInflight)
 	}
+	if err := checkDistinct(v.BackendsRaw); err != nil {
+		return err
+	}
 	if v.Failures != nil {
 		if err := v.Failures.check(); err != nil {
 			return err
@@ -753,6 +762,17 @@ func (v *Verification) check() error {
 func (c *CacheConfig) check() error {
 	if c.Size < 0 || c.Size > maxCacheSize {
 		return fmt.Errorf("cache size: %d is not between 1 and %d", c.Size, maxCacheSize)
+	}
+	for _, option := range []struct {
+		name string
+		d    *caddy.Duration
+	}{{"ttl", c.TTL}, {"negative_ttl", c.NegativeTTL}, {"stale_if_error", &c.StaleIfError}} {
+		if option.d == nil {
+			continue
+		}
+		if err := directive.CheckDuration("cache "+option.name, *option.d); err != nil {
+			return err
+		}
 	}
 	if c.TTL != nil && (*c.TTL < 0 || *c.TTL > maxTTL) {
 		return fmt.Errorf("cache ttl: %s is not between 0 and %s", time.Duration(*c.TTL), time.Duration(maxTTL))
@@ -807,6 +827,13 @@ func (v *Verification) loadBackends(ctx caddy.Context) ([]namedBackend, string, 
 		}
 		if err := json.NewEncoder(digest).Encode([]any{raws[i], extra}); err != nil {
 			return nil, "", fmt.Errorf("backend %s: %w", name, err)
+		}
+	}
+	if len(backends) == 1 {
+		if static, ok := backends[0].Backend.(*StaticBackend); ok {
+			if err := checkReachable(v.Require, static); err != nil {
+				return nil, "", err
+			}
 		}
 	}
 	return backends, hex.EncodeToString(digest.Sum(nil)), nil

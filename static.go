@@ -7,12 +7,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
@@ -85,6 +82,19 @@ type hashGroup struct {
 	dummy []byte // one of the hashes, to compare with where none is meant
 }
 
+// try compares once with a hash of an algorithm whose form only its module knows, so that a broken hash is an error when the
+// configuration is loaded.
+func (g *hashGroup) try(hash []byte) error {
+	switch g.hash.(type) {
+	case sha256Hash, bcryptHash, *caddyauth.Argon2idHash:
+		return nil // checked by their form
+	}
+	if _, err := g.hash.Compare(hash, []byte("x")); err != nil {
+		return errors.New("the module of its algorithm cannot compare with the hash; copy it whole")
+	}
+	return nil
+}
+
 // CaddyModule returns the Caddy module information.
 func (StaticBackend) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -108,6 +118,9 @@ func (s *StaticBackend) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("API key %s: %w", t.Key, err)
 		}
 		group, hash, err := s.group(ctx, t.Hash)
+		if err == nil {
+			err = group.try(hash)
+		}
 		if err != nil {
 			return fmt.Errorf("API key %s: %w", t.Key, err)
 		}
@@ -167,125 +180,6 @@ func pointers(texts []string) []*string {
 	return to
 }
 
-// check reports what is wrong with the configuration. Placeholders are taken for right.
-func (s *StaticBackend) check() error {
-	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
-		return errNothingListed
-	}
-	listed := newListed()
-	for _, t := range s.Tokens {
-		if err := listed.addToken(t); err != nil {
-			return err
-		}
-	}
-	for _, b := range s.Bearers {
-		if err := listed.addBearer(b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var errNothingListed = errors.New("static lists no credential: add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
-
-// listed is the credentials that were listed so far, of which none is listed twice.
-type listed struct {
-	keys   map[string]bool
-	hashes map[string]bool // of access tokens
-}
-
-func newListed() listed { return listed{keys: make(map[string]bool), hashes: make(map[string]bool)} }
-
-func (l listed) addToken(t StaticToken) error {
-	switch {
-	case t.Key == "" || strings.Contains(t.Key, ":"):
-		return fmt.Errorf("token: an API key is neither empty nor has it a colon: %q", t.Key)
-	case l.keys[t.Key]:
-		return fmt.Errorf("token: API key %s is given twice", t.Key)
-	}
-	l.keys[t.Key] = true
-	if err := checkUser(t.User); err != nil {
-		return fmt.Errorf("token: API key %s: %w", t.Key, err)
-	}
-	if err := checkHash(t.Hash); err != nil {
-		return fmt.Errorf("token: API key %s: %w", t.Key, err)
-	}
-	return nil
-}
-
-func (l listed) addBearer(b StaticBearer) error {
-	if err := checkUser(b.User); err != nil {
-		return fmt.Errorf("bearer: %w", err)
-	}
-	hash := strings.ToLower(b.Hash)
-	if l.hashes[hash] {
-		return fmt.Errorf("bearer: a token of %s is given twice", b.User)
-	}
-	l.hashes[hash] = true
-	if strings.Contains(b.Hash, "{") {
-		return nil
-	}
-	if _, err := parseSHA256(b.Hash); err != nil {
-		return fmt.Errorf("bearer: token of %s: %w", b.User, err)
-	}
-	return nil
-}
-
-func checkUser(user string) error {
-	switch {
-	case user == "":
-		return errors.New("a user is required")
-	case user == Guest:
-		return errors.New("no credential is Guest's; for requests without a credential there is `anonymous`")
-	case !validUser(user):
-		return fmt.Errorf("%q is no name of a user", user)
-	}
-	return nil
-}
-
-// checkHash reports what is wrong with a hash, unless it has placeholders.
-func checkHash(hash string) error {
-	if strings.Contains(hash, "{") {
-		return nil
-	}
-	return checkExpandedHash(hash)
-}
-
-// checkExpandedHash reports whether the hash is one, without the time that a comparison would take.
-func checkExpandedHash(hash string) error {
-	switch {
-	case strings.HasPrefix(hash, "$2"):
-		_, err := bcrypt.Cost([]byte(hash))
-		if err != nil || len(hash) != 60 || strings.ContainsFunc(hash[7:], notBcryptBase64) {
-			return errors.New("the hash is no bcrypt hash; copy it whole, as `caddy hash-password` prints it")
-		}
-		return nil
-	case strings.HasPrefix(hash, "$argon2id$"):
-		if _, _, err := caddyauth.DecodeHash([]byte(hash)); err != nil {
-			return errors.New("the hash is no argon2id hash; copy it whole, as `caddy hash-password` prints it")
-		}
-		return nil
-	case strings.HasPrefix(hash, "$"):
-		return nil // of a module that only Provision can ask
-	}
-	_, err := parseSHA256(hash)
-	return err
-}
-
-func notBcryptBase64(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '.' || r > '9') // . / and the digits
-}
-
-func parseSHA256(hash string) ([]byte, error) {
-	digits, ok := strings.CutPrefix(hash, "sha256:")
-	digest, err := hex.DecodeString(digits)
-	if !ok || err != nil || len(digest) != sha256.Size {
-		return nil, errors.New("write the hash as sha256: and 64 hexadecimal digits, " +
-			"such as `printf %s \"$SECRET\" | sha256sum` prints, or give the secret to `caddy hash-password`")
-	}
-	return digest, nil
-}
-
 // group finds or makes the group of a hash. Of a hash in modular crypt format, all but salt and digest is what
 // determines the time that a comparison takes.
 func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
@@ -316,11 +210,15 @@ func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byt
 	}
 	g := &hashGroup{name: name, hash: sha256Hash{}, dummy: value}
 	if algorithm != "" {
-		module, err := ctx.LoadModuleByID("http.authentication.hashes."+algorithm, nil)
+		module, err := ctx.LoadModuleByID(hashesNamespace+algorithm, nil)
 		if err != nil {
-			return nil, nil, fmt.Errorf("the hash is of an algorithm that this Caddy lacks: %w", err)
+			return nil, nil, fmt.Errorf("loading the algorithm of the hash: %w", err)
 		}
-		g.hash = module.(caddyauth.Comparer)
+		comparer, ok := module.(caddyauth.Comparer)
+		if !ok {
+			return nil, nil, fmt.Errorf("module %T cannot compare with a hash", module)
+		}
+		g.hash = comparer
 		if algorithm == "bcrypt" {
 			g.hash = bcryptHash{g.hash}
 		}
@@ -328,28 +226,6 @@ func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byt
 	s.groups = append(s.groups, g)
 	return g, value, nil
 }
-
-// sha256Hash compares with a bare SHA-256.
-type sha256Hash struct{}
-
-// Compare implements caddyauth.Comparer.
-func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
-	digest := sha256.Sum256(plaintext)
-	return subtle.ConstantTimeCompare(hashed, digest[:]) == 1, nil
-}
-
-// bcryptHash compares with Caddy's bcrypt.
-type bcryptHash struct{ caddyauth.Comparer }
-
-// Compare implements caddyauth.Comparer.
-func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
-	same, err := h.Comparer.Compare(hashed, plaintext)
-	return same && !bcryptAmbiguous(plaintext), err
-}
-
-// bcryptAmbiguous reports whether bcrypt takes another secret for this one: it reads a secret in a circle with a NUL at its
-// end, and no more than 72 bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
-func bcryptAmbiguous(secret []byte) bool { return len(secret) > 72 || bytes.IndexByte(secret, 0) >= 0 }
 
 // String tells how many credentials are listed.
 func (s *StaticBackend) String() string {

@@ -1,10 +1,14 @@
 package frappeauth_test
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,7 +105,7 @@ func TestStaticPlaceholders(t *testing.T) {
 		{"no bcrypt hash, of the right length", "token {KEY} {SPOILT} {USER}", "the hash is no bcrypt hash"},
 		{"no hash of a token", "bearer {NO_HASH} {USER}", "write the hash as sha256:"},
 		{"Guest", "token {KEY} {HASH} {GUEST}", "no credential is Guest's"},
-		{"key with a colon", "token {COLON} {HASH} {USER}", "neither empty nor has it a colon"},
+		{"key with a colon", "token {COLON} {HASH} {USER}", "must not be empty or contain a colon"},
 		{"the same key twice", "token {KEY} {HASH} {USER}\ntoken " + aliceKey + " {HASH} {USER}", "is given twice"},
 		{"the same token twice", "bearer {HASH} {USER}\nbearer " + hashed(aliceSecret) + " {USER}", "is given twice"},
 		{"unset variable", "token {KEY} {HASH} {UNSET}", "FRAPPE_AUTH_TEST_UNSET"},
@@ -141,4 +145,127 @@ func argon2id(plaintext string) (string, error) {
 	}
 	made, err := hash.Hash([]byte(plaintext))
 	return string(made), err
+}
+
+// TestStaticBrokenHashes: a hash is checked whole when the configuration is loaded, whether it is written out or stands in a
+// placeholder.
+func TestStaticBrokenHashes(t *testing.T) {
+	const (
+		salt   = "c2FsdHNhbHRzYWx0c2FsdA"
+		digest = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"
+		bcrypt = "$2a$04$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG"
+	)
+	argon := func(version, parameters, salt, digest string) string {
+		return "$argon2id$" + version + "$" + parameters + "$" + salt + "$" + digest
+	}
+	const notArgon, notBcrypt = "the hash is no argon2id hash", "the hash is no bcrypt hash"
+	for _, test := range []struct{ name, hash, want string }{
+		{"argon2id", argon("v=19", "m=64,t=1,p=1", salt, digest), ""},
+		{"argon2id of Caddy's parameters", argon("v=19", "m=47104,t=1,p=1", salt, digest), ""},
+		{"argon2id at its bounds", argon("v=19", "m=1048576,t=16,p=64", salt, digest), ""},
+		{"argon2id, digest empty", argon("v=19", "m=64,t=1,p=1", salt, ""), notArgon},
+		{"argon2id, digest of one byte", argon("v=19", "m=64,t=1,p=1", salt, "MA"), "has 1 bytes"},
+		{"argon2id, digest cut off by a byte", argon("v=19", "m=64,t=1,p=1", salt, "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MA"), "has 31 bytes"},
+		{"argon2id, digest cut off by a character", argon("v=19", "m=64,t=1,p=1", salt, digest[:42]), notArgon},
+		{"argon2id, digest cut off in the middle", argon("v=19", "m=64,t=1,p=1", salt, digest[:32]), "has 24 bytes"},
+		{"argon2id, digest missing", "$argon2id$v=19$m=64,t=1,p=1$" + salt, notArgon},
+		{"argon2id, digest endless", argon("v=19", "m=64,t=1,p=1", salt, strings.Repeat("MDEy", 1000)), "has 3000 bytes"},
+		{"argon2id, salt empty", argon("v=19", "m=64,t=1,p=1", "", digest), notArgon},
+		{"argon2id, salt short", argon("v=19", "m=64,t=1,p=1", "c2FsdA", digest), "salt of the argon2id hash has 4 bytes"},
+		{"argon2id, salt endless", argon("v=19", "m=64,t=1,p=1", strings.Repeat("MDEy", 100), digest), "salt of the argon2id hash has 300 bytes"},
+		{"argon2id, terabytes", argon("v=19", "m=4294967295,t=1,p=1", salt, digest), "m=4294967295"},
+		{"argon2id, above a gigabyte", argon("v=19", "m=1048577,t=1,p=1", salt, digest), "m=1048577"},
+		{"argon2id, no memory", argon("v=19", "m=0,t=1,p=1", salt, digest), "m=0"},
+		{"argon2id, too little memory for its lanes", argon("v=19", "m=64,t=1,p=9", salt, digest), "m=64"},
+		{"argon2id, no passes", argon("v=19", "m=64,t=0,p=1", salt, digest), "t=0"},
+		{"argon2id, endless", argon("v=19", "m=64,t=4294967295,p=1", salt, digest), "t=4294967295"},
+		{"argon2id, no lanes", argon("v=19", "m=64,t=1,p=0", salt, digest), "p=0"},
+		{"argon2id, too many lanes", argon("v=19", "m=65536,t=1,p=65", salt, digest), "p=65"},
+		{"argon2id of another version", argon("v=16", "m=64,t=1,p=1", salt, digest), notArgon},
+		{"argon2id without names of parameters", argon("19", "64,1,1", salt, digest), notArgon},
+		{"argon2id, URL-safe base64", argon("v=19", "m=64,t=1,p=1", salt, "-"+digest[1:]), notArgon},
+		{"argon2id with more behind it", argon("v=19", "m=64,t=1,p=1", salt, digest) + "$x", notArgon},
+		{"argon2i", "$argon2i$v=19$m=64,t=1,p=1$" + salt + "$" + digest, `the algorithm "argon2i"`},
+		{"bcrypt", bcrypt, ""},
+		{"bcrypt at its bound", "$2a$16" + bcrypt[6:], ""},
+		{"bcrypt, cut off by a character", bcrypt[:59], notBcrypt},
+		{"bcrypt, cut off", bcrypt[:30], notBcrypt},
+		{"bcrypt, cost cut off", "$2a$", notBcrypt},
+		{"bcrypt, too long", bcrypt + "x", notBcrypt},
+		{"bcrypt, another character", bcrypt[:59] + "!", notBcrypt},
+		{"bcrypt, cost 3", "$2a$03" + bcrypt[6:], notBcrypt},
+		{"bcrypt, cost 17", "$2a$17" + bcrypt[6:], "a cost of 17"},
+		{"bcrypt, cost 31", "$2b$31" + bcrypt[6:], "a cost of 31"},
+		{"bcrypt, cost 99", "$2a$99" + bcrypt[6:], notBcrypt},
+		{"dollar", "$", "the hash names no algorithm"},
+		{"dollars", "$$", "the hash names no algorithm"},
+		{"dollar and a word", "$secret", `the algorithm "secret"`},
+		{"SHA-crypt", "$6$salt$digest", `the algorithm "6"`},
+		{"SHA-256", hashed("x"), ""},
+		{"SHA-256, cut off", hashed("x")[:70], "write the hash as sha256:"},
+		{"SHA-256 of nothing", "sha256:", "write the hash as sha256:"},
+		{"plain secret", "61066224add85e6", "write the hash as sha256:"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("FRAPPE_AUTH_TEST_HASH", test.hash)
+			const config = "http://localhost {\nfrappe_auth {\nbackend static {\ntoken key %s user@example.com\n}\n}\n}"
+			_, _, adapting := adapt(fmt.Sprintf(config, test.hash))
+			adapted, _, err := adapt(fmt.Sprintf(config, "{env.FRAPPE_AUTH_TEST_HASH}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed := new(caddy.Config)
+			if err := json.Unmarshal(adapted, parsed); err != nil {
+				t.Fatal(err)
+			}
+			validating := caddy.Validate(parsed)
+			for when, err := range map[string]error{"adapting": adapting, "loading": validating} {
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("when %s: %v, want %q", when, err, test.want)
+				}
+			}
+			if test.want != "" && adapting != nil && !strings.HasSuffix(adapting.Error(), "at Caddyfile:4") {
+				t.Errorf("no line: %v", adapting)
+			}
+		})
+	}
+}
+
+// TestStaticForeignHash: a hash of an algorithm that a plugin adds is tried when the configuration is loaded.
+func TestStaticForeignHash(t *testing.T) {
+	for hash, want := range map[string]string{"$reversed$terces": "", "$reversed$": "cannot compare with the hash"} {
+		adapted, _, err := adapt("http://localhost {\nfrappe_auth {\nbackend static {\ntoken key " + hash + " user@example.com\n}\n}\n}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed := new(caddy.Config)
+		if err := json.Unmarshal(adapted, parsed); err != nil {
+			t.Fatal(err)
+		}
+		err = caddy.Validate(parsed)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", hash, err, want)
+		}
+	}
+}
+
+// reversedHash is what a plugin could add.
+type reversedHash struct{}
+
+func init() { caddy.RegisterModule(reversedHash{}) }
+
+// CaddyModule returns the Caddy module information.
+func (reversedHash) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.authentication.hashes.reversed", New: func() caddy.Module { return new(reversedHash) }}
+}
+
+// Compare implements caddyauth.Comparer.
+func (reversedHash) Compare(hashed, plaintext []byte) (bool, error) {
+	digest, ok := strings.CutPrefix(string(hashed), "$reversed$")
+	if !ok || digest == "" {
+		return false, errors.New("broken")
+	}
+	letters := []byte(digest)
+	slices.Reverse(letters)
+	return bytes.Equal(letters, plaintext), nil
 }

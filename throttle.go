@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // FailureLimit is how many credentials of one client may be denied before its credentials are refused with status 429
@@ -40,6 +42,9 @@ var unlimited = FailureLimit{Max: -1}
 func (l FailureLimit) check() error {
 	if l.Max > maxMaxFailures {
 		return fmt.Errorf("failures: %d is more than %d", l.Max, maxMaxFailures)
+	}
+	if err := directive.CheckDuration("failures", l.Window); err != nil {
+		return err
 	}
 	if l.Window != 0 && (l.Window < minFailureWindow || l.Window > maxFailureWindow) {
 		return fmt.Errorf("failures: %s is not between %s and %s",

@@ -6,14 +6,20 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
 )
 
 // delivery is a recorded delivery of Frappe's, signed with `s3cret`.
@@ -55,6 +61,79 @@ func deliver(t *testing.T, url string, body []byte, signatures ...string) respon
 	return response{status: resp.StatusCode, header: resp.Header, body: string(text)}
 }
 
+// errorOf is what the answer to a delivery says, as Frappe's log shows it.
+func errorOf(t *testing.T, got response) string {
+	t.Helper()
+	if got.status == http.StatusNoContent {
+		if got.body != "" {
+			t.Errorf("body %q", got.body)
+		}
+		return ""
+	}
+	var answer struct {
+		Error string `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(got.body), &answer); err != nil || got.header.Get("Content-Type") != "application/json" {
+		t.Errorf("%v: %q %q", err, got.header.Get("Content-Type"), got.body)
+	}
+	return answer.Error
+}
+
+// TestWebhookIsLoud: what is refused is warned of at the default log level, once for each cause, and counted. handle_errors
+// does not hide the answer from Frappe.
+func TestWebhookIsLoud(t *testing.T) {
+	address := freeAddress(t)
+	c := runCaddy(t, fmt.Sprintf(`
+{
+	metrics
+}
+http://%s {
+	handle_errors {
+		respond "hidden"
+	}
+	metrics /metrics
+	frappe_auth_webhook /hook s3cret
+	frappe_auth_webhook /misnamed s3cret {
+		handler nobody
+	}
+}`, address))
+	url := "http://" + address
+	const good, bad = `{"doctype":"User","name":"dave@example.com"}`, `{"doctype":"User"}`
+	for range 3 {
+		deliver(t, url+"/hook", []byte(good), sign(good))
+		if got := deliver(t, url+"/hook", []byte(good), sign(bad)); errorOf(t, got) == "" {
+			t.Error("no reason")
+		}
+		deliver(t, url+"/hook", []byte(bad), sign(bad))
+		deliver(t, url+"/misnamed", []byte(good), sign(good))
+	}
+	get(t, url+"/hook")
+	scraped := get(t, url+"/metrics").body
+	for outcome, n := range map[string]int{"accepted": 3, "bad_signature": 3, "malformed": 4, "unknown_handler": 3} {
+		if line := fmt.Sprintf("caddy_frappe_auth_webhook_deliveries_total{outcome=%q} %d\n", outcome, n); !strings.Contains(scraped, line) {
+			t.Errorf("no %s", line)
+		}
+		warning := regexp.MustCompile(fmt.Sprintf(`"level":"warn".*"logger":"http.handlers.frappe_auth_webhook".*"outcome":%q.*"client_ip":"127.0.0.1"`, outcome))
+		want := 1
+		if outcome == "accepted" {
+			want = 0
+		}
+		if got := len(warning.FindAllString(c.logs(), -1)); got != want {
+			t.Errorf("%d warnings of %s, want %d", got, outcome, want)
+		}
+	}
+}
+
+// TestWebhookFieldFor: the former name of the field is an error that names the new one, and so is any other unknown field.
+func TestWebhookFieldFor(t *testing.T) {
+	for field, want := range map[string]string{"for": "write handler_name", "fro": `unknown field "fro"`} {
+		raw := fmt.Sprintf(`{"secret": "s3cret", %q: "erp"}`, field)
+		if err := caddy.StrictUnmarshalJSON([]byte(raw), new(frappeauth.Webhook)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", field, err, want)
+		}
+	}
+}
+
 // TestWebhook: the recorded deliveries drop what they concern; what is not signed does nothing.
 func TestWebhook(t *testing.T) {
 	var mu sync.Mutex
@@ -80,10 +159,10 @@ func TestWebhook(t *testing.T) {
 http://%s {
 	frappe_auth_webhook /hooks/frappe {env.FRAPPE_AUTH_TEST_WEBHOOK}
 	frappe_auth_webhook /hooks/named {env.FRAPPE_AUTH_TEST_WEBHOOK} {
-		for erp
+		handler erp
 	}
 	frappe_auth_webhook /hooks/misnamed {env.FRAPPE_AUTH_TEST_WEBHOOK} {
-		for nobody
+		handler nobody
 	}
 	frappe_auth %s {
 		name erp
@@ -134,37 +213,57 @@ http://%s {
 		t.Fatalf("at first the site is asked of %s", got)
 	}
 
+	const (
+		badSignature = "the signature is missing or wrong; tick Enable Security in the Webhook, and set its Webhook Secret to the secret of " +
+			"frappe_auth_webhook in Caddy"
+		noObject = "the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body to the one in the " +
+			"README of frappe-auth"
+		noName         = `the body has no name; add "name": "{{ doc.name }}" to the JSON Request Body of the Webhook`
+		wrongDoctype   = `the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`
+		tooLong        = "the body is longer than 64 KiB; send only doctype, name and api_key"
+		unknownHandler = "no frappe_auth is named nobody, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or " +
+			"`name` of frappe_auth"
+	)
+	misnamed := "http://" + address + "/hooks/misnamed"
 	for _, test := range []struct {
 		name       string
 		url        string
 		body       []byte
 		signatures []string
 		status     int
+		what       string // error
 		dropped    string
 	}{
-		{"user", url, user, []string{userSignature}, 204, "bob's key, bob's token"},
-		{"token", url, token, []string{tokenSignature}, 204, "bob's token"},
-		{"replay", url, token, []string{tokenSignature}, 204, "bob's token"},
-		{"for a named handler", url + "/../named", user, []string{userSignature}, 204, "bob's key, bob's token"},
-		{"for a handler that is not there", "http://" + address + "/hooks/misnamed", user, []string{userSignature}, 500, ""},
-		{"new key of a user", url, []byte(appeared), []string{sign(appeared)}, 204, "dave's key"},
-		{"first byte of the body changed", url, changed(user, 0), []string{userSignature}, 403, ""},
-		{"last byte of the body changed", url, changed(user, len(user)-1), []string{userSignature}, 403, ""},
-		{"byte of the signature changed", url, user, []string{string(changed([]byte(userSignature), 5))}, 403, ""},
-		{"signature of another delivery", url, user, []string{tokenSignature}, 403, ""},
-		{"no signature", url, user, nil, 403, ""},
-		{"empty signature", url, user, []string{""}, 403, ""},
-		{"two signatures", url, user, []string{userSignature, userSignature}, 403, ""},
-		{"empty body", url, nil, nil, 403, ""},
-		{"too long", url, []byte(strings.Repeat(" ", 64<<10) + "{}"), nil, 413, ""},
-		{"no JSON", url, []byte("x"), []string{sign("x")}, 422, ""},
-		{"no name", url, []byte(`{"doctype":"User"}`), []string{sign(`{"doctype":"User"}`)}, 422, ""},
-		{"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`), []string{sign(`{"doctype":"ToDo","name":"x"}`)}, 422, ""},
+		{"user", url, user, []string{userSignature}, 204, "", "bob's key, bob's token"},
+		{"token", url, token, []string{tokenSignature}, 204, "", "bob's token"},
+		{"replay", url, token, []string{tokenSignature}, 204, "", "bob's token"},
+		{"for a named handler", url + "/../named", user, []string{userSignature}, 204, "", "bob's key, bob's token"},
+		{"for a handler that is not there", misnamed, user, []string{userSignature}, 500, unknownHandler, ""},
+		{"new key of a user", url, []byte(appeared), []string{sign(appeared)}, 204, "", "dave's key"},
+		{"first byte of the body changed", url, changed(user, 0), []string{userSignature}, 403, badSignature, ""},
+		{"last byte of the body changed", url, changed(user, len(user)-1), []string{userSignature}, 403, badSignature, ""},
+		{"byte of the signature changed", url, user, []string{string(changed([]byte(userSignature), 5))}, 403, badSignature, ""},
+		{"signature of another delivery", url, user, []string{tokenSignature}, 403, badSignature, ""},
+		{"no signature", url, user, nil, 403, badSignature, ""},
+		{"empty signature", url, user, []string{""}, 403, badSignature, ""},
+		{"two signatures", url, user, []string{userSignature, userSignature}, 403, badSignature, ""},
+		{"empty body", url, nil, nil, 403, badSignature, ""},
+		{"wrong signature, for a handler that is not there", misnamed, user, []string{tokenSignature}, 403, badSignature, ""},
+		{"too long", url, []byte(strings.Repeat(" ", 64<<10) + "{}"), nil, 413, tooLong, ""},
+		{"no JSON", url, []byte("x"), []string{sign("x")}, 422, noObject, ""},
+		{"form", url, []byte("doctype=User&name=x"), []string{sign("doctype=User&name=x")}, 422, noObject, ""},
+		{"list", url, []byte("[]"), []string{sign("[]")}, 422, noObject, ""},
+		{"null", url, []byte("null"), []string{sign("null")}, 422, noName, ""},
+		{"no name", url, []byte(`{"doctype":"User"}`), []string{sign(`{"doctype":"User"}`)}, 422, noName, ""},
+		{"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`), []string{sign(`{"doctype":"ToDo","name":"x"}`)}, 422, wrongDoctype, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := deliver(t, strings.ReplaceAll(test.url, "/frappe/../", "/"), test.body, test.signatures...)
-			if got.status != test.status || got.body != "" {
-				t.Errorf("%d %q, want %d", got.status, got.body, test.status)
+			if got.status != test.status {
+				t.Errorf("status %d, want %d", got.status, test.status)
+			}
+			if what := errorOf(t, got); what != test.what {
+				t.Errorf("answers %s, want %s", what, test.what)
 			}
 			if dropped := asks(); dropped != test.dropped {
 				t.Errorf("dropped the verdicts of %q, want %q", dropped, test.dropped)

@@ -1,0 +1,140 @@
+package directive_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+)
+
+// TestBlock: what a block reads, and what each mistake in it is told, with its line.
+func TestBlock(t *testing.T) {
+	for _, test := range []struct {
+		name, input string
+		want        string // the values read, or the error
+	}{
+		{"everything", "d {\non\ntext \"a b\"\nnumber 7\nduration 2s\noptional 0s\nlist a\nlist b\n}", "true a b 7 2s 0s ab"},
+		{"nothing", "d", "false  0 0s - "},
+		{"empty block", "d {\n}", "false  0 0s - "},
+		{"misspelled", "d {\nnumbr 1\n}", "d has no option numbr; did you mean number?, at file:2"},
+		{"part of a name", "d {\noptional_time 1s\n}", "d has no option optional_time; did you mean optional?, at file:2"},
+		{"another name", "d {\nfor x\n}", "d has no option for; write text <x>, at file:2"},
+		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, text, at file:2"},
+		{"given twice", "d {\non\non\n}", "on is given twice, at file:3"},
+		{"argument of the block", "d off", "d: unexpected argument off; options go into a block, at file:1"},
+		{"braces without spaces", "d {number 1}", "d: unexpected {number; end the line with an opening brace and put each option on a line of its own, at file:1"},
+		{"toggle with an argument", "d {\non yes\n}", "on takes no argument; leave the line out to turn it off, at file:2"},
+		{"toggle with a block", "d {\non {\nx\n}\n}", "on takes no block, at file:3"},
+		{"text without a value", "d {\ntext\n}", "text needs a value, at file:2"},
+		{"empty text", "d {\ntext \"\"\n}", "text needs a value, at file:2"},
+		{"two words", "d {\ntext a b\n}", "text takes one value; quote it if it contains spaces, at file:2"},
+		{"text with a block", "d {\ntext a {\nx\n}\n}", "text takes no block, at file:3"},
+		{"no number", "d {\nnumber many\n}", "many is not a positive whole number, at file:2"},
+		{"zero", "d {\nnumber 0\n}", "0 is not a positive whole number, at file:2"},
+		{"no unit", "d {\nduration 60\n}", "60 is not a duration; write it as 30s, 5m or 1h, at file:2"},
+		{"negative duration", "d {\noptional -1s\n}", "-1s is not a duration; write it as 30s, 5m or 1h, at file:2"},
+		{"unlucky number", "d {\non\nnumber 13\non\n}", "13 is unlucky, at file:3"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tokens, err := caddyfile.Tokenize([]byte(test.input), "file")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := caddyfile.NewDispenser(tokens)
+			d.Next()
+			var (
+				on       bool
+				text     string
+				number   int
+				duration caddy.Duration
+				optional *caddy.Duration
+				list     string
+			)
+			err = directive.Block{
+				Owner: "d",
+				Options: map[string]directive.Option{
+					"on": directive.Toggle(&on), "text": directive.Text(&text), "number": directive.Number(&number),
+					"duration": directive.Duration(&duration), "optional": directive.OptionalDuration(&optional),
+					"list": func(d *caddyfile.Dispenser) error {
+						var one string
+						err := directive.Text(&one)(d)
+						list += one
+						return err
+					},
+				},
+				Repeatable: []string{"list"},
+				Instead:    map[string]string{"for": "write text <x>"},
+				Check: func() error {
+					if number == 13 {
+						return errors.New("13 is unlucky")
+					}
+					return nil
+				},
+			}.Read(d)
+			var got string
+			if err != nil {
+				got = err.Error()
+			} else {
+				got = strings.Join([]string{caddy.ToString(on), text, caddy.ToString(number), time.Duration(duration).String(), shown(optional), list}, " ")
+			}
+			if got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func shown(d *caddy.Duration) string {
+	if d == nil {
+		return "-"
+	}
+	return time.Duration(*d).String()
+}
+
+func TestHere(t *testing.T) {
+	tokens, err := caddyfile.Tokenize([]byte("a\nb\nc"), "file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := caddyfile.NewDispenser(tokens)
+	d.Next()
+	d.Next()
+	at := directive.Here(d)
+	d.Next()
+	wrong := errors.New("wrong")
+	if err := at(wrong); err.Error() != "wrong, at file:2" || !errors.Is(err, wrong) {
+		t.Error(err)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	options := []string{"backend", "cache", "failures", "max_inflight", "require", "schemes", "ttl", "user_header"}
+	for name, want := range map[string]string{
+		"chache": "cache", "cahce": "cache", "backends": "backend", "scheme": "schemes", "max_in_flight": "max_inflight", "inflight": "max_inflight",
+		"requires": "require", "failure": "failures", "tll": "ttl", "TTL": "ttl", "header": "user_header", "": "", "x": "", "log": "", "proxy": "", "handler": "",
+	} {
+		got, found := directive.Nearest(name, options)
+		if got != want || found != (want != "") {
+			t.Errorf("%q: %q %t, want %q", name, got, found, want)
+		}
+	}
+}
+
+func TestCheckDuration(t *testing.T) {
+	for d, ok := range map[time.Duration]bool{
+		0: true, 1: false, 60: false, time.Millisecond - 1: false, time.Millisecond: true, time.Minute: true, -1: true,
+	} {
+		err := directive.CheckDuration("cache ttl", caddy.Duration(d))
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", d, err)
+		}
+		if err != nil && !strings.HasSuffix(err.Error(), `write a text such as "60s"`) {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package frappeauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// frappeRoles are standard roles of Frappe, ERPNext and HRMS whose names contain a space. Roles that are missing here are only
+// not warned of.
+var frappeRoles = []string{
+	"Accounts Manager", "Accounts User", "Dashboard Manager", "Desk User", "Employee Self Service", "Expense Approver", "Fleet Manager",
+	"Fulfillment User", "HR Manager", "HR User", "Inbox User", "Item Manager", "Knowledge Base Contributor", "Knowledge Base Editor",
+	"Leave Approver", "Maintenance Manager", "Maintenance User", "Manufacturing Manager", "Manufacturing User", "Newsletter Manager",
+	"Prepared Report User", "Projects Manager", "Projects User", "Purchase Manager", "Purchase Master Manager", "Purchase User",
+	"Quality Manager", "Report Manager", "Sales Manager", "Sales Master Manager", "Sales User", "Script Manager", "Stock Manager",
+	"Stock User", "Support Team", "System Manager", "Website Manager", "Workspace Manager",
+}
+
+// splitRoles finds roles of Frappe's that a requirement lists word by word.
+func splitRoles(listed []string) (split []string) {
+	for from := range listed {
+		for to := from + 2; to <= min(len(listed), from+4); to++ {
+			if joined := strings.Join(listed[from:to], " "); slices.Contains(frappeRoles, joined) {
+				split = append(split, joined)
+			}
+		}
+	}
+	return split
+}
+
+// requiredRoles are all roles that requirements name, each once.
+func requiredRoles(requirements []Requirement) (names []string) {
+	for _, required := range requirements {
+		names = append(names, required.Roles...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// unknownRoles finds the required roles that none of the backends has which know their roles. complete says that all backends
+// do, so that nobody can have such a role. An error of a backend does not hide what the others say.
+func unknownRoles(ctx context.Context, backends []namedBackend, requirements []Requirement) (unknown []string, complete bool, err error) {
+	var (
+		known  []string
+		asked  int
+		failed []error
+	)
+	for _, b := range backends {
+		lister, ok := b.Backend.(RoleLister)
+		if !ok {
+			continue
+		}
+		names, err := lister.RoleNames(ctx)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("backend %s: %w", b.name, err))
+			continue
+		}
+		known = append(known, names...)
+		asked++
+	}
+	if asked > 0 {
+		unknown = slices.DeleteFunc(requiredRoles(requirements), func(role string) bool { return slices.Contains(known, role) })
+	}
+	return unknown, asked == len(backends), errors.Join(failed...)
+}
+
+// adviceOnRoles says what to do about roles that are not known.
+const adviceOnRoles = "check the spelling, and quote a name that contains spaces, as in require role \"System Manager\""
+
+// maxRoleCheck is how long the backends may take to list their roles after a configuration is loaded.
+const maxRoleCheck = 10 * time.Second
+
+// checkRoles warns of required roles that nobody is likely to have. Backends that have to be asked are asked in the background,
+// until stop is called.
+func (v *Verification) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
+	for _, required := range v.Require {
+		for _, role := range splitRoles(required.Roles) {
+			v.logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
+				zap.String("write", fmt.Sprintf("require role %q", role)))
+		}
+	}
+	if !v.requiresRole() {
+		return func() {}
+	}
+	toAsk := false
+	for _, b := range backends {
+		static, ok := b.Backend.(*StaticBackend)
+		if !ok {
+			toAsk = true
+		} else if err := checkReachable(v.Require, static); err != nil {
+			v.logger.Warn("a requirement keeps out every credential that backend static lists", zap.Error(err))
+		}
+	}
+	if !toAsk {
+		v.warnOfUnknownRoles(ctx, backends)
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.warnOfUnknownRoles(ctx, backends)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// warnOfUnknownRoles asks the backends which roles there are. It says nothing when ctx ends first.
+func (v *Verification) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
+	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
+	defer cancel()
+	unknown, complete, err := unknownRoles(limited, backends, v.Require)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		v.logger.Warn("the names of the roles could not be read, so those of require are not checked", zap.Error(err))
+	}
+	if len(unknown) > 0 && complete {
+		v.logger.Warn("require names roles that no backend has; "+adviceOnRoles, zap.Strings("roles", unknown))
+	}
+}
+
+// checkReachable reports a requirement that none of the credentials of a static backend meets.
+func checkReachable(requirements []Requirement, static *StaticBackend) error {
+	for _, required := range requirements {
+		if !static.canMeet(required) {
+			return fmt.Errorf("require: no credential of backend static has %s; %s", required, adviceOnRoles)
+		}
+	}
+	return nil
+}
+
+// canMeet reports whether a listed credential meets the requirement. Placeholders may stand for anything.
+func (s *StaticBackend) canMeet(required Requirement) bool {
+	if len(required.Roles) == 0 && len(required.Users) == 0 {
+		return true // it is not about what is listed
+	}
+	meets := func(user string, roles []string) bool {
+		return matchesAny([]string{user}, required.Users) || matchesAny(roles, required.Roles)
+	}
+	return slices.ContainsFunc(s.Tokens, func(t StaticToken) bool { return meets(t.User, t.Roles) }) ||
+		slices.ContainsFunc(s.Bearers, func(b StaticBearer) bool { return meets(b.User, b.Roles) })
+}
+
+func matchesAny(have, want []string) bool {
+	return len(want) > 0 && slices.ContainsFunc(have, func(name string) bool {
+		return slices.Contains(want, name) || strings.Contains(name, "{")
+	})
+}
+
+// RoleNames implements RoleLister: a role that no credential has is none.
+func (s *StaticBackend) RoleNames(context.Context) (names []string, err error) {
+	for _, t := range s.Tokens {
+		names = append(names, t.Roles...)
+	}
+	for _, b := range s.Bearers {
+		names = append(names, b.Roles...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// checkDistinct reports a backend that is given twice. Asking it again could only give the same answer.
+func checkDistinct(backends []json.RawMessage) error {
+	seen := make(map[string]bool)
+	for _, raw := range backends {
+		var value any
+		decoder := json.NewDecoder(bytes.NewReader(raw))
+		decoder.UseNumber()
+		if err := decoder.Decode(&value); err != nil {
+			return fmt.Errorf("backends: %w", err)
+		}
+		canonical, err := json.Marshal(value)
+		if err != nil {
+			return fmt.Errorf("backends: %w", err)
+		}
+		if seen[string(canonical)] {
+			return errors.New("the same backend is given twice; remove one, or give the other site its own address or site_name")
+		}
+		seen[string(canonical)] = true
+	}
+	return nil
+}
+
+// Interface guard
+var _ RoleLister = (*StaticBackend)(nil)

@@ -1,0 +1,139 @@
+package frappeauth
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+)
+
+// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
+//
+//	static {
+//	    token  <api_key> <hash> <user> [<role>...]
+//	    bearer <hash> <user> [<role>...]
+//	}
+func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume backend name
+	listed := newListed()
+	err := directive.Block{
+		Owner: "backend static",
+		Options: map[string]directive.Option{
+			"token": func(d *caddyfile.Dispenser) error {
+				args := d.RemainingArgs()
+				if len(args) < 3 {
+					return d.Err("write token <api_key> <hash> <user> [<role>...]")
+				}
+				s.Tokens = append(s.Tokens, StaticToken{Key: args[0], Hash: args[1], User: args[2], Roles: args[3:]})
+				if err := listed.addToken(s.Tokens[len(s.Tokens)-1]); err != nil {
+					return d.WrapErr(err)
+				}
+				return directive.NoBlock(d, "token")
+			},
+			"bearer": func(d *caddyfile.Dispenser) error {
+				args := d.RemainingArgs()
+				if len(args) < 2 {
+					return d.Err("write bearer <hash> <user> [<role>...]")
+				}
+				s.Bearers = append(s.Bearers, StaticBearer{Hash: args[0], User: args[1], Roles: args[2:]})
+				if err := listed.addBearer(s.Bearers[len(s.Bearers)-1]); err != nil {
+					return d.WrapErr(err)
+				}
+				return directive.NoBlock(d, "bearer")
+			},
+		},
+		Repeatable: []string{"token", "bearer"},
+		Instead: map[string]string{
+			"basic": "write token <api_key> <hash> <user>", "user": "write token <api_key> <hash> <user>",
+		},
+	}.Read(d)
+	if err != nil {
+		return err
+	}
+	if len(s.Tokens)+len(s.Bearers) == 0 {
+		return d.WrapErr(errNothingListed)
+	}
+	return nil
+}
+
+// check reports what is wrong with the configuration. Placeholders are taken for right.
+func (s *StaticBackend) check() error {
+	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
+		return errNothingListed
+	}
+	listed := newListed()
+	for _, t := range s.Tokens {
+		if err := listed.addToken(t); err != nil {
+			return err
+		}
+	}
+	for _, b := range s.Bearers {
+		if err := listed.addBearer(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errNothingListed = errors.New("static lists no credential: add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
+
+// listed is the credentials that were listed so far, of which none is listed twice.
+type listed struct {
+	keys   map[string]bool
+	hashes map[string]bool // of access tokens
+}
+
+func newListed() listed { return listed{keys: make(map[string]bool), hashes: make(map[string]bool)} }
+
+func (l listed) addToken(t StaticToken) error {
+	switch {
+	case t.Key == "" || strings.Contains(t.Key, ":"):
+		return fmt.Errorf("token: an API key must not be empty or contain a colon: %q", t.Key)
+	case l.keys[t.Key]:
+		return fmt.Errorf("token: API key %s is given twice", t.Key)
+	}
+	l.keys[t.Key] = true
+	if err := checkUser(t.User); err != nil {
+		return fmt.Errorf("token: API key %s: %w", t.Key, err)
+	}
+	if err := checkHash(t.Hash); err != nil {
+		return fmt.Errorf("token: API key %s: %w", t.Key, err)
+	}
+	return nil
+}
+
+func (l listed) addBearer(b StaticBearer) error {
+	if err := checkUser(b.User); err != nil {
+		return fmt.Errorf("bearer: %w", err)
+	}
+	hash := strings.ToLower(b.Hash)
+	if l.hashes[hash] {
+		return fmt.Errorf("bearer: a token of %s is given twice", b.User)
+	}
+	l.hashes[hash] = true
+	if strings.Contains(b.Hash, "{") {
+		return nil
+	}
+	if _, err := parseSHA256(b.Hash); err != nil {
+		return fmt.Errorf("bearer: token of %s: %w", b.User, err)
+	}
+	return nil
+}
+
+func checkUser(user string) error {
+	switch {
+	case user == "":
+		return errors.New("a user is required")
+	case user == Guest:
+		return errors.New("no credential is Guest's; for requests without a credential there is `anonymous`")
+	case !validUser(user):
+		return fmt.Errorf("%q is no name of a user", user)
+	}
+	return nil
+}
+
+// Interface guard
+var _ caddyfile.Unmarshaler = (*StaticBackend)(nil)

@@ -1,0 +1,148 @@
+package frappeauth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+)
+
+// hashesNamespace holds Caddy's modules for password hashes, by the identifier in modular crypt format.
+const hashesNamespace = "http.authentication.hashes."
+
+// checkHash reports what is wrong with a hash, unless it has placeholders.
+func checkHash(hash string) error {
+	if strings.Contains(hash, "{") {
+		return nil
+	}
+	return checkExpandedHash(hash)
+}
+
+// checkExpandedHash reports what is wrong with a hash. It checks all of it, since the comparison takes a truncated hash for
+// what it is: of a digest of one byte, one secret in 256 is right. It takes no time to speak of.
+func checkExpandedHash(hash string) error {
+	if !strings.HasPrefix(hash, "$") {
+		_, err := parseSHA256(hash)
+		return err
+	}
+	algorithm, _, _ := strings.Cut(hash[1:], "$")
+	switch {
+	case strings.HasPrefix(algorithm, "2"):
+		return checkBcrypt(hash)
+	case algorithm == "argon2id":
+		return checkArgon2id(hash)
+	case algorithm == "":
+		return errors.New("the hash names no algorithm; copy it whole, as `caddy hash-password` prints it")
+	}
+	if _, err := caddy.GetModule(hashesNamespace + algorithm); err != nil {
+		return fmt.Errorf("this Caddy cannot compare with a hash of the algorithm %q; use bcrypt or argon2id, as `caddy hash-password` prints them",
+			algorithm)
+	}
+	return nil
+}
+
+// maxBcryptCost bounds what a comparison takes: about 4 seconds.
+const maxBcryptCost = 16
+
+// bcryptForm is a whole bcrypt hash: version, cost, 22 characters of salt and 31 of digest.
+var bcryptForm = regexp.MustCompile(`^\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
+
+func checkBcrypt(hash string) error {
+	cost, err := bcrypt.Cost([]byte(hash))
+	switch {
+	case err != nil || !bcryptForm.MatchString(hash):
+		return errors.New("the hash is no bcrypt hash; copy it whole, as `caddy hash-password` prints it")
+	case cost > maxBcryptCost:
+		return fmt.Errorf("the bcrypt hash has a cost of %d; at most %d is allowed, since each comparison takes twice as long as with one less",
+			cost, maxBcryptCost)
+	}
+	return nil
+}
+
+// Bounds of argon2id: RFC 9106 recommends 2 GiB or 64 MiB of memory, 1 or 3 passes, 4 lanes, a salt of 16 bytes and a digest of
+// 32; Caddy makes hashes of 46 MiB, 1 pass and 1 lane.
+const (
+	maxArgon2Memory  = 1 << 20 // KiB
+	maxArgon2Time    = 16
+	maxArgon2Threads = 64
+	minArgon2Salt    = 8 // bytes
+	maxArgon2Salt    = 64
+)
+
+// argon2idForm is an argon2id hash as caddyauth reads it, strictly: it also takes parameters without their names.
+var argon2idForm = regexp.MustCompile(`^\$argon2id\$v=19\$m=([0-9]{1,10}),t=([0-9]{1,10}),p=([0-9]{1,10})\$([A-Za-z0-9+/]+)\$[A-Za-z0-9+/]+$`)
+
+func checkArgon2id(hash string) error {
+	broken := errors.New("the hash is no argon2id hash of version 19; copy it whole, as `caddy hash-password` prints it")
+	parts := argon2idForm.FindStringSubmatch(hash)
+	if parts == nil {
+		return broken
+	}
+	number := func(text string) int {
+		n, _ := strconv.Atoi(text) // ten digits
+		return n
+	}
+	memory, passes, threads := number(parts[1]), number(parts[2]), number(parts[3])
+	switch {
+	case passes < 1 || passes > maxArgon2Time:
+		return fmt.Errorf("the argon2id hash has t=%d; it must be between 1 and %d", passes, maxArgon2Time)
+	case threads < 1 || threads > maxArgon2Threads:
+		return fmt.Errorf("the argon2id hash has p=%d; it must be between 1 and %d", threads, maxArgon2Threads)
+	case memory < 8*threads || memory > maxArgon2Memory:
+		return fmt.Errorf("the argon2id hash has m=%d (KiB); with p=%d it must be between %d and %d", memory, threads, 8*threads, maxArgon2Memory)
+	}
+	_, digest, err := caddyauth.DecodeHash([]byte(hash))
+	if err != nil {
+		return broken
+	}
+	switch salt := len(parts[4]) * 3 / 4; {
+	case salt < minArgon2Salt || salt > maxArgon2Salt:
+		return fmt.Errorf("the salt of the argon2id hash has %d bytes; it must have %d to %d: copy the hash whole", salt, minArgon2Salt, maxArgon2Salt)
+	case len(digest) != 16 && len(digest) != 32 && len(digest) != 48 && len(digest) != 64:
+		return fmt.Errorf("the digest of the argon2id hash has %d bytes, where 16, 32, 48 or 64 are usual; it was probably cut off: copy the "+
+			"hash whole", len(digest))
+	}
+	return nil
+}
+
+func parseSHA256(hash string) ([]byte, error) {
+	digits, ok := strings.CutPrefix(hash, "sha256:")
+	digest, err := hex.DecodeString(digits)
+	if !ok || err != nil || len(digest) != sha256.Size {
+		return nil, errors.New("write the hash as sha256: and 64 hexadecimal digits, " +
+			"such as `printf %s \"$SECRET\" | sha256sum` prints, or give the secret to `caddy hash-password`")
+	}
+	return digest, nil
+}
+
+// sha256Hash compares with a bare SHA-256.
+type sha256Hash struct{}
+
+// Compare implements caddyauth.Comparer.
+func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
+	digest := sha256.Sum256(plaintext)
+	return subtle.ConstantTimeCompare(hashed, digest[:]) == 1, nil
+}
+
+// bcryptHash compares with Caddy's bcrypt.
+type bcryptHash struct{ caddyauth.Comparer }
+
+// Compare implements caddyauth.Comparer.
+func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
+	same, err := h.Comparer.Compare(hashed, plaintext)
+	return same && !bcryptAmbiguous(plaintext), err
+}
+
+// bcryptAmbiguous reports whether bcrypt takes another secret for this one: it reads a secret in a circle with a NUL at its
+// end, and no more than 72 bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
+func bcryptAmbiguous(secret []byte) bool { return len(secret) > 72 || bytes.IndexByte(secret, 0) >= 0 }
