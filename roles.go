@@ -73,7 +73,7 @@ func unknownRoles(ctx context.Context, backends []namedBackend, requirements []R
 }
 
 // adviceOnRoles says what to do about roles that are not known.
-const adviceOnRoles = "check the spelling, and quote a name that contains spaces, as in require role \"System Manager\""
+const adviceOnRoles = "check the spelling, and quote names that contain spaces, as in require role \"System Manager\""
 
 // maxRoleCheck is how long the backends may take to list their roles after a configuration is loaded.
 const maxRoleCheck = 10 * time.Second
@@ -135,7 +135,7 @@ func (v *Verification) warnOfUnknownRoles(ctx context.Context, backends []namedB
 func checkReachable(requirements []Requirement, static *StaticBackend) error {
 	for _, required := range requirements {
 		if !static.canMeet(required) {
-			return fmt.Errorf("require: no credential of backend static has %s; %s", required, adviceOnRoles)
+			return fmt.Errorf("require: no credential that backend static lists is of %s, so none can pass; %s", required, adviceOnRoles)
 		}
 	}
 	return nil
