@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
@@ -65,13 +67,49 @@ func Trouble(check, format string, args ...any) Finding {
 // maxExamination is how long the examination of one backend may take.
 const maxExamination = 30 * time.Second
 
+func doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor --config <file> [--adapter <name>]",
+		Short: "Checks the backends, and the configuration around frappe_auth",
+		Long: `
+Checks every backend of the configuration: whether it can be reached and is what it should
+be, the version of Frappe, the site's name, what the database's user may read, the time
+zone, the clocks. Also checks whether the required roles exist, whether the user's
+placeholders are used before frappe_auth sets them, and whether each webhook has a handler.
+Writes tables.
+
+Exit codes: 0 if all is well, 2 if a check found trouble, 1 if command line or configuration
+are wrong. Warnings are no trouble.`,
+		RunE: caddycmd.WrapCommandFuncForCobra(cmdDoctor),
+	}
+	configFlags(cmd)
+	return cmd
+}
+
 func cmdDoctor(fl caddycmd.Flags) (int, error) {
-	handlers, unload, err := loadConfigured(fl, nil)
+	ctx, cancel, err := newToolContext()
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	defer unload()
-	return examine(os.Stdout, handlers)
+	defer cancel()
+	config, err := readConfiguration(fl)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	parts, err := config.handlers()
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	handlers, err := loadHandlers(ctx, parts)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	code, err := examine(os.Stdout, handlers)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	whole, err := examineHandlers(os.Stdout, config, handlers)
+	return max(code, whole), err
 }
 
 // examine writes a table of what is found about each backend, once for all handlers that share it.

@@ -168,6 +168,8 @@ func TestReadmeOptions(t *testing.T) {
 			switch name {
 			case "backends", "urls", "secret", "site":
 				continue // arguments
+			case "handler_name":
+				name = "handler" // which in JSON names the module
 			}
 			if !regexp.MustCompile("(?m)^\\| `(cache \\{ )?" + name + "\\b").MatchString(text) {
 				t.Errorf("the README has no row for %s of %T", name, config)

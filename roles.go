@@ -36,6 +36,14 @@ func splitRoles(listed []string) (split []string) {
 	return split
 }
 
+// barred reports whether a requirement can be met by nobody, since all it names is unknown roles.
+func barred(requirements []Requirement, unknown []string) bool {
+	return slices.ContainsFunc(requirements, func(required Requirement) bool {
+		return len(required.Users) == 0 && len(required.Roles) > 0 &&
+			!slices.ContainsFunc(required.Roles, func(role string) bool { return !slices.Contains(unknown, role) })
+	})
+}
+
 // requiredRoles are all roles that requirements name, each once.
 func requiredRoles(requirements []Requirement) (names []string) {
 	for _, required := range requirements {
@@ -99,8 +107,7 @@ func (v *Verification) checkRoles(ctx context.Context, backends []namedBackend) 
 			v.logger.Warn("a requirement keeps out every credential that backend static lists", zap.Error(err))
 		}
 	}
-	if !toAsk {
-		v.warnOfUnknownRoles(ctx, backends)
+	if !toAsk { // what is listed has been checked, and says nothing about which other roles there are
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -157,6 +164,18 @@ func matchesAny(have, want []string) bool {
 	return len(want) > 0 && slices.ContainsFunc(have, func(name string) bool {
 		return slices.Contains(want, name) || strings.Contains(name, "{")
 	})
+}
+
+// String names who meets the requirement.
+func (r Requirement) String() string {
+	parts := make([]string, 0, len(r.Roles)+len(r.Users))
+	for _, role := range r.Roles {
+		parts = append(parts, "role "+role)
+	}
+	for _, user := range r.Users {
+		parts = append(parts, "user "+user)
+	}
+	return strings.Join(parts, " or ")
 }
 
 // RoleNames implements RoleLister: a role that no credential has is none.

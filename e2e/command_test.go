@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -88,6 +89,10 @@ files.example.com {
 		{"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0, []string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site}},
 		{"tenants", "Bearer good-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
 		{"a JWT", "Bearer eyJ.eyJ.sig", 2, []string{"--config", "Caddyfile.example"}},
+		{"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2, []string{"--config", "Caddyfile.example"}},
+		{"a site without a configuration", "Bearer good-token", 0, []string{"--site", site}},
+		{"a site without a configuration refuses", alicePair, 2, []string{"--site", site}},
+		{"a site that is no URL", alicePair, 1, []string{"--site", "erp.example.com"}},
 		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},
 		{"no such file", alicePair, 1, []string{"--config", "/nonexistent/Caddyfile"}},
 		{"no frappe_auth", alicePair, 1, []string{"--config", configFile(t, ":80 {\nrespond ok\n}")}},
@@ -169,11 +174,107 @@ func TestHashCommand(t *testing.T) {
 		"malformed":      {"a:b", []string{"--user", "a"}},
 		"nothing":        {"", []string{"--user", "a"}},
 		"braces":         {"Bearer x", []string{"--user", "a", "--role", "{x}"}},
+		"line break":     {"Bearer x", []string{"--user", "a", "--role", "a\nb"}},
 		"secret as args": {"", []string{"--user", "a", aliceKey}},
 	} {
 		if screen, code := command(t, test.input, append([]string{"hash"}, test.args...)...); code != 1 {
 			t.Errorf("%s: exit code %d, %s", name, code, screen)
 		}
+	}
+}
+
+// TestHashCommandQuotes: whatever white space and quotes a role has, the line lets in whose credential it was made from.
+func TestHashCommandQuotes(t *testing.T) {
+	var lines strings.Builder
+	roles := []string{"System Manager", "no\u00a0break", "ideo\u3000graphic", "#1", "<<END", `back\slash\`, "`ticks`", `"quotes"`, "Größe"}
+	for i, role := range roles {
+		line, code := command(t, fmt.Sprintf("token key%d:secret", i), "hash", "--user", "alice@example.com", "--role", role)
+		if code != 0 {
+			t.Fatalf("%q: %s", role, line)
+		}
+		lines.WriteString(line)
+	}
+	address := "127.0.0.1:" + freePort(t)
+	start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+lines.String()+"}\n}\nrespond {http.auth.user.roles}\n}")
+	for i, role := range roles {
+		if _, got := ask(t, "GET", "http://"+address, "", fmt.Sprintf("Authorization: token key%d:secret", i)); got != role {
+			t.Errorf("%q becomes %q", role, got)
+		}
+	}
+}
+
+// TestWrongUsage: what is wrong with the command line is said, with the usage, and is no success. Arguments are not shown.
+func TestWrongUsage(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"unknown command", []string{"bogus"}, "Error: unknown command bogus\n"},
+		{"misspelled command", []string{"chekc"}, "Error: unknown command chekc; did you mean check?\n"},
+		{"a credential for a command", []string{"token " + aliceKey + ":" + aliceSecret}, "Error: unknown command\n"},
+		{"argument of check", []string{"check", aliceKey + ":" + aliceSecret}, "Error: unexpected argument"},
+		{"argument of doctor", []string{"doctor", "Caddyfile"}, "Error: unexpected argument"},
+		{"argument of hash", []string{"hash", "--user", "a", "x"}, "Error: unexpected argument"},
+		{"unknown flag", []string{"--bogus"}, "Error: unknown flag: --bogus"},
+		{"unknown flag of check", []string{"check", "--bogus"}, "Error: unknown flag: --bogus"},
+		{"unknown flag of doctor", []string{"doctor", "--url", "x"}, "Error: unknown flag: --url"},
+		{"unknown flag of hash", []string{"hash", "-x"}, "Error: unknown shorthand flag"},
+		{"flag without a value", []string{"check", "--config"}, "Error: flag needs an argument: --config"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			screen, code := command(t, "Bearer x", test.args...)
+			if code != 1 || !strings.HasPrefix(screen, test.want) || !strings.Contains(screen, "Usage:\n  caddy frappe-auth") {
+				t.Errorf("exit code %d:\n%s", code, screen)
+			}
+		})
+	}
+	for _, args := range [][]string{nil, {"--help"}, {"doctor", "--help"}} {
+		if screen, code := command(t, "", args...); code != 0 || !strings.Contains(screen, "Usage:\n  caddy frappe-auth") {
+			t.Errorf("%q: exit code %d:\n%s", args, code, screen)
+		}
+	}
+}
+
+// TestDoctorConfiguration: what is wrong with a configuration around its handlers, which all adapt.
+func TestDoctorConfiguration(t *testing.T) {
+	const static = "backend static {\ntoken k sha256:abababababababababababababababababababababababababababababababab alice@example.com Employee\n}\n"
+	site := func(inner string) string { return "files.example.com {\n" + inner + "\n}\n" }
+	auth := "frappe_auth {\n" + static + "}\n"
+	for _, test := range []struct {
+		name, config string
+		code         int
+	}{
+		{"well", site(auth), 0},
+		{"placeholders in order", site("route {\n" + auth + "root * /srv/{http.auth.user.id}\nheader X-User {http.auth.user.id}\nfile_server\n}"), 0},
+		{"placeholders where they are lazy", site("log\nlog_append user {http.auth.user.id}\nheader >X-User {http.auth.user.id}\nmap {http.auth.user.id} {user_dir} {\ndefault x\n}\n" +
+			"handle_errors {\nrespond {http.auth.frappe.error}\n}\n" + auth + "respond {user_dir}"), 0},
+		{"root", site("root * /srv/{http.auth.user.id}\n" + auth + "file_server"), 2},
+		{"rewrite", site("rewrite * /{http.auth.user.id}{uri}\n" + auth + "file_server"), 2},
+		{"header", site("header X-User {http.auth.user.id}\n" + auth), 2},
+		{"vars", site("vars user {http.auth.user.id}\n" + auth), 2},
+		{"map in a root", site("map {http.auth.user.id} {user_dir} {\ndefault x\n}\nroot * /srv/{user_dir}\n" + auth + "file_server"), 2},
+		{"matcher", site("@mine path /{http.auth.user.id}/*\nfrappe_auth @mine {\n" + static + "}"), 2},
+		{"expression", site("@mine expression `{http.auth.user.id} == \"alice\"`\nredir @mine /alice\n" + auth), 2},
+		{"try_files", site(auth + "try_files {http.auth.user.id}/{path}\nfile_server"), 2},
+		{"imported, in handle", "(files) {\nroot * /srv/{http.auth.user.id}\n" + auth + "file_server\n}\n" + site("handle /a/* {\nimport files\n}\nhandle {\nrespond ok\n}"), 2},
+		{"in another handle, with another authentication", site("handle /a/* {\nbasic_auth {\nbob $2a$04$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nroot * /srv/{http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
+		{"in another site", site(auth) + "others.example.com {\nrespond {http.auth.user.id}\n}", 0},
+		{"in another handle, without any", site("handle /a/* {\nrespond {http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
+		{"named route", "&(files) {\nroot * /srv/{http.auth.user.id}\n}\n" + site("route {\ninvoke files\n"+auth+"file_server\n}"), 2},
+		{"webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\n" + auth), 2},
+		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static + "name erp\n}"), 0},
+		{"roles", site("frappe_auth {\n" + static + "require role Employee\n}"), 0},
+		{"roles, some unknown", site("frappe_auth {\n" + static + "require role Employee Manager\n}"), 0},
+		{"roles, only a site may know", site("frappe_auth {\n" + static + "backend site http://127.0.0.1:" + freePort(t) + " {\nroles\n}\nrequire role Manager\n}"), 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			screen, code := command(t, "", "doctor", "--config", configFile(t, test.config))
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			golden(t, "doctor configuration "+strings.ReplaceAll(test.name, ",", "")+".txt", screen, onScreens...)
+		})
 	}
 }
 

@@ -1,0 +1,248 @@
+package frappeauth
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+func checkCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check [--config <file>] [--adapter <name>] [--site <url>] [--url <url>]",
+		Short: "Explains what becomes of a credential",
+		Long: `
+Reads one credential, as an Authorization header carries it, from standard input, or asks
+for it without showing it, and explains step by step what every frappe_auth of the
+configuration makes of it: how it was parsed, which backend said what, and why.
+
+    printf 'token 2c6245becaa0961:61066224add85e6' | caddy frappe-auth check --config Caddyfile
+
+--site asks that Frappe site in place of the configured backends; without --config it asks
+that site alone, with default options. --url is the URL of the request, for backends whose
+site_name depends on it.
+
+Nothing is cached and nothing counted. No secret is shown; of an API key four characters.
+
+Exit codes: 0 if every handler lets the credential pass, 2 if one refuses it, 3 if it could
+not be found out, 1 if command line or configuration are wrong.`,
+		RunE: caddycmd.WrapCommandFuncForCobra(cmdCheck),
+	}
+	configFlags(cmd)
+	cmd.Flags().String("site", "", "URL of a Frappe site to ask in place of the configured backends")
+	cmd.Flags().String("url", "", "URL of the request")
+	return cmd
+}
+
+func cmdCheck(fl caddycmd.Flags) (int, error) {
+	repl, err := replacerFor(fl.String("url"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, errors.New("--url: write the URL of a request, such as https://files.example.com/")
+	}
+	ctx, cancel, err := newToolContext()
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer cancel()
+	parts, err := toCheck(fl)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	handlers, err := loadHandlers(ctx, parts)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	header, err := readCredential(os.Stdin, os.Stderr)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	return explain(os.Stdout, handlers, repl, header), nil
+}
+
+// toCheck is the handlers of the configuration, with --site in place of their backends; without --config it is that site
+// alone.
+func toCheck(fl caddycmd.Flags) ([]configPart, error) {
+	site := fl.String("site")
+	ask := func(roles bool) []any {
+		return []any{map[string]any{"backend": "site", "urls": []string{site}, "roles": roles}}
+	}
+	if site != "" && fl.String("config") == "" {
+		return []configPart{{
+			module: "http.handlers.frappe_auth", json: map[string]any{"backends": ask(false)}, label: "with default options, for --site",
+		}}, nil
+	}
+	config, err := readConfiguration(fl)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := config.handlers()
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		if site != "" {
+			part.json["backends"] = ask(part.json["require"] != nil)
+		}
+	}
+	return parts, nil
+}
+
+// explain writes step by step what becomes of a credential, and returns the exit code.
+func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header string) (code int) {
+	fmt.Fprintln(w, "Credential")
+	cred, err := ParseCredential(header)
+	if err != nil {
+		fmt.Fprintf(w, "  malformed: %v\n\nEvery handler answers 401, and no backend is asked.\n", err)
+		return exitRefused
+	}
+	describe(w, cred)
+	for _, c := range handlers {
+		fmt.Fprintf(w, "\nHandler %s\n", c.where)
+		code = max(code, c.explain(w, repl, cred))
+	}
+	return code
+}
+
+// describe writes what was parsed, and what is odd about it.
+func describe(w io.Writer, cred Credential) {
+	fmt.Fprintf(w, "  scheme      %s\n", cred.Scheme)
+	if cred.Bearer() {
+		fmt.Fprintf(w, "  token       %d characters\n", len(cred.Token))
+		if strings.Count(cred.Token, ".") == 2 {
+			fmt.Fprintln(w, "              Three parts with dots between them may be a JWT; Frappe accepts one only with auth_hooks of an app.")
+		}
+		return
+	}
+	fmt.Fprintf(w, "  API key     %s, %d characters\n", cred.keyPrefix(), len(cred.Key))
+	fmt.Fprintf(w, "  API secret  %d characters\n", len(cred.Secret))
+	if strings.Contains(cred.Key, "@") {
+		fmt.Fprintln(w, "              This looks like a login name and a password. Frappe takes only an API key and an API secret here:")
+		fmt.Fprintln(w, "              generate them in the user's form, under Settings, API Access.")
+		return
+	}
+	for _, part := range []struct{ name, text string }{{"key", cred.Key}, {"secret", cred.Secret}} {
+		if _, err := hex.DecodeString(part.text + "0"); err != nil || len(part.text) != frappeHash {
+			fmt.Fprintf(w, "              Frappe makes an API %s of %d hexadecimal digits; was this one copied whole, and nothing with it?\n", part.name, frappeHash)
+		}
+	}
+}
+
+// frappeHash is how long the keys and secrets are that Frappe makes (generate_hash, User.generate_keys).
+const frappeHash = 15
+
+// explain writes what one handler makes of a credential, without its cache.
+func (c configured) explain(w io.Writer, repl *caddy.Replacer, cred Credential) int {
+	if c.challenges[cred.Scheme.index()] == "" {
+		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", errNotAccepted, join(c.Schemes))
+		return exitRefused
+	}
+	sites, err := c.verifier.sites(repl)
+	if err != nil {
+		fmt.Fprintf(w, "  The site depends on the request, and --url names none.\n  It answers 400.\n")
+		return exitRefused
+	}
+	g, err := c.ask(w, sites, cred)
+	switch {
+	case errors.Is(err, ErrDenied):
+		fmt.Fprintln(w, "  It answers 401.")
+		return exitRefused
+	case errors.Is(err, ErrUnknownSite):
+		fmt.Fprintln(w, "  It answers 404.")
+		return exitRefused
+	case err != nil:
+		fmt.Fprintln(w, "  It answers 503: no backend granted, and one could not find out.")
+		return exitNotKnown
+	}
+	for _, required := range c.Require {
+		met := "met"
+		if !required.metBy(g) {
+			met = "not met"
+		}
+		fmt.Fprintf(w, "  requires %s: %s\n", required, met)
+	}
+	if !c.meetsRequirements(g) {
+		fmt.Fprintf(w, "  It answers %d: %v.\n", http.StatusForbidden, errForbidden)
+		return exitRefused
+	}
+	fmt.Fprintf(w, "  It lets the request pass, as %s.\n", g.user)
+	return 0
+}
+
+// ask asks the backends in order, as the verifier does, and writes what each says.
+func (c configured) ask(w io.Writer, sites []string, cred Credential) (*grant, error) {
+	var err error
+	for i, b := range c.verifier.backends {
+		cred.Site = siteOf(sites, i)
+		fmt.Fprintf(w, "  %d. %s", i+1, b.name)
+		if source := b.source(); source != "" {
+			fmt.Fprintf(w, ": %s", source)
+		}
+		if cred.Site != "" {
+			fmt.Fprintf(w, ", site %s", cred.Site)
+		}
+		fmt.Fprintln(w)
+		asked := time.Now()
+		id, said := c.verifier.call(b, cred, nil)
+		took := time.Since(asked).Round(10 * time.Microsecond)
+		switch {
+		case said == nil:
+			fmt.Fprintf(w, "     granted in %s: %s\n", took, id.User)
+			describeIdentity(w, id)
+			return c.verifier.newGrant(&lookup{cred: cred}, id, c.verifier.state.guards[i]), nil
+		case errors.Is(said, ErrDenied):
+			fmt.Fprintf(w, "     denied in %s: %s\n", took, whyDenied(cred))
+			if err == nil || errors.Is(err, ErrUnknownSite) {
+				err = ErrDenied
+			}
+		case errors.Is(said, ErrUnknownSite):
+			fmt.Fprintf(w, "     no such site, after %s\n", took)
+			if err == nil {
+				err = ErrUnknownSite
+			}
+		default:
+			fmt.Fprintf(w, "     not known after %s: %v\n", took, said)
+			err = said
+		}
+	}
+	return nil, err
+}
+
+func describeIdentity(w io.Writer, id Identity) {
+	for _, line := range []struct{ name, text string }{
+		{"full name", id.FullName},
+		{"roles", strings.Join(id.Roles, ", ")},
+		{"scopes", strings.Join(id.Scopes, " ")},
+	} {
+		if line.text != "" {
+			fmt.Fprintf(w, "     %s: %s\n", line.name, line.text)
+		}
+	}
+	if !id.Expiry.IsZero() {
+		fmt.Fprintf(w, "     expires: %s\n", id.Expiry.UTC().Format(time.RFC3339))
+	}
+}
+
+// whyDenied lists the causes, of which a backend does not tell one from another.
+func whyDenied(cred Credential) string {
+	if cred.Bearer() {
+		return "the token is unknown, expired or revoked, its scopes are not its client's, or the user is disabled"
+	}
+	return "the API key is unknown, the secret is another, or the user is disabled"
+}
+
+func join(schemes []Scheme) string {
+	names := make([]string, len(schemes))
+	for i, scheme := range schemes {
+		names[i] = string(scheme)
+	}
+	return strings.Join(names, ", ")
+}

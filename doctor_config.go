@@ -1,0 +1,83 @@
+package frappeauth
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// located is a finding about a handler.
+type located struct {
+	where string
+	Finding
+}
+
+// examineHandlers writes a table of what is found about each handler and what stands around it, unless there is nothing to
+// say.
+func examineHandlers(w io.Writer, config configuration, handlers []configured) (int, error) {
+	var findings []located
+	for _, c := range handlers {
+		if f, ok := c.examineRoles(); ok {
+			findings = append(findings, located{c.where, f})
+		}
+	}
+	findings = append(findings, examineRoutes(config.http)...)
+	findings = append(findings, examineWebhooks(config.http, handlers)...)
+	if len(findings) == 0 {
+		return 0, nil
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nHANDLER\tCHECK\tRESULT\tDETAIL")
+	code := 0
+	for _, f := range findings {
+		if f.Result == ResultTrouble {
+			code = exitTrouble
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.where, f.Check, f.Result, f.Detail)
+	}
+	return code, table.Flush()
+}
+
+// examineRoles checks that the required roles exist, where a backend knows. There is no finding where none does.
+func (c configured) examineRoles() (Finding, bool) {
+	const check = "require role"
+	if !c.requiresRole() {
+		return Finding{}, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxRoleCheck)
+	defer cancel()
+	unknown, complete, err := unknownRoles(ctx, c.verifier.backends, c.Require)
+	names := strings.Join(unknown, ", ")
+	switch {
+	case err != nil:
+		return Warning(check, "the names of the roles could not be read: %v", err), true
+	case len(unknown) == 0 && complete:
+		return OK(check, "all of these exist: %s", strings.Join(requiredRoles(c.Require), ", ")), true
+	case len(unknown) > 0 && complete && barred(c.Require, unknown):
+		return Trouble(check, "no backend has %s, so nobody can pass; %s", names, adviceOnRoles), true
+	case len(unknown) > 0 && complete:
+		return Warning(check, "no backend has %s; %s", names, adviceOnRoles), true
+	case len(unknown) > 0:
+		return Warning(check, "only a backend that cannot list its roles could have %s; %s", names, adviceOnRoles), true
+	}
+	return Finding{}, false
+}
+
+// examineWebhooks finds webhooks for a handler that there is not.
+func examineWebhooks(http any, handlers []configured) (findings []located) {
+	names := make(map[string]bool)
+	for _, c := range handlers {
+		names[c.Name] = true
+	}
+	walkConfig(http, configPart{}, func(object map[string]any, at configPart) (goOn bool) {
+		name, _ := object["handler_name"].(string)
+		if object["handler"] == "frappe_auth_webhook" && name != "" && !names[name] {
+			findings = append(findings, located{at.where(), Trouble("webhook", "no frappe_auth is named %s; correct `handler` of "+
+				"frappe_auth_webhook or `name` of frappe_auth", name)})
+		}
+		return true
+	})
+	return findings
+}

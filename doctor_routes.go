@@ -1,0 +1,186 @@
+package frappeauth
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// examineRoutes finds placeholders of the user in what runs before the handler that sets them. They are empty there, so that
+// `root * /srv/{http.auth.user.id}` serves the files of all users to each.
+func examineRoutes(http any) (findings []located) {
+	app, _ := http.(map[string]any)
+	servers, _ := app["servers"].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		server, _ := servers[name].(map[string]any)
+		walk := routeWalk{placeholders: []string{"{http.auth.user.", "{http.auth.frappe."}}
+		walk.named, _ = server["named_routes"].(map[string]any)
+		var at configPart
+		at.read(server)
+		walk.list(server["routes"], passage{}, at, 0)
+		for _, m := range walk.mentions {
+			if m.early {
+				findings = append(findings, located{m.at.where(), Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is "+
+					"empty there; put frappe_auth and what follows into a `route` block, in that order", m.by, m.what)})
+			}
+		}
+	}
+	return findings
+}
+
+// routeWalk goes through routes in the order in which requests take them.
+type routeWalk struct {
+	named        map[string]any // routes by the name by which `invoke` refers to them
+	placeholders []string       // beginnings of those that frappe_auth sets, and of what `map` makes of them
+	mentions     []*mention
+}
+
+// mention is a placeholder that is used where no authentication came before.
+type mention struct {
+	by, what string
+	at       configPart
+	early    bool // one comes after
+}
+
+// passage is what a part of the routes adds to the way of a request.
+type passage struct {
+	pending       []*mention // before any authentication
+	authenticated bool
+}
+
+// then is p, and after it q.
+func (p passage) then(q passage) passage {
+	return passage{pending: slices.Concat(p.pending, q.pending), authenticated: p.authenticated || q.authenticated}
+}
+
+// maxRouteDepth bounds routes within routes, which named routes could make endless.
+const maxRouteDepth = 64
+
+// list goes through a list of routes, to which a request comes on a way.
+func (w *routeWalk) list(list any, way passage, at configPart, depth int) (all passage) {
+	type taken struct {
+		group string
+		passage
+	}
+	var before []taken
+	routes, _ := list.([]any)
+	for _, element := range routes {
+		route, _ := element.(map[string]any)
+		group, _ := route["group"].(string)
+		here := way
+		for _, earlier := range before {
+			if group == "" || earlier.group != group { // of one group a request takes one route only
+				here = here.then(earlier.passage)
+			}
+		}
+		own := w.route(route, here, at, depth)
+		if terminal, _ := route["terminal"].(bool); !terminal { // a request goes on only from here
+			before = append(before, taken{group, own})
+			all = all.then(own)
+		}
+	}
+	return all
+}
+
+// route goes through the matchers and handlers of a route, to which a request comes on a way.
+func (w *routeWalk) route(route map[string]any, way passage, at configPart, depth int) (own passage) {
+	at.read(route)
+	note := func(by string, in any) {
+		if what := w.find(in); what != "" && !way.then(own).authenticated {
+			m := &mention{by: by, what: what, at: at}
+			w.mentions = append(w.mentions, m)
+			own.pending = append(own.pending, m)
+		}
+	}
+	note("a matcher", route["match"])
+	handlers, _ := route["handle"].([]any)
+	for _, element := range handlers {
+		handler, _ := element.(map[string]any)
+		switch name, _ := handler["handler"].(string); name {
+		case "subroute":
+			own = own.then(w.within(handler["routes"], way.then(own), at, depth))
+		case "invoke":
+			invoked, _ := handler["name"].(string)
+			own = own.then(w.within([]any{w.named[invoked]}, way.then(own), at, depth))
+		case "frappe_auth", "authentication":
+			note(name, handler)
+			if providers, _ := handler["providers"].(map[string]any); name == "frappe_auth" || providers["frappe"] != nil {
+				for _, m := range way.then(own).pending {
+					m.early = true
+				}
+			}
+			own.authenticated = true
+		case "map":
+			if w.find(handler) != "" && !way.then(own).authenticated { // evaluated where its outputs are used
+				w.alias(handler["destinations"])
+			}
+		default:
+			note(directiveOf(name, handler), atOnce(name, handler))
+		}
+	}
+	return own
+}
+
+func (w *routeWalk) within(list any, way passage, at configPart, depth int) passage {
+	if depth == maxRouteDepth {
+		return passage{}
+	}
+	return w.list(list, way, at, depth+1)
+}
+
+// find returns the first placeholder of the user in a part of the configuration; empty: there is none.
+func (w *routeWalk) find(part any) string {
+	raw, err := json.Marshal(part)
+	if err != nil {
+		return "" // it was JSON before
+	}
+	for _, beginning := range w.placeholders {
+		if _, rest, found := strings.Cut(string(raw), beginning); found {
+			name, _, _ := strings.Cut(rest, "}")
+			return strings.TrimSuffix(beginning, "}") + name + "}"
+		}
+	}
+	return ""
+}
+
+// alias takes in the placeholders that `map` makes of those of the user.
+func (w *routeWalk) alias(destinations any) {
+	list, _ := destinations.([]any)
+	for _, destination := range list {
+		if name, ok := destination.(string); ok {
+			w.placeholders = append(w.placeholders, "{"+strings.Trim(name, "{}")+"}")
+		}
+	}
+}
+
+// atOnce is the part of a handler that is evaluated before the next handlers run.
+func atOnce(name string, handler map[string]any) any {
+	switch name {
+	case "intercept":
+		return nil
+	case "log_append":
+		if early, _ := handler["early"].(bool); !early {
+			return nil
+		}
+	case "headers":
+		response, _ := handler["response"].(map[string]any)
+		if deferred, _ := response["deferred"].(bool); deferred || response["require"] != nil {
+			return handler["request"]
+		}
+	}
+	return handler
+}
+
+// directiveOf is what a Caddyfile calls a handler.
+func directiveOf(name string, handler map[string]any) string {
+	switch {
+	case name == "vars" && handler["root"] != nil:
+		return "root"
+	case name == "headers" && handler["request"] != nil:
+		return "request_header"
+	case name == "headers":
+		return "header"
+	}
+	return name
+}
