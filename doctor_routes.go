@@ -136,9 +136,13 @@ func (w *routeWalk) find(part any) string {
 		return "" // it was JSON before
 	}
 	for _, beginning := range w.placeholders {
-		if _, rest, found := strings.Cut(string(raw), beginning); found {
+		_, rest, found := strings.Cut(string(raw), beginning)
+		switch {
+		case found && strings.HasSuffix(beginning, "}"): // it is whole
+			return beginning
+		case found:
 			name, _, _ := strings.Cut(rest, "}")
-			return strings.TrimSuffix(beginning, "}") + name + "}"
+			return beginning + name + "}"
 		}
 	}
 	return ""

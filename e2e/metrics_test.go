@@ -254,7 +254,7 @@ func TestMonitoring(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := regexp.MustCompile(`caddy_frappe_auth_\w+`).FindAllString(string(rules), -1)
-	if alerts := strings.Count(string(rules), "- alert:"); alerts != 5 || len(names) < alerts {
+	if alerts := strings.Count(string(rules), "- alert:"); alerts != 7 || len(names) < alerts {
 		t.Errorf("%d alerts, %d metrics", alerts, len(names))
 	}
 	for _, name := range names {
