@@ -16,7 +16,7 @@ func Nearest(name string, candidates []string) (nearest string, found bool) {
 		return nearest, found
 	}
 	for _, candidate := range candidates {
-		if strings.Contains(candidate, name) || strings.Contains(name, candidate) {
+		if len(candidate) >= 4 && (strings.Contains(candidate, name) || strings.Contains(name, candidate)) {
 			return candidate, true
 		}
 	}
