@@ -42,7 +42,8 @@ type StaticToken struct {
 	Key string `json:"key"`
 
 	// The hash of the API secret: `sha256:` and the 64 hexadecimal digits of its SHA-256, which is enough for the
-	// secrets that Frappe makes, since they are random; or what `caddy hash-password` prints. Required.
+	// secrets that Frappe makes, since they are random; or what `caddy hash-password` prints: bcrypt with a cost of at most 16,
+	// or argon2id with at most 1 GiB of memory, 16 passes and 64 lanes. A hash that is cut off is an error. Required.
 	Hash string `json:"hash"`
 
 	// The user whose key it is. Required.

@@ -25,7 +25,7 @@ func TestBlock(t *testing.T) {
 		{"part of a name", "d {\noptional_time 1s\n}", "d has no option optional_time; did you mean optional?, at file:2"},
 		{"another name", "d {\nfor x\n}", "d has no option for; write text <x>, at file:2"},
 		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, text, at file:2"},
-		{"given twice", "d {\non\non\n}", "on is given twice, at file:3"},
+		{"given twice", "d {\non\nnumber 1\non\n}", "on is given twice, at file:4"},
 		{"argument of the block", "d off", "d: unexpected argument off; options go into a block, at file:1"},
 		{"braces without spaces", "d {number 1}", "d: unexpected {number; end the line with an opening brace and put each option on a line of its own, at file:1"},
 		{"toggle with an argument", "d {\non yes\n}", "on takes no argument; leave the line out to turn it off, at file:2"},
