@@ -15,19 +15,32 @@ import (
 )
 
 func init() {
-	httpcaddyfile.RegisterHandlerDirective("frappe_auth", parseHandler)
+	httpcaddyfile.RegisterDirective("frappe_auth", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
 	// Deliveries carry a signature, no credential.
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "basic_auth")
 }
 
-func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+// parseHandler gives the matcher to the handler rather than to the route: requests that it does not match pass the handler,
+// too, which takes a forged identity from them. So several of the directive run in the order of the file, whatever their
+// paths.
+func parseHandler(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	matcher, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
 	handler := new(Handler)
+	if matcher != nil {
+		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+	}
 	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
-	return handler, nil
+	return h.NewRoute(nil, handler), nil
 }
 
 func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -55,7 +68,7 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	        bearer <hash> <user> [<role>...]
 //	    }
 //	    backend <name> ...
-//	    schemes token|basic|bearer...
+//	    schemes basic|bearer|token...
 //	    realm   <text>
 //	    cache {
 //	        size         <n>
@@ -67,6 +80,7 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    require role <role>...
 //	    require user <user>...
 //	    anonymous
+//	    allow_preflight
 //	    hide_credentials
 //	    user_header <name>
 //	    max_inflight <n>
@@ -145,6 +159,7 @@ func (h *Handler) block(require directive.Option) directive.Block {
 			},
 			"require":          require,
 			"anonymous":        directive.Toggle(&h.Anonymous),
+			"allow_preflight":  directive.Toggle(&h.AllowPreflight),
 			"hide_credentials": directive.Toggle(&h.HideCredentials),
 			"user_header":      directive.Text(&h.UserHeader),
 			"max_inflight":     directive.Number(&h.MaxInflight),
@@ -156,7 +171,7 @@ func (h *Handler) block(require directive.Option) directive.Block {
 		},
 		Repeatable: []string{"backend", "require"},
 		Instead: map[string]string{
-			"size": inCache, "ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
+			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
 			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
 			"site": "write backend site <url>", "static": "write backend static", "database": "write backend database",
 			"url": "write backend site <url>", "role": "write require role <name>", "user": "write require user <name>",

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	weakrand "math/rand/v2"
 	"net/http"
 	"slices"
@@ -18,7 +17,6 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -33,13 +31,18 @@ func init() {
 // Handler lets a request pass if its Authorization header holds a credential of a Frappe or ERPNext site: an API key
 // and secret (`token <api_key>:<api_secret>` or `Basic`) or an OAuth access token (`Bearer`).
 //
-// A request without a credential, or with a bad one, ends with status 401 and the challenges of the accepted schemes;
+// A request without a credential, or with a bad one, ends with status 401 and the challenges of the accepted schemes,
+// without that of `Basic` where a browser's script sent the request, since it would open the browser's login box;
 // one whose user does not meet a requirement with 403; one with two Authorization headers with 400; one of a client
 // that failed too often with 429 and Retry-After. If no backend could find out whether the credential is good, the
 // status is 503 with Retry-After: never 401, and never from the cache. All of these can be handled with
 // `handle_errors`.
 //
-// Placeholders, all of them set on every request that passes:
+// A refusal does not wait for the request's body: one that was not asked for (`Expect: 100-continue`) is not read, and any
+// other is discarded, 16 MiB of it at most and for 5 seconds at most, while it keeps coming. Where it does not end by then,
+// the connection is closed after the response. The routes of `handle_errors` see a request without a body.
+//
+// Placeholders, all of them set on every request that reaches the handler:
 //
 // Placeholder | Description
 // ------------|---------------
@@ -49,11 +52,12 @@ func init() {
 // `{http.auth.user.roles}` | The roles, joined by commas, where the backend knows them
 // `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces, where the backend knows them
 // `{http.auth.user.backend}` | The name of the backend that granted
+// `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists, in ASCII only: safe in a header, whatever characters a name holds
 // `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if none could find out
 // `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not
 //
 // On a refused request `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that was claimed,
-// if any.
+// if any. In every placeholder but the JSON, control characters of a name are spaces.
 //
 // Events of Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled` with `client_ip` and `scheme`;
 // `frappe_auth.unavailable` when a backend stops finding out and `frappe_auth.recovered` when it does again, with
@@ -65,17 +69,34 @@ func init() {
 type Handler struct {
 	Verification
 
+	// Which requests need a credential: those that one of the matcher sets matches. Any other request goes on without an
+	// identity: the user header is removed from it and the placeholders are empty, unless another `frappe_auth` that
+	// matched it has set them. It is not counted in the metrics, and it keeps its Authorization header. This is where the
+	// Caddyfile's matcher goes; matchers of the route around the handler keep the handler from running at all, and so do
+	// `handle` blocks that it is not in. Default: all requests.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+
 	// Lets requests without a credential pass as the user Guest, with every other `{http.auth.user.*}` empty. A
 	// bad credential is still refused, and so is Guest by a requirement (with status 401). Default: false.
 	Anonymous bool `json:"anonymous,omitempty"`
+
+	// Lets CORS preflight requests without a credential pass as the user Guest: requests with the method OPTIONS and the
+	// headers Origin and Access-Control-Request-Method. Browsers never send a credential with them, so requirements do not
+	// apply. A preflight that does have a credential is judged like any other request. Default: false.
+	AllowPreflight bool `json:"allow_preflight,omitempty"`
 
 	// Removes the Authorization header before the next handler. Default: false.
 	HideCredentials bool `json:"hide_credentials,omitempty"`
 
 	// The name of a request header that tells the next handler the user. Any header of the client's that an upstream
 	// could take for it is removed first: in any case, with `_` or `.` for `-`, named in the client's Connection header,
-	// or sent as a trailer. Default: no header.
+	// or sent as a trailer. It cannot be a header that frames or routes the message or holds a credential, such as
+	// Connection, Host or Content-Length. Default: no header.
 	UserHeader string `json:"user_header,omitempty"`
+
+	matchers      caddyhttp.MatcherSets
+	userHeaderVar string
+	bodies        *bodyEnder
 }
 
 // Verification is how credentials are verified, the same for the handler and for the authentication provider.
@@ -87,8 +108,11 @@ type Verification struct {
 	// grants and one could not find out, nobody knows. At least one is required.
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
 
-	// The schemes that are accepted, of `token`, `basic` and `bearer`, in the order of the challenges. Default: all
-	// three, in that order.
+	// The schemes that are accepted, of `basic`, `bearer` and `token`, in the order of the challenges. Many clients read
+	// only the first challenge. A request that a browser does not send to show a page (Sec-Fetch-Dest is neither
+	// `document` nor `iframe` nor `frame`, or X-Requested-With is `XMLHttpRequest`) gets no `Basic` challenge, which
+	// would make the browser ask for a password, unless it is the only accepted scheme: a 401 must have a challenge
+	// (RFC 9110 section 15.5.2). Default: all three, in that order.
 	Schemes []Scheme `json:"schemes,omitempty"`
 
 	// The protection space that challenges name (RFC 9110 section 11.5). Default: `Frappe`.
@@ -180,12 +204,23 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision loads the backends.
+// Provision loads the matchers and the backends.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.check(); err != nil {
 		return err
 	}
 	h.UserHeader = http.CanonicalHeaderKey(h.UserHeader)
+	h.userHeaderVar = userHeaderVar(h.UserHeader)
+	h.bodies = new(bodyEnder)
+	if len(h.MatcherSetsRaw) > 0 {
+		sets, err := ctx.LoadModule(h, "MatcherSetsRaw")
+		if err != nil {
+			return fmt.Errorf("loading matchers: %w", err)
+		}
+		if err := h.matchers.FromInterface(sets); err != nil {
+			return fmt.Errorf("loading matchers: %w", err)
+		}
+	}
 	return h.provision(ctx)
 }
 
@@ -194,8 +229,10 @@ func (h *Handler) Cleanup() error { return h.cleanup() }
 
 // check reports what is wrong with the options.
 func (h *Handler) check() error {
-	if h.UserHeader != "" && (!httpguts.ValidHeaderFieldName(h.UserHeader) || foldedEqual(h.UserHeader, "Authorization")) {
-		return fmt.Errorf("user_header: %q cannot be the name of the header; use a name such as X-Frappe-User", h.UserHeader)
+	if h.UserHeader != "" {
+		if err := checkUserHeader(h.UserHeader); err != nil {
+			return err
+		}
 	}
 	return h.Verification.check()
 }
@@ -212,27 +249,30 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // when that one runs.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request) error {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if h.UserHeader != "" {
-		removeFolded(r.Header, h.UserHeader)
-		if r.Trailer != nil {
-			removeFolded(r.Trailer, h.UserHeader)
-			r.Body = &trailerFilter{ReadCloser: r.Body, trailer: r.Trailer, name: h.UserHeader}
+	if len(h.matchers) > 0 {
+		if matched, err := h.matchers.AnyMatchWithError(r); !matched || err != nil {
+			h.passOver(r, repl)
+			return err
 		}
+	}
+	if h.UserHeader != "" {
+		h.scrub(r)
 	}
 
 	var id identified
 	refused := h.authenticate(r, repl, &id)
-	if refused != nil && refused.none && h.Anonymous && len(h.Require) == 0 {
+	if refused != nil && refused.none && h.needsNone(r) {
 		id, refused = anonymous, nil
 	}
 	if refused != nil {
 		h.refuse(w, r, repl, refused)
+		h.bodies.end(w, r)
 		return refused.handlerError()
 	}
 
 	h.pass(r, repl, &id)
 	if h.UserHeader != "" {
-		r.Header.Set(h.UserHeader, id.user)
+		h.setUserHeader(r, id.user)
 	}
 	if h.HideCredentials {
 		r.Header.Del("Authorization")
@@ -240,60 +280,24 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// removeFolded removes every header that an upstream could take for the named one, and keeps a proxy from removing
-// the header that is set in their place: a client can name it in its Connection header.
-func removeFolded(header http.Header, name string) {
-	for field := range header {
-		if foldedEqual(field, name) {
-			delete(header, field)
-		}
+// passOver prepares a request that needs no credential here: it carries no identity, but the one that another frappe_auth
+// found.
+func (h *Handler) passOver(r *http.Request, repl *caddy.Replacer) {
+	if h.UserHeader != "" && caddyhttp.GetVar(r.Context(), h.userHeaderVar) == nil {
+		h.scrub(r)
 	}
-	for i, options := range header["Connection"] {
-		kept := slices.DeleteFunc(strings.Split(options, ","), func(option string) bool {
-			return foldedEqual(strings.TrimSpace(option), name)
-		})
-		header["Connection"][i] = strings.Join(kept, ",")
-	}
+	publishNobody(r, repl)
 }
 
-// trailerFilter is a body behind which no trailer comes that an upstream could take for the named header: some make no
-// difference between headers and trailers (RFC 9110 section 6.5.1), and a proxy passes trailers on.
-type trailerFilter struct {
-	io.ReadCloser
-	trailer http.Header // filled in when the body has been read
-	name    string
+// needsNone reports whether a request without a credential may pass as Guest.
+func (h *Handler) needsNone(r *http.Request) bool {
+	return h.Anonymous && len(h.Require) == 0 || h.AllowPreflight && isPreflight(r)
 }
 
-// Read implements io.Reader.
-func (f *trailerFilter) Read(p []byte) (int, error) {
-	n, err := f.ReadCloser.Read(p)
-	if err != nil {
-		removeFolded(f.trailer, f.name)
-	}
-	return n, err
-}
-
-// foldedEqual reports whether two header names are equal after CGI, or PHP, has made variables of them.
-func foldedEqual(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if foldByte(a[i]) != foldByte(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func foldByte(c byte) byte {
-	switch {
-	case c == '_' || c == '.':
-		return '-'
-	case 'A' <= c && c <= 'Z':
-		return c + ('a' - 'A')
-	}
-	return c
+// isPreflight reports whether a browser asks whether it may send a request of another origin
+// (https://fetch.spec.whatwg.org/#cors-preflight-request).
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
 // identified is a request whose user is known.
@@ -311,87 +315,6 @@ func (v *Verification) pass(r *http.Request, repl *caddy.Replacer, id *identifie
 	publication{user: id.user, scheme: id.scheme, cache: id.cache, by: id.guard, more: id.detail}.publish(r, repl)
 	v.record(r, id.fields())
 }
-
-// placeholders are the names of all that is published.
-var placeholders = [...]string{
-	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles", "http.auth.user.scopes",
-	"http.auth.user.backend", "http.auth.frappe.cache", "http.auth.frappe.error", "http.auth.candidate.id",
-}
-
-// publication is what the placeholders stand for. It is made for every request, and so refers to what there is already.
-type publication struct {
-	user    string
-	scheme  Scheme
-	cache   string
-	by      *guard   // of the backend that granted; nil: none did
-	more    *detail  // of the user; nil: nothing is known
-	refused *refusal // nil: the request passes
-}
-
-func (p publication) value(name string) (any, bool) {
-	rest, ok := strings.CutPrefix(name, "http.auth.")
-	if !ok {
-		return nil, false
-	}
-	more := p.more
-	if more == nil {
-		more = &noDetail
-	}
-	switch rest {
-	case "user.id":
-		return p.user, true
-	case "user.scheme":
-		return string(p.scheme), true
-	case "user.full_name":
-		return more.fullName, true
-	case "user.roles":
-		return more.roleList, true
-	case "user.scopes":
-		return more.scopes, true
-	case "user.backend":
-		return p.by.backend(), true
-	case "frappe.cache":
-		return p.cache, true
-	case "frappe.error":
-		return p.refused.words(), true
-	case "candidate.id":
-		return p.refused.candidate()
-	}
-	return nil, false
-}
-
-// mappedVar is the request's variable that says that a handler has mapped the placeholders.
-const mappedVar = "frappe_auth.mapped"
-
-// publish makes every placeholder known, so that none reaches an upstream as literal text. They are mapped rather than set,
-// since most requests use few of them or none.
-func (p publication) publish(r *http.Request, repl *caddy.Replacer) {
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	if _, mapped := vars[mappedVar]; mapped || vars == nil {
-		p.set(repl)
-		return
-	}
-	vars[mappedVar] = true
-	// What is set comes before what is mapped.
-	repl.DeleteByPrefix("http.auth.user.")
-	repl.DeleteByPrefix("http.auth.frappe.")
-	if p.refused != nil {
-		repl.DeleteByPrefix("http.auth.candidate.")
-	}
-	repl.Map(func(name string) (any, bool) { return p.value(name) })
-}
-
-// set sets every placeholder, which comes before what an earlier handler has mapped.
-func (p publication) set(repl *caddy.Replacer) {
-	for _, name := range placeholders {
-		if value, ok := p.value(name); ok {
-			repl.Set(name, value)
-		}
-	}
-}
-
-// noDetail is what is published of users of whom no more is known.
-var noDetail detail
 
 // refusal is why a request does not pass.
 type refusal struct {
@@ -415,12 +338,12 @@ func (r *refusal) words() string {
 	return r.reason.Error()
 }
 
-// candidate is the API key that was claimed. Of a request that passes there is none.
-func (r *refusal) candidate() (any, bool) {
+// candidate is the API key that was claimed. A request that passes has none.
+func (r *refusal) candidate() string {
 	if r == nil {
-		return nil, false
+		return ""
 	}
-	return r.cred.Key, true
+	return r.cred.Key
 }
 
 // handlerError is what Caddy answers, or its handle_errors. Inlined it would take room on the stack of those that pass, too.
@@ -563,7 +486,7 @@ func (r *Requirement) metBy(g *grant) bool {
 // refuse says to the client what it may know, and to the log what fail2ban needs.
 func (v *Verification) refuse(w http.ResponseWriter, r *http.Request, repl *caddy.Replacer, refused *refusal) {
 	publication{cache: refused.cache, refused: refused}.publish(r, repl)
-	if challenges := v.challengesFor(refused); len(challenges) > 0 {
+	if challenges := v.challengesFor(r, refused); len(challenges) > 0 {
 		w.Header()["Www-Authenticate"] = challenges
 	}
 	if refused.retryAfter > 0 {
@@ -607,11 +530,14 @@ func (r *refusal) log(c *zapcore.CheckedEntry, address string) {
 }
 
 // challengesFor is the WWW-Authenticate lines of a refusal: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
-func (v *Verification) challengesFor(refused *refusal) []string {
+func (v *Verification) challengesFor(r *http.Request, refused *refusal) []string {
 	lines := make([]string, 0, len(v.Schemes))
+	withoutBasic := len(v.Schemes) > 1 && fromScript(r)
 	for _, scheme := range v.Schemes {
 		line := v.challenges[scheme.index()]
 		switch {
+		case scheme == SchemeBasic && withoutBasic:
+			continue
 		case refused.status == http.StatusForbidden && (scheme != SchemeBearer || refused.oauthError == ""):
 			continue
 		case refused.status != http.StatusForbidden && refused.status != http.StatusUnauthorized:
@@ -626,6 +552,18 @@ func (v *Verification) challengesFor(refused *refusal) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// fromScript reports whether a browser sent a request for something else than to show a page, most often for a script. A
+// challenge of Basic would make it ask the person in front of it for a password.
+func fromScript(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
+	case "":
+		return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") // of browsers and libraries before that
+	case "document", "iframe", "frame":
+		return false
+	}
+	return true
 }
 
 // provision checks and completes the configuration, and loads the backends.
@@ -681,7 +619,7 @@ func (v *Verification) cleanup() error {
 
 func (v *Verification) setDefaults() {
 	if len(v.Schemes) == 0 {
-		v.Schemes = []Scheme{SchemeToken, SchemeBasic, SchemeBearer}
+		v.Schemes = []Scheme{SchemeBasic, SchemeBearer, SchemeToken}
 	}
 	if v.Realm == "" {
 		v.Realm = defaultRealm
@@ -766,7 +704,7 @@ func (c *CacheConfig) check() error {
 	for _, option := range []struct {
 		name string
 		d    *caddy.Duration
-	}{{"ttl", c.TTL}, {"negative_ttl", c.NegativeTTL}, {"stale_if_error", &c.StaleIfError}} {
+	}{{"ttl", c.TTL}, {"bearer_ttl", c.BearerTTL}, {"negative_ttl", c.NegativeTTL}, {"stale_if_error", &c.StaleIfError}} {
 		if option.d == nil {
 			continue
 		}

@@ -79,13 +79,13 @@ http://%s {
 }`, open, site, respond, strict, site, respond, bearerOnly, site, respond, anonymous, site, respond,
 		unknown, aliceKey, hashed(aliceSecret), down.URL, respond))
 
-	plain := []string{`token realm="Frappe"`, `Basic realm="Frappe", charset="UTF-8"`, `Bearer realm="Frappe"`}
-	denied := []string{plain[0], plain[1], plain[2] + `, error="invalid_token"`}
+	plain := []string{`Basic realm="Frappe", charset="UTF-8"`, `Bearer realm="Frappe"`, `token realm="Frappe"`}
+	denied := []string{plain[0], plain[1] + `, error="invalid_token"`, plain[2]}
 	described := func(description string) []string {
 		return []string{
 			plain[0] + `, error_description="` + description + `"`,
-			plain[1] + `, error_description="` + description + `"`,
-			plain[2] + `, error="invalid_token", error_description="` + description + `"`,
+			plain[1] + `, error="invalid_token", error_description="` + description + `"`,
+			plain[2] + `, error_description="` + description + `"`,
 		}
 	}
 	tooLong := "token " + aliceKey + ":" + strings.Repeat("x", 8192)
@@ -122,7 +122,7 @@ http://%s {
 		{"requirement not met by an access token", strict, []string{bobBearer}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
 		{"nor from the cache", strict, []string{bobBearer}, 403, "", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
 		{"an accepted scheme", bearerOnly, []string{aliceBearer}, 200, "", nil},
-		{"a scheme that is not accepted", bearerOnly, []string{aliceToken}, 401, "", []string{plain[2] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
+		{"a scheme that is not accepted", bearerOnly, []string{aliceToken}, 401, "", []string{plain[1] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
 		{"anonymous", anonymous, nil, 200, "Guest||||||||", nil},
 		{"anonymous, with an empty header", anonymous, []string{" "}, 200, "Guest||||||||", nil},
 		{"not anonymous with a good credential", anonymous, []string{aliceToken}, 200, "", nil},
