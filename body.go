@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // The bounds on the body of a refused request. Clients that send all of a body before they read the response need it to be
@@ -18,7 +20,10 @@ const (
 	maxDiscardGap  = 300 * time.Millisecond // without a byte of it
 	maxDiscarding  = 256                    // bodies at once, for each handler
 
-	// lingerTime is how long net/http may take to discard the rest of an HTTP/1 body after the response: 256 KiB at most.
+	// maxPostHandlerRead is how much of an HTTP/1 body net/http discards by itself after the response.
+	maxPostHandlerRead = 256 << 10
+
+	// lingerTime is how long net/http may take for it.
 	lingerTime = time.Second
 )
 
@@ -49,9 +54,9 @@ func (e *bodyEnder) end(w http.ResponseWriter, r *http.Request) {
 // discard reads a body, and reports whether it came to its end within the bounds.
 func (e *bodyEnder) discard(w http.ResponseWriter, r *http.Request) bool {
 	controller := http.NewResponseController(w)
-	if e.discarding.Add(1) > maxDiscarding || expectsContinue(r) {
+	if e.discarding.Add(1) > maxDiscarding || !mayWait(r) {
 		e.discarding.Add(-1)
-		_ = controller.SetReadDeadline(time.Now().Add(lingerTime)) // where there are none, the server's own timeouts hold
+		_ = controller.SetReadDeadline(time.Now().Add(lingerTime)) // without one, the server's own timeouts hold
 		return false
 	}
 	defer e.discarding.Add(-1)
@@ -75,10 +80,19 @@ func (e *bodyEnder) discard(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// expectsContinue reports whether the client waits for 100 Continue before it sends the body, which to read it would send
-// (RFC 9110 section 10.1.1).
-func expectsContinue(r *http.Request) bool {
-	return httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+// mayWait reports whether a body may be waited for before the response. Over HTTP/1 a wait in vain cancels the request's
+// context. That is of no consequence to Caddy's own error response, but a proxy in the error routes would give up. So where
+// there are such routes, net/http discards the body after the response, if it is no larger than net/http takes. A larger one
+// has to be taken before, or a client that sends all of it first would see a reset.
+func mayWait(r *http.Request) bool {
+	if httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue") {
+		return false // to read it would be to ask for it (RFC 9110 section 10.1.1)
+	}
+	if r.ProtoMajor != 1 || r.ContentLength > maxPostHandlerRead {
+		return true
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server == nil || server.Errors == nil || len(server.Errors.Routes) == 0
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -158,6 +158,8 @@ func jsonType(e ast.Expr) string {
 		return "number"
 	case "caddy.Duration":
 		return "duration: a string such as `1m30s`, or nanoseconds"
+	case "caddyhttp.RawMatcherSets":
+		return "list of objects, each a set of matchers by name: module"
 	case "json.RawMessage":
 		return "module"
 	default:

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -140,7 +139,7 @@ func (p publication) json() string {
 		Roles    []string `json:"roles"`
 		Scopes   []string `json:"scopes"`
 		Backend  string   `json:"backend"`
-	}{p.user, p.scheme, more.fullName, slices.Concat([]string{}, more.roles), strings.Fields(more.scopes), p.by.backend()})
+	}{p.user, p.scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), p.by.backend()})
 	if err != nil {
 		return "" // no value of these types fails
 	}

@@ -166,7 +166,7 @@ func TestReadmeOptions(t *testing.T) {
 		}
 		for _, name := range jsonNames(structure) {
 			switch name {
-			case "backends", "urls", "secret", "site":
+			case "backends", "urls", "secret", "site", "match":
 				continue // arguments
 			case "handler_name":
 				name = "handler" // which in JSON names the module

@@ -58,6 +58,7 @@ type Webhook struct {
 	logger   *zap.Logger
 	metrics  *metrics
 	warnings *occasional
+	bodies   *bodyEnder
 }
 
 const (
@@ -125,6 +126,7 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	}
 	h.Secret = secret
 	h.warnings = &occasional{now: time.Now}
+	h.bodies = new(bodyEnder)
 	h.metrics, err = joinMetrics(ctx)
 	return err
 }
@@ -144,6 +146,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		h.logger.Warn("refused a webhook delivery", zap.String("outcome", refused.outcome.String()), zap.String("reason", refused.what),
 			zap.Int("status", refused.status), zap.String("client_ip", clientIP(r)), zap.Uint64("suppressed", suppressed))
 	}
+	h.bodies.end(w, r)
 	body, err := json.Marshal(map[string]string{"error": refused.what})
 	if err != nil {
 		return err
