@@ -313,3 +313,22 @@ func TestAnyNameInHeader(t *testing.T) {
 		})
 	}
 }
+
+// TestLeftOutIsNotCounted: a request that the matcher leaves out is neither counted nor logged as one that was judged, and
+// keeps its credential.
+func TestLeftOutIsNotCounted(t *testing.T) {
+	address := freeAddress(t)
+	c := runCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth /api/* {\n%s\nhide_credentials\n}\nrespond {header.Authorization}\n}", address, staticSite(t)))
+	if got := get(t, "http://"+address+"/left-out", "Authorization: "+aliceToken); got.body != aliceToken {
+		t.Errorf("left out: %q", got.body)
+	}
+	if got := get(t, "http://"+address+"/api/judged", "Authorization: "+aliceToken); got.body != "" {
+		t.Errorf("judged: %q", got.body)
+	}
+	for path, judged := range map[string]bool{"/left-out": false, "/api/judged": true} {
+		line := c.logged(`"uri":"` + path + `"`)
+		if strings.Contains(line, `"frappe_auth":{`) != judged {
+			t.Errorf("%s: %s", path, line)
+		}
+	}
+}

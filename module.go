@@ -529,43 +529,6 @@ func (r *refusal) log(c *zapcore.CheckedEntry, address string) {
 	c.Write(fields...)
 }
 
-// challengesFor is the WWW-Authenticate lines of a refusal: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
-func (v *Verification) challengesFor(r *http.Request, refused *refusal) []string {
-	lines := make([]string, 0, len(v.Schemes))
-	withoutBasic := len(v.Schemes) > 1 && fromScript(r)
-	for _, scheme := range v.Schemes {
-		line := v.challenges[scheme.index()]
-		switch {
-		case scheme == SchemeBasic && withoutBasic:
-			continue
-		case refused.status == http.StatusForbidden && (scheme != SchemeBearer || refused.oauthError == ""):
-			continue
-		case refused.status != http.StatusForbidden && refused.status != http.StatusUnauthorized:
-			continue
-		}
-		if scheme == SchemeBearer && refused.oauthError != "" {
-			line += `, error="` + refused.oauthError + `"`
-		}
-		if refused.describe {
-			line += `, error_description=` + quoted(refused.reason.Error())
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-// fromScript reports whether a browser sent a request for something else than to show a page, most often for a script. A
-// challenge of Basic would make it ask the person in front of it for a password.
-func fromScript(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
-	case "":
-		return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") // of browsers and libraries before that
-	case "document", "iframe", "frame":
-		return false
-	}
-	return true
-}
-
 // provision checks and completes the configuration, and loads the backends.
 func (v *Verification) provision(ctx caddy.Context) error {
 	v.logger = ctx.Logger()
@@ -779,23 +742,6 @@ func (v *Verification) loadBackends(ctx caddy.Context) ([]namedBackend, string, 
 
 func (v *Verification) requiresRole() bool {
 	return slices.ContainsFunc(v.Require, func(r Requirement) bool { return len(r.Roles) > 0 })
-}
-
-// challenge is the challenge of one scheme, without an error.
-func challenge(scheme Scheme, realm string) string {
-	switch scheme {
-	case SchemeBasic:
-		return "Basic realm=" + quoted(realm) + `, charset="UTF-8"` // RFC 7617 section 2.1
-	case SchemeBearer:
-		return "Bearer realm=" + quoted(realm)
-	default:
-		return "token realm=" + quoted(realm)
-	}
-}
-
-// quoted is s as a quoted-string (RFC 9110 section 5.6.4).
-func quoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
 // Interface guards

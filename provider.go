@@ -16,6 +16,8 @@ func init() {
 // here, a backend that could not find out included, ends with status 401, since Caddy makes one of every provider's
 // error, and a client then takes a good credential for a bad one.
 //
+// A refused request keeps its body, since another provider may still let it pass; the handler ends it (see there).
+//
 // The placeholders are those of the handler, with `{http.auth.frappe.error}` for why a credential was refused.
 type Provider struct {
 	Verification
