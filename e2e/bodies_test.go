@@ -45,8 +45,10 @@ func TestRefusedUploads(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			failed := 0
 			for range test.tries {
-				args := append([]string{"-v", "-k", "-s", "--max-time", "20", "--expect100-timeout", "20", "-H", "Authorization: token guess:guess",
-					"-o", os.DevNull, "-w", "status %{http_code}\n"}, test.args...)
+				args := append([]string{
+					"-v", "-k", "-s", "--max-time", "20", "--expect100-timeout", "20", "-H", "Authorization: token guess:guess",
+					"-o", os.DevNull, "-w", "status %{http_code}\n",
+				}, test.args...)
 				out, err := exec.CommandContext(t.Context(), "curl", args...).CombinedOutput()
 				if err != nil || !bytes.Contains(out, []byte("status 401")) || (test.not != "" && bytes.Contains(out, []byte(test.not))) {
 					if failed++; failed == 1 {
