@@ -24,7 +24,7 @@ func refusals(t *testing.T, further string) (caddyfile string, cases []refusedRe
 		caddyfile += fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\nrespond passed\n%s\n}\n", address, options, further)
 		cases = append(cases, refusedRequest{address, authorization, status})
 	}
-	known := "backend static {\ntoken " + aliceKey + " " + hashed(aliceSecret) + " alice@example.com\n}\n"
+	known := "backend static {\ntoken " + aliceKey + " " + hashed(aliceSecret) + " alice@example.com\nbearer " + hashed("bob") + " bob@example.com\n}\n"
 	site(known, "Authorization: token x:y\r\n", 401)
 	site(known, "", 401)
 	site(known, "Authorization: token\r\n", 401)

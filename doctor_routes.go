@@ -104,7 +104,11 @@ func (w *routeWalk) route(route map[string]any, way passage, at configPart, dept
 			invoked, _ := handler["name"].(string)
 			own = own.then(w.within([]any{w.named[invoked]}, way.then(own), at, depth))
 		case "frappe_auth", "authentication":
-			note(name, handler)
+			at.read(handler)
+			note("a matcher", handler["match"])
+			options := maps.Clone(handler)
+			delete(options, "match")
+			note(name, options)
 			if providers, _ := handler["providers"].(map[string]any); name == "frappe_auth" || providers["frappe"] != nil {
 				for _, m := range way.then(own).pending {
 					m.early = true

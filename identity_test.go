@@ -64,7 +64,7 @@ const preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Met
 // or none.
 func TestNoForgedIdentity(t *testing.T) {
 	application, received := upstream(t)
-	known := "backend static {\ntoken " + aliceKey + " " + hashed(aliceSecret) + " alice@example.com\n}\nuser_header X-Frappe-User\n"
+	known := "backend static {\ntoken " + aliceKey + " " + hashed(aliceSecret) + " alice@example.com\nbearer " + hashed("bob") + " bob@example.com\n}\nuser_header X-Frappe-User\n"
 	none := strings.Replace(known, "user_header X-Frappe-User", "user_header x_frappe_user", 1)
 	for _, test := range []struct {
 		name, site    string
@@ -211,7 +211,7 @@ func TestPlaceholdersAreNeverLiteral(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := "backend static {\ntoken " + aliceKey + " " + hashed(aliceSecret) + " alice@example.com Employee\n}\n"
+	known := "backend static {\ntoken " + aliceKey + " " + hashed(aliceSecret) + " alice@example.com Employee\nbearer " + hashed("bob") + " bob\n}\n"
 	proxy := "reverse_proxy " + application + " {\nheader_up X-All `" + strings.Join(everyPlaceholder, "|") + "`\n}\n"
 	const guest = `Guest||||||{"id":"Guest","scheme":"","full_name":"","roles":[],"scopes":[],"backend":""}|||`
 	const asAlice = `alice@example.com|token||Employee||static|{"id":"alice@example.com","scheme":"token","full_name":"","roles":["Employee"],"scopes":[],"backend":"static"}`

@@ -146,7 +146,6 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		h.logger.Warn("refused a webhook delivery", zap.String("outcome", refused.outcome.String()), zap.String("reason", refused.what),
 			zap.Int("status", refused.status), zap.String("client_ip", clientIP(r)), zap.Uint64("suppressed", suppressed))
 	}
-	h.bodies.end(w, r)
 	body, err := json.Marshal(map[string]string{"error": refused.what})
 	if err != nil {
 		return err
@@ -188,12 +187,14 @@ func malformedDelivery(status int, what string) refusedDelivery {
 func (h *Webhook) take(w http.ResponseWriter, r *http.Request) refusedDelivery {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
+		h.bodies.end(w, r)
 		return malformedDelivery(http.StatusMethodNotAllowed, "deliveries must be sent with POST; set Request Method to POST in the Webhook")
 	}
 	body, err := readBody(w, r)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
+		h.bodies.end(w, r)
 		return malformedDelivery(http.StatusRequestEntityTooLarge, "the body is longer than 64 KiB; send only doctype, name and api_key")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return malformedDelivery(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s", maxDeliveryTime))
