@@ -325,29 +325,24 @@ type noResponse struct{ http.ResponseWriter }
 func (noResponse) Header() http.Header { return http.Header{} }
 
 // try is what the handler does with a header, which counts against no client.
-func (v *Verification) try(ctx context.Context, repl *caddy.Replacer, header string) verdict {
-	var id identified
-	refused := v.verdict(ctx, unlimited, "", repl, []string{header}, &id)
-	found := verdict{Handler: v.Name}
-	for _, b := range v.verifier.backends {
+func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) verdict {
+	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, failures: unlimited})
+	found := verdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
+	for _, b := range o.verifier.backends {
 		found.Backends = append(found.Backends, b.name)
 	}
-	if refused != nil {
-		found.Status, found.Outcome = refused.status, refused.outcome.String()
-		found.Reason, found.Cache = refused.reason.Error(), refused.cache
-		if refused.cause != nil {
-			found.Reason = refused.cause.Error()
+	if d.rejection != nil {
+		found.Status, found.Reason = d.status, d.reason.Error()
+		if d.outcome == outcomeUnavailable {
+			found.Reason = d.verdict.err.Error() // for the operator
 		}
 		return found
 	}
-	found.Status, found.Outcome = http.StatusOK, id.outcome.String()
-	found.User, found.Backend, found.Cache = id.user, id.guard.backend(), id.cache
-	if id.detail != nil {
-		found.FullName, found.Roles = id.detail.fullName, id.detail.roles
-		found.Scopes = strings.Fields(id.detail.scopes)
-	}
-	if id.expiry != 0 {
-		expires := time.Unix(0, id.expiry).UTC()
+	more := d.detail()
+	found.User, found.Backend, found.FullName, found.Roles = d.user(), d.backend(), more.fullName, more.roles
+	found.Scopes = strings.Fields(more.scopes)
+	if expiry := d.verdict.expiry; expiry != 0 {
+		expires := time.Unix(0, expiry).UTC()
 		found.Expires = &expires
 	}
 	return found

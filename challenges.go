@@ -5,25 +5,25 @@ import (
 	"strings"
 )
 
-// challengesFor is the WWW-Authenticate lines of a refusal: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
-func (v *Verification) challengesFor(r *http.Request, refused *refusal) []string {
-	lines := make([]string, 0, len(v.Schemes))
-	withoutBasic := len(v.Schemes) > 1 && fromScript(r)
-	for _, scheme := range v.Schemes {
-		line := v.challenges[scheme.index()]
+// challengesFor is the WWW-Authenticate lines of a rejection: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
+func (o *Options) challengesFor(r *http.Request, rejected *rejection) []string {
+	lines := make([]string, 0, len(o.Schemes))
+	withoutBasic := len(o.Schemes) > 1 && fromScript(r)
+	for _, scheme := range o.Schemes {
+		line := o.challenges[scheme.index()]
 		switch {
 		case scheme == SchemeBasic && withoutBasic:
 			continue
-		case refused.status == http.StatusForbidden && (scheme != SchemeBearer || refused.oauthError == ""):
+		case rejected.status == http.StatusForbidden && (scheme != SchemeBearer || rejected.bearerError == ""):
 			continue
-		case refused.status != http.StatusForbidden && refused.status != http.StatusUnauthorized:
+		case rejected.status != http.StatusForbidden && rejected.status != http.StatusUnauthorized:
 			continue
 		}
-		if scheme == SchemeBearer && refused.oauthError != "" {
-			line += `, error="` + refused.oauthError + `"`
+		if scheme == SchemeBearer && rejected.bearerError != "" {
+			line += `, error="` + rejected.bearerError + `"`
 		}
-		if refused.describe {
-			line += `, error_description=` + quoted(refused.reason.Error())
+		if rejected.describe {
+			line += `, error_description=` + quoted(rejected.reason.Error())
 		}
 		lines = append(lines, line)
 	}

@@ -1,11 +1,11 @@
 package frappeauth
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -107,7 +107,7 @@ func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header st
 	describe(w, cred)
 	for _, c := range handlers {
 		fmt.Fprintf(w, "\nHandler %s\n", c.where)
-		code = max(code, c.explain(w, repl, cred))
+		code = max(code, c.explain(w, repl, header, cred))
 	}
 	return code
 }
@@ -139,81 +139,63 @@ func describe(w io.Writer, cred Credential) {
 // frappeHash is how long the keys and secrets are that Frappe makes (generate_hash, User.generate_keys).
 const frappeHash = 15
 
-// explain writes what one handler makes of a credential, without its cache.
-func (c configured) explain(w io.Writer, repl *caddy.Replacer, cred Credential) int {
-	if c.challenges[cred.Scheme.index()] == "" {
-		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", errNotAccepted, join(c.Schemes))
-		return exitRefused
+// explain writes what one handler makes of a header, without its cache.
+func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cred Credential) int {
+	asked := 0
+	d := c.decide(context.Background(), &attempt{headers: []string{header}, repl: repl, failures: unlimited, trace: func(s step) {
+		asked++
+		explainStep(w, asked, s, cred)
+	}})
+	if g := d.verdict.grant; g != nil {
+		for _, required := range c.Require {
+			met := "met"
+			if !required.metBy(g) {
+				met = "not met"
+			}
+			fmt.Fprintf(w, "  requires %s: %s\n", required, met)
+		}
 	}
-	sites, err := c.verifier.sites(repl)
-	if err != nil {
-		fmt.Fprintf(w, "  The site depends on the request, and --url names none.\n  It answers 400.\n")
-		return exitRefused
-	}
-	g, err := c.ask(w, sites, cred)
 	switch {
-	case errors.Is(err, ErrDenied):
-		fmt.Fprintln(w, "  It answers 401.")
-		return exitRefused
-	case errors.Is(err, ErrUnknownSite):
-		fmt.Fprintln(w, "  It answers 404.")
-		return exitRefused
-	case err != nil:
+	case d.rejection == nil:
+		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.user())
+		return 0
+	case errors.Is(d.reason, errNotAccepted):
+		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", d.reason, join(c.Schemes))
+	case d.rejection == rejectNoSite:
+		fmt.Fprintf(w, "  The site depends on the request, and --url names none.\n  It answers 400.\n")
+	case d.outcome == outcomeUnavailable:
 		fmt.Fprintln(w, "  It answers 503: no backend granted, and one could not find out.")
 		return exitNotKnown
+	case d.outcome == outcomeForbidden:
+		fmt.Fprintf(w, "  It answers %d: %v.\n", d.status, d.reason)
+	default:
+		fmt.Fprintf(w, "  It answers %d.\n", d.status)
 	}
-	for _, required := range c.Require {
-		met := "met"
-		if !required.metBy(g) {
-			met = "not met"
-		}
-		fmt.Fprintf(w, "  requires %s: %s\n", required, met)
-	}
-	if !c.meetsRequirements(g) {
-		fmt.Fprintf(w, "  It answers %d: %v.\n", http.StatusForbidden, errForbidden)
-		return exitRefused
-	}
-	fmt.Fprintf(w, "  It lets the request pass, as %s.\n", g.user)
-	return 0
+	return exitRefused
 }
 
-// ask asks the backends in order, as the verifier does, and writes what each says.
-func (c configured) ask(w io.Writer, sites []string, cred Credential) (*grant, error) {
-	var err error
-	for i, b := range c.verifier.backends {
-		cred.Site = siteOf(sites, i)
-		fmt.Fprintf(w, "  %d. %s", i+1, b.name)
-		if source := b.source(); source != "" {
-			fmt.Fprintf(w, ": %s", source)
-		}
-		if cred.Site != "" {
-			fmt.Fprintf(w, ", site %s", cred.Site)
-		}
-		fmt.Fprintln(w)
-		asked := time.Now()
-		id, said := c.verifier.call(b, cred, nil)
-		took := time.Since(asked).Round(10 * time.Microsecond)
-		switch {
-		case said == nil:
-			fmt.Fprintf(w, "     granted in %s: %s\n", took, id.User)
-			describeIdentity(w, id)
-			return c.verifier.newGrant(&lookup{cred: cred}, id, c.verifier.state.guards[i]), nil
-		case errors.Is(said, ErrDenied):
-			fmt.Fprintf(w, "     denied in %s: %s\n", took, whyDenied(cred))
-			if err == nil || errors.Is(err, ErrUnknownSite) {
-				err = ErrDenied
-			}
-		case errors.Is(said, ErrUnknownSite):
-			fmt.Fprintf(w, "     no such site, after %s\n", took)
-			if err == nil {
-				err = ErrUnknownSite
-			}
-		default:
-			fmt.Fprintf(w, "     not known after %s: %v\n", took, said)
-			err = said
-		}
+// explainStep writes what one backend answered.
+func explainStep(w io.Writer, number int, s step, cred Credential) {
+	fmt.Fprintf(w, "  %d. %s", number, s.backend.name)
+	if source := s.backend.source(); source != "" {
+		fmt.Fprintf(w, ": %s", source)
 	}
-	return nil, err
+	if s.site != "" {
+		fmt.Fprintf(w, ", site %s", s.site)
+	}
+	fmt.Fprintln(w)
+	took := s.took.Round(10 * time.Microsecond)
+	switch {
+	case s.err == nil:
+		fmt.Fprintf(w, "     granted in %s: %s\n", took, s.identity.User)
+		describeIdentity(w, s.identity)
+	case errors.Is(s.err, ErrDenied):
+		fmt.Fprintf(w, "     denied in %s: %s\n", took, whyDenied(cred))
+	case errors.Is(s.err, ErrUnknownSite):
+		fmt.Fprintf(w, "     no such site, after %s\n", took)
+	default:
+		fmt.Fprintf(w, "     not known after %s: %v\n", took, s.err)
+	}
 }
 
 func describeIdentity(w io.Writer, id Identity) {

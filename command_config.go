@@ -16,7 +16,7 @@ import (
 // configured is a frappe_auth of the configuration.
 type configured struct {
 	where string
-	*Verification
+	*Options
 }
 
 // configuration is the `http` app of a configuration file.
@@ -79,9 +79,9 @@ func loadHandlers(ctx caddy.Context, parts []configPart) (found []configured, er
 		c := configured{where: part.where()}
 		switch module := module.(type) {
 		case *Handler:
-			c.Verification = &module.Verification
+			c.Options = &module.Options
 		case *Provider:
-			c.Verification = &module.Verification
+			c.Options = &module.Options
 		}
 		found = append(found, c)
 	}

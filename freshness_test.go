@@ -118,7 +118,7 @@ func TestFreshness(t *testing.T) {
 					backend.expiry[name] = time.Now().Add(test.expiry)
 				}
 				ask := func() string {
-					got := outcome(v.verifyFrom(t.Context(), "", nil, cred))
+					got := summary(v.verifyFrom(t.Context(), "", nil, cred))
 					synctest.Wait()
 					return got
 				}
@@ -171,7 +171,7 @@ func TestOlderAnswer(t *testing.T) {
 				// The double judges when it is asked, and answers after its delay.
 				slow := &slowBackend{doubleBackend: backend}
 				v.backends[0].Backend = slow
-				ask := func() string { return outcome(v.verifyFrom(t.Context(), "", nil, pair("x"))) }
+				ask := func() string { return summary(v.verifyFrom(t.Context(), "", nil, pair("x"))) }
 
 				verdict(test.older)
 				slow.delay = 2 * time.Second
@@ -214,7 +214,7 @@ func TestSpellings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.Size = 10 })
-		ask := func(key string) string { return outcome(v.verifyFrom(t.Context(), "", nil, pair(key))) }
+		ask := func(key string) string { return summary(v.verifyFrom(t.Context(), "", nil, pair(key))) }
 		for i := range 9 {
 			backend.users[fmt.Sprint("good-", i)] = "bob@example.com"
 			ask(fmt.Sprint("good-", i))
@@ -252,7 +252,7 @@ func TestSpellings(t *testing.T) {
 		if got := ask(spelling(999)); got != cacheHit {
 			t.Errorf("after a bad spelling was denied: %s", got)
 		}
-		if got := outcome(v.verifyFrom(t.Context(), "", nil, Credential{Scheme: SchemeToken, Key: spelling(999), Secret: "SECRET"})); got != cacheMiss {
+		if got := summary(v.verifyFrom(t.Context(), "", nil, Credential{Scheme: SchemeToken, Key: spelling(999), Secret: "SECRET"})); got != cacheMiss {
 			t.Errorf("secrets compare with case: %s", got)
 		}
 	})
@@ -265,7 +265,7 @@ func TestOddCredentialsAreNotCached(t *testing.T) {
 		backend.users[key] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)
 		for range 3 {
-			if got := outcome(v.verifyFrom(t.Context(), "", nil, pair(key))); got != cacheMiss {
+			if got := summary(v.verifyFrom(t.Context(), "", nil, pair(key))); got != cacheMiss {
 				t.Errorf("%q: %s", key, got)
 			}
 		}

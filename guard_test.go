@@ -60,7 +60,7 @@ func TestBreaker(t *testing.T) {
 		}
 		backend.set(func(d *doubleBackend) { d.err = nil; d.users["x"] = "alice@example.com" })
 		time.Sleep(40 * time.Second)
-		if got := outcome(try()); got != cacheMiss {
+		if got := summary(try()); got != cacheMiss {
 			t.Errorf("after recovery: %s", got)
 		}
 	})
@@ -75,7 +75,7 @@ func TestBreakerPerSite(t *testing.T) {
 	if got := v.state.guards[0].sites.Open(); !slices.Equal(got, []string{"one"}) {
 		t.Errorf("open: %q", got)
 	}
-	if got := outcome(v.verifyFrom(t.Context(), "", []string{"two"}, pair("x"))); got != cacheMiss {
+	if got := summary(v.verifyFrom(t.Context(), "", []string{"two"}, pair("x"))); got != cacheMiss {
 		t.Errorf("another site: %s", got)
 	}
 }
@@ -95,7 +95,7 @@ func TestOneCredentialDoesNotOpenTheBreakerOfTheSite(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, nil)
 				backend.faults["odd"] = test.fault
-				ask := func(cred Credential) string { return outcome(v.verifyFrom(t.Context(), "", nil, cred)) }
+				ask := func(cred Credential) string { return summary(v.verifyFrom(t.Context(), "", nil, cred)) }
 				for i := range 100 {
 					if got := ask(Credential{Scheme: SchemeToken, Key: "odd", Secret: fmt.Sprint(i)}); got != "503" {
 						t.Fatal(got)
@@ -134,7 +134,7 @@ func TestUnknownSites(t *testing.T) {
 			c.logger = zap.New(core)
 		})
 		ask := func(client, site, key string) string {
-			return outcome(v.verifyFrom(t.Context(), client, []string{site}, pair(key)))
+			return summary(v.verifyFrom(t.Context(), client, []string{site}, pair(key)))
 		}
 		for i := range breaker.Threshold {
 			ask("192.0.2.1", "down.example", fmt.Sprint("key-", i))
@@ -194,7 +194,7 @@ func TestGate(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 2 * places * waitingPerPlace {
 			wg.Go(func() {
-				got := outcome(v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("unknown-", i))))
+				got := summary(v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("unknown-", i))))
 				mu.Lock()
 				outcomes[got]++
 				mu.Unlock()
@@ -202,7 +202,7 @@ func TestGate(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		if got := outcome(v.verifyFrom(t.Context(), "", nil, pair("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
+		if got := summary(v.verifyFrom(t.Context(), "", nil, pair("known"))); got != cacheMiss || time.Since(start) > 2*time.Second {
 			t.Errorf("a known credential in a flood: %s after %s", got, time.Since(start))
 		}
 		wg.Wait()
@@ -236,7 +236,7 @@ func TestWatch(t *testing.T) {
 			return age
 		}
 		ask := func() string {
-			a := outcome(v.verifyFrom(t.Context(), "", nil, pair("x")))
+			a := summary(v.verifyFrom(t.Context(), "", nil, pair("x")))
 			synctest.Wait()
 			return a
 		}
@@ -289,7 +289,7 @@ func TestStale(t *testing.T) {
 		})
 		expect := func(token, want string) {
 			t.Helper()
-			if got := outcome(v.verifyFrom(t.Context(), "", nil, pair(token))); got != want {
+			if got := summary(v.verifyFrom(t.Context(), "", nil, pair(token))); got != want {
 				t.Errorf("%s after %s: got %s, want %s", token, time.Duration(v.state.clock(time.Now())), got, want)
 			}
 			synctest.Wait()
@@ -363,7 +363,7 @@ func TestOutageDrill(t *testing.T) {
 
 			results := make([]string, 4)
 			for i, token := range []string{"steady", fresh, "revoked", fmt.Sprint("bad-", second)} {
-				results[i] = outcome(v.verifyFrom(t.Context(), "", nil, pair(token)))
+				results[i] = summary(v.verifyFrom(t.Context(), "", nil, pair(token)))
 				synctest.Wait() // a renewal ahead
 			}
 			fmt.Fprintf(&table, "%6d  %-4s  %-6s  %-8s  %-8s  %-6s\n", second, state, results[0], results[1], results[2], results[3])

@@ -10,43 +10,57 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// verdictFields are what the access log shows of a request, as the object `frappe_auth`; metrics and spans show them, too.
-type verdictFields struct {
-	scheme         Scheme
-	backend, cache string
-	outcome        requestOutcome
-}
-
-func (id *identified) fields() verdictFields {
-	return verdictFields{scheme: id.scheme, backend: id.guard.backend(), cache: id.cache, outcome: id.outcome}
-}
-
-func (r *refusal) fields() verdictFields {
-	return verdictFields{scheme: r.cred.Scheme, cache: r.cache, outcome: r.outcome}
-}
-
-// record counts a request, and adds the fields to its access log.
-func (v *Verification) record(r *http.Request, fields verdictFields) {
-	v.metrics.countRequest(fields.scheme, fields.outcome)
-	if v.accessLogs {
-		logVerdict(r, fields)
+// observe tells the metrics, the events, the access log and the debug log of a decision.
+func (o *Options) observe(r *http.Request, d *decision) {
+	o.metrics.countRequest(d.credential.Scheme, d.outcome)
+	if o.accessLogs {
+		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+			extra.Set(zap.Object("frappe_auth", logFields{d.credential.Scheme, d.backend(), d.verdict.cache, d.outcome}))
+		}
+	}
+	if d.rejection == nil {
+		return
+	}
+	switch d.outcome {
+	case outcomeDenied:
+		o.events.emit(eventDenied, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
+	case outcomeThrottled:
+		o.events.emit(eventThrottled, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
+	default:
+	}
+	if c := o.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
+		c.Write(d.debugFields(clientIP(r))...)
 	}
 }
 
+// debugFields are what fail2ban needs of a rejected request.
+func (d *decision) debugFields(client string) []zap.Field {
+	fields := []zap.Field{
+		zap.String("client_ip", client),
+		zap.Int("status", d.status),
+		zap.String("scheme", string(d.credential.Scheme)),
+		zap.NamedError("reason", d.reason),
+	}
+	if d.credential.Key != "" {
+		fields = append(fields, zap.String("api_key", d.credential.keyPrefix()))
+	}
+	return fields
+}
+
+// logFields are what the access log shows of a request, as the object `frappe_auth`.
+type logFields struct {
+	scheme         Scheme
+	backend, cache string
+	outcome        outcome
+}
+
 // MarshalLogObject implements zapcore.ObjectMarshaler.
-func (f verdictFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+func (f logFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("scheme", string(f.scheme))
 	enc.AddString("backend", f.backend)
 	enc.AddString("cache", f.cache)
 	enc.AddString("outcome", f.outcome.String())
 	return nil
-}
-
-// logVerdict adds the fields to the request's access log, as the handler log_append does.
-func logVerdict(r *http.Request, fields verdictFields) {
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Set(zap.Object("frappe_auth", fields))
-	}
 }
 
 // hasAccessLogs reports whether a server of the configuration has access logs, so that others are spared the fields.

@@ -12,11 +12,11 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 )
 
-// requestOutcome is what became of a request, for metrics, access logs and spans.
-type requestOutcome uint8
+// outcome is what became of a request, for metrics, access logs and spans.
+type outcome uint8
 
 const (
-	outcomeGranted requestOutcome = iota
+	outcomeGranted outcome = iota
 	outcomeAnonymous
 	outcomeNoCredential
 	outcomeMalformed // also: a scheme that is not accepted, two headers, no site
@@ -26,11 +26,11 @@ const (
 	outcomeUnknownSite
 	outcomeUnavailable
 	outcomeClientGone
-	requestOutcomes // how many there are
+	outcomes // how many there are
 )
 
-func (o requestOutcome) String() string {
-	return [requestOutcomes]string{
+func (o outcome) String() string {
+	return [outcomes]string{
 		"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "unavailable", "client_gone",
 	}[o]
 }
@@ -61,7 +61,7 @@ const (
 // holds anything of a client's.
 type metrics struct {
 	// Each child is made ahead, so that to count is to add to a number, and every series is there from the start.
-	requests [schemes][requestOutcomes]prometheus.Counter // by Scheme.index
+	requests [schemes][outcomes]prometheus.Counter // by Scheme.index
 	lookups  [lookupResults]prometheus.Counter
 
 	requestsVec *prometheus.CounterVec
@@ -115,7 +115,7 @@ func newMetrics() *metrics {
 		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
 	}
 	for _, scheme := range []Scheme{"none", SchemeToken, SchemeBasic, SchemeBearer} {
-		for outcome := range requestOutcomes {
+		for outcome := range outcomes {
 			m.requests[scheme.index()][outcome] = m.requestsVec.WithLabelValues(string(scheme), outcome.String())
 		}
 	}
@@ -183,7 +183,7 @@ func currentMetrics() (m *metrics) {
 	return m
 }
 
-func (m *metrics) countRequest(scheme Scheme, outcome requestOutcome) {
+func (m *metrics) countRequest(scheme Scheme, outcome outcome) {
 	if m == nil {
 		return
 	}

@@ -13,102 +13,97 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// placeholders are the names of all that is published.
-var placeholders = [...]string{
-	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles", "http.auth.user.scopes",
-	"http.auth.user.backend", "http.auth.user.json", "http.auth.frappe.cache", "http.auth.frappe.error", candidatePlaceholder,
+// decisionVar is the request's variable with the newest decision on it.
+const decisionVar = "frappe_auth.decision"
+
+// publish makes every placeholder known, so that none reaches an upstream as literal text. What other modules have set, such
+// as the user of basic_auth, it removes.
+func publish(r *http.Request, d *decision) {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.DeleteByPrefix("http.auth.user.")
+	repl.DeleteByPrefix("http.auth.frappe.")
+	if d.rejection != nil {
+		repl.DeleteByPrefix("http.auth.candidate.")
+	}
+	if !published(r) {
+		mapPlaceholders(r, repl)
+	}
+	caddyhttp.SetVar(r.Context(), decisionVar, d)
 }
 
-// candidatePlaceholder names the API key that was claimed by a refused request.
-const candidatePlaceholder = "http.auth.candidate.id"
-
-// publication is what the placeholders stand for. It is made for every request, and so refers to what there is already.
-type publication struct {
-	user    string
-	scheme  Scheme
-	cache   string
-	by      *guard   // of the backend that granted; nil: none did
-	more    *detail  // of the user; nil: nothing is known
-	refused *refusal // nil: the request passes
+// publishNobody makes every placeholder known, and empty, unless a handler has published a decision. What other modules have
+// set stays.
+func publishNobody(r *http.Request) {
+	if !published(r) {
+		mapPlaceholders(r, r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer))
+		caddyhttp.SetVar(r.Context(), decisionVar, new(decision))
+	}
 }
 
-func (p publication) value(name string) (any, bool) {
+// published reports whether a handler has published a decision on the request.
+func published(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), decisionVar) != nil }
+
+// mapPlaceholders lets the placeholders stand for the newest decision on the request. They are mapped rather than set, since
+// most requests use few of them or none.
+func mapPlaceholders(r *http.Request, repl *caddy.Replacer) {
+	ctx := r.Context()
+	repl.Map(func(name string) (any, bool) {
+		d, ok := caddyhttp.GetVar(ctx, decisionVar).(*decision)
+		if !ok {
+			return nil, false
+		}
+		return d.placeholder(name)
+	})
+}
+
+// placeholder is what a placeholder stands for.
+func (d *decision) placeholder(name string) (any, bool) {
 	rest, ok := strings.CutPrefix(name, "http.auth.")
 	if !ok {
 		return nil, false
 	}
-	more := p.more
-	if more == nil {
-		more = &noDetail
-	}
 	switch rest {
 	case "user.id":
-		return p.user, true
+		return d.user(), true
 	case "user.scheme":
-		return string(p.scheme), true
+		if d.user() == "" {
+			return "", true
+		}
+		return string(d.credential.Scheme), true
 	case "user.full_name":
-		return oneLine(more.fullName), true
+		return oneLine(d.detail().fullName), true
 	case "user.roles":
-		return oneLine(more.roleList), true
+		return oneLine(d.detail().roleList), true
 	case "user.scopes":
-		return oneLine(more.scopes), true
+		return oneLine(d.detail().scopes), true
 	case "user.backend":
-		return p.by.backend(), true
+		return d.backend(), true
 	case "user.json":
-		return p.json(), true
+		return d.json(), true
 	case "frappe.cache":
-		return p.cache, true
+		return d.verdict.cache, true
 	case "frappe.error":
-		return p.refused.words(), true
+		return d.words(), true
 	case "candidate.id":
-		return oneLine(p.refused.candidate()), true
+		return oneLine(d.candidate()), true
 	}
 	return nil, false
 }
 
-// mappedVar is the request's variable that says that a handler has mapped the placeholders.
-const mappedVar = "frappe_auth.mapped"
-
-// publish makes every placeholder known, so that none reaches an upstream as literal text. They are mapped rather than set,
-// since most requests use few of them or none.
-func (p publication) publish(r *http.Request, repl *caddy.Replacer) {
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	if _, mapped := vars[mappedVar]; mapped || vars == nil {
-		p.set(repl)
-		return
+// words say why the request does not go on; of one that does, nothing.
+func (d *decision) words() string {
+	if d.rejection == nil {
+		return ""
 	}
-	vars[mappedVar] = true
-	// What is set comes before what is mapped.
-	repl.DeleteByPrefix("http.auth.user.")
-	repl.DeleteByPrefix("http.auth.frappe.")
-	if p.refused != nil {
-		repl.DeleteByPrefix("http.auth.candidate.")
-	}
-	repl.Map(func(name string) (any, bool) { return p.value(name) })
+	return d.reason.Error()
 }
 
-// set sets every placeholder, which comes before what an earlier handler has mapped.
-func (p publication) set(repl *caddy.Replacer) {
-	for _, name := range placeholders {
-		if name == candidatePlaceholder && p.refused == nil {
-			if _, known := repl.Get(name); known {
-				continue // it is of another module, which refused
-			}
-		}
-		if value, ok := p.value(name); ok {
-			repl.Set(name, value)
-		}
+// candidate is the API key that was claimed. A request that goes on has none.
+func (d *decision) candidate() string {
+	if d.rejection == nil {
+		return ""
 	}
-}
-
-// publishNobody makes every placeholder known, and empty, unless a handler has published already. What other modules have
-// set, such as the user of basic_auth, stays.
-func publishNobody(r *http.Request, repl *caddy.Replacer) {
-	if caddyhttp.GetVar(r.Context(), mappedVar) != nil {
-		return
-	}
-	caddyhttp.SetVar(r.Context(), mappedVar, true)
-	repl.Map(publication{}.value)
+	return d.credential.Key
 }
 
 // oneLine is text with a space for each control character and line separator, so that it fits on one line of a log and
@@ -124,14 +119,11 @@ func oneLine(text string) string {
 
 // json is the identity as one JSON object in printable ASCII, so that any name survives a header; empty where there is no
 // user.
-func (p publication) json() string {
-	if p.user == "" {
+func (d *decision) json() string {
+	if d.user() == "" {
 		return ""
 	}
-	more := p.more
-	if more == nil {
-		more = &noDetail
-	}
+	more := d.detail()
 	object, err := json.Marshal(struct {
 		ID       string   `json:"id"`
 		Scheme   Scheme   `json:"scheme"`
@@ -139,7 +131,7 @@ func (p publication) json() string {
 		Roles    []string `json:"roles"`
 		Scopes   []string `json:"scopes"`
 		Backend  string   `json:"backend"`
-	}{p.user, p.scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), p.by.backend()})
+	}{d.user(), d.credential.Scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), d.backend()})
 	if err != nil {
 		return "" // no value of these types fails
 	}
@@ -163,6 +155,3 @@ func escapeNonASCII(object []byte) string {
 	}
 	return escaped.String()
 }
-
-// noDetail is what is published of users of whom no more is known.
-var noDetail detail

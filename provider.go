@@ -20,7 +20,7 @@ func init() {
 //
 // The placeholders are those of the handler, with `{http.auth.frappe.error}` for why a credential was refused.
 type Provider struct {
-	Verification
+	Options
 }
 
 // CaddyModule returns the Caddy module information.
@@ -44,20 +44,23 @@ func (p *Provider) Cleanup() error { return p.cleanup() }
 
 // Authenticate implements caddyauth.Authenticator.
 func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	var id identified
-	refused := p.authenticate(r, repl, &id)
-	if refused == nil {
-		p.pass(r, repl, &id)
-		return caddyauth.User{ID: id.user}, true, nil
+	d := p.decideRequest(r, false)
+	if d.rejection == nil {
+		publish(r, &d)
+		p.observe(r, &d)
+		return caddyauth.User{ID: d.user()}, true, nil
 	}
-	unavailable := refused.status == http.StatusServiceUnavailable
-	refused.status = http.StatusUnauthorized // whatever it was, this is what Caddy answers, and it needs a challenge
-	p.refuse(w, r, repl, refused)
+	unavailable := d.outcome == outcomeUnavailable
+	unauthorized := *d.rejection
+	unauthorized.status = http.StatusUnauthorized // whatever it was, this is what Caddy answers, and it needs a challenge
+	d.rejection = &unauthorized
+	publish(r, &d)
+	p.observe(r, &d)
+	p.challenge(w, r, &d)
 	if unavailable {
-		return caddyauth.User{}, false, refused.reason
+		return caddyauth.User{}, false, d.reason
 	}
-	return caddyauth.User{ID: refused.cred.Key}, false, nil
+	return caddyauth.User{ID: d.credential.Key}, false, nil
 }
 
 // Interface guards

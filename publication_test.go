@@ -2,10 +2,17 @@ package frappeauth
 
 import (
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 )
+
+// placeholders are the names of all that is published.
+var placeholders = []string{
+	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles", "http.auth.user.scopes",
+	"http.auth.user.backend", "http.auth.user.json", "http.auth.frappe.cache", "http.auth.frappe.error", "http.auth.candidate.id",
+}
 
 // TestPublication: the placeholders are those of the last handler that judged the request, whoever came before it and
 // however it made them known.
@@ -39,7 +46,7 @@ func TestPublication(t *testing.T) {
 		for _, step := range test.steps {
 			switch step {
 			case "other": // Caddy's authentication, say, with metadata of its own
-				for _, name := range append(placeholders[:], "http.auth.user.email") {
+				for _, name := range append(slices.Clone(placeholders), "http.auth.user.email") {
 					repl.Set(name, "Administrator")
 				}
 			case "any":

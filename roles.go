@@ -88,7 +88,7 @@ const maxRoleCheck = 10 * time.Second
 
 // checkRoles warns of required roles that nobody is likely to have. Backends that have to be asked are asked in the background,
 // until stop is called.
-func (v *Verification) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
+func (v *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
 	for _, required := range v.Require {
 		for _, role := range splitRoles(required.Roles) {
 			v.logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
@@ -123,7 +123,7 @@ func (v *Verification) checkRoles(ctx context.Context, backends []namedBackend) 
 }
 
 // warnOfUnknownRoles asks the backends which roles there are. It says nothing when ctx ends first.
-func (v *Verification) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
+func (v *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
 	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
 	defer cancel()
 	unknown, complete, err := unknownRoles(limited, backends, v.Require)

@@ -35,7 +35,7 @@ func TestFailuresOfAClient(t *testing.T) {
 			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
 		})
 		try := func(client, token string) string {
-			return outcome(v.verifyFrom(t.Context(), client, nil, pair(token)))
+			return summary(v.verifyFrom(t.Context(), client, nil, pair(token)))
 		}
 		expect := func(what, client, token, want string) {
 			t.Helper()
@@ -79,7 +79,7 @@ func TestFailureOfManyRequests(t *testing.T) {
 			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
 		})
 		try := func(token string) string {
-			return outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(token)))
+			return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(token)))
 		}
 		var wg sync.WaitGroup
 		for range 100 {
@@ -112,10 +112,10 @@ func TestFailureNotWaitedFor(t *testing.T) {
 			leave()
 		}
 		time.Sleep(time.Second)
-		if got := outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair("guess-3"))); got != "429" {
+		if got := summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair("guess-3"))); got != "429" {
 			t.Errorf("after as many guesses as are allowed: %s", got)
 		}
-		if got := outcome(v.verifyFrom(t.Context(), "192.0.2.2", nil, pair("guess-3"))); got != "401" {
+		if got := summary(v.verifyFrom(t.Context(), "192.0.2.2", nil, pair("guess-3"))); got != "401" {
 			t.Errorf("another client: %s", got)
 		}
 	})
@@ -136,7 +136,7 @@ func TestFailuresAtOnce(t *testing.T) {
 		)
 		for i := range 800 {
 			wg.Go(func() {
-				got := outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(fmt.Sprint("guess-", i))))
+				got := summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(fmt.Sprint("guess-", i))))
 				mu.Lock()
 				defer mu.Unlock()
 				outcomes[got]++
@@ -162,7 +162,7 @@ func TestThrottledClientDelaysNobody(t *testing.T) {
 		})
 		start := func(client, key string) chan string {
 			got := make(chan string, 1)
-			go func() { got <- outcome(v.verifyFrom(t.Context(), client, nil, pair(key))) }()
+			go func() { got <- summary(v.verifyFrom(t.Context(), client, nil, pair(key))) }()
 			synctest.Wait()
 			return got
 		}
@@ -190,7 +190,7 @@ func TestKnownBadCredentialsAreNotGuesses(t *testing.T) {
 				c.cache.NegativeTTL = new(caddy.Duration(negativeTTL))
 			})
 			ask := func(key string) string {
-				return outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key)))
+				return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key)))
 			}
 			for half := range 600 {
 				for service := range 5 {
@@ -226,7 +226,7 @@ func TestLimitsAreApart(t *testing.T) {
 		strict := FailureLimit{Max: 5, Window: caddy.Duration(24 * time.Hour)}
 		usual := FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
 		ask := func(limit FailureLimit, key string) string {
-			return outcome(v.verify(t.Context(), limit, "192.0.2.1", nil, new(pair(key))))
+			return summary(v.verify(t.Context(), &attempt{client: "192.0.2.1", failures: limit}, nil, new(pair(key))))
 		}
 		for i := range 5 {
 			ask(strict, fmt.Sprint("guess-", i))
@@ -253,7 +253,7 @@ func TestUnjudgedCredentialIsChargedOnce(t *testing.T) {
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
 			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Hour)}
 		})
-		ask := func(key string) string { return outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key))) }
+		ask := func(key string) string { return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key))) }
 		for i := range 4 {
 			backend.faults[fmt.Sprint("odd-", i)] = errOfOneCredential
 		}
@@ -276,7 +276,7 @@ func TestFailuresOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newTestVerifier(t, newDoubleBackend(), nil)
 		for i := range 1000 {
-			if got := outcome(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(fmt.Sprint(i)))); got != "401" {
+			if got := summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(fmt.Sprint(i)))); got != "401" {
 				t.Fatalf("failure %d: got %s", i, got)
 			}
 		}

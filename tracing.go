@@ -14,9 +14,9 @@ import (
 // tracerName is the instrumentation scope of the spans.
 const tracerName = "github.com/caddy-frappe/frappe-auth"
 
-// startVerification starts the span around a verification, if the request is traced: with Caddy's `tracing` before the
-// handler. Otherwise there is no span.
-func startVerification(ctx context.Context) (context.Context, trace.Span) {
+// startDecision starts the span around a decision, if the request is traced: with Caddy's `tracing` before the handler.
+// Otherwise there is no span.
+func startDecision(ctx context.Context) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.SpanContext().IsValid() {
 		return ctx, nil
@@ -24,23 +24,19 @@ func startVerification(ctx context.Context) (context.Context, trace.Span) {
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, "frappe_auth")
 }
 
-// endVerification ends the span around a verification, and says in it what became of the request.
-func endVerification(span trace.Span, id *identified, refused *refusal) {
+// endDecision ends the span around a decision, and says in it what becomes of the request.
+func endDecision(span trace.Span, d *decision) {
 	defer span.End()
-	var fields verdictFields
-	if refused == nil {
-		fields = id.fields()
-		span.SetAttributes(semconv.EnduserID(id.user), attribute.String("frappe_auth.backend", fields.backend))
-	} else {
-		fields = refused.fields()
+	if d.rejection == nil {
+		span.SetAttributes(semconv.EnduserID(d.user()), attribute.String("frappe_auth.backend", d.backend()))
 	}
 	span.SetAttributes(
-		attribute.String("frappe_auth.scheme", string(fields.scheme)),
-		attribute.String("frappe_auth.cache", fields.cache),
-		attribute.String("frappe_auth.outcome", fields.outcome.String()),
+		attribute.String("frappe_auth.scheme", string(d.credential.Scheme)),
+		attribute.String("frappe_auth.cache", d.verdict.cache),
+		attribute.String("frappe_auth.outcome", d.outcome.String()),
 	)
-	if fields.outcome == outcomeUnavailable {
-		span.SetStatus(codes.Error, refused.reason.Error())
+	if d.outcome == outcomeUnavailable {
+		span.SetStatus(codes.Error, d.reason.Error())
 	}
 }
 

@@ -46,7 +46,7 @@ type verifierConfig struct {
 	logger      *zap.Logger
 	events      events
 	metrics     *metrics
-	owner       *Verification // nil in tests
+	owner       *Options // nil in tests
 }
 
 // verifier verifies credentials: from the cache, or else by the backends in order, once for all who wait for the same
@@ -176,15 +176,24 @@ type lookup struct {
 	client   netip.Prefix // charged with a failure
 	failures FailureLimit // of the client
 
-	span trace.Span // of the request that asks
+	span  trace.Span // of the request that asks
+	trace func(step) // if set, it is called with what each backend answers
 }
 
-// verify returns the verdict on a credential. address is the client's, limit bounds how often the client may fail. When ctx is
-// done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
+// step is what one backend answered to a lookup.
+type step struct {
+	backend  namedBackend
+	site     string
+	identity Identity
+	err      error
+	took     time.Duration
+}
+
+// verify returns the verdict on the credential of an attempt, for the sites of its request. When ctx is done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
 // takes maxGateWait and maxVerification for each backend at most.
-func (v *verifier) verify(ctx context.Context, limit FailureLimit, address string, sites []string, cred *Credential) answer {
+func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *Credential) answer {
 	subject := v.state.cache.subject(sites, cred)
-	subject.uncached = subject.uncached || v.state.abandoned()
+	subject.uncached = subject.uncached || v.state.abandoned() || a.trace != nil
 	g, d := v.cached(subject)
 	now, worth := v.now(), ended
 	if g != nil {
@@ -195,14 +204,14 @@ func (v *verifier) verify(ctx context.Context, limit FailureLimit, address strin
 		return answer{grant: g, cache: cacheHit}
 	}
 
-	q := lookup{cred: *cred, sites: sites, subject: subject}
+	q := lookup{cred: *cred, sites: sites, subject: subject, trace: a.trace}
 	if worth == due {
 		v.refreshAhead(ctx, q, g, now)
 		v.countLookup(lookupHit)
 		return answer{grant: g, cache: cacheHit}
 	}
 	q.known, q.bad = worth != ended, d != nil
-	q.client, q.failures, q.span = clientOf(address), limit, trace.SpanFromContext(ctx)
+	q.client, q.failures, q.span = clientOf(a.client), a.failures, trace.SpanFromContext(ctx)
 	if err := v.throttled(&q, now); err != nil {
 		return answer{err: err}
 	}
@@ -371,8 +380,12 @@ func (v *verifier) lookUp(q *lookup) answer {
 		denied, unknown bool
 	)
 	for i, b := range v.backends {
+		began := v.now()
 		id, err := v.askBackend(b, v.state.guards[i], siteOf(q.sites, i), q)
 		_, throttled := errors.AsType[*throttledError](err)
+		if q.trace != nil {
+			q.trace(step{backend: b, site: siteOf(q.sites, i), identity: id, err: err, took: v.now().Sub(began)})
+		}
 		switch {
 		case err == nil:
 			g := v.newGrant(q, id, v.state.guards[i])

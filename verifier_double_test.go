@@ -136,7 +136,7 @@ func startVerifier(t testing.TB, ctx context.Context, conf verifierConfig) *veri
 
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
 func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred Credential) answer {
-	return v.verify(ctx, v.failures, address, sites, &cred)
+	return v.verify(ctx, &attempt{client: address, failures: v.failures}, sites, &cred)
 }
 
 // pair is the credential of an API key.
@@ -145,8 +145,8 @@ func pair(key string) Credential { return Credential{Scheme: SchemeToken, Key: k
 // bearer is the credential of an access token.
 func bearer(token string) Credential { return Credential{Scheme: SchemeBearer, Token: token} }
 
-// outcome is what a client of the verifier gets, in a word.
-func outcome(a answer) string {
+// summary is what a client of the verifier gets, in a word.
+func summary(a answer) string {
 	var (
 		unavailable *UnavailableError
 		throttled   *throttledError

@@ -50,7 +50,7 @@ func TestOneQuestionForAll(t *testing.T) {
 			t.Errorf("the backend was asked %d times", n)
 		}
 		if a := v.verifyFrom(t.Context(), "", nil, pair("new")); a.cache != cacheHit {
-			t.Errorf("afterwards: %s", outcome(a))
+			t.Errorf("afterwards: %s", summary(a))
 		}
 	})
 }
@@ -65,7 +65,7 @@ func TestExpiry(t *testing.T) {
 		v := newTestVerifier(t, backend, nil)
 		expect := func(token, want string) {
 			t.Helper()
-			if got := outcome(v.verifyFrom(t.Context(), "", nil, pair(token))); got != want {
+			if got := summary(v.verifyFrom(t.Context(), "", nil, pair(token))); got != want {
 				t.Errorf("%s: got %s, want %s", token, got, want)
 			}
 			synctest.Wait() // a renewal ahead
@@ -109,7 +109,7 @@ func TestRenewalAhead(t *testing.T) {
 			time.Sleep(time.Second)
 			start := time.Now()
 			if a := v.verifyFrom(t.Context(), "", nil, pair("steady")); a.cache != cacheHit || time.Since(start) != 0 {
-				t.Fatalf("second %d: %s after %s", second, outcome(a), time.Since(start))
+				t.Fatalf("second %d: %s after %s", second, summary(a), time.Since(start))
 			}
 		}
 		if n := backend.timesAsked("steady"); n < 12 || n > 14 {
@@ -134,7 +134,7 @@ func TestRenewalAhead(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		v.verifyFrom(t.Context(), "", nil, pair("steady"))
 		synctest.Wait()
-		if got := outcome(v.verifyFrom(t.Context(), "", nil, pair("steady"))); got != "401" {
+		if got := summary(v.verifyFrom(t.Context(), "", nil, pair("steady"))); got != "401" {
 			t.Errorf("after a renewal that denied: %s", got)
 		}
 	})
@@ -171,7 +171,7 @@ func TestOrderOfBackends(t *testing.T) {
 					c.backends = append(c.backends, namedBackend{Backend: d, name: fmt.Sprint(i)})
 				}
 			})
-			if got := outcome(v.verifyFrom(t.Context(), "", nil, pair("x"))); got != test.want {
+			if got := summary(v.verifyFrom(t.Context(), "", nil, pair("x"))); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 			asked := ""
@@ -193,7 +193,7 @@ func (panicking) Verify(_ context.Context, c Credential) (Identity, error) { pan
 func TestPanicOfABackend(t *testing.T) {
 	v := newTestVerifier(t, panicking{}, nil)
 	a := v.verifyFrom(t.Context(), "", nil, pair("s3cret"))
-	if outcome(a) != "503" || a.err.Error() != "could not find out: the backend panicked with a string" {
+	if summary(a) != "503" || a.err.Error() != "could not find out: the backend panicked with a string" {
 		t.Errorf("got %v", a.err)
 	}
 }
@@ -213,7 +213,7 @@ func TestFloodEvictsNoGoodOne(t *testing.T) {
 	}
 	for i := range 100 {
 		if a := v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("good-", i))); a.cache != cacheHit {
-			t.Fatalf("good %d: %s", i, outcome(a))
+			t.Fatalf("good %d: %s", i, summary(a))
 		}
 	}
 	if granted, denied := v.state.cache.granted.Len(), v.state.cache.denied.Len(); granted != 100 || denied != 100 {
@@ -320,7 +320,7 @@ func TestRevocation(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["a1"], backend.users["a2"], backend.users["b1"] = "alice@example.com", "alice@example.com", "bob@example.com"
 		v := newTestVerifier(t, backend, nil)
-		ask := func(token string) string { return outcome(v.verifyFrom(t.Context(), "", nil, pair(token))) }
+		ask := func(token string) string { return summary(v.verifyFrom(t.Context(), "", nil, pair(token))) }
 		cached := func(token string) bool {
 			before := backend.timesAsked(token)
 			ask(token)
@@ -431,7 +431,7 @@ func TestSharedState(t *testing.T) {
 			t.Error(err)
 		}
 		if a := second.verifyFrom(t.Context(), "", nil, pair("x")); a.cache != cacheHit {
-			t.Errorf("a verdict of the configuration before: %s", outcome(a))
+			t.Errorf("a verdict of the configuration before: %s", summary(a))
 		}
 		for range 2 {
 			if a := <-underWay; a.err != nil {
@@ -443,7 +443,7 @@ func TestSharedState(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if a := second.verifyFrom(t.Context(), "", nil, pair("x")); a.cache != cacheMiss {
-			t.Errorf("past the ttl of the new configuration: %s", outcome(a))
+			t.Errorf("past the ttl of the new configuration: %s", summary(a))
 		}
 		if err := second.close(); err != nil {
 			t.Error(err)
@@ -469,7 +469,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 			t.Fatal(err)
 		}
 		if a := gone.verifyFrom(t.Context(), "", nil, pair("x")); a.cache != cacheHit {
-			t.Errorf("while another handler has the cache: %s", outcome(a))
+			t.Errorf("while another handler has the cache: %s", summary(a))
 		}
 
 		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["y"] = "bob@example.com" })
@@ -484,7 +484,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 		revokeIn("", Change{User: "alice@example.com"}, revokedByWebhook)
 		for _, token := range []string{"x", "y"} {
 			if a := gone.verifyFrom(t.Context(), "", nil, pair(token)); a.err == nil {
-				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, outcome(a))
+				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, summary(a))
 			}
 		}
 		<-before
@@ -497,8 +497,8 @@ func TestUsersThatNobodyIs(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"] = user
 		v := newTestVerifier(t, backend, nil)
-		if a := v.verifyFrom(t.Context(), "", nil, pair("x")); outcome(a) != "503" {
-			t.Errorf("%q: %s", user, outcome(a))
+		if a := v.verifyFrom(t.Context(), "", nil, pair("x")); summary(a) != "503" {
+			t.Errorf("%q: %s", user, summary(a))
 		}
 	}
 }
@@ -510,8 +510,8 @@ func TestLongestVerification(t *testing.T) {
 		backend.users["x"], backend.delay = "alice@example.com", time.Hour
 		v := newTestVerifier(t, backend, nil)
 		began := time.Now()
-		if a := v.verifyFrom(t.Context(), "", nil, pair("x")); outcome(a) != "503" {
-			t.Error(outcome(a))
+		if a := v.verifyFrom(t.Context(), "", nil, pair("x")); summary(a) != "503" {
+			t.Error(summary(a))
 		}
 		if took := time.Since(began); took != maxVerification {
 			t.Errorf("it took %s", took)
@@ -541,15 +541,15 @@ func TestClientGoesAway(t *testing.T) {
 			found chan answer
 			after time.Duration
 		}{{"who waits", leaves, 0}, {"who asked", asks, time.Second}} {
-			if refused := refusalOf(leaving, (<-c.found).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
-				t.Errorf("%s: status %d", c.name, refused.status)
+			if rejected, became, _ := new(Options).judge(leaving, new(<-c.found), SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
+				t.Errorf("%s: %v", c.name, became)
 			}
 			if took := time.Since(began); took != c.after {
 				t.Errorf("%s was done after %s", c.name, took)
 			}
 		}
-		if a := <-stays; outcome(a) != cacheMiss {
-			t.Errorf("the verification did not go on: %s", outcome(a))
+		if a := <-stays; summary(a) != cacheMiss {
+			t.Errorf("the verification did not go on: %s", summary(a))
 		}
 		if asked := backend.timesAsked("x"); asked != 1 {
 			t.Errorf("the backend was asked %d times", asked)
@@ -560,12 +560,12 @@ func TestClientGoesAway(t *testing.T) {
 		leaving, leave = context.WithCancel(t.Context())
 		asks = start(leaving, "y")
 		leave()
-		if refused := refusalOf(leaving, (<-asks).err); refused.status != statusClientGone || refused.outcome != outcomeClientGone {
-			t.Errorf("status %d", refused.status)
+		if rejected, became, _ := new(Options).judge(leaving, new(<-asks), SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
+			t.Error(became)
 		}
 		for _, token := range []string{"x", "y"} {
 			if a := v.verifyFrom(t.Context(), "", nil, pair(token)); a.cache != cacheHit {
-				t.Errorf("%s: the verification did not go on: %s", token, outcome(a))
+				t.Errorf("%s: the verification did not go on: %s", token, summary(a))
 			}
 		}
 	})

@@ -189,7 +189,7 @@ func overhead(b *testing.B, conf json.RawMessage, c frappeauth.Credential) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	b.Cleanup(cancel)
 	never := caddy.Duration(0)
-	h := &frappeauth.Handler{Verification: frappeauth.Verification{
+	h := &frappeauth.Handler{Options: frappeauth.Options{
 		BackendsRaw: []json.RawMessage{conf}, Cache: &frappeauth.CacheConfig{TTL: &never},
 	}}
 	raws := struct {

@@ -28,11 +28,12 @@ func retryAfter(t *testing.T, err error) time.Duration {
 func TestWaits(t *testing.T) {
 	g, now := NewGroup[string](8, noJitter), time.Now()
 	failing(g, "site", Threshold, now)
-	for _, seconds := range []time.Duration{1, 2, 4, 8, 10, 10} {
-		if wait := retryAfter(t, g.Check("site", now)); wait != seconds*time.Second {
+	for _, seconds := range []int{1, 2, 4, 8, 10, 10} {
+		pause := time.Duration(seconds) * time.Second
+		if wait := retryAfter(t, g.Check("site", now)); wait != pause {
 			t.Fatalf("retry after %s, want %d s", wait, seconds)
 		}
-		now = now.Add(seconds*time.Second - 1)
+		now = now.Add(pause - 1)
 		if _, err := g.Acquire("site", now); err == nil {
 			t.Fatalf("a probe before %d s were over", seconds)
 		}

@@ -1,0 +1,177 @@
+package frappeauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// decision is what becomes of a request, and why. The handler, the provider, the admin API and the command get it from decide.
+type decision struct {
+	*rejection // nil: the request goes on
+	outcome    outcome
+	credential Credential
+	verdict    answer // of the backends or the cache, where there was a credential that they could judge
+	retryAfter time.Duration
+}
+
+// user is whose request goes on; empty where it does not.
+func (d *decision) user() string {
+	if d.rejection != nil || d.verdict.grant == nil {
+		return ""
+	}
+	return d.verdict.user
+}
+
+// backend is the one that granted a request that goes on.
+func (d *decision) backend() string {
+	if d.user() == "" {
+		return ""
+	}
+	return d.verdict.guard.backend()
+}
+
+// detail is what is known of the user of a request that goes on.
+func (d *decision) detail() *detail {
+	if d.user() == "" || d.verdict.detail == nil {
+		return &noDetail
+	}
+	return d.verdict.detail
+}
+
+// noDetail is that of users of whom only the name is known.
+var noDetail detail
+
+// rejection is what a request gets that does not go on. Nothing in it comes from a client or a backend.
+type rejection struct {
+	status      int
+	reason      error
+	bearerError string // on the Bearer challenge, RFC 6750 section 3.1; empty: none
+	describe    bool   // the reason says what is wrong with the header, and becomes the error_description
+}
+
+const (
+	// statusClientGone is what Caddy's reverse_proxy answers when a client goes away.
+	statusClientGone = 499
+
+	// defaultRetryAfter is what a client is told when no backend said when to try again.
+	defaultRetryAfter = 5 * time.Second
+
+	invalidToken      = "invalid_token"
+	insufficientScope = "insufficient_scope"
+)
+
+// All that a request may get, but for malformed headers, whose reasons are those of ParseCredential.
+var (
+	rejectNoCredential   = &rejection{status: http.StatusUnauthorized, reason: errors.New("no credential")}
+	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errors.New("more than one Authorization header")}
+	rejectNoSite         = &rejection{status: http.StatusBadRequest, reason: errors.New("the request names no site")}
+	rejectDenied         = &rejection{status: http.StatusUnauthorized, reason: ErrDenied, bearerError: invalidToken}
+	rejectForbidden      = &rejection{status: http.StatusForbidden, reason: errForbidden}
+	rejectForbiddenToken = &rejection{status: http.StatusForbidden, reason: errForbidden, bearerError: insufficientScope}
+	rejectUnknownSite    = &rejection{status: http.StatusNotFound, reason: ErrUnknownSite}
+	rejectThrottled      = &rejection{status: http.StatusTooManyRequests, reason: errors.New("too many denied credentials from this client")}
+	rejectUnavailable    = &rejection{status: http.StatusServiceUnavailable, reason: errors.New("the credential could not be verified")}
+	rejectClientGone     = &rejection{status: statusClientGone, reason: errors.New("the client went away")}
+)
+
+func rejectMalformed(reason error) *rejection {
+	return &rejection{status: http.StatusUnauthorized, reason: reason, bearerError: invalidToken, describe: true}
+}
+
+var (
+	errForbidden   = errors.New("the user does not meet the requirements")
+	errNotAccepted = errors.New("the scheme of the credential is not accepted here")
+)
+
+// guest is whose verdict a request without a credential has that may go on.
+var guest = answer{grant: &grant{user: Guest}}
+
+// attempt is what a decision depends on.
+type attempt struct {
+	headers  []string        // the Authorization headers
+	repl     *caddy.Replacer // names the site, for backends that serve several
+	guest    bool            // without a credential, the request goes on as Guest
+	client   string          // address, charged with failures
+	failures FailureLimit    // of the client
+	trace    func(step)      // if set, it is called with what each backend answers, and the cache is not used
+}
+
+// decide is the way from an Authorization header to what becomes of the request.
+func (o *Options) decide(ctx context.Context, a *attempt) decision {
+	switch {
+	case len(a.headers) > 1:
+		return decision{rejection: rejectTwoHeaders, outcome: outcomeMalformed}
+	case len(a.headers) == 0 || strings.Trim(a.headers[0], " \t") == "":
+		if a.guest {
+			return decision{verdict: guest, outcome: outcomeAnonymous}
+		}
+		return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
+	}
+	credential, err := ParseCredential(a.headers[0])
+	if err == nil && o.challenges[credential.Scheme.index()] == "" {
+		err = errNotAccepted
+	}
+	if err != nil {
+		return decision{rejection: rejectMalformed(err), outcome: outcomeMalformed, credential: credential}
+	}
+	sites, err := o.verifier.sites(a.repl)
+	if err != nil {
+		return decision{rejection: rejectNoSite, outcome: outcomeMalformed, credential: credential}
+	}
+	d := decision{credential: credential, verdict: o.verifier.verify(ctx, a, sites, &credential)}
+	d.rejection, d.outcome, d.retryAfter = o.judge(ctx, &d.verdict, credential.Scheme)
+	return d
+}
+
+// judge is what follows from a verdict. Requirements are decided here, on every request, whether the verdict is cached or not.
+func (o *Options) judge(ctx context.Context, verdict *answer, scheme Scheme) (*rejection, outcome, time.Duration) {
+	err := verdict.err
+	if err == nil {
+		switch {
+		case o.meetsRequirements(verdict.grant):
+			return nil, outcomeGranted, 0
+		case scheme == SchemeBearer:
+			return rejectForbiddenToken, outcomeForbidden, 0
+		}
+		return rejectForbidden, outcomeForbidden, 0
+	}
+	throttled, tooOften := errors.AsType[*throttledError](err)
+	unavailable, _ := errors.AsType[*UnavailableError](err)
+	switch {
+	case errors.Is(err, ErrDenied):
+		return rejectDenied, outcomeDenied, 0
+	case errors.Is(err, ErrUnknownSite):
+		return rejectUnknownSite, outcomeUnknownSite, 0
+	case tooOften:
+		return rejectThrottled, outcomeThrottled, throttled.wait
+	case unavailable != nil && unavailable.RetryAfter > 0:
+		return rejectUnavailable, outcomeUnavailable, unavailable.RetryAfter
+	case unavailable == nil && ctx.Err() != nil:
+		return rejectClientGone, outcomeClientGone, 0
+	}
+	return rejectUnavailable, outcomeUnavailable, defaultRetryAfter
+}
+
+func (o *Options) meetsRequirements(g *grant) bool {
+	for i := range o.Require {
+		if !o.Require[i].metBy(g) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Requirement) metBy(g *grant) bool {
+	var roles []string
+	if g.detail != nil {
+		roles = g.detail.roles
+	}
+	return slices.Contains(r.Users, g.user) ||
+		slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) })
+}
