@@ -2,7 +2,6 @@ package frappeauth
 
 import (
 	"encoding/json"
-	"net/http"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -267,65 +266,5 @@ func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return directive.NoBlock(d, "failures")
 }
 
-// UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
-//
-//	site <url> [<url>...] {
-//	    site_name <name>
-//	    timeout   <duration>
-//	    roles
-//	    refuse_disabled
-//	    transport <name> {
-//	        ...
-//	    }
-//	}
-func (s *SiteBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume backend name
-	s.URLs = d.RemainingArgs()
-	err := directive.Block{
-		Owner: "backend site",
-		Options: map[string]directive.Option{
-			"site_name": directive.Text(&s.SiteName),
-			"timeout": func(d *caddyfile.Dispenser) error {
-				if err := directive.Duration(&s.Timeout)(d); err != nil {
-					return err
-				}
-				if s.Timeout == 0 {
-					return d.Err("a timeout of 0 leaves no time to ask; leave the line out for the default of 5s")
-				}
-				return nil
-			},
-			"roles":           directive.Toggle(&s.Roles),
-			"refuse_disabled": directive.Toggle(&s.RefuseDisabled),
-			"transport":       s.unmarshalTransport,
-		},
-	}.Read(d)
-	if err != nil {
-		return err
-	}
-	if err := s.check(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
-}
-
-func (s *SiteBackend) unmarshalTransport(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.ArgErr()
-	}
-	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+name)
-	if err != nil {
-		return err
-	}
-	if _, ok := module.(http.RoundTripper); !ok {
-		return d.Errf("module %T cannot carry HTTP requests", module)
-	}
-	s.TransportRaw = caddyconfig.JSONModuleObject(module, "protocol", name, nil)
-	return nil
-}
-
-// Interface guards
-var (
-	_ caddyfile.Unmarshaler = (*Handler)(nil)
-	_ caddyfile.Unmarshaler = (*SiteBackend)(nil)
-)
+// Interface guard
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

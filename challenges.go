@@ -5,12 +5,28 @@ import (
 	"strings"
 )
 
+// schemes is how many places a table of schemes has.
+const schemes = 4
+
+// schemeIndex is a scheme's place in a table: 0 for none.
+func schemeIndex(s Scheme) int {
+	switch s {
+	case SchemeToken:
+		return 1
+	case SchemeBasic:
+		return 2
+	case SchemeBearer:
+		return 3
+	}
+	return 0
+}
+
 // challengesFor is the WWW-Authenticate lines of a rejection: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
 func (o *Options) challengesFor(r *http.Request, rejected *rejection) []string {
 	lines := make([]string, 0, len(o.Schemes))
 	withoutBasic := len(o.Schemes) > 1 && fromScript(r)
 	for _, scheme := range o.Schemes {
-		line := o.challenges[scheme.index()]
+		line := o.challenges[schemeIndex(scheme)]
 		switch {
 		case scheme == SchemeBasic && withoutBasic:
 			continue

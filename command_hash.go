@@ -1,11 +1,8 @@
 package frappeauth
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -16,12 +13,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 )
 
 func hashCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "hash --user <user> [--role <role>]... [--algorithm <name>]",
+		Use:   "hash --user <user> [--role <role>]...",
 		Short: "Makes a line for the static backend",
 		Long: `
 Reads one credential, as an Authorization header carries it, from standard input, or asks
@@ -29,14 +25,12 @@ for it without showing it, and writes the line that makes it known to the static
 
     printf 'token 2c6245becaa0961:61066224add85e6' | caddy frappe-auth hash --user alice@example.com
 
---algorithm is sha256, bcrypt or argon2id. SHA-256 is enough for what Frappe makes, which is
-random; give a secret that a human made up to bcrypt or argon2id. Access tokens are always
-hashed with SHA-256.`,
+The hash is SHA-256, which is enough for what Frappe makes, since it is random. For a secret
+that a person made up, put what caddy hash-password prints in its place.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(cmdHash),
 	}
 	cmd.Flags().StringP("user", "u", "", "User whose credential it is, as Frappe spells it (required)")
 	cmd.Flags().StringArrayP("role", "r", nil, "A role of the user; repeat for more")
-	cmd.Flags().String("algorithm", "sha256", "Hash of an API secret: sha256, bcrypt or argon2id")
 	return cmd
 }
 
@@ -57,10 +51,7 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w; write it as %s", err, headerExample)
 	}
-	hash, err := hashOf(cred, fl.String("algorithm"))
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
+	hash := hashOf(cred)
 	words := slices.Concat([]string{"bearer", hash, user}, roles)
 	if !cred.Bearer() {
 		words = slices.Concat([]string{"token", cred.Key, hash, user}, roles)
@@ -74,38 +65,10 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 	return 0, nil
 }
 
-// hashOf is the hash of a credential's secret part as the static backend takes it.
-func hashOf(cred Credential, algorithm string) (string, error) {
-	digest := func(secret string) string {
-		sum := sha256.Sum256([]byte(secret))
-		return "sha256:" + hex.EncodeToString(sum[:])
-	}
-	if cred.Bearer() {
-		if algorithm != "sha256" {
-			return "", errors.New("--algorithm: access tokens are hashed with sha256")
-		}
-		return digest(cred.Token), nil
-	}
-	switch algorithm {
-	case "sha256":
-		return digest(cred.Secret), nil
-	case "bcrypt":
-		if bcryptAmbiguous([]byte(cred.Secret)) {
-			return "", errors.New("--algorithm: bcrypt reads 72 bytes of a secret at most; use argon2id")
-		}
-		hash, err := caddyauth.BcryptHash{}.Hash([]byte(cred.Secret))
-		return string(hash), err
-	case "argon2id":
-		// Its parameters can only be set by a hash that has them: those of `caddy hash-password`.
-		salt := base64.RawStdEncoding.EncodeToString([]byte(rand.Text())[:16])
-		like, _, err := caddyauth.DecodeHash([]byte("$argon2id$v=19$m=47104,t=1,p=1$" + salt + "$" + strings.Repeat("A", 43)))
-		if err != nil {
-			return "", err
-		}
-		hash, err := like.Hash([]byte(cred.Secret))
-		return string(hash), err
-	}
-	return "", fmt.Errorf("--algorithm: %q is none of sha256, bcrypt and argon2id", algorithm)
+// hashOf is the SHA-256 of a credential's secret part, as the static backend takes it.
+func hashOf(cred Credential) string {
+	sum := sha256.Sum256([]byte(cred.Secret + cred.Token)) // one of them is empty
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // caddyfileWord writes a text as one token of a Caddyfile: as it is, or in quotes or backticks where Caddy would otherwise read

@@ -28,22 +28,6 @@ const (
 	SchemeBearer Scheme = "bearer"
 )
 
-// schemes is how many places a table of schemes has.
-const schemes = 4
-
-// index is the scheme's place in a table: 0 for none.
-func (s Scheme) index() int {
-	switch s {
-	case SchemeToken:
-		return 1
-	case SchemeBasic:
-		return 2
-	case SchemeBearer:
-		return 3
-	}
-	return 0
-}
-
 // Credential is what an Authorization header claims, in canonical form: the pair in `token` and in `Basic`
 // yields the same Key and Secret. All of it is what Frappe sees as text, so `token` and `Bearer`, which Frappe
 // reads as Latin-1, and `Basic`, which it reads as UTF-8, are all UTF-8 here.

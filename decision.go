@@ -114,7 +114,7 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 		return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
 	}
 	credential, err := ParseCredential(a.headers[0])
-	if err == nil && o.challenges[credential.Scheme.index()] == "" {
+	if err == nil && o.challenges[schemeIndex(credential.Scheme)] == "" {
 		err = errNotAccepted
 	}
 	if err != nil {

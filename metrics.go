@@ -61,7 +61,7 @@ const (
 // holds anything of a client's.
 type metrics struct {
 	// Each child is made ahead, so that to count is to add to a number, and every series is there from the start.
-	requests [schemes][outcomes]prometheus.Counter // by Scheme.index
+	requests [schemes][outcomes]prometheus.Counter // by schemeIndex
 	lookups  [lookupResults]prometheus.Counter
 
 	requestsVec *prometheus.CounterVec
@@ -116,7 +116,7 @@ func newMetrics() *metrics {
 	}
 	for _, scheme := range []Scheme{"none", SchemeToken, SchemeBasic, SchemeBearer} {
 		for outcome := range outcomes {
-			m.requests[scheme.index()][outcome] = m.requestsVec.WithLabelValues(string(scheme), outcome.String())
+			m.requests[schemeIndex(scheme)][outcome] = m.requestsVec.WithLabelValues(string(scheme), outcome.String())
 		}
 	}
 	for result := range lookupResults {
@@ -187,7 +187,7 @@ func (m *metrics) countRequest(scheme Scheme, outcome outcome) {
 	if m == nil {
 		return
 	}
-	m.requests[scheme.index()][outcome].Inc()
+	m.requests[schemeIndex(scheme)][outcome].Inc()
 }
 
 func (m *metrics) countLookup(result lookupResult) {

@@ -50,7 +50,7 @@ type Options struct {
 	// How often one client may fail. Default: 20 times in a minute.
 	Failures *FailureLimit `json:"failures,omitempty"`
 
-	challenges [schemes]string // by Scheme.index, of each accepted scheme, without an error
+	challenges [schemes]string // by schemeIndex, of each accepted scheme, without an error
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
@@ -121,7 +121,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 	}
 	o.setDefaults()
 	for _, scheme := range o.Schemes {
-		o.challenges[scheme.index()] = challenge(scheme, o.Realm)
+		o.challenges[schemeIndex(scheme)] = challenge(scheme, o.Realm)
 	}
 
 	backends, fingerprint, err := o.loadBackends(ctx)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
@@ -169,4 +171,15 @@ func (c siteCall) siteName() string {
 		return c.site
 	}
 	return c.backend.SiteName
+}
+
+// passTraceOn tells who is asked which trace the question belongs to (W3C Trace Context), by numbers alone: in tracestate
+// and baggage the client has a say.
+func passTraceOn(ctx context.Context, header http.Header) {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsValid() {
+		return
+	}
+	ctx = trace.ContextWithSpanContext(ctx, span.WithTraceState(trace.TraceState{}))
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
 }

@@ -2,11 +2,9 @@ package frappeauth
 
 import (
 	"context"
-	"net/http"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -59,15 +57,4 @@ func startCall(ctx context.Context, parent trace.Span, backend, site string) (ca
 		}
 		span.End()
 	}
-}
-
-// passTraceOn tells who is asked which trace the question belongs to (W3C Trace Context), by numbers alone: in tracestate
-// and baggage the client has a say.
-func passTraceOn(ctx context.Context, header http.Header) {
-	span := trace.SpanContextFromContext(ctx)
-	if !span.IsValid() {
-		return
-	}
-	ctx = trace.ContextWithSpanContext(ctx, span.WithTraceState(trace.TraceState{}))
-	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
 }

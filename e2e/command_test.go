@@ -141,17 +141,14 @@ func TestDoctorWithDatabase(t *testing.T) {
 func TestHashCommand(t *testing.T) {
 	for _, test := range []struct {
 		name, input string
-		args        []string
 		header      string
 	}{
-		{"token", "token " + aliceKey + ":" + aliceSecret, nil, tokenHeader},
-		{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", nil, tokenHeader},
-		{"Bearer", "Bearer " + aliceToken, nil, bearerHeader},
-		{"argon2id", "token " + aliceKey + ":" + aliceSecret, []string{"--algorithm", "argon2id"}, tokenHeader},
-		{"bcrypt", "token " + aliceKey + ":" + aliceSecret, []string{"--algorithm", "bcrypt"}, tokenHeader},
+		{"token", "token " + aliceKey + ":" + aliceSecret, tokenHeader},
+		{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", tokenHeader},
+		{"Bearer", "Bearer " + aliceToken, bearerHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			line, code := command(t, test.input, append([]string{"hash", "--user", "alice@example.com", "--role", `The "Report" Manager`}, test.args...)...)
+			line, code := command(t, test.input, "hash", "--user", "alice@example.com", "--role", `The "Report" Manager`)
 			if code != 0 {
 				t.Fatal(line)
 			}
@@ -168,9 +165,7 @@ func TestHashCommand(t *testing.T) {
 	}{
 		"no user":        {"Bearer x", nil},
 		"Guest":          {"Bearer x", []string{"--user", "Guest"}},
-		"algorithm":      {"token a:b", []string{"--user", "a", "--algorithm", "md5"}},
-		"token, bcrypt":  {"Bearer x", []string{"--user", "a", "--algorithm", "bcrypt"}},
-		"long, bcrypt":   {"token a:" + strings.Repeat("x", 73), []string{"--user", "a", "--algorithm", "bcrypt"}},
+		"algorithm":      {"token a:b", []string{"--user", "a", "--algorithm", "argon2id"}},
 		"malformed":      {"a:b", []string{"--user", "a"}},
 		"nothing":        {"", []string{"--user", "a"}},
 		"braces":         {"Bearer x", []string{"--user", "a", "--role", "{x}"}},
