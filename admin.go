@@ -15,6 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
@@ -101,14 +103,14 @@ type cacheOverview struct {
 }
 
 type handlerOverview struct {
-	Name         string        `json:"name"`
-	Schemes      []Scheme      `json:"schemes"`
-	Require      []Requirement `json:"require,omitempty"`
-	TTL          string        `json:"ttl"`
-	BearerTTL    string        `json:"bearer_ttl"`
-	NegativeTTL  string        `json:"negative_ttl"`
-	StaleIfError string        `json:"stale_if_error"`
-	MaxInflight  int           `json:"max_inflight"`
+	Name         string          `json:"name"`
+	Schemes      []frappe.Scheme `json:"schemes"`
+	Require      []Requirement   `json:"require,omitempty"`
+	TTL          string          `json:"ttl"`
+	BearerTTL    string          `json:"bearer_ttl"`
+	NegativeTTL  string          `json:"negative_ttl"`
+	StaleIfError string          `json:"stale_if_error"`
+	MaxInflight  int             `json:"max_inflight"`
 }
 
 type backendOverview struct {
@@ -220,7 +222,7 @@ func serveDrop(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	change := Change{User: query.Get("user"), Everything: !query.Has("user")}
+	change := frappe.Change{User: query.Get("user"), Everything: !query.Has("user")}
 	handler := query.Get("handler")
 	if !revokeIn(handler, change, revokedByAdmin) && handler != "" {
 		return noSuchHandler()
@@ -235,9 +237,9 @@ func noSuchHandler() error {
 
 // checked is the answer to POST /frappe_auth/check.
 type checked struct {
-	Scheme   Scheme    `json:"scheme"`
-	APIKey   string    `json:"api_key,omitempty"` // its first four characters at most
-	Verdicts []verdict `json:"verdicts"`
+	Scheme   frappe.Scheme `json:"scheme"`
+	APIKey   string        `json:"api_key,omitempty"` // its first four characters at most
+	Verdicts []verdict     `json:"verdicts"`
 }
 
 // verdict is what one handler does with a credential.
@@ -262,7 +264,7 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHeaderSize+2))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, frappe.MaxHeaderSize+2))
 	defer clear(body)
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -280,10 +282,10 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
 	}
 	answer := checked{Verdicts: []verdict{}}
-	cred, _ := ParseCredential(header)
+	cred, _ := frappe.ParseCredential(header)
 	answer.Scheme = cred.Scheme
 	if cred.Key != "" {
-		answer.APIKey = cred.keyPrefix()
+		answer.APIKey = cred.KeyPrefix()
 	}
 	for _, s := range currentStates(query.Get("handler")) {
 		for _, v := range s.sharers() {

@@ -18,6 +18,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 func provisioned(tb testing.TB, handler string) *Handler {
@@ -239,15 +242,15 @@ func BenchmarkFloodMemory(b *testing.B) {
 // denyAll denies every credential.
 type denyAll struct{}
 
-func (denyAll) Verify(context.Context, Credential) (Identity, error) {
-	return Identity{}, ErrDenied
+func (denyAll) Verify(context.Context, frappe.Credential) (frappe.Identity, error) {
+	return frappe.Identity{}, frappe.ErrDenied
 }
 
 // everybody grants every access token to a user of its own.
 type everybody struct{}
 
-func (everybody) Verify(_ context.Context, c Credential) (Identity, error) {
-	return Identity{User: c.Token[10:] + "@example.com"}, nil
+func (everybody) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
+	return frappe.Identity{User: c.Token[10:] + "@example.com"}, nil
 }
 
 func heapInUse() uint64 {
@@ -270,9 +273,9 @@ func BenchmarkEqualCost(b *testing.B) {
 		"mixed":    {sha256Of("s"), bcrypt, argon2id},
 	} {
 		b.Run(name, func(b *testing.B) {
-			backend := new(StaticBackend)
+			backend := new(static.Backend)
 			for i, hash := range hashes {
-				backend.Tokens = append(backend.Tokens, StaticToken{Key: fmt.Sprintf("known%d", i), Hash: hash, User: "alice"})
+				backend.Tokens = append(backend.Tokens, static.Token{Key: fmt.Sprintf("known%d", i), Hash: hash, User: "alice"})
 			}
 			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 			defer cancel()
@@ -284,7 +287,7 @@ func BenchmarkEqualCost(b *testing.B) {
 			for b.Loop() {
 				for i, key := range keys {
 					start := time.Now()
-					if _, err := backend.Verify(b.Context(), Credential{Scheme: SchemeToken, Key: key, Secret: "wrong"}); err == nil {
+					if _, err := backend.Verify(b.Context(), frappe.Credential{Scheme: frappe.SchemeToken, Key: key, Secret: "wrong"}); err == nil {
 						b.Fatal("granted")
 					}
 					spent[i] += time.Since(start)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // cacheKey names a verdict: the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything the verdict depends
@@ -120,9 +122,9 @@ func newCache() *cache {
 
 // subject names what a verdict on a credential of the sites is about. Every field is preceded by its length, so no
 // credential passes for another by moving characters across a border.
-func (c *cache) subject(sites []string, cred *Credential) (s subject) {
+func (c *cache) subject(sites []string, cred *frappe.Credential) (s subject) {
 	kind, claim := "pair", cred.Key
-	if cred.Scheme == SchemeBearer { // the method would take a copy
+	if cred.Scheme == frappe.SchemeBearer { // the method would take a copy
 		kind, claim = "bearer", cred.Token
 	}
 	s.uncached = isOdd(claim)
@@ -173,8 +175,8 @@ func (c *cache) tag(kind, name string) uint64 {
 func (c *cache) userTag(user string) uint64 { return c.tag("user", user) }
 
 // claimTag is the tag of what a credential claims: its API key or its access token.
-func (c *cache) claimTag(cred *Credential) uint64 {
-	if cred.Scheme == SchemeBearer {
+func (c *cache) claimTag(cred *frappe.Credential) uint64 {
+	if cred.Scheme == frappe.SchemeBearer {
 		return c.tag("token", cred.Token)
 	}
 	return c.tag("key", cred.Key)
@@ -312,7 +314,7 @@ func (c *cache) isTooLate(asked moment, tags ...uint64) bool {
 }
 
 // revoke drops the verdicts that a change selects, also those that a backend is being asked for.
-func (c *cache) revoke(change Change) {
+func (c *cache) revoke(change frappe.Change) {
 	// Frappe makes no such key or token. Which spellings its database takes for this one is not known here.
 	if change.Everything || isOdd(change.Key) || isOdd(change.Token) {
 		c.purge()

@@ -11,6 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/site"
+	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 func init() {
@@ -92,8 +96,8 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
-		site := &SiteBackend{URLs: []string{d.Val()}}
-		if err := site.check(); err != nil {
+		site := &site.Backend{URLs: []string{d.Val()}}
+		if err := site.Validate(); err != nil {
 			return d.WrapErr(err)
 		}
 		h.BackendsRaw = append(h.BackendsRaw, caddyconfig.JSONModuleObject(site, "backend", "site", nil))
@@ -116,12 +120,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(h.BackendsRaw) == 0 {
 		return d.WrapErr(errNoBackend)
 	}
-	static := h.onlyStatic()
+	listed := h.onlyStatic()
 	for i := range h.Require {
-		if static == nil {
+		if listed == nil {
 			break
 		}
-		if err := checkReachable(h.Require[i:i+1], static); err != nil {
+		if err := checkReachable(h.Require[i:i+1], listed); err != nil {
 			return required[i](err)
 		}
 	}
@@ -129,18 +133,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // onlyStatic is the backend static, if it is the only one. Nobody but those it lists can then meet a requirement.
-func (h *Handler) onlyStatic() *StaticBackend {
+func (h *Handler) onlyStatic() *static.Backend {
 	if len(h.BackendsRaw) != 1 {
 		return nil
 	}
-	var static struct {
-		Backend string `json:"backend"`
-		StaticBackend
+	var module struct {
+		Name string `json:"backend"`
+		static.Backend
 	}
-	if json.Unmarshal(h.BackendsRaw[0], &static) != nil || static.Backend != "static" {
+	if json.Unmarshal(h.BackendsRaw[0], &module) != nil || module.Name != "static" {
 		return nil
 	}
-	return &static.StaticBackend
+	return &module.Backend
 }
 
 // block is what may stand in the block of frappe_auth.
@@ -186,7 +190,7 @@ func (h *Handler) unmarshalSchemes(d *caddyfile.Dispenser) error {
 		return d.Err("schemes needs at least one of basic, bearer and token")
 	}
 	for _, scheme := range schemes {
-		h.Schemes = append(h.Schemes, Scheme(scheme))
+		h.Schemes = append(h.Schemes, frappe.Scheme(scheme))
 	}
 	return directive.NoBlock(d, "schemes")
 }
@@ -207,7 +211,7 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := module.(Backend); !ok {
+	if _, ok := module.(frappe.Backend); !ok {
 		return d.Errf("module %T is no backend", module)
 	}
 	h.BackendsRaw = append(h.BackendsRaw, caddyconfig.JSONModuleObject(module, "backend", name, nil))

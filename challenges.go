@@ -3,19 +3,21 @@ package frappeauth
 import (
 	"net/http"
 	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // schemes is how many places a table of schemes has.
 const schemes = 4
 
 // schemeIndex is a scheme's place in a table: 0 for none.
-func schemeIndex(s Scheme) int {
+func schemeIndex(s frappe.Scheme) int {
 	switch s {
-	case SchemeToken:
+	case frappe.SchemeToken:
 		return 1
-	case SchemeBasic:
+	case frappe.SchemeBasic:
 		return 2
-	case SchemeBearer:
+	case frappe.SchemeBearer:
 		return 3
 	}
 	return 0
@@ -28,14 +30,14 @@ func (o *Options) challengesFor(r *http.Request, rejected *rejection) []string {
 	for _, scheme := range o.Schemes {
 		line := o.challenges[schemeIndex(scheme)]
 		switch {
-		case scheme == SchemeBasic && withoutBasic:
+		case scheme == frappe.SchemeBasic && withoutBasic:
 			continue
-		case rejected.status == http.StatusForbidden && (scheme != SchemeBearer || rejected.bearerError == ""):
+		case rejected.status == http.StatusForbidden && (scheme != frappe.SchemeBearer || rejected.bearerError == ""):
 			continue
 		case rejected.status != http.StatusForbidden && rejected.status != http.StatusUnauthorized:
 			continue
 		}
-		if scheme == SchemeBearer && rejected.bearerError != "" {
+		if scheme == frappe.SchemeBearer && rejected.bearerError != "" {
 			line += `, error="` + rejected.bearerError + `"`
 		}
 		if rejected.describe {
@@ -59,11 +61,11 @@ func fromScript(r *http.Request) bool {
 }
 
 // challenge is the challenge of one scheme, without an error.
-func challenge(scheme Scheme, realm string) string {
+func challenge(scheme frappe.Scheme, realm string) string {
 	switch scheme {
-	case SchemeBasic:
+	case frappe.SchemeBasic:
 		return "Basic realm=" + quoted(realm) + `, charset="UTF-8"` // RFC 7617 section 2.1
-	case SchemeBearer:
+	case frappe.SchemeBearer:
 		return "Bearer realm=" + quoted(realm)
 	default:
 		return "token realm=" + quoted(realm)

@@ -17,6 +17,8 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
@@ -101,7 +103,7 @@ func readCredential(in, questions *os.File) (string, error) {
 		fmt.Fprintln(questions, "The credential as an Authorization header carries it, "+headerExample+":")
 		line, err = readHidden(fd)
 	} else {
-		line, err = bufio.NewReader(io.LimitReader(in, maxHeaderSize+2)).ReadBytes('\n')
+		line, err = bufio.NewReader(io.LimitReader(in, frappe.MaxHeaderSize+2)).ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}

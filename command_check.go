@@ -14,6 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func checkCommand() *cobra.Command {
@@ -99,7 +101,7 @@ func toCheck(fl caddycmd.Flags) ([]configPart, error) {
 // explain writes step by step what becomes of a credential, and returns the exit code.
 func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header string) (code int) {
 	fmt.Fprintln(w, "Credential")
-	cred, err := ParseCredential(header)
+	cred, err := frappe.ParseCredential(header)
 	if err != nil {
 		fmt.Fprintf(w, "  malformed: %v\n\nEvery handler answers 401, and no backend is asked.\n", err)
 		return exitRefused
@@ -113,7 +115,7 @@ func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header st
 }
 
 // describe writes what was parsed, and what is odd about it.
-func describe(w io.Writer, cred Credential) {
+func describe(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  scheme      %s\n", cred.Scheme)
 	if cred.Bearer() {
 		fmt.Fprintf(w, "  token       %d characters\n", len(cred.Token))
@@ -122,7 +124,7 @@ func describe(w io.Writer, cred Credential) {
 		}
 		return
 	}
-	fmt.Fprintf(w, "  API key     %s, %d characters\n", cred.keyPrefix(), len(cred.Key))
+	fmt.Fprintf(w, "  API key     %s, %d characters\n", cred.KeyPrefix(), len(cred.Key))
 	fmt.Fprintf(w, "  API secret  %d characters\n", len(cred.Secret))
 	if strings.Contains(cred.Key, "@") {
 		fmt.Fprintln(w, "              This looks like a login name and a password. Frappe takes only an API key and an API secret here:")
@@ -140,7 +142,7 @@ func describe(w io.Writer, cred Credential) {
 const frappeHash = 15
 
 // explain writes what one handler makes of a header, without its cache.
-func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cred Credential) int {
+func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cred frappe.Credential) int {
 	asked := 0
 	d := c.decide(context.Background(), &attempt{headers: []string{header}, repl: repl, failures: unlimited, trace: func(s step) {
 		asked++
@@ -175,7 +177,7 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cr
 }
 
 // explainStep writes what one backend answered.
-func explainStep(w io.Writer, number int, s step, cred Credential) {
+func explainStep(w io.Writer, number int, s step, cred frappe.Credential) {
 	fmt.Fprintf(w, "  %d. %s", number, s.backend.name)
 	if source := s.backend.source(); source != "" {
 		fmt.Fprintf(w, ": %s", source)
@@ -189,16 +191,16 @@ func explainStep(w io.Writer, number int, s step, cred Credential) {
 	case s.err == nil:
 		fmt.Fprintf(w, "     granted in %s: %s\n", took, s.identity.User)
 		describeIdentity(w, s.identity)
-	case errors.Is(s.err, ErrDenied):
+	case errors.Is(s.err, frappe.ErrDenied):
 		fmt.Fprintf(w, "     denied in %s: %s\n", took, whyDenied(cred))
-	case errors.Is(s.err, ErrUnknownSite):
+	case errors.Is(s.err, frappe.ErrUnknownSite):
 		fmt.Fprintf(w, "     no such site, after %s\n", took)
 	default:
 		fmt.Fprintf(w, "     not known after %s: %v\n", took, s.err)
 	}
 }
 
-func describeIdentity(w io.Writer, id Identity) {
+func describeIdentity(w io.Writer, id frappe.Identity) {
 	for _, line := range []struct{ name, text string }{
 		{"full name", id.FullName},
 		{"roles", strings.Join(id.Roles, ", ")},
@@ -214,14 +216,14 @@ func describeIdentity(w io.Writer, id Identity) {
 }
 
 // whyDenied lists the causes, of which a backend does not tell one from another.
-func whyDenied(cred Credential) string {
+func whyDenied(cred frappe.Credential) string {
 	if cred.Bearer() {
 		return "the token is unknown, expired or revoked, its scopes are not its client's, or the user is disabled"
 	}
 	return "the API key is unknown, the secret is another, or the user is disabled"
 }
 
-func join(schemes []Scheme) string {
+func join(schemes []frappe.Scheme) string {
 	names := make([]string, len(schemes))
 	for i, scheme := range schemes {
 		names[i] = string(scheme)

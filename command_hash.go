@@ -13,6 +13,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 func hashCommand() *cobra.Command {
@@ -36,7 +39,7 @@ that a person made up, put what caddy hash-password prints in its place.`,
 
 func cmdHash(fl caddycmd.Flags) (int, error) {
 	user := fl.String("user")
-	if err := checkUser(user); err != nil {
+	if err := static.CheckUser(user); err != nil {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("--user: %w", err)
 	}
 	roles, err := fl.GetStringArray("role")
@@ -47,7 +50,7 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	cred, err := ParseCredential(header)
+	cred, err := frappe.ParseCredential(header)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w; write it as %s", err, headerExample)
 	}
@@ -66,7 +69,7 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 }
 
 // hashOf is the SHA-256 of a credential's secret part, as the static backend takes it.
-func hashOf(cred Credential) string {
+func hashOf(cred frappe.Credential) string {
 	sum := sha256.Sum256([]byte(cred.Secret + cred.Token)) // one of them is empty
 	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -11,17 +11,17 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func TestParseCredential(t *testing.T) {
-	pair := func(scheme frappeauth.Scheme, key, secret string) frappeauth.Credential {
-		return frappeauth.Credential{Scheme: scheme, Key: key, Secret: secret}
+	pair := func(scheme frappe.Scheme, key, secret string) frappe.Credential {
+		return frappe.Credential{Scheme: scheme, Key: key, Secret: secret}
 	}
 	encode := func(pair string) string { return base64.StdEncoding.EncodeToString([]byte(pair)) }
 	for _, test := range []struct {
 		name, header string
-		want         frappeauth.Credential
+		want         frappe.Credential
 	}{
 		{"token", "token k:s", pair("token", "k", "s")},
 		{"any case", "ToKeN k:s", pair("token", "k", "s")},
@@ -40,9 +40,9 @@ func TestParseCredential(t *testing.T) {
 		{"quoted, in a way that Frappe takes", "Basic b'XlrZXk6c2VjcmV0'", pair("basic", "mykey", "secret")},
 		{"NUL in Basic", "Basic " + encode("k:s\x00"), pair("basic", "k", "s\x00")},
 		{"trailing line break in Basic", "Basic " + encode("k:s\n"), pair("basic", "k", "s\n")},
-		{"Bearer", "Bearer abc", frappeauth.Credential{Scheme: "bearer", Token: "abc"}},
-		{"Bearer with a colon", "bearer k:s", frappeauth.Credential{Scheme: "bearer", Token: "k:s"}},
-		{"longest", "Bearer " + strings.Repeat("x", 8185), frappeauth.Credential{Scheme: "bearer", Token: strings.Repeat("x", 8185)}},
+		{"Bearer", "Bearer abc", frappe.Credential{Scheme: "bearer", Token: "abc"}},
+		{"Bearer with a colon", "bearer k:s", frappe.Credential{Scheme: "bearer", Token: "k:s"}},
+		{"longest", "Bearer " + strings.Repeat("x", 8185), frappe.Credential{Scheme: "bearer", Token: strings.Repeat("x", 8185)}},
 
 		{name: "empty", header: ""},
 		{name: "space", header: " "},
@@ -77,8 +77,8 @@ func TestParseCredential(t *testing.T) {
 		{name: "too long", header: "Bearer " + strings.Repeat("x", 8186)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := frappeauth.ParseCredential(test.header)
-			if got != test.want || (err == nil) == (test.want == frappeauth.Credential{}) {
+			got, err := frappe.ParseCredential(test.header)
+			if got != test.want || (err == nil) == (test.want == frappe.Credential{}) {
 				t.Errorf("%#v %v, want key %q secret %q token %q", got, err, test.want.Key, test.want.Secret, test.want.Token)
 			}
 			if err != nil && !regexp.MustCompile(`^[ !#-\[\]-~]+$`).MatchString(err.Error()) {
@@ -90,7 +90,7 @@ func TestParseCredential(t *testing.T) {
 
 func TestCredentialShowsNoSecret(t *testing.T) {
 	for _, header := range []string{aliceToken, aliceBasic, aliceBearer, "token k:" + aliceSecret} {
-		c, err := frappeauth.ParseCredential(header)
+		c, err := frappe.ParseCredential(header)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func FuzzParseCredential(f *testing.F) {
 	f.Add("Basic a=z=pzc=w==")
 	f.Add("token k\xe9y:s")
 	f.Fuzz(func(t *testing.T, header string) {
-		c, err := frappeauth.ParseCredential(header)
+		c, err := frappe.ParseCredential(header)
 		got := ""
 		if err == nil {
 			got = c.Key + "\x00" + c.Secret + c.Token
@@ -269,7 +269,7 @@ func TestParseCredentialAsPython(t *testing.T) {
 		if !sendable(header) {
 			want = nil
 		}
-		c, err := frappeauth.ParseCredential(header)
+		c, err := frappe.ParseCredential(header)
 		switch {
 		case (err == nil) != (want != nil):
 			t.Errorf("%q: %v, Python has %v", header, err, want)

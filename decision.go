@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // decision is what becomes of a request, and why. The handler, the provider, the admin API and the command get it from decide.
 type decision struct {
 	*rejection // nil: the request goes on
 	outcome    outcome
-	credential Credential
+	credential frappe.Credential
 	verdict    answer // of the backends or the cache, where there was a credential that they could judge
 	retryAfter time.Duration
 }
@@ -71,10 +73,10 @@ var (
 	rejectNoCredential   = &rejection{status: http.StatusUnauthorized, reason: errors.New("no credential")}
 	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errors.New("more than one Authorization header")}
 	rejectNoSite         = &rejection{status: http.StatusBadRequest, reason: errors.New("the request names no site")}
-	rejectDenied         = &rejection{status: http.StatusUnauthorized, reason: ErrDenied, bearerError: invalidToken}
+	rejectDenied         = &rejection{status: http.StatusUnauthorized, reason: frappe.ErrDenied, bearerError: invalidToken}
 	rejectForbidden      = &rejection{status: http.StatusForbidden, reason: errForbidden}
 	rejectForbiddenToken = &rejection{status: http.StatusForbidden, reason: errForbidden, bearerError: insufficientScope}
-	rejectUnknownSite    = &rejection{status: http.StatusNotFound, reason: ErrUnknownSite}
+	rejectUnknownSite    = &rejection{status: http.StatusNotFound, reason: frappe.ErrUnknownSite}
 	rejectThrottled      = &rejection{status: http.StatusTooManyRequests, reason: errors.New("too many denied credentials from this client")}
 	rejectUnavailable    = &rejection{status: http.StatusServiceUnavailable, reason: errors.New("the credential could not be verified")}
 	rejectClientGone     = &rejection{status: statusClientGone, reason: errors.New("the client went away")}
@@ -90,7 +92,7 @@ var (
 )
 
 // guest is whose verdict a request without a credential has that may go on.
-var guest = answer{grant: &grant{user: Guest}}
+var guest = answer{grant: &grant{user: frappe.Guest}}
 
 // attempt is what a decision depends on.
 type attempt struct {
@@ -113,7 +115,7 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 		}
 		return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
 	}
-	credential, err := ParseCredential(a.headers[0])
+	credential, err := frappe.ParseCredential(a.headers[0])
 	if err == nil && o.challenges[schemeIndex(credential.Scheme)] == "" {
 		err = errNotAccepted
 	}
@@ -130,23 +132,23 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 }
 
 // judge is what follows from a verdict. Requirements are decided here, on every request, whether the verdict is cached or not.
-func (o *Options) judge(ctx context.Context, verdict *answer, scheme Scheme) (*rejection, outcome, time.Duration) {
+func (o *Options) judge(ctx context.Context, verdict *answer, scheme frappe.Scheme) (*rejection, outcome, time.Duration) {
 	err := verdict.err
 	if err == nil {
 		switch {
 		case o.meetsRequirements(verdict.grant):
 			return nil, outcomeGranted, 0
-		case scheme == SchemeBearer:
+		case scheme == frappe.SchemeBearer:
 			return rejectForbiddenToken, outcomeForbidden, 0
 		}
 		return rejectForbidden, outcomeForbidden, 0
 	}
 	throttled, tooOften := errors.AsType[*throttledError](err)
-	unavailable, _ := errors.AsType[*UnavailableError](err)
+	unavailable, _ := errors.AsType[*frappe.UnavailableError](err)
 	switch {
-	case errors.Is(err, ErrDenied):
+	case errors.Is(err, frappe.ErrDenied):
 		return rejectDenied, outcomeDenied, 0
-	case errors.Is(err, ErrUnknownSite):
+	case errors.Is(err, frappe.ErrUnknownSite):
 		return rejectUnknownSite, outcomeUnknownSite, 0
 	case tooOften:
 		return rejectThrottled, outcomeThrottled, throttled.wait

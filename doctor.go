@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // maxExamination is how long the examination of one backend may take.
@@ -76,7 +78,7 @@ func examine(w io.Writer, handlers []configured) (int, error) {
 			}
 			seen[name] = true
 			for _, f := range findingsOf(b) {
-				if f.Result == ResultTrouble {
+				if f.Result == frappe.ResultTrouble {
 					code = exitTrouble
 				}
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", name, f.Check, f.Result, f.Detail)
@@ -86,12 +88,12 @@ func examine(w io.Writer, handlers []configured) (int, error) {
 	return code, table.Flush()
 }
 
-func findingsOf(b namedBackend) []Finding {
-	examiner, ok := b.Backend.(Examiner)
+func findingsOf(b namedBackend) []frappe.Finding {
+	examiner, ok := b.Backend.(frappe.HealthChecker)
 	if !ok {
-		return []Finding{OK("configuration", "this backend has no checks of its own")}
+		return []frappe.Finding{frappe.OK("configuration", "this backend has no checks of its own")}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
 	defer cancel()
-	return examiner.Examine(ctx)
+	return examiner.CheckHealth(ctx)
 }

@@ -6,12 +6,14 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // located is a finding about a handler.
 type located struct {
 	where string
-	Finding
+	frappe.Finding
 }
 
 // examineHandlers writes a table of what is found about each handler and what stands around it, unless there is nothing to
@@ -32,7 +34,7 @@ func examineHandlers(w io.Writer, config configuration, handlers []configured) (
 	fmt.Fprintln(table, "\nHANDLER\tCHECK\tRESULT\tDETAIL")
 	code := 0
 	for _, f := range findings {
-		if f.Result == ResultTrouble {
+		if f.Result == frappe.ResultTrouble {
 			code = exitTrouble
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.where, f.Check, f.Result, f.Detail)
@@ -41,10 +43,10 @@ func examineHandlers(w io.Writer, config configuration, handlers []configured) (
 }
 
 // examineRoles checks that the required roles exist, where a backend knows. There is no finding where none does.
-func (c configured) examineRoles() (Finding, bool) {
+func (c configured) examineRoles() (frappe.Finding, bool) {
 	const check = "require role"
 	if !c.requiresRole() {
-		return Finding{}, false
+		return frappe.Finding{}, false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxRoleCheck)
 	defer cancel()
@@ -52,17 +54,17 @@ func (c configured) examineRoles() (Finding, bool) {
 	names := strings.Join(unknown, ", ")
 	switch {
 	case err != nil:
-		return Warning(check, "the names of the roles could not be read: %v", err), true
+		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
 	case len(unknown) == 0 && complete:
-		return OK(check, "all of these exist: %s", strings.Join(requiredRoles(c.Require), ", ")), true
+		return frappe.OK(check, "all of these exist: %s", strings.Join(requiredRoles(c.Require), ", ")), true
 	case len(unknown) > 0 && complete && barred(c.Require, unknown):
-		return Trouble(check, "no backend has %s, so nobody can pass; %s", names, adviceOnRoles), true
+		return frappe.Trouble(check, "no backend has %s, so nobody can pass; %s", names, adviceOnRoles), true
 	case len(unknown) > 0 && complete:
-		return Warning(check, "no backend has %s; %s", names, adviceOnRoles), true
+		return frappe.Warning(check, "no backend has %s; %s", names, adviceOnRoles), true
 	case len(unknown) > 0:
-		return Warning(check, "only a backend that cannot list its roles could have %s; %s", names, adviceOnRoles), true
+		return frappe.Warning(check, "only a backend that cannot list its roles could have %s; %s", names, adviceOnRoles), true
 	}
-	return Finding{}, false
+	return frappe.Finding{}, false
 }
 
 // examineWebhooks finds webhooks for a handler that there is not.
@@ -74,7 +76,7 @@ func examineWebhooks(http any, handlers []configured) (findings []located) {
 	walkConfig(http, configPart{}, func(object map[string]any, at configPart) (goOn bool) {
 		name, _ := object["handler_name"].(string)
 		if object["handler"] == "frappe_auth_webhook" && name != "" && !names[name] {
-			findings = append(findings, located{at.where(), Trouble("webhook", "no frappe_auth is named %s; correct `handler` of "+
+			findings = append(findings, located{at.where(), frappe.Trouble("webhook", "no frappe_auth is named %s; correct `handler` of "+
 				"frappe_auth_webhook or `name` of frappe_auth", name)})
 		}
 		return true

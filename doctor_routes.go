@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // examineRoutes finds placeholders of the user in what runs before the handler that sets them. They are empty there, so that
@@ -21,7 +23,7 @@ func examineRoutes(http any) (findings []located) {
 		walk.list(server["routes"], passage{}, at, 0)
 		for _, m := range walk.mentions {
 			if m.early {
-				findings = append(findings, located{m.at.where(), Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is "+
+				findings = append(findings, located{m.at.where(), frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is "+
 					"empty there; put frappe_auth and what follows into a `route` block, in that order", m.by, m.what)})
 			}
 		}

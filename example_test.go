@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
@@ -26,13 +26,13 @@ func (Partners) CaddyModule() caddy.ModuleInfo {
 func (*Partners) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
 // Verify answers with an identity, with ErrDenied, or with any other error where it could not find out.
-func (*Partners) Verify(ctx context.Context, c frappeauth.Credential) (frappeauth.Identity, error) {
+func (*Partners) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	partner, found, err := lookUp(ctx, c.Token)
 	switch {
 	case err != nil:
-		return frappeauth.Identity{}, errors.New("the directory of partners is away")
+		return frappe.Identity{}, errors.New("the directory of partners is away")
 	case !found:
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
-	return frappeauth.Identity{User: partner, Roles: []string{"Partner"}}, nil
+	return frappe.Identity{User: partner, Roles: []string{"Partner"}}, nil
 }

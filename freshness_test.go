@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // jwt makes an unsigned token with that payload.
@@ -69,33 +71,33 @@ func TestFreshness(t *testing.T) {
 	start := time.Now()
 	for _, test := range []struct {
 		name      string
-		cred      func(now time.Time) Credential
+		cred      func(now time.Time) frappe.Credential
 		expiry    time.Duration // as the backend says; 0: it does not
 		ttl       time.Duration
 		bearerTTL time.Duration // 0: the default
 		serves    time.Duration // in all
 		stale     time.Duration // after that
 	}{
-		{"pair", func(time.Time) Credential { return pair("x") }, 0, time.Hour, 0, time.Hour, time.Hour},
-		{"token whose expiry is known", func(time.Time) Credential { return bearer("x") }, 24 * time.Hour, time.Hour, 0, time.Hour, time.Hour},
-		{"token that expires within its ttl", func(time.Time) Credential { return bearer("x") }, 10 * time.Minute, time.Hour, 0, 10 * time.Minute, 0},
-		{"token that expires beyond 2262", func(time.Time) Credential { return bearer("x") }, math.MaxInt64, time.Hour, 0, time.Hour, time.Hour},
-		{"token whose expiry is not known", func(time.Time) Credential { return bearer("x") }, 0, time.Hour, 0, time.Minute, 0},
-		{"the same with a short ttl", func(time.Time) Credential { return bearer("x") }, 0, 10 * time.Second, 0, 10 * time.Second, 0},
-		{"the same with a bearer_ttl", func(time.Time) Credential { return bearer("x") }, 0, time.Hour, 5 * time.Minute, 5 * time.Minute, 0},
-		{"JWT that ends soon", func(now time.Time) Credential {
+		{"pair", func(time.Time) frappe.Credential { return pair("x") }, 0, time.Hour, 0, time.Hour, time.Hour},
+		{"token whose expiry is known", func(time.Time) frappe.Credential { return bearer("x") }, 24 * time.Hour, time.Hour, 0, time.Hour, time.Hour},
+		{"token that expires within its ttl", func(time.Time) frappe.Credential { return bearer("x") }, 10 * time.Minute, time.Hour, 0, 10 * time.Minute, 0},
+		{"token that expires beyond 2262", func(time.Time) frappe.Credential { return bearer("x") }, math.MaxInt64, time.Hour, 0, time.Hour, time.Hour},
+		{"token whose expiry is not known", func(time.Time) frappe.Credential { return bearer("x") }, 0, time.Hour, 0, time.Minute, 0},
+		{"the same with a short ttl", func(time.Time) frappe.Credential { return bearer("x") }, 0, 10 * time.Second, 0, 10 * time.Second, 0},
+		{"the same with a bearer_ttl", func(time.Time) frappe.Credential { return bearer("x") }, 0, time.Hour, 5 * time.Minute, 5 * time.Minute, 0},
+		{"JWT that ends soon", func(now time.Time) frappe.Credential {
 			return bearer(jwt(fmt.Sprintf(`{"exp":%d}`, now.Add(30*time.Second).Unix())))
 		}, 0, time.Hour, 0, 30 * time.Second, 0},
-		{"JWT that ends late", func(now time.Time) Credential {
+		{"JWT that ends late", func(now time.Time) frappe.Credential {
 			return bearer(jwt(fmt.Sprintf(`{"exp":%d}`, now.Add(24*time.Hour).Unix())))
 		}, 0, time.Hour, 0, time.Minute, 0},
-		{"JWT that ended", func(now time.Time) Credential {
+		{"JWT that ended", func(now time.Time) frappe.Credential {
 			return bearer(jwt(fmt.Sprintf(`{"exp":%d}`, now.Add(-time.Second).Unix())))
 		}, 0, time.Hour, 0, 0, 0},
-		{"JWT that ends before the backend says", func(now time.Time) Credential {
+		{"JWT that ends before the backend says", func(now time.Time) frappe.Credential {
 			return bearer(jwt(fmt.Sprintf(`{"exp":%d}`, now.Add(30*time.Second).Unix())))
 		}, time.Hour, time.Hour, 0, 30 * time.Second, 0},
-		{"JWT that ends after the backend says", func(now time.Time) Credential {
+		{"JWT that ends after the backend says", func(now time.Time) frappe.Credential {
 			return bearer(jwt(fmt.Sprintf(`{"exp":%d}`, now.Add(time.Hour).Unix())))
 		}, 30 * time.Second, time.Hour, 0, 30 * time.Second, 0},
 	} {
@@ -178,7 +180,7 @@ func TestOlderAnswer(t *testing.T) {
 				var wg sync.WaitGroup
 				wg.Go(func() { ask() })
 				synctest.Wait()
-				v.state.cache.revoke(Change{User: "bob@example.com"}) // of somebody else: it separates the lookups
+				v.state.cache.revoke(frappe.Change{User: "bob@example.com"}) // of somebody else: it separates the lookups
 				verdict(test.newer)
 				slow.delay = time.Second
 				wg.Go(func() { ask() })
@@ -201,7 +203,7 @@ type slowBackend struct {
 	delay time.Duration
 }
 
-func (s *slowBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
+func (s *slowBackend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	delay := s.delay
 	id, err := s.doubleBackend.Verify(ctx, c)
 	time.Sleep(delay)
@@ -252,7 +254,7 @@ func TestSpellings(t *testing.T) {
 		if got := ask(spelling(999)); got != cacheHit {
 			t.Errorf("after a bad spelling was denied: %s", got)
 		}
-		if got := summary(v.verifyFrom(t.Context(), "", nil, Credential{Scheme: SchemeToken, Key: spelling(999), Secret: "SECRET"})); got != cacheMiss {
+		if got := summary(v.verifyFrom(t.Context(), "", nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: spelling(999), Secret: "SECRET"})); got != cacheMiss {
 			t.Errorf("secrets compare with case: %s", got)
 		}
 	})
@@ -278,4 +280,4 @@ func TestOddCredentialsAreNotCached(t *testing.T) {
 	}
 }
 
-var errOfOneCredential = &UnavailableError{Reason: errors.New("the secret cannot be decrypted"), OnlyThis: true}
+var errOfOneCredential = &frappe.UnavailableError{Reason: errors.New("the secret cannot be decrypted"), CredentialSpecific: true}

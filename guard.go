@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // guard stands before a backend, for all handlers that use it and across reloads: it bounds how many verifications the
@@ -137,7 +139,7 @@ func (g *gate) enter(places int, known bool) (leave func(), err error) {
 	}
 	defer waiting.Add(-1)
 	if waiting.Add(1) > int64(places)*waitingPerPlace {
-		return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
+		return nil, &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxGateWait)
 	defer cancel()
@@ -146,12 +148,12 @@ func (g *gate) enter(places int, known bool) (leave func(), err error) {
 	if !known {
 		unknownShare = int64(gateSize / max(1, places*3/4))
 		if g.unknown.Acquire(ctx, unknownShare) != nil {
-			return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
+			return nil, &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 		}
 	}
 	if g.all.Acquire(ctx, share) != nil {
 		g.unknown.Release(unknownShare)
-		return nil, &UnavailableError{Reason: errBusy, RetryAfter: time.Second}
+		return nil, &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}
 	}
 	g.inFlight.Add(1)
 	return func() {

@@ -17,6 +17,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // TestBreaker: after five failures in a row the backend is left alone for 1, 2, 4 … 10 seconds, one probe at a time.
@@ -35,7 +37,7 @@ func TestBreaker(t *testing.T) {
 			before := asked()
 			for range 10 {
 				a := try()
-				if u := a.err.(*UnavailableError); asked() != before || u.RetryAfter != wait { //nolint:errorlint // exactly this
+				if u := a.err.(*frappe.UnavailableError); asked() != before || u.RetryAfter != wait { //nolint:errorlint // exactly this
 					t.Fatalf("within %s: asked %d times, Retry-After %s", wait, asked()-before, u.RetryAfter)
 				}
 			}
@@ -95,9 +97,9 @@ func TestOneCredentialDoesNotOpenTheBreakerOfTheSite(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, nil)
 				backend.faults["odd"] = test.fault
-				ask := func(cred Credential) string { return summary(v.verifyFrom(t.Context(), "", nil, cred)) }
+				ask := func(cred frappe.Credential) string { return summary(v.verifyFrom(t.Context(), "", nil, cred)) }
 				for i := range 100 {
-					if got := ask(Credential{Scheme: SchemeToken, Key: "odd", Secret: fmt.Sprint(i)}); got != "503" {
+					if got := ask(frappe.Credential{Scheme: frappe.SchemeToken, Key: "odd", Secret: fmt.Sprint(i)}); got != "503" {
 						t.Fatal(got)
 					}
 				}
@@ -224,7 +226,7 @@ func TestGate(t *testing.T) {
 // TestWatch: what a backend reports as changed is dropped at once, and no report makes a verdict serve for longer than its ttl.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		backend := watchedDouble{doubleBackend: newDoubleBackend(), looks: make(chan []Change)}
+		backend := watchedDouble{doubleBackend: newDoubleBackend(), looks: make(chan []frappe.Change)}
 		backend.users["x"] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)
 		age := func() time.Duration {
@@ -265,7 +267,7 @@ func TestWatch(t *testing.T) {
 		backend.set(func(d *doubleBackend) { d.users["x"] = "alice@example.com" })
 		time.Sleep(5 * time.Second)
 		ask()
-		backend.looks <- []Change{{User: "alice@example.com"}}
+		backend.looks <- []frappe.Change{{User: "alice@example.com"}}
 		synctest.Wait()
 		asked := backend.timesAsked("x")
 		if ask(); backend.timesAsked("x") != asked+1 {
@@ -303,7 +305,7 @@ func TestStale(t *testing.T) {
 			expect(token, cacheStale)
 		}
 		expect("unknown", "503")
-		v.state.cache.revoke(Change{Key: "revoked"})
+		v.state.cache.revoke(frappe.Change{Key: "revoked"})
 		expect("revoked", "503")
 		time.Sleep(3*time.Minute - 1)
 		expect("ending", cacheStale)
@@ -352,7 +354,7 @@ func TestOutageDrill(t *testing.T) {
 				state = "down"
 				backend.set(func(d *doubleBackend) { d.delay = 0 })
 			case 30:
-				v.state.cache.revoke(Change{User: "bob@example.com"})
+				v.state.cache.revoke(frappe.Change{User: "bob@example.com"})
 				backend.set(func(d *doubleBackend) { delete(d.users, "revoked") })
 			case 50:
 				state = "up"

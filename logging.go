@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // observe tells the metrics, the events, the access log and the debug log of a decision.
@@ -42,14 +44,14 @@ func (d *decision) debugFields(client string) []zap.Field {
 		zap.NamedError("reason", d.reason),
 	}
 	if d.credential.Key != "" {
-		fields = append(fields, zap.String("api_key", d.credential.keyPrefix()))
+		fields = append(fields, zap.String("api_key", d.credential.KeyPrefix()))
 	}
 	return fields
 }
 
 // logFields are what the access log shows of a request, as the object `frappe_auth`.
 type logFields struct {
-	scheme         Scheme
+	scheme         frappe.Scheme
 	backend, cache string
 	outcome        outcome
 }

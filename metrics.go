@@ -10,6 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // outcome is what became of a request, for metrics, access logs and spans.
@@ -114,7 +116,7 @@ func newMetrics() *metrics {
 		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source, or began to.", "backend"),
 		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
 	}
-	for _, scheme := range []Scheme{"none", SchemeToken, SchemeBasic, SchemeBearer} {
+	for _, scheme := range []frappe.Scheme{"none", frappe.SchemeToken, frappe.SchemeBasic, frappe.SchemeBearer} {
 		for outcome := range outcomes {
 			m.requests[schemeIndex(scheme)][outcome] = m.requestsVec.WithLabelValues(string(scheme), outcome.String())
 		}
@@ -183,7 +185,7 @@ func currentMetrics() (m *metrics) {
 	return m
 }
 
-func (m *metrics) countRequest(scheme Scheme, outcome outcome) {
+func (m *metrics) countRequest(scheme frappe.Scheme, outcome outcome) {
 	if m == nil {
 		return
 	}
@@ -215,7 +217,7 @@ func callOutcome(err error) string {
 	switch {
 	case err == nil:
 		return "granted"
-	case errors.Is(err, ErrDenied):
+	case errors.Is(err, frappe.ErrDenied):
 		return "denied"
 	}
 	return "unavailable"

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // TestModel runs random requests, revocations, outages and steps of the clock against a model of what may be granted:
@@ -54,17 +56,17 @@ func TestModel(t *testing.T) {
 				// A third each: pairs, access tokens whose end the backend sees, and those whose end it does not see.
 				const pairs, endSeen, endUnseen = 0, 1, 2
 				kind := func(i int) int { return i % 3 }
-				cred := func(i int) Credential {
+				cred := func(i int) frappe.Credential {
 					if kind(i) == pairs {
 						return pair(token(i))
 					}
 					return bearer(token(i))
 				}
-				change := func(i int) Change {
+				change := func(i int) frappe.Change {
 					if kind(i) == pairs {
-						return Change{Key: token(i)}
+						return frappe.Change{Key: token(i)}
 					}
-					return Change{Token: token(i)}
+					return frappe.Change{Token: token(i)}
 				}
 				user := func(i int) string { return fmt.Sprint("user ", i%users) }
 				set := func(i, step int, good bool) {
@@ -102,7 +104,7 @@ func TestModel(t *testing.T) {
 							set(j, step, false)
 							model[j].revoked, model[j].reported = time.Now(), step
 						}
-						v.state.cache.revoke(Change{User: user(i)})
+						v.state.cache.revoke(frappe.Change{User: user(i)})
 					case 7: // everything may have changed
 						if random.IntN(4) > 0 {
 							break
@@ -115,7 +117,7 @@ func TestModel(t *testing.T) {
 								model[j].revoked, model[j].reported = time.Now(), step
 							}
 						}
-						v.state.cache.revoke(Change{Everything: true})
+						v.state.cache.revoke(frappe.Change{Everything: true})
 					case 3:
 						down = !down
 						backend.set(func(d *doubleBackend) {
@@ -199,7 +201,7 @@ func TestModelConcurrently(t *testing.T) {
 							d.users[token] = "user " + token
 						}
 					})
-					v.state.cache.revoke(Change{Key: token})
+					v.state.cache.revoke(frappe.Change{Key: token})
 					mu.Unlock()
 					continue
 				}

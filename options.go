@@ -16,6 +16,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 // Options is how credentials are verified, the same for the handler and for the authentication provider.
@@ -32,7 +35,7 @@ type Options struct {
 	// `document` nor `iframe` nor `frame`, or X-Requested-With is `XMLHttpRequest`) gets no `Basic` challenge, which
 	// would make the browser ask for a password, unless it is the only accepted scheme: a 401 must have a challenge
 	// (RFC 9110 section 15.5.2). Default: all three, in that order.
-	Schemes []Scheme `json:"schemes,omitempty"`
+	Schemes []frappe.Scheme `json:"schemes,omitempty"`
 
 	// The protection space that challenges name (RFC 9110 section 11.5). Default: `Frappe`.
 	Realm string `json:"realm,omitempty"`
@@ -164,7 +167,7 @@ func (o *Options) cleanup() error {
 
 func (o *Options) setDefaults() {
 	if len(o.Schemes) == 0 {
-		o.Schemes = []Scheme{SchemeBasic, SchemeBearer, SchemeToken}
+		o.Schemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
 	}
 	if o.Realm == "" {
 		o.Realm = defaultRealm
@@ -210,7 +213,7 @@ var errNoBackend = errors.New("a backend is required: give the URL of the Frappe
 // check reports what is wrong with the options.
 func (o *Options) check() error {
 	for i, scheme := range o.Schemes {
-		if scheme != SchemeToken && scheme != SchemeBasic && scheme != SchemeBearer {
+		if scheme != frappe.SchemeToken && scheme != frappe.SchemeBasic && scheme != frappe.SchemeBearer {
 			return fmt.Errorf("schemes: %q is none of token, basic and bearer", scheme)
 		}
 		if slices.Contains(o.Schemes[:i], scheme) {
@@ -291,21 +294,21 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 	)
 	for i, module := range loaded.([]any) {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
-		backend, ok := module.(Backend)
+		backend, ok := module.(frappe.Backend)
 		if !ok {
 			return nil, "", fmt.Errorf("backend %s: module %T is no backend", name, module)
 		}
-		if reporter, ok := module.(RoleReporter); ok && !reporter.ReportsRoles() && o.requiresRole() {
+		if reporter, ok := module.(frappe.RoleReporter); ok && !reporter.ReportsRoles() && o.requiresRole() {
 			return nil, "", fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
 		}
 		named := namedBackend{Backend: backend, name: name}
-		if tenanted, ok := module.(Tenanted); ok && tenanted.Tenanted() {
+		if tenanted, ok := module.(frappe.SiteResolver); ok && tenanted.ResolvesSites() {
 			named.tenanted = tenanted
 		}
 		backends = append(backends, named)
 
 		var extra string
-		if f, ok := module.(Fingerprinter); ok {
+		if f, ok := module.(frappe.Fingerprinter); ok {
 			extra = f.Fingerprint()
 		}
 		if err := json.NewEncoder(digest).Encode([]any{raws[i], extra}); err != nil {
@@ -313,8 +316,8 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 		}
 	}
 	if len(backends) == 1 {
-		if static, ok := backends[0].Backend.(*StaticBackend); ok {
-			if err := checkReachable(o.Require, static); err != nil {
+		if listed, ok := backends[0].Backend.(*static.Backend); ok {
+			if err := checkReachable(o.Require, listed); err != nil {
 				return nil, "", err
 			}
 		}

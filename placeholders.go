@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // decisionVar is the request's variable with the newest decision on it.
@@ -125,12 +127,12 @@ func (d *decision) json() string {
 	}
 	more := d.detail()
 	object, err := json.Marshal(struct {
-		ID       string   `json:"id"`
-		Scheme   Scheme   `json:"scheme"`
-		FullName string   `json:"full_name"`
-		Roles    []string `json:"roles"`
-		Scopes   []string `json:"scopes"`
-		Backend  string   `json:"backend"`
+		ID       string        `json:"id"`
+		Scheme   frappe.Scheme `json:"scheme"`
+		FullName string        `json:"full_name"`
+		Roles    []string      `json:"roles"`
+		Scopes   []string      `json:"scopes"`
+		Backend  string        `json:"backend"`
 	}{d.user(), d.credential.Scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), d.backend()})
 	if err != nil {
 		return "" // no value of these types fails

@@ -16,6 +16,8 @@ import (
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 	"github.com/caddy-frappe/frappe-auth/database"
+
+	"github.com/caddy-frappe/frappe-auth/site"
 )
 
 func readme(t *testing.T) string {
@@ -159,7 +161,7 @@ func TestReadmeFail2ban(t *testing.T) {
 // TestReadmeOptions: the tables list every option that the configuration has.
 func TestReadmeOptions(t *testing.T) {
 	text := readme(t)
-	for _, config := range []any{frappeauth.Handler{}, frappeauth.CacheConfig{}, frappeauth.Webhook{}, (*frappeauth.SiteBackend)(nil), (*database.Backend)(nil)} {
+	for _, config := range []any{frappeauth.Handler{}, frappeauth.CacheConfig{}, frappeauth.Webhook{}, (*site.Backend)(nil), (*database.Backend)(nil)} {
 		structure := reflect.TypeOf(config)
 		if structure.Kind() == reflect.Pointer {
 			structure = structure.Elem()

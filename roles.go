@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 // frappeRoles are standard roles of Frappe, ERPNext and HRMS whose names contain a space. Roles that are missing here are only
@@ -62,7 +65,7 @@ func unknownRoles(ctx context.Context, backends []namedBackend, requirements []R
 		failed []error
 	)
 	for _, b := range backends {
-		lister, ok := b.Backend.(RoleLister)
+		lister, ok := b.Backend.(frappe.RoleLister)
 		if !ok {
 			continue
 		}
@@ -100,10 +103,10 @@ func (v *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 	}
 	toAsk := false
 	for _, b := range backends {
-		static, ok := b.Backend.(*StaticBackend)
+		listed, ok := b.Backend.(*static.Backend)
 		if !ok {
 			toAsk = true
-		} else if err := checkReachable(v.Require, static); err != nil {
+		} else if err := checkReachable(v.Require, listed); err != nil {
 			v.logger.Warn("a requirement keeps out every credential that backend static lists", zap.Error(err))
 		}
 	}
@@ -139,9 +142,9 @@ func (v *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBacken
 }
 
 // checkReachable reports a requirement that none of the credentials of a static backend meets.
-func checkReachable(requirements []Requirement, static *StaticBackend) error {
+func checkReachable(requirements []Requirement, listed *static.Backend) error {
 	for _, required := range requirements {
-		if !static.canMeet(required) {
+		if !canMeet(listed, required) {
 			return fmt.Errorf("require: no credential that backend static lists is of %s, so none can pass; %s", required, adviceOnRoles)
 		}
 	}
@@ -149,15 +152,15 @@ func checkReachable(requirements []Requirement, static *StaticBackend) error {
 }
 
 // canMeet reports whether a listed credential meets the requirement. Placeholders may stand for anything.
-func (s *StaticBackend) canMeet(required Requirement) bool {
+func canMeet(listed *static.Backend, required Requirement) bool {
 	if len(required.Roles) == 0 && len(required.Users) == 0 {
 		return true // it is not about what is listed
 	}
 	meets := func(user string, roles []string) bool {
 		return matchesAny([]string{user}, required.Users) || matchesAny(roles, required.Roles)
 	}
-	return slices.ContainsFunc(s.Tokens, func(t StaticToken) bool { return meets(t.User, t.Roles) }) ||
-		slices.ContainsFunc(s.Bearers, func(b StaticBearer) bool { return meets(b.User, b.Roles) })
+	return slices.ContainsFunc(listed.Tokens, func(t static.Token) bool { return meets(t.User, t.Roles) }) ||
+		slices.ContainsFunc(listed.Bearers, func(b static.Bearer) bool { return meets(b.User, b.Roles) })
 }
 
 func matchesAny(have, want []string) bool {
@@ -176,18 +179,6 @@ func (r Requirement) String() string {
 		parts = append(parts, "user "+user)
 	}
 	return strings.Join(parts, " or ")
-}
-
-// RoleNames implements RoleLister: a role that no credential has is none.
-func (s *StaticBackend) RoleNames(context.Context) (names []string, err error) {
-	for _, t := range s.Tokens {
-		names = append(names, t.Roles...)
-	}
-	for _, b := range s.Bearers {
-		names = append(names, b.Roles...)
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
 }
 
 // checkDistinct reports a backend that is given twice. Asking it again could only give the same answer.
@@ -211,6 +202,3 @@ func checkDistinct(backends []json.RawMessage) error {
 	}
 	return nil
 }
-
-// Interface guard
-var _ RoleLister = (*StaticBackend)(nil)

@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // rolesBackend denies everything, and knows these roles; asked for them, it fails where there is an error, and hangs where it
@@ -45,12 +45,12 @@ func (b *rolesBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// Verify implements frappeauth.Backend.
-func (rolesBackend) Verify(context.Context, frappeauth.Credential) (frappeauth.Identity, error) {
-	return frappeauth.Identity{}, frappeauth.ErrDenied
+// Verify implements frappe.Backend.
+func (rolesBackend) Verify(context.Context, frappe.Credential) (frappe.Identity, error) {
+	return frappe.Identity{}, frappe.ErrDenied
 }
 
-// RoleNames implements frappeauth.RoleLister.
+// RoleNames implements frappe.RoleLister.
 func (b rolesBackend) RoleNames(ctx context.Context) ([]string, error) {
 	if b.Hang {
 		hung <- "asked"

@@ -11,28 +11,28 @@ import (
 	"strings"
 	"testing"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // verdictOf is how a verification came out, in one word or the user.
-func verdictOf(id frappeauth.Identity, err error) string {
-	var unavailable *frappeauth.UnavailableError
+func verdictOf(id frappe.Identity, err error) string {
+	var unavailable *frappe.UnavailableError
 	switch {
 	case err == nil:
 		return id.User
-	case errors.Is(err, frappeauth.ErrDenied):
+	case errors.Is(err, frappe.ErrDenied):
 		return "denied"
-	case errors.Is(err, frappeauth.ErrUnknownSite):
+	case errors.Is(err, frappe.ErrUnknownSite):
 		return "unknown site"
-	case errors.As(err, &unavailable) && unavailable.OnlyThis:
+	case errors.As(err, &unavailable) && unavailable.CredentialSpecific:
 		return "unavailable for this credential"
 	}
 	return "unavailable"
 }
 
 // bearer is any access token.
-func bearer(site string) frappeauth.Credential {
-	return frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "x", Site: site}
+func bearer(site string) frappe.Credential {
+	return frappe.Credential{Scheme: frappe.SchemeBearer, Token: "x", Site: site}
 }
 
 // TestRecordedAnswers: each whole answer of a real Frappe gives the right verdict.

@@ -20,11 +20,12 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/site"
 )
 
 // loadSite loads a backend site from its JSON, without a server.
-func loadSite(t testing.TB, config map[string]any) (*frappeauth.SiteBackend, error) {
+func loadSite(t testing.TB, config map[string]any) (*site.Backend, error) {
 	t.Helper()
 	raw, err := json.Marshal(config)
 	if err != nil {
@@ -36,10 +37,10 @@ func loadSite(t testing.TB, config map[string]any) (*frappeauth.SiteBackend, err
 	if err != nil {
 		return nil, err
 	}
-	return module.(*frappeauth.SiteBackend), nil
+	return module.(*site.Backend), nil
 }
 
-func mustLoadSite(t testing.TB, config map[string]any) *frappeauth.SiteBackend {
+func mustLoadSite(t testing.TB, config map[string]any) *site.Backend {
 	t.Helper()
 	site, err := loadSite(t, config)
 	if err != nil {
@@ -217,7 +218,7 @@ func TestSiteFailover(t *testing.T) {
 					maps.Copy(test.does, step.does)
 					asked = nil
 					began := time.Now()
-					id, err := site.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "x"})
+					id, err := site.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeBearer, Token: "x"})
 					took := time.Since(began)
 					if !slices.Equal(asked, step.asked) {
 						t.Errorf("step %d asked %v, want %v", i, asked, step.asked)
@@ -231,7 +232,7 @@ func TestSiteFailover(t *testing.T) {
 					case step.err != "" && (err == nil || !strings.Contains(err.Error(), step.err)):
 						t.Errorf("step %d: error %v, want %q", i, err, step.err)
 					}
-					if denied := step.err == "denied"; denied != errors.Is(err, frappeauth.ErrDenied) {
+					if denied := step.err == "denied"; denied != errors.Is(err, frappe.ErrDenied) {
 						t.Errorf("step %d: error %v", i, err)
 					}
 				}

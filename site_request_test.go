@@ -15,7 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // gunicornDouble knows one pair, and refuses header lines as gunicorn does: measured on gunicorn 27, which counts the
@@ -93,16 +93,16 @@ func TestLongPairs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			double, schemes := gunicornDouble(t, "k", test.secret)
 			site := mustLoadSite(t, map[string]any{"urls": []string{double.URL}})
-			for _, scheme := range []frappeauth.Scheme{frappeauth.SchemeToken, frappeauth.SchemeBasic} {
-				id, err := site.Verify(t.Context(), frappeauth.Credential{Scheme: scheme, Key: "k", Secret: test.secret})
+			for _, scheme := range []frappe.Scheme{frappe.SchemeToken, frappe.SchemeBasic} {
+				id, err := site.Verify(t.Context(), frappe.Credential{Scheme: scheme, Key: "k", Secret: test.secret})
 				switch {
-				case test.sent == "" && !errors.Is(err, frappeauth.ErrDenied):
+				case test.sent == "" && !errors.Is(err, frappe.ErrDenied):
 					t.Errorf("%s %v, want a denial", id.User, err)
 				case test.sent != "" && (err != nil || id.User != "alice@example.com"):
 					t.Errorf("%s %v, want a grant", id.User, err)
 				}
 			}
-			if _, err := site.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeToken, Key: "K", Secret: test.secret}); !errors.Is(err, frappeauth.ErrDenied) {
+			if _, err := site.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeToken, Key: "K", Secret: test.secret}); !errors.Is(err, frappe.ErrDenied) {
 				t.Errorf("another key: %v, want a denial", err)
 			}
 			for _, scheme := range schemes() {
@@ -145,18 +145,18 @@ func TestCredentialsThatNoHeaderHolds(t *testing.T) {
 	defer double.Close()
 	site := mustLoadSite(t, map[string]any{"urls": []string{double.URL}})
 	for name, test := range map[string]struct {
-		cred frappeauth.Credential
+		cred frappe.Credential
 		want error
 	}{
-		"NUL in a token":              {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a\x00b"}, frappeauth.ErrDenied},
-		"line break in a token":       {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a\r\nCookie: sid=x"}, frappeauth.ErrDenied},
-		"DEL in a token":              {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a\x7f"}, frappeauth.ErrDenied},
-		"tab at the end of a token":   {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a\t"}, frappeauth.ErrDenied},
-		"space in a token":            {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a b"}, frappeauth.ErrDenied},
-		"beyond Latin-1 in a token":   {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "\u0161"}, frappeauth.ErrDenied},
-		"token longer than a line":    {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: strings.Repeat("x", 8190)}, frappeauth.ErrDenied},
-		"line break in a site's name": {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a", Site: "a\r\nb"}, frappeauth.ErrUnknownSite},
-		"path as a site's name":       {frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a", Site: "../a"}, frappeauth.ErrUnknownSite},
+		"NUL in a token":              {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\x00b"}, frappe.ErrDenied},
+		"line break in a token":       {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\r\nCookie: sid=x"}, frappe.ErrDenied},
+		"DEL in a token":              {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\x7f"}, frappe.ErrDenied},
+		"tab at the end of a token":   {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\t"}, frappe.ErrDenied},
+		"space in a token":            {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a b"}, frappe.ErrDenied},
+		"beyond Latin-1 in a token":   {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "\u0161"}, frappe.ErrDenied},
+		"token longer than a line":    {frappe.Credential{Scheme: frappe.SchemeBearer, Token: strings.Repeat("x", 8190)}, frappe.ErrDenied},
+		"line break in a site's name": {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a", Site: "a\r\nb"}, frappe.ErrUnknownSite},
+		"path as a site's name":       {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a", Site: "../a"}, frappe.ErrUnknownSite},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := site.Verify(t.Context(), test.cred); !errors.Is(err, test.want) {
@@ -165,7 +165,7 @@ func TestCredentialsThatNoHeaderHolds(t *testing.T) {
 		})
 	}
 	tenants := mustLoadSite(t, map[string]any{"urls": []string{double.URL}, "site_name": "{http.request.host}"})
-	if _, err := tenants.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "a"}); !errors.Is(err, frappeauth.ErrUnknownSite) {
+	if _, err := tenants.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a"}); !errors.Is(err, frappe.ErrUnknownSite) {
 		t.Errorf("no tenant: %v", err)
 	}
 	if n := asked.Load(); n != 0 {
@@ -195,7 +195,7 @@ func TestSiteNames(t *testing.T) {
 	} {
 		t.Run(test.template+" "+test.host, func(t *testing.T) {
 			site := mustLoadSite(t, map[string]any{"urls": []string{"http://127.0.0.1:8000"}, "site_name": test.template})
-			if !site.Tenanted() {
+			if !site.ResolvesSites() {
 				t.Error("not tenanted")
 			}
 			repl := caddy.NewReplacer()
@@ -249,7 +249,7 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			host, header, sni = "", "", ""
 			site := mustLoadSite(t, test.config)
-			_, err := site.Verify(t.Context(), frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: "x", Site: test.tenant})
+			_, err := site.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeBearer, Token: "x", Site: test.tenant})
 			if (test.fail == "" && err != nil) || (test.fail != "" && (err == nil || !strings.Contains(err.Error(), test.fail))) {
 				t.Fatalf("error %v, want %q", err, test.fail)
 			}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
@@ -16,13 +15,15 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // namedBackend is a backend with what the verifier needs to know of it.
 type namedBackend struct {
-	Backend
+	frappe.Backend
 	name     string
-	tenanted Tenanted // nil: one site only
+	tenanted frappe.SiteResolver // nil: one site only
 }
 
 // source names what the backend asks, where it says so.
@@ -98,7 +99,7 @@ func (v *verifier) start(ctx context.Context) {
 	ctx, v.unwatch = context.WithCancel(ctx)
 	v.state.join(v)
 	for i, b := range v.backends {
-		if w, ok := b.Backend.(Watcher); ok {
+		if w, ok := b.Backend.(frappe.Watcher); ok {
 			v.watchers.Go(func() { v.watch(ctx, w, v.state.guards[i]) })
 		}
 	}
@@ -114,10 +115,10 @@ func (v *verifier) close() error {
 }
 
 // watch drops the verdicts that a backend reports as changed.
-func (v *verifier) watch(ctx context.Context, w Watcher, g *guard) {
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, g *guard) {
 	g.watch.began(v.state.clock(v.now()))
 	defer g.watch.ended()
-	w.Watch(ctx, func(changes []Change) {
+	w.Watch(ctx, func(changes []frappe.Change) {
 		for _, c := range changes {
 			v.state.cache.revoke(c)
 			v.metrics.countRevocation(revokedByWatch)
@@ -166,7 +167,7 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 
 // lookup is a credential that the backends are asked about.
 type lookup struct {
-	cred    Credential
+	cred    frappe.Credential
 	sites   []string // as verifier.sites
 	subject subject
 	known   bool   // it was granted before
@@ -184,14 +185,14 @@ type lookup struct {
 type step struct {
 	backend  namedBackend
 	site     string
-	identity Identity
+	identity frappe.Identity
 	err      error
 	took     time.Duration
 }
 
 // verify returns the verdict on the credential of an attempt, for the sites of its request. When ctx is done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
 // takes maxGateWait and maxVerification for each backend at most.
-func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *Credential) answer {
+func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) answer {
 	subject := v.state.cache.subject(sites, cred)
 	subject.uncached = subject.uncached || v.state.abandoned() || a.trace != nil
 	g, d := v.cached(subject)
@@ -217,7 +218,7 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 	}
 	if d != nil && v.isFresh(d, now) {
 		v.countLookup(lookupHitDenied)
-		return answer{cache: cacheHit, err: ErrDenied}
+		return answer{cache: cacheHit, err: frappe.ErrDenied}
 	}
 	return v.ask(ctx, &q)
 }
@@ -247,7 +248,7 @@ func (v *verifier) ask(ctx context.Context, q *lookup) answer {
 	switch {
 	case ctx.Err() != nil:
 		a = answer{err: ctx.Err()} // the client went away
-	case a.err != nil && q.known && !errors.Is(a.err, ErrDenied) && !errors.Is(a.err, ErrUnknownSite):
+	case a.err != nil && q.known && !errors.Is(a.err, frappe.ErrDenied) && !errors.Is(a.err, frappe.ErrUnknownSite):
 		if cached, ok := v.staleAnswer(q); ok {
 			return cached
 		}
@@ -366,7 +367,7 @@ func (v *verifier) coalesced(ctx context.Context, q *lookup) answer {
 			return a
 		}
 	}
-	return answer{err: &UnavailableError{Reason: errBusy, RetryAfter: time.Second}}
+	return answer{err: &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}}
 }
 
 // lookUp asks the backends in order, and keeps their verdict.
@@ -376,7 +377,7 @@ func (v *verifier) lookUp(q *lookup) answer {
 	}
 	asked, at := v.state.cache.begin(), v.state.clock(v.now())
 	var (
-		unavailable     *UnavailableError
+		unavailable     *frappe.UnavailableError
 		denied, unknown bool
 	)
 	for i, b := range v.backends {
@@ -397,9 +398,9 @@ func (v *verifier) lookUp(q *lookup) answer {
 			return answer{grant: g, cache: cacheMiss}
 		case throttled:
 			return answer{err: err}
-		case errors.Is(err, ErrDenied):
+		case errors.Is(err, frappe.ErrDenied):
 			denied = true
-		case errors.Is(err, ErrUnknownSite):
+		case errors.Is(err, frappe.ErrUnknownSite):
 			unknown = true
 		default:
 			unavailable = minRetryAfter(unavailable, err)
@@ -410,7 +411,7 @@ func (v *verifier) lookUp(q *lookup) answer {
 		return answer{cache: cacheMiss, err: unavailable}
 	case unknown && !denied:
 		v.state.cache.forget(q.subject, asked)
-		return answer{cache: cacheMiss, err: ErrUnknownSite}
+		return answer{cache: cacheMiss, err: frappe.ErrUnknownSite}
 	}
 	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: asked}
 	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
@@ -419,7 +420,7 @@ func (v *verifier) lookUp(q *lookup) answer {
 	if !q.bad {
 		v.charge(q)
 	}
-	return answer{cache: cacheMiss, err: ErrDenied}
+	return answer{cache: cacheMiss, err: frappe.ErrDenied}
 }
 
 // charge counts a failure of the client.
@@ -435,20 +436,20 @@ func (v *verifier) answeredSince(q *lookup) (answer, bool) {
 	case g != nil && g != q.renew && v.freshness(g, now) <= due:
 		return answer{grant: g, cache: cacheHit}, true
 	case d != nil && v.isFresh(d, now):
-		return answer{cache: cacheHit, err: ErrDenied}, true
+		return answer{cache: cacheHit, err: frappe.ErrDenied}, true
 	}
 	return answer{}, false
 }
 
 // askBackend asks one backend, unless it is busy, or has failed too often.
-func (v *verifier) askBackend(b namedBackend, g *guard, site string, q *lookup) (Identity, error) {
+func (v *verifier) askBackend(b namedBackend, g *guard, site string, q *lookup) (frappe.Identity, error) {
 	if b.tenanted != nil && g.unknownSites.has(site, v.state.clock(v.now())) {
-		return Identity{}, ErrUnknownSite
+		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
 	p, err := v.acquire(g, site, q)
 	if err != nil {
 		v.metrics.countRejection(b.name, err)
-		return Identity{}, err
+		return frappe.Identity{}, err
 	}
 	defer p.release()
 
@@ -458,9 +459,9 @@ func (v *verifier) askBackend(b namedBackend, g *guard, site string, q *lookup) 
 	id, err := v.call(b, cred, q.span)
 	v.metrics.countCall(b.name, err, v.now().Sub(asked))
 	switch {
-	case err == nil, errors.Is(err, ErrDenied):
+	case err == nil, errors.Is(err, frappe.ErrDenied):
 		v.succeeded(b, g, site, q)
-	case errors.Is(err, ErrUnknownSite) && b.tenanted != nil:
+	case errors.Is(err, frappe.ErrUnknownSite) && b.tenanted != nil:
 		v.succeeded(b, g, site, q)
 		g.unknownSites.add(site, v.state.clock(asked))
 		v.charge(q)
@@ -489,9 +490,9 @@ func (v *verifier) failed(b namedBackend, g *guard, site string, q *lookup, p pe
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
 	now := v.now()
 	first := g.credentials.Failure(q.subject.key, v.state.cache.begin().lookup, now, p.credentialProbe)
-	unavailable, ok := errors.AsType[*UnavailableError](err)
+	unavailable, ok := errors.AsType[*frappe.UnavailableError](err)
 	switch {
-	case !ok || !unavailable.OnlyThis:
+	case !ok || !unavailable.CredentialSpecific:
 		if began := g.sites.Failure(site, v.state.cache.claimTag(&q.cred), now, p.siteProbe); began {
 			v.events.emit(eventUnavailable, "backend", b.name, "site", site)
 		}
@@ -530,7 +531,7 @@ func (v *verifier) acquire(g *guard, site string, q *lookup) (p permit, err erro
 }
 
 // call asks one backend. Whatever it does wrong means that it is unavailable.
-func (v *verifier) call(b namedBackend, cred Credential, parent trace.Span) (id Identity, err error) {
+func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Span) (id frappe.Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			// The value of a panic may hold anything, its type and the stack hold no secret.
@@ -545,22 +546,17 @@ func (v *verifier) call(b namedBackend, cred Credential, parent trace.Span) (id 
 	id, err = b.Verify(ctx, cred)
 	switch {
 	case err != nil:
-		return Identity{}, err
-	case !validUser(id.User):
-		return Identity{}, errors.New("the backend granted, but named no user of Frappe's")
+		return frappe.Identity{}, err
+	case !frappe.ValidUser(id.User):
+		return frappe.Identity{}, errors.New("the backend granted, but named no user of Frappe's")
 	case !id.Expiry.IsZero() && !v.now().Before(id.Expiry):
-		return Identity{}, ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	return id, nil
 }
 
-// validUser reports whether a name can be that of the owner of a credential.
-func validUser(name string) bool {
-	return name != "" && name != Guest && len(name) <= maxUserSize && !strings.ContainsFunc(name, unicode.IsControl)
-}
-
 // newGrant puts an identity into the form in which it is kept and published.
-func (v *verifier) newGrant(q *lookup, id Identity, by *guard) *grant {
+func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *guard) *grant {
 	g := &grant{
 		user:     id.User,
 		guard:    by,
@@ -590,10 +586,10 @@ func (v *verifier) newGrant(q *lookup, id Identity, by *guard) *grant {
 }
 
 // minRetryAfter is the one of two errors that promises an answer first.
-func minRetryAfter(known *UnavailableError, err error) *UnavailableError {
-	u, ok := errors.AsType[*UnavailableError](err)
+func minRetryAfter(known *frappe.UnavailableError, err error) *frappe.UnavailableError {
+	u, ok := errors.AsType[*frappe.UnavailableError](err)
 	if !ok {
-		u = &UnavailableError{Reason: err}
+		u = &frappe.UnavailableError{Reason: err}
 		if open, ok := errors.AsType[*breaker.OpenError](err); ok {
 			u.RetryAfter = open.RetryAfter
 		}

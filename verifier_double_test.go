@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // doubleBackend is a backend whose users, and whose faults, a test controls.
@@ -28,7 +30,7 @@ func newDoubleBackend() *doubleBackend {
 	return &doubleBackend{users: make(map[string]string), expiry: make(map[string]time.Time), asked: make(map[string]int), faults: make(map[string]error)}
 }
 
-func (d *doubleBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
+func (d *doubleBackend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	name := c.Key + c.Token
 	d.mu.Lock()
 	d.asked[name]++
@@ -45,22 +47,22 @@ func (d *doubleBackend) Verify(ctx context.Context, c Credential) (Identity, err
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
-			return Identity{}, ctx.Err()
+			return frappe.Identity{}, ctx.Err()
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err != nil {
-		return Identity{}, d.err
+		return frappe.Identity{}, d.err
 	}
 	if err := d.faults[name]; err != nil {
-		return Identity{}, err
+		return frappe.Identity{}, err
 	}
 	user, ok := d.users[name]
 	if !ok {
-		return Identity{}, ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
-	return Identity{User: user, Expiry: d.expiry[name]}, nil
+	return frappe.Identity{User: user, Expiry: d.expiry[name]}, nil
 }
 
 // set changes the double.
@@ -81,10 +83,10 @@ var errDown = errors.New("down")
 // watchedDouble also reports what changes, as the test tells it.
 type watchedDouble struct {
 	*doubleBackend
-	looks chan []Change
+	looks chan []frappe.Change
 }
 
-func (w watchedDouble) Watch(ctx context.Context, observe func([]Change)) {
+func (w watchedDouble) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	for {
 		select {
 		case changes := <-w.looks:
@@ -96,7 +98,7 @@ func (w watchedDouble) Watch(ctx context.Context, observe func([]Change)) {
 }
 
 // newTestVerifier makes a verifier of one backend on the real clock, which is that of the bubble in a synctest.
-func newTestVerifier(t testing.TB, b Backend, adjust func(*verifierConfig)) *verifier {
+func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig)) *verifier {
 	t.Helper()
 	ttl, negative := caddy.Duration(time.Minute), caddy.Duration(5*time.Second)
 	conf := verifierConfig{
@@ -135,28 +137,32 @@ func startVerifier(t testing.TB, ctx context.Context, conf verifierConfig) *veri
 }
 
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
-func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred Credential) answer {
+func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred frappe.Credential) answer {
 	return v.verify(ctx, &attempt{client: address, failures: v.failures}, sites, &cred)
 }
 
 // pair is the credential of an API key.
-func pair(key string) Credential { return Credential{Scheme: SchemeToken, Key: key, Secret: "secret"} }
+func pair(key string) frappe.Credential {
+	return frappe.Credential{Scheme: frappe.SchemeToken, Key: key, Secret: "secret"}
+}
 
 // bearer is the credential of an access token.
-func bearer(token string) Credential { return Credential{Scheme: SchemeBearer, Token: token} }
+func bearer(token string) frappe.Credential {
+	return frappe.Credential{Scheme: frappe.SchemeBearer, Token: token}
+}
 
 // summary is what a client of the verifier gets, in a word.
 func summary(a answer) string {
 	var (
-		unavailable *UnavailableError
+		unavailable *frappe.UnavailableError
 		throttled   *throttledError
 	)
 	switch {
 	case a.err == nil:
 		return a.cache
-	case errors.Is(a.err, ErrDenied):
+	case errors.Is(a.err, frappe.ErrDenied):
 		return "401"
-	case errors.Is(a.err, ErrUnknownSite):
+	case errors.Is(a.err, frappe.ErrUnknownSite):
 		return "404"
 	case errors.As(a.err, &throttled):
 		return "429"
@@ -169,11 +175,11 @@ func summary(a answer) string {
 // siteDouble is a backend of several sites, one of which is down.
 type siteDouble struct{ down string }
 
-func (d siteDouble) Verify(_ context.Context, c Credential) (Identity, error) {
+func (d siteDouble) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
 	if c.Site == d.down {
-		return Identity{}, errDown
+		return frappe.Identity{}, errDown
 	}
-	return Identity{User: "alice@example.com"}, nil
+	return frappe.Identity{User: "alice@example.com"}, nil
 }
 
 // tenantsDouble is a bench with a site that is down and one that may be created. It has no others.
@@ -182,20 +188,20 @@ type tenantsDouble struct {
 	asked         map[string]int
 }
 
-func (*tenantsDouble) Tenanted() bool { return true }
+func (*tenantsDouble) ResolvesSites() bool { return true }
 
 func (*tenantsDouble) Site(*caddy.Replacer) (string, error) { return "", errors.New("not used") }
 
-func (d *tenantsDouble) Verify(_ context.Context, c Credential) (Identity, error) {
+func (d *tenantsDouble) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
 	if d.asked == nil {
 		d.asked = make(map[string]int)
 	}
 	d.asked[c.Site]++
 	switch c.Site {
 	case d.down:
-		return Identity{}, errDown
+		return frappe.Identity{}, errDown
 	case d.created:
-		return Identity{User: "alice@example.com"}, nil
+		return frappe.Identity{User: "alice@example.com"}, nil
 	}
-	return Identity{}, fmt.Errorf("%s: %w", c.Site, ErrUnknownSite)
+	return frappe.Identity{}, fmt.Errorf("%s: %w", c.Site, frappe.ErrUnknownSite)
 }

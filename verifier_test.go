@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // TestOneQuestionForAll: however many wait for a credential, a backend is asked once, also when some of them leave.
@@ -188,7 +190,9 @@ func TestOrderOfBackends(t *testing.T) {
 // panicking panics with something that must not be shown.
 type panicking struct{}
 
-func (panicking) Verify(_ context.Context, c Credential) (Identity, error) { panic(c.Token) }
+func (panicking) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
+	panic(c.Token)
+}
 
 func TestPanicOfABackend(t *testing.T) {
 	v := newTestVerifier(t, panicking{}, nil)
@@ -227,18 +231,18 @@ func TestKeysAreDelimited(t *testing.T) {
 	keys := make(map[cacheKey]string)
 	for _, entry := range []struct {
 		sites []string
-		cred  Credential
+		cred  frappe.Credential
 	}{
-		{nil, Credential{Scheme: SchemeToken, Key: "k", Secret: "st"}},
-		{nil, Credential{Scheme: SchemeToken, Key: "ks", Secret: "t"}},
-		{nil, Credential{Scheme: SchemeToken, Key: "", Secret: "kst"}},
-		{[]string{"k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
-		{[]string{"k", ""}, Credential{Scheme: SchemeToken, Secret: "st"}},
-		{[]string{"", "k"}, Credential{Scheme: SchemeToken, Secret: "st"}},
-		{nil, Credential{Scheme: SchemeBearer, Token: "kst"}},
-		{nil, Credential{Scheme: SchemeBearer, Token: "st"}},
-		{[]string{"pair"}, Credential{Scheme: SchemeBearer, Token: "st"}},
-		{nil, Credential{}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: "k", Secret: "st"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: "ks", Secret: "t"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: "", Secret: "kst"}},
+		{[]string{"k"}, frappe.Credential{Scheme: frappe.SchemeToken, Secret: "st"}},
+		{[]string{"k", ""}, frappe.Credential{Scheme: frappe.SchemeToken, Secret: "st"}},
+		{[]string{"", "k"}, frappe.Credential{Scheme: frappe.SchemeToken, Secret: "st"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeBearer, Token: "kst"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeBearer, Token: "st"}},
+		{[]string{"pair"}, frappe.Credential{Scheme: frappe.SchemeBearer, Token: "st"}},
+		{nil, frappe.Credential{}},
 	} {
 		k := c.subject(entry.sites, &entry.cred).key
 		name := fmt.Sprintf("%q %q %q %q", entry.sites, entry.cred.Key, entry.cred.Secret, entry.cred.Token)
@@ -247,8 +251,8 @@ func TestKeysAreDelimited(t *testing.T) {
 		}
 		keys[k] = name
 	}
-	token := c.subject(nil, new(Credential{Scheme: SchemeToken, Key: "k", Secret: "s"}))
-	if basic := c.subject(nil, new(Credential{Scheme: SchemeBasic, Key: "k", Secret: "s"})); basic != token {
+	token := c.subject(nil, new(frappe.Credential{Scheme: frappe.SchemeToken, Key: "k", Secret: "s"}))
+	if basic := c.subject(nil, new(frappe.Credential{Scheme: frappe.SchemeBasic, Key: "k", Secret: "s"})); basic != token {
 		t.Error("the same pair has two keys, one for each scheme")
 	}
 	if c.subject(nil, new(pair("x"))).key == newCache().subject(nil, new(pair("x"))).key {
@@ -333,20 +337,20 @@ func TestRevocation(t *testing.T) {
 		}
 		for _, test := range []struct {
 			name    string
-			change  Change
+			change  frappe.Change
 			dropped string
 		}{
-			{"user", Change{User: "alice@example.com"}, "a1 a2"},
-			{"user in another case", Change{User: "ALICE@example.com"}, "a1 a2"},
-			{"API key", Change{Key: "a1"}, "a1"},
-			{"API key in another case", Change{Key: "A1"}, "a1"},
-			{"API key that was denied", Change{Key: "none"}, "none"},
-			{"access token of that name", Change{Token: "a1"}, ""},
-			{"API key that Frappe cannot have made", Change{Key: "ä1"}, "a1 a2 b1 none other"},
-			{"unknown user", Change{User: "carol@example.com"}, ""},
-			{"nothing", Change{}, ""},
-			{"both", Change{User: "bob@example.com", Key: "other"}, "b1 other"},
-			{"everything", Change{Everything: true}, "a1 a2 b1 none other"},
+			{"user", frappe.Change{User: "alice@example.com"}, "a1 a2"},
+			{"user in another case", frappe.Change{User: "ALICE@example.com"}, "a1 a2"},
+			{"API key", frappe.Change{Key: "a1"}, "a1"},
+			{"API key in another case", frappe.Change{Key: "A1"}, "a1"},
+			{"API key that was denied", frappe.Change{Key: "none"}, "none"},
+			{"access token of that name", frappe.Change{Token: "a1"}, ""},
+			{"API key that Frappe cannot have made", frappe.Change{Key: "ä1"}, "a1 a2 b1 none other"},
+			{"unknown user", frappe.Change{User: "carol@example.com"}, ""},
+			{"nothing", frappe.Change{}, ""},
+			{"both", frappe.Change{User: "bob@example.com", Key: "other"}, "b1 other"},
+			{"everything", frappe.Change{Everything: true}, "a1 a2 b1 none other"},
 		} {
 			fill()
 			v.state.cache.revoke(test.change)
@@ -366,9 +370,9 @@ func TestRevocation(t *testing.T) {
 
 		// Many revocations are forgotten only after what they concern was removed.
 		fill()
-		v.state.cache.revoke(Change{User: "alice@example.com"})
+		v.state.cache.revoke(frappe.Change{User: "alice@example.com"})
 		for i := range 2 * maxRevocations {
-			v.state.cache.revoke(Change{User: fmt.Sprint(i)})
+			v.state.cache.revoke(frappe.Change{User: fmt.Sprint(i)})
 		}
 		if n := len(v.state.cache.revoked); n > maxRevocations {
 			t.Errorf("%d revocations are remembered", n)
@@ -382,7 +386,7 @@ func TestRevocation(t *testing.T) {
 		early := make(chan string, 1)
 		go func() { early <- ask("late") }()
 		synctest.Wait()
-		v.state.cache.revoke(Change{User: "carol@example.com"})
+		v.state.cache.revoke(frappe.Change{User: "carol@example.com"})
 		time.Sleep(500 * time.Millisecond)
 		late := make(chan string, 1)
 		go func() { late <- ask("late") }()
@@ -481,7 +485,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
 		backend.set(func(d *doubleBackend) { clear(d.users) })
-		revokeIn("", Change{User: "alice@example.com"}, revokedByWebhook)
+		revokeIn("", frappe.Change{User: "alice@example.com"}, revokedByWebhook)
 		for _, token := range []string{"x", "y"} {
 			if a := gone.verifyFrom(t.Context(), "", nil, pair(token)); a.err == nil {
 				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, summary(a))
@@ -493,7 +497,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 
 // TestUsersThatNobodyIs: a backend that grants must name a user of Frappe's, and Guest owns no credential.
 func TestUsersThatNobodyIs(t *testing.T) {
-	for _, user := range []string{"", Guest, "alice\n", "a\x00", strings.Repeat("x", maxUserSize+1)} {
+	for _, user := range []string{"", frappe.Guest, "alice\n", "a\x00", strings.Repeat("x", frappe.MaxUserSize+1)} {
 		backend := newDoubleBackend()
 		backend.users["x"] = user
 		v := newTestVerifier(t, backend, nil)
@@ -541,7 +545,7 @@ func TestClientGoesAway(t *testing.T) {
 			found chan answer
 			after time.Duration
 		}{{"who waits", leaves, 0}, {"who asked", asks, time.Second}} {
-			if rejected, became, _ := new(Options).judge(leaving, new(<-c.found), SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
+			if rejected, became, _ := new(Options).judge(leaving, new(<-c.found), frappe.SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
 				t.Errorf("%s: %v", c.name, became)
 			}
 			if took := time.Since(began); took != c.after {
@@ -560,7 +564,7 @@ func TestClientGoesAway(t *testing.T) {
 		leaving, leave = context.WithCancel(t.Context())
 		asks = start(leaving, "y")
 		leave()
-		if rejected, became, _ := new(Options).judge(leaving, new(<-asks), SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
+		if rejected, became, _ := new(Options).judge(leaving, new(<-asks), frappe.SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
 			t.Error(became)
 		}
 		for _, token := range []string{"x", "y"} {

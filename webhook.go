@@ -20,6 +20,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
@@ -242,30 +244,30 @@ func (h *Webhook) signed(body []byte, signatures []string) bool {
 }
 
 // readDelivery reads what a delivery says has changed.
-func readDelivery(body []byte) (Change, error) {
+func readDelivery(body []byte) (frappe.Change, error) {
 	var delivery struct {
 		Doctype string `json:"doctype"`
 		Name    string `json:"name"`
 		APIKey  string `json:"api_key"`
 	}
 	if err := json.Unmarshal(body, &delivery); err != nil {
-		return Change{}, errors.New("the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body " +
+		return frappe.Change{}, errors.New("the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body " +
 			"to the one in the README of frappe-auth")
 	}
 	switch {
 	case delivery.Name == "":
-		return Change{}, errors.New(`the body has no name; add "name": "{{ doc.name }}" to the JSON Request Body of the Webhook`)
+		return frappe.Change{}, errors.New(`the body has no name; add "name": "{{ doc.name }}" to the JSON Request Body of the Webhook`)
 	case delivery.Doctype == "User":
-		return Change{User: delivery.Name, Key: delivery.APIKey}, nil
+		return frappe.Change{User: delivery.Name, Key: delivery.APIKey}, nil
 	case delivery.Doctype == "OAuth Bearer Token":
-		return Change{Token: delivery.Name}, nil
+		return frappe.Change{Token: delivery.Name}, nil
 	}
-	return Change{}, errors.New(`the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`)
+	return frappe.Change{}, errors.New(`the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`)
 }
 
 // revokeIn drops the verdicts that a change selects in the caches of all handlers, or of those with that name. It
 // reports whether there was any.
-func revokeIn(name string, change Change, source string) (found bool) {
+func revokeIn(name string, change frappe.Change, source string) (found bool) {
 	states.Range(func(_, value any) bool {
 		if s := value.(*state); name == "" || s.serves(name) {
 			s.cache.revoke(change)

@@ -18,13 +18,16 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	sitebackend "github.com/caddy-frappe/frappe-auth/site"
 )
 
 // BenchmarkCold compares verifications that are not cached: of this backend on each database, with few users and with
 // 100,000, and of backend site against a double that takes 8 ms, as Frappe does. It reports the median time of one at a
 // time, and how many a second four clients at once get.
 func BenchmarkCold(b *testing.B) {
-	frappe := new(frappeauth.SiteBackend)
+	frappe := new(sitebackend.Backend)
 	if err := json.Unmarshal([]byte(`{"urls": ["`+slowSite(b)+`"]}`), frappe); err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +104,7 @@ func (s *site) addUsers(b *testing.B, n int) {
 	}
 }
 
-func measure(b *testing.B, backend frappeauth.Backend, c frappeauth.Credential) {
+func measure(b *testing.B, backend frappe.Backend, c frappe.Credential) {
 	b.Helper()
 	times := make([]time.Duration, 0, 1000)
 	for b.Loop() {
@@ -184,7 +187,7 @@ func BenchmarkOverhead(b *testing.B) {
 }
 
 // overhead measures a backend of that configuration directly, and behind a handler that caches nothing, with a pair.
-func overhead(b *testing.B, conf json.RawMessage, c frappeauth.Credential) {
+func overhead(b *testing.B, conf json.RawMessage, c frappe.Credential) {
 	b.Helper()
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	b.Cleanup(cancel)
@@ -203,7 +206,7 @@ func overhead(b *testing.B, conf json.RawMessage, c frappeauth.Credential) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = h.Cleanup() })
-	backend := loaded.(frappeauth.Backend)
+	backend := loaded.(frappe.Backend)
 
 	w, next := httptest.NewRecorder(), caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nil })
 	var took [2][]time.Duration

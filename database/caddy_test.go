@@ -18,7 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // serve runs a Caddy with the directive until the test ends, and returns its address.
@@ -387,7 +387,7 @@ func (s *source) waitForPoll(t *testing.T) {
 	looked := make(chan struct{}, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go s.poller.watch(ctx, func([]frappeauth.Change) {
+	go s.poller.watch(ctx, func([]frappe.Change) {
 		select {
 		case looked <- struct{}{}:
 		default:
@@ -497,7 +497,7 @@ func TestAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b.Timeout = caddy.Duration(2 * time.Second)
 			provisioned(t, b)
-			for _, c := range []frappeauth.Credential{pair(s.creds.pairs["alice@example.com"]), bearer(s.creds.bearer["alice"]), pair([2]string{"x", "y"})} {
+			for _, c := range []frappe.Credential{pair(s.creds.pairs["alice@example.com"]), bearer(s.creds.bearer["alice"]), pair([2]string{"x", "y"})} {
 				if got := verdict(b, c); !strings.HasPrefix(got, "unavailable") || strings.Contains(got, "s3cret") || strings.Contains(got, s.creds.pairs["alice@example.com"][1]) {
 					t.Errorf("%s", got)
 				}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
@@ -289,8 +289,8 @@ func (e *expanded) fingerprint(more ...any) (string, error) {
 	return hex.EncodeToString(digest[:]), err
 }
 
-// Verify implements frappeauth.Backend.
-func (b *Backend) Verify(ctx context.Context, c frappeauth.Credential) (frappeauth.Identity, error) {
+// Verify implements frappe.Backend.
+func (b *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.Timeout))
 	defer cancel()
 	b.source.asked.Store(true)
@@ -301,7 +301,7 @@ func (b *Backend) Verify(ctx context.Context, c frappeauth.Credential) (frappeau
 	return id, err
 }
 
-func (b *Backend) verify(ctx context.Context, cred frappeauth.Credential) (id frappeauth.Identity, by *connection, err error) {
+func (b *Backend) verify(ctx context.Context, cred frappe.Credential) (id frappe.Identity, by *connection, err error) {
 	c, leave, err := b.source.enter()
 	if err != nil {
 		return id, nil, err
@@ -315,22 +315,22 @@ func (b *Backend) verify(ctx context.Context, cred frappeauth.Credential) (id fr
 	return id, c, err
 }
 
-// Watch implements frappeauth.Watcher: it reports what the looks for changes find, as said of Backend.
-func (b *Backend) Watch(ctx context.Context, observe func([]frappeauth.Change)) {
+// Watch implements frappe.Watcher: it reports what the looks for changes find, as said of Backend.
+func (b *Backend) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	b.source.poller.watch(ctx, observe)
 }
 
 // String names the database.
 func (b *Backend) String() string { return b.source.current.Load().settings.String() }
 
-// Fingerprint implements frappeauth.Fingerprinter: placeholders may stand for something else than before.
+// Fingerprint implements frappe.Fingerprinter: placeholders may stand for something else than before.
 func (b *Backend) Fingerprint() string { return b.fingerprint }
 
 // Interface guards
 var (
-	_ frappeauth.Backend       = (*Backend)(nil)
-	_ frappeauth.Watcher       = (*Backend)(nil)
-	_ frappeauth.Fingerprinter = (*Backend)(nil)
-	_ caddy.Provisioner        = (*Backend)(nil)
-	_ caddy.CleanerUpper       = (*Backend)(nil)
+	_ frappe.Backend       = (*Backend)(nil)
+	_ frappe.Watcher       = (*Backend)(nil)
+	_ frappe.Fingerprinter = (*Backend)(nil)
+	_ caddy.Provisioner    = (*Backend)(nil)
+	_ caddy.CleanerUpper   = (*Backend)(nil)
 )

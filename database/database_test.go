@@ -16,7 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // provisioned is a backend of the site.
@@ -36,21 +36,21 @@ func provisioned(t testing.TB, b *Backend) *Backend {
 	return b
 }
 
-func pair(p [2]string) frappeauth.Credential {
-	return frappeauth.Credential{Scheme: frappeauth.SchemeToken, Key: p[0], Secret: p[1]}
+func pair(p [2]string) frappe.Credential {
+	return frappe.Credential{Scheme: frappe.SchemeToken, Key: p[0], Secret: p[1]}
 }
 
-func bearer(token string) frappeauth.Credential {
-	return frappeauth.Credential{Scheme: frappeauth.SchemeBearer, Token: token}
+func bearer(token string) frappe.Credential {
+	return frappe.Credential{Scheme: frappe.SchemeBearer, Token: token}
 }
 
 // verdict is what a backend says, in a word.
-func verdict(b *Backend, c frappeauth.Credential) string {
+func verdict(b *Backend, c frappe.Credential) string {
 	id, err := b.Verify(context.Background(), c)
 	switch {
 	case err == nil:
 		return id.User
-	case errors.Is(err, frappeauth.ErrDenied):
+	case errors.Is(err, frappe.ErrDenied):
 		return "denied"
 	}
 	return "unavailable: " + err.Error()

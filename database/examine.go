@@ -9,7 +9,7 @@ import (
 
 	"github.com/fernet/fernet-go"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // maxSkew and badSkew are by how much the clocks may differ before it is worth a warning, and before tokens end wrongly.
@@ -18,129 +18,129 @@ const (
 	badSkew = time.Minute
 )
 
-// Examine implements frappeauth.Examiner.
-func (b *Backend) Examine(ctx context.Context) []frappeauth.Finding {
+// CheckHealth implements frappe.HealthChecker.
+func (b *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 	c, leave, err := b.source.enter()
 	if err != nil {
-		return []frappeauth.Finding{frappeauth.Trouble("database", "%v", err)}
+		return []frappe.Finding{frappe.Trouble("database", "%v", err)}
 	}
 	defer leave()
 	asked := b.now()
 	version, err := c.one(ctx, c.dialect.version)
 	if err != nil {
-		return []frappeauth.Finding{frappeauth.Trouble("database", "%v", err)}
+		return []frappe.Finding{frappe.Trouble("database", "%v", err)}
 	}
-	findings := []frappeauth.Finding{
-		frappeauth.OK("database", "%s, in %s", version, b.now().Sub(asked).Round(100*time.Microsecond)),
+	findings := []frappe.Finding{
+		frappe.OK("database", "%s, in %s", version, b.now().Sub(asked).Round(100*time.Microsecond)),
 	}
 	sch, err := c.currentSchema(ctx)
 	if err != nil {
-		return append(findings, frappeauth.Trouble("tables", "%v", err))
+		return append(findings, frappe.Trouble("tables", "%v", err))
 	}
 	findings = append(findings, examineTables(sch)...)
 	findings = append(findings, c.examineRights(ctx), c.examineKey(ctx), b.examineVersion(sch))
 	return append(findings, c.examineZone(ctx), c.examineClock(ctx, b.now()))
 }
 
-func examineTables(sch *schema) []frappeauth.Finding {
+func examineTables(sch *schema) []frappe.Finding {
 	if sch.missing == nil {
-		return []frappeauth.Finding{frappeauth.OK("tables", "all that is needed can be read")}
+		return []frappe.Finding{frappe.OK("tables", "all that is needed can be read")}
 	}
 	return sch.missing
 }
 
 // examineRights warns of a user that may write. Sessions are read-only for any user; less is better still.
-func (c *connection) examineRights(ctx context.Context) frappeauth.Finding {
+func (c *connection) examineRights(ctx context.Context) frappe.Finding {
 	const check = "rights"
 	if c.dialect.mayWrite == "" {
-		return frappeauth.OK(check, "the file is opened to read only")
+		return frappe.OK(check, "the file is opened to read only")
 	}
 	may, err := c.one(ctx, c.dialect.mayWrite)
 	switch {
 	case err != nil:
-		return frappeauth.Warning(check, "%v", err)
+		return frappe.Warning(check, "%v", err)
 	case may != "":
-		return frappeauth.Warning(check, "user %s may also write; the README has the statements for one that may only read", c.settings.user)
+		return frappe.Warning(check, "user %s may also write; the README has the statements for one that may only read", c.settings.user)
 	}
-	return frappeauth.OK(check, "user %s may only read", c.settings.user)
+	return frappe.OK(check, "user %s may only read", c.settings.user)
 }
 
 // examineKey decrypts a secret, and forgets it.
-func (c *connection) examineKey(ctx context.Context) frappeauth.Finding {
+func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	const check = "encryption_key"
 	encrypted, err := c.one(ctx, `SELECT "password" FROM "__Auth" WHERE "doctype" = 'User' AND "fieldname" = 'api_secret' AND "encrypted" = 1 LIMIT 1`)
 	switch {
 	case err != nil:
-		return frappeauth.Trouble(check, "%v", err)
+		return frappe.Trouble(check, "%v", err)
 	case encrypted == "" && c.settings.key == nil:
-		return frappeauth.Warning(check, "missing, and no user has an API secret; Frappe writes it to site_config.json with the first secret that it stores")
+		return frappe.Warning(check, "missing, and no user has an API secret; Frappe writes it to site_config.json with the first secret that it stores")
 	case encrypted == "":
-		return frappeauth.Warning(check, "no user has an API secret to try it on")
+		return frappe.Warning(check, "no user has an API secret to try it on")
 	case c.settings.key == nil:
-		return frappeauth.Trouble(check, "missing, so that no API key can be verified; take it from the site's site_config.json")
+		return frappe.Trouble(check, "missing, so that no API key can be verified; take it from the site's site_config.json")
 	case fernet.VerifyAndDecrypt([]byte(encrypted), 0, []*fernet.Key{c.settings.key}) == nil:
-		return frappeauth.Trouble(check, "does not decrypt the site's API secrets; take it from the site's site_config.json")
+		return frappe.Trouble(check, "does not decrypt the site's API secrets; take it from the site's site_config.json")
 	}
-	return frappeauth.OK(check, "decrypts the site's API secrets")
+	return frappe.OK(check, "decrypts the site's API secrets")
 }
 
 // versionLine is where Frappe says its version.
 var versionLine = regexp.MustCompile(`(?m)^__version__ = "([0-9A-Za-z.-]{1,32})"`)
 
 // examineVersion looks for Frappe in the bench around the site, or else tells what the tables show.
-func (b *Backend) examineVersion(sch *schema) frappeauth.Finding {
+func (b *Backend) examineVersion(sch *schema) frappe.Finding {
 	const check = "Frappe"
 	if b.siteDir != "" {
 		source, err := os.ReadFile(filepath.Join(b.siteDir, "..", "..", "apps", "frappe", "frappe", "__init__.py"))
 		if match := versionLine.FindSubmatch(source); err == nil && match != nil {
-			return frappeauth.OK(check, "%s, by the bench", match[1])
+			return frappe.OK(check, "%s, by the bench", match[1])
 		}
 	}
 	switch {
 	case sch.deskUser:
-		return frappeauth.OK(check, "15 or later, by its tables")
+		return frappe.OK(check, "15 or later, by its tables")
 	case !sch.has("tabRole", "name"):
-		return frappeauth.Warning(check, "version not known: tabRole, which shows it, cannot be read")
+		return frappe.Warning(check, "version not known: tabRole, which shows it, cannot be read")
 	}
-	return frappeauth.OK(check, "14 or earlier, by its tables")
+	return frappe.OK(check, "14 or earlier, by its tables")
 }
 
-func (c *connection) examineZone(ctx context.Context) frappeauth.Finding {
+func (c *connection) examineZone(ctx context.Context) frappe.Finding {
 	const check = "time zone"
 	zone, err := c.one(ctx, `SELECT `+siteZone)
 	if err != nil {
-		return frappeauth.Trouble(check, "%v", err)
+		return frappe.Trouble(check, "%v", err)
 	}
 	if zone == "" {
-		return frappeauth.Warning(check, "System Settings name none; access tokens then end by Frappe's, %s", defaultZone)
+		return frappe.Warning(check, "System Settings name none; access tokens then end by Frappe's, %s", defaultZone)
 	}
 	if _, err := time.LoadLocation(zone); err != nil {
-		return frappeauth.Trouble(check, "unknown: check time_zone in System Settings")
+		return frappe.Trouble(check, "unknown: check time_zone in System Settings")
 	}
-	return frappeauth.OK(check, "%s", zone)
+	return frappe.OK(check, "%s", zone)
 }
 
-func (c *connection) examineClock(ctx context.Context, now time.Time) frappeauth.Finding {
+func (c *connection) examineClock(ctx context.Context, now time.Time) frappe.Finding {
 	const check = "clock"
 	if c.settings.file != "" {
-		return frappeauth.OK(check, "this machine's")
+		return frappe.OK(check, "this machine's")
 	}
 	text, err := c.one(ctx, `SELECT `+c.dialect.utc)
 	if err != nil {
-		return frappeauth.Warning(check, "%v", err)
+		return frappe.Warning(check, "%v", err)
 	}
 	theirs, err := time.Parse(timeLayout, text)
 	if err != nil {
-		return frappeauth.Warning(check, "the database's time cannot be read")
+		return frappe.Warning(check, "the database's time cannot be read")
 	}
 	switch skew := now.Sub(theirs).Abs().Round(time.Second); {
 	case skew > badSkew:
-		return frappeauth.Trouble(check, "differs from this machine's by %s, and so does the end of access tokens; run NTP on both", skew)
+		return frappe.Trouble(check, "differs from this machine's by %s, and so does the end of access tokens; run NTP on both", skew)
 	case skew > maxSkew:
-		return frappeauth.Warning(check, "differs from this machine's by %s; run NTP on both", skew)
+		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew)
 	}
-	return frappeauth.OK(check, "as this machine's, give or take %s", maxSkew)
+	return frappe.OK(check, "as this machine's, give or take %s", maxSkew)
 }
 
 // Interface guards
-var _ frappeauth.Examiner = (*Backend)(nil)
+var _ frappe.HealthChecker = (*Backend)(nil)

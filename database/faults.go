@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // fault is an error of the database, with the database's name and what to do. Errors of the drivers name hosts, users and
@@ -83,7 +83,7 @@ func grantMissing(err error) bool {
 
 // onlyThis is an error about one credential, or one kind of them, while the database is well.
 func (c *connection) onlyThis(err error) error {
-	return &frappeauth.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, err), OnlyThis: true}
+	return &frappe.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, err), CredentialSpecific: true}
 }
 
 // columnError says that a table or column that every verdict needs cannot be read.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // listing is the rows of a look, sorted.
@@ -60,7 +60,7 @@ func integer(text string) *big.Int {
 
 // judgement is what changed.
 type judgement struct {
-	changes        []frappeauth.Change
+	changes        []frappe.Change
 	users, clients []string // whose access tokens changed with them
 	reason         string   // why everything changed
 	lost           bool     // what was known does not hold any more
@@ -79,12 +79,12 @@ func (v *view) judge(rows []row, after string) (found judgement) {
 		}
 		switch r.kind {
 		case changedUser:
-			found.changes = append(found.changes, frappeauth.Change{User: r.name, Key: r.key})
+			found.changes = append(found.changes, frappe.Change{User: r.name, Key: r.key})
 			found.users = append(found.users, r.name)
 		case deletedUser:
-			found.changes = append(found.changes, frappeauth.Change{User: r.name})
+			found.changes = append(found.changes, frappe.Change{User: r.name})
 		case changedToken, deletedToken:
-			found.changes = append(found.changes, frappeauth.Change{Token: r.name})
+			found.changes = append(found.changes, frappe.Change{Token: r.name})
 		case changedClient, deletedClient:
 			found.clients = append(found.clients, r.name)
 		case changedRole:

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 const (
@@ -132,7 +132,7 @@ func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (stri
 
 // tokensOf adds the access tokens of users or clients to changes: a renamed user has tokens that did not change, and whose
 // verdicts name the old user; a client with other scopes has tokens that are judged differently.
-func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string, changes *[]frappeauth.Change) (tooMany bool, err error) {
+func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string, changes *[]frappe.Change) (tooMany bool, err error) {
 	const table = "tabOAuth Bearer Token"
 	if !sch.has(table, "name", column) {
 		return false, nil
@@ -151,7 +151,7 @@ func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, n
 			return false, err
 		}
 		for _, token := range found {
-			*changes = append(*changes, frappeauth.Change{Token: token})
+			*changes = append(*changes, frappe.Change{Token: token})
 		}
 		if len(*changes) > maxTokens {
 			return true, nil

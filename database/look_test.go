@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // frappeNow is a time as Frappe writes it now, in the recorded sites' time zone, or so much later.
@@ -34,7 +34,7 @@ func (s *site) addClients(t testing.TB, n int, modified string) {
 }
 
 // described is a list of changes in words.
-func described(s *site, changes []frappeauth.Change) string {
+func described(s *site, changes []frappe.Change) string {
 	names := make([]string, 0, len(changes))
 	for _, c := range changes {
 		if c.Everything {

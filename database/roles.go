@@ -5,10 +5,10 @@ import (
 	"errors"
 	"time"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// RoleNames implements frappeauth.RoleLister. It returns the names of all roles of the site that are not disabled, and fails
+// RoleNames implements frappe.RoleLister. It returns the names of all roles of the site that are not disabled, and fails
 // where the database's user may not read `tabRole`.
 func (b *Backend) RoleNames(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.Timeout))
@@ -54,4 +54,4 @@ func (c *connection) texts(ctx context.Context, query string, args []any) ([]str
 }
 
 // Interface guard
-var _ frappeauth.RoleLister = (*Backend)(nil)
+var _ frappe.RoleLister = (*Backend)(nil)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // read lists what is read of each table, as the README grants it. Without a table that is not needed, verifications work
@@ -44,7 +44,7 @@ var read = []struct {
 type schema struct {
 	columns  map[string]bool // `table.column`
 	deskUser bool            // system users have the role Desk User (15 and later)
-	missing  []frappeauth.Finding
+	missing  []frappe.Finding
 	read     time.Time
 }
 
@@ -117,7 +117,7 @@ func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 }
 
 // findMissing says which tables and columns of read cannot be read, and what follows.
-func (s *schema) findMissing() (findings []frappeauth.Finding) {
+func (s *schema) findMissing() (findings []frappe.Finding) {
 	const check = "tables"
 	for _, r := range read {
 		missing := slices.DeleteFunc(slices.Clone(r.columns), func(column string) bool { return s.has(r.table, column) })
@@ -125,11 +125,11 @@ func (s *schema) findMissing() (findings []frappeauth.Finding) {
 		switch {
 		case len(missing) == 0:
 		case !r.needed:
-			findings = append(findings, frappeauth.Warning(check, "%s; %s; the README has the GRANT", what, r.without))
+			findings = append(findings, frappe.Warning(check, "%s; %s; the README has the GRANT", what, r.without))
 		case slices.Equal(missing, []string{"full_name"}) || slices.Equal(missing, []string{"user_type"}):
-			findings = append(findings, frappeauth.Warning(check, "%s", what))
+			findings = append(findings, frappe.Warning(check, "%s", what))
 		default:
-			findings = append(findings, frappeauth.Trouble(check, "%s; the README has the GRANT", what))
+			findings = append(findings, frappe.Trouble(check, "%s; the README has the GRANT", what))
 		}
 	}
 	return findings

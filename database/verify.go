@@ -13,7 +13,7 @@ import (
 
 	"github.com/fernet/fernet-go"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // person is a user as the database has it.
@@ -64,9 +64,9 @@ func arguments(query, value string) []any {
 }
 
 // identity is that of an enabled user.
-func (p *person) identity(s *schema) (frappeauth.Identity, error) {
-	if !p.enabled || p.name == frappeauth.Guest {
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+func (p *person) identity(s *schema) (frappe.Identity, error) {
+	if !p.enabled || p.name == frappe.Guest {
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	automatic := []string{"All", "Guest"}
 	if s.deskUser && p.userType.String == "System User" {
@@ -78,17 +78,17 @@ func (p *person) identity(s *schema) (frappeauth.Identity, error) {
 			roles = append(roles, role)
 		}
 	}
-	return frappeauth.Identity{User: p.name, FullName: p.fullName.String, Roles: roles}, nil
+	return frappe.Identity{User: p.name, FullName: p.fullName.String, Roles: roles}, nil
 }
 
 // verifyPair looks an API key up. An unknown key costs what a wrong secret costs.
-func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappeauth.Identity, error) {
+func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe.Identity, error) {
 	if strings.ContainsRune(key, 0) { // PostgreSQL takes none in text, and no key has any
 		key = ""
 	}
 	sch, err := c.currentSchema(ctx)
 	if err != nil {
-		return frappeauth.Identity{}, err
+		return frappe.Identity{}, err
 	}
 	query := sch.withRoles(
 		sch.userColumns()+`, u."api_key", a."password", `+sch.column("a", "__Auth", "encrypted", "1"),
@@ -96,7 +96,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 		`u."api_key" = ?`)
 	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, key)...)
 	if err != nil {
-		return frappeauth.Identity{}, c.fault(err)
+		return frappe.Identity{}, c.fault(err)
 	}
 	defer rows.Close()
 
@@ -115,18 +115,18 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 			isEncrypted sql.NullBool
 		)
 		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role, &own, &ownSecret, &isEncrypted); err != nil {
-			return frappeauth.Identity{}, c.fault(err)
+			return frappe.Identity{}, c.fault(err)
 		}
 		if own != key {
 			continue // the collation takes it for the same
 		}
 		found, stored, encrypted = own, ownSecret, isEncrypted
 		if err := owner.add(row, role.String); err != nil {
-			return frappeauth.Identity{}, c.onlyThis(err)
+			return frappe.Identity{}, c.onlyThis(err)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return frappeauth.Identity{}, c.fault(err)
+		return frappe.Identity{}, c.fault(err)
 	}
 
 	// With encrypted = 0 the row is the hash of a password, and Frappe finds no secret.
@@ -134,31 +134,31 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 	token, decryptWith := c.dummy, c.dummyKey
 	if known {
 		if c.settings.key == nil {
-			return frappeauth.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted: encryption_key is missing, "+
+			return frappe.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted: encryption_key is missing, "+
 				"in site_config.json or as an option here", owner.name))
 		}
 		token, decryptWith = []byte(stored.String), c.settings.key
 	}
 	plain := fernet.VerifyAndDecrypt(token, 0, []*fernet.Key{decryptWith})
 	if plain == nil {
-		return frappeauth.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted; "+
+		return frappe.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted; "+
 			"is the encryption_key the site's?", owner.name))
 	}
 	have, want := sha256.Sum256([]byte(secret)), sha256.Sum256(plain)
 	if subtle.ConstantTimeCompare(have[:], want[:]) != 1 || !known || secret == "" {
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	return owner.identity(sch)
 }
 
 // verifyToken looks an access token up.
-func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappeauth.Identity, error) {
+func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappe.Identity, error) {
 	if token == "" || strings.ContainsRune(token, 0) {
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	sch, err := c.currentSchema(ctx)
 	if err != nil {
-		return frappeauth.Identity{}, err
+		return frappe.Identity{}, err
 	}
 	for _, needed := range [][]string{
 		{"tabOAuth Bearer Token", "name", "user", "client", "scopes", "status", "expiration_time"},
@@ -167,7 +167,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	} {
 		for _, column := range needed[1:] {
 			if !sch.has(needed[0], column) {
-				return frappeauth.Identity{}, c.onlyThis(fmt.Errorf("no column %s.%s, or its user may not read it; the README has the GRANT", needed[0], column))
+				return frappe.Identity{}, c.onlyThis(fmt.Errorf("no column %s.%s, or its user may not read it; the README has the GRANT", needed[0], column))
 			}
 		}
 	}
@@ -177,7 +177,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		`t."name" = ?`)
 	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, token)...)
 	if err != nil {
-		return frappeauth.Identity{}, c.fault(err)
+		return frappe.Identity{}, c.fault(err)
 	}
 	defer rows.Close()
 
@@ -193,32 +193,32 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		)
 		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role,
 			&found, &status, &scopes, &clientScopes, &expiration, &zone); err != nil {
-			return frappeauth.Identity{}, c.fault(err)
+			return frappe.Identity{}, c.fault(err)
 		}
 		if err := owner.add(row, role.String); err != nil {
-			return frappeauth.Identity{}, c.onlyThis(err)
+			return frappe.Identity{}, c.onlyThis(err)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return frappeauth.Identity{}, c.fault(err)
+		return frappe.Identity{}, c.fault(err)
 	}
 	// Without an expiration_time Frappe answers 500. A denial lets the client ask for a token that it can use.
 	if found != token || status.String == "Revoked" || !expiration.Valid {
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	granted := strings.Split(scopes.String, " ")
 	allowed := strings.Split(clientScopes.String, " ")
 	for _, scope := range granted {
 		if scope == "" || !slices.Contains(allowed, scope) {
-			return frappeauth.Identity{}, frappeauth.ErrDenied
+			return frappe.Identity{}, frappe.ErrDenied
 		}
 	}
 	expiry, err := instant(expiration.String, zone.String)
 	if err != nil {
-		return frappeauth.Identity{}, c.onlyThis(err)
+		return frappe.Identity{}, c.onlyThis(err)
 	}
 	if !now.Before(expiry) {
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	id, err := owner.identity(sch)
 	id.Scopes, id.Expiry = granted, expiry

@@ -6,7 +6,7 @@ import (
 	"math/big"
 	"time"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // countShare is which part of the time counting may take: one in so many.
@@ -95,7 +95,7 @@ func (v *view) after() string { return max(v.floor, v.wall(v.clock.Add(-overlap)
 func (v *view) upTo() string { return v.wall(v.clock.Add(overlap), true) }
 
 // look asks what changed. A reason says why everything did. The view is lost where what is known does not hold any more.
-func (v *view) look(ctx context.Context, sch *schema) (changes []frappeauth.Change, reason string, err error) {
+func (v *view) look(ctx context.Context, sch *schema) (changes []frappe.Change, reason string, err error) {
 	if v.lost {
 		return nil, "the database was not as expected", nil
 	}

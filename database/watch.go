@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
-	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // schemaAge is after how long a schema in which something is missing is read again: it may have been granted since.
@@ -32,7 +32,7 @@ type poller struct {
 }
 
 // observer is one who watches.
-type observer struct{ observe func([]frappeauth.Change) }
+type observer struct{ observe func([]frappe.Change) }
 
 func newPoller(s *source, interval time.Duration) *poller {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -53,7 +53,7 @@ func (p *poller) stop() {
 }
 
 // watch reports to observe until ctx is done. An observer that comes later sees what the others see, from at once.
-func (p *poller) watch(ctx context.Context, observe func([]frappeauth.Change)) {
+func (p *poller) watch(ctx context.Context, observe func([]frappe.Change)) {
 	o := &observer{observe: observe}
 	p.mu.Lock()
 	p.observers[o] = true
@@ -109,10 +109,10 @@ func (p *poller) poll(ctx context.Context) {
 }
 
 // everything is the change that concerns every verdict.
-var everything = []frappeauth.Change{{Everything: true}}
+var everything = []frappe.Change{{Everything: true}}
 
 // look asks what changed since the last look.
-func (p *poller) look(ctx context.Context) ([]frappeauth.Change, error) {
+func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	c, leave, err := p.source.enter()
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (p *poller) look(ctx context.Context) ([]frappeauth.Change, error) {
 
 	reason := "the site's database was opened anew"
 	if p.view != nil && p.view.connection == c {
-		var changes []frappeauth.Change
+		var changes []frappe.Change
 		if changes, reason, err = p.view.look(ctx, sch); err != nil {
 			return nil, p.failed(err)
 		}

@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"net/http"
@@ -20,7 +20,7 @@ import (
 //	        ...
 //	    }
 //	}
-func (s *SiteBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	s.URLs = d.RemainingArgs()
 	err := directive.Block{
@@ -44,13 +44,13 @@ func (s *SiteBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	if err := s.check(); err != nil {
+	if err := s.Validate(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil
 }
 
-func (s *SiteBackend) unmarshalTransport(d *caddyfile.Dispenser) error {
+func (s *Backend) unmarshalTransport(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
@@ -67,4 +67,4 @@ func (s *SiteBackend) unmarshalTransport(d *caddyfile.Dispenser) error {
 }
 
 // Interface guard
-var _ caddyfile.Unmarshaler = (*SiteBackend)(nil)
+var _ caddyfile.Unmarshaler = (*Backend)(nil)

@@ -1,10 +1,12 @@
-package frappeauth
+package site
 
 import (
 	"context"
 	"errors"
 	"net/http"
 	"net/url"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // The methods of Frappe's API that are asked, as paths.
@@ -15,20 +17,20 @@ const (
 )
 
 // identity asks all that is to be known of the credential's owner.
-func (c siteCall) identity(ctx context.Context) (Identity, error) {
+func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	user, err := c.loggedUser(ctx)
 	if err != nil {
-		return Identity{}, c.unlessUnknownSite(ctx, err)
+		return frappe.Identity{}, c.unlessUnknownSite(ctx, err)
 	}
-	id := Identity{User: user}
+	id := frappe.Identity{User: user}
 	if c.backend.Roles {
 		if id.Roles, err = c.roles(ctx, user); err != nil {
-			return Identity{}, onlyThis(err)
+			return frappe.Identity{}, credentialSpecific(err)
 		}
 	}
 	if c.backend.RefuseDisabled {
 		if id.FullName, err = c.enabledUser(ctx, user); err != nil {
-			return Identity{}, onlyThis(err)
+			return frappe.Identity{}, credentialSpecific(err)
 		}
 	}
 	return id, nil
@@ -36,34 +38,34 @@ func (c siteCall) identity(ctx context.Context) (Identity, error) {
 
 // onlyThis says of an answer to a further request that is no verdict that it concerns this user alone: the site has
 // just answered the first. Users have a say in their names, which are part of what is asked.
-func onlyThis(err error) error {
+func credentialSpecific(err error) error {
 	var (
 		next        *nextAddressError
 		notFound    *notFoundError
-		unavailable *UnavailableError
+		unavailable *frappe.UnavailableError
 	)
 	switch {
-	case errors.Is(err, ErrDenied), errors.As(err, &next):
+	case errors.Is(err, frappe.ErrDenied), errors.As(err, &next):
 		return err
 	case errors.As(err, &notFound):
-		return &UnavailableError{Reason: notFound.onlyThis, OnlyThis: true}
+		return &frappe.UnavailableError{Reason: notFound.onlyThis, CredentialSpecific: true}
 	case errors.As(err, &unavailable):
-		return &UnavailableError{Reason: unavailable.Reason, RetryAfter: unavailable.RetryAfter, OnlyThis: true}
+		return &frappe.UnavailableError{Reason: unavailable.Reason, RetryAfter: unavailable.RetryAfter, CredentialSpecific: true}
 	}
-	return &UnavailableError{Reason: err, OnlyThis: true}
+	return &frappe.UnavailableError{Reason: err, CredentialSpecific: true}
 }
 
 // unlessUnknownSite tells a site that the bench does not have from a credential that cannot be looked up, since Frappe
 // and firewalls answer 404 to both. Where the answer does not name the site, as that of Frappe 15 does, it asks again without
 // the credential: only a site that is not there answers 404 again. Otherwise one client's credential could make a tenant
 // look unknown to everybody.
-func (c siteCall) unlessUnknownSite(ctx context.Context, err error) error {
+func (c request) unlessUnknownSite(ctx context.Context, err error) error {
 	var notFound *notFoundError
 	if !errors.As(err, &notFound) {
 		return err
 	}
 	if notFound.named && c.site != "" {
-		return ErrUnknownSite
+		return frappe.ErrUnknownSite
 	}
 	guest := c
 	guest.authorization = ""
@@ -73,37 +75,37 @@ func (c siteCall) unlessUnknownSite(ctx context.Context, err error) error {
 	case errors.As(again, &next):
 		return again
 	case !errors.As(again, &notFound):
-		return onlyThis(err)
+		return credentialSpecific(err)
 	case c.site != "" && !notFound.socketIO:
-		return ErrUnknownSite
+		return frappe.ErrUnknownSite
 	}
 	return err
 }
 
 // loggedUser is the verdict: the user whose credential it is.
-func (c siteCall) loggedUser(ctx context.Context) (string, error) {
+func (c request) loggedUser(ctx context.Context) (string, error) {
 	a, err := c.get(ctx, pathLoggedUser, "")
 	if err != nil {
 		return "", err
 	}
 	if a.status == http.StatusUnauthorized || a.status == http.StatusForbidden {
-		return "", ErrDenied
+		return "", frappe.ErrDenied
 	}
 	var user string
 	if err := a.member("message", &user); err != nil {
 		return "", c.noVerdict(a.status, err)
 	}
 	switch {
-	case user == Guest:
-		return "", ErrDenied
-	case !validUser(user):
+	case user == frappe.Guest:
+		return "", frappe.ErrDenied
+	case !frappe.ValidUser(user):
 		return "", c.noVerdict(a.status, errors.New("the answer names no user of Frappe's"))
 	}
 	return user, nil
 }
 
 // roles are the roles of the credential's owner.
-func (c siteCall) roles(ctx context.Context, user string) ([]string, error) {
+func (c request) roles(ctx context.Context, user string) ([]string, error) {
 	a, err := c.get(ctx, pathRoles, url.Values{"uid": {user}}.Encode())
 	if err != nil {
 		return nil, err
@@ -119,7 +121,7 @@ func (c siteCall) roles(ctx context.Context, user string) ([]string, error) {
 }
 
 // enabledUser is the full name of the credential's owner, or ErrDenied if the user is disabled.
-func (c siteCall) enabledUser(ctx context.Context, user string) (string, error) {
+func (c request) enabledUser(ctx context.Context, user string) (string, error) {
 	a, err := c.get(ctx, pathUser+url.PathEscape(user), "")
 	if err != nil {
 		return "", err
@@ -139,17 +141,17 @@ func (c siteCall) enabledUser(ctx context.Context, user string) (string, error) 
 	case doc.Name != user || doc.Enabled == nil:
 		return "", c.noVerdict(a.status, errors.New("the answer does not say whether the user is enabled"))
 	case *doc.Enabled != 1:
-		return "", ErrDenied
+		return "", frappe.ErrDenied
 	}
 	return doc.FullName, nil
 }
 
 // stillGranted takes a refusal of a further request for what it is: 401 says that the credential has ended since it
 // was granted, 403 that its owner may not ask, which says nothing of the credential.
-func (c siteCall) stillGranted(a siteAnswer) error {
+func (c request) stillGranted(a siteAnswer) error {
 	switch a.status {
 	case http.StatusUnauthorized:
-		return ErrDenied
+		return frappe.ErrDenied
 	case http.StatusForbidden:
 		return c.noVerdict(a.status, errors.New("the user is not permitted to read the user's own roles or document"))
 	}

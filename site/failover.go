@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // preferredRetry is how often the first address is tried again while another one answers.
@@ -53,7 +55,7 @@ func (f *failover) answered(address int, now time.Time) (changed bool) {
 
 // askInTurn asks one address after the other until one answers. Each has an equal share of the time that is left, so
 // that one which accepts and never answers leaves time for the next.
-func (s *SiteBackend) askInTurn(ctx context.Context, call siteCall) (Identity, error) {
+func (s *Backend) askInTurn(ctx context.Context, call request) (frappe.Identity, error) {
 	var (
 		failures []error
 		order    = s.failover.order(len(s.addresses), time.Now())
@@ -72,11 +74,11 @@ func (s *SiteBackend) askInTurn(ctx context.Context, call siteCall) (Identity, e
 			break
 		}
 	}
-	return Identity{}, afterFailures(failures[:len(failures)-1], failures[len(failures)-1])
+	return frappe.Identity{}, afterFailures(failures[:len(failures)-1], failures[len(failures)-1])
 }
 
 // logSwitch says that another address is used from now on.
-func (s *SiteBackend) logSwitch(address int, failures []error) {
+func (s *Backend) logSwitch(address int, failures []error) {
 	name := zap.String("address", s.addresses[address].String())
 	if address == 0 {
 		s.logger.Info("the first address of the site answers again", name)
@@ -86,7 +88,7 @@ func (s *SiteBackend) logSwitch(address int, failures []error) {
 }
 
 // identityWithin asks an address within its share of the time that is left, of so many shares.
-func (c siteCall) identityWithin(ctx context.Context, shares int) (Identity, error) {
+func (c request) identityWithin(ctx context.Context, shares int) (frappe.Identity, error) {
 	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
@@ -97,11 +99,11 @@ func (c siteCall) identityWithin(ctx context.Context, shares int) (Identity, err
 
 // afterFailures is the error of the last address, with what the ones before it failed of.
 func afterFailures(failures []error, last error) error {
-	if last == nil || len(failures) == 0 || errors.Is(last, ErrDenied) || errors.Is(last, ErrUnknownSite) {
+	if last == nil || len(failures) == 0 || errors.Is(last, frappe.ErrDenied) || errors.Is(last, frappe.ErrUnknownSite) {
 		return last
 	}
-	result := UnavailableError{Reason: last}
-	if known, ok := errors.AsType[*UnavailableError](last); ok {
+	result := frappe.UnavailableError{Reason: last}
+	if known, ok := errors.AsType[*frappe.UnavailableError](last); ok {
 		result = *known
 	}
 	for _, failure := range failures {
@@ -112,7 +114,7 @@ func afterFailures(failures []error, last error) error {
 
 // reasonOf is what an error says without that of which every UnavailableError begins.
 func reasonOf(err error) error {
-	if unavailable, ok := errors.AsType[*UnavailableError](err); ok {
+	if unavailable, ok := errors.AsType[*frappe.UnavailableError](err); ok {
 		return unavailable.Reason
 	}
 	return err

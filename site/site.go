@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"context"
@@ -14,13 +14,15 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
-	caddy.RegisterModule(new(SiteBackend))
+	caddy.RegisterModule(new(Backend))
 }
 
-// SiteBackend asks a live Frappe site over HTTP, as the credential's owner would:
+// Backend asks a live Frappe site over HTTP, as the credential's owner would:
 // `GET /api/method/frappe.auth.get_logged_user` with the credential and nothing else of the client's request.
 //
 // A credential is granted only by status 200 with JSON that names a user other than Guest, and denied only by 401 or
@@ -35,7 +37,7 @@ func init() {
 // verification starts at the first address again.
 //
 // Frappe before its newest versions lets a disabled user's credential in; see refuse_disabled.
-type SiteBackend struct {
+type Backend struct {
 	// The addresses of the site: `http://` or `https://` and a host, with a path where Frappe is mounted below one; or
 	// `unix/` and the absolute path of a Unix socket. Several addresses must lead to the same site. Global
 	// placeholders such as `{env.*}` are allowed; an empty or unknown one is an error. At least one is required.
@@ -81,15 +83,15 @@ const (
 )
 
 // CaddyModule returns the Caddy module information.
-func (*SiteBackend) CaddyModule() caddy.ModuleInfo {
+func (*Backend) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.frappe_auth.backends.site",
-		New: func() caddy.Module { return new(SiteBackend) },
+		New: func() caddy.Module { return new(Backend) },
 	}
 }
 
 // Provision checks the configuration and loads the transport.
-func (s *SiteBackend) Provision(ctx caddy.Context) error {
+func (s *Backend) Provision(ctx caddy.Context) error {
 	s.logger = ctx.Logger()
 	if err := s.expandPlaceholders(); err != nil {
 		return err
@@ -97,7 +99,7 @@ func (s *SiteBackend) Provision(ctx caddy.Context) error {
 	if s.Timeout == 0 {
 		s.Timeout = defaultSiteTimeout
 	}
-	if err := s.check(); err != nil {
+	if err := s.Validate(); err != nil {
 		return err
 	}
 	for _, address := range s.URLs {
@@ -110,7 +112,7 @@ func (s *SiteBackend) Provision(ctx caddy.Context) error {
 	return s.loadTransport(ctx)
 }
 
-func (s *SiteBackend) loadTransport(ctx caddy.Context) error {
+func (s *Backend) loadTransport(ctx caddy.Context) error {
 	if s.TransportRaw == nil {
 		s.TransportRaw = json.RawMessage(defaultTransport)
 	}
@@ -134,7 +136,7 @@ func (s *SiteBackend) loadTransport(ctx caddy.Context) error {
 }
 
 // check reports what is wrong with the configuration. Placeholders are taken for right.
-func (s *SiteBackend) check() error {
+func (s *Backend) Validate() error {
 	if len(s.URLs) == 0 {
 		return errors.New("the address of the Frappe site is required, such as https://erp.example.com")
 	}
@@ -160,7 +162,7 @@ func (s *SiteBackend) check() error {
 }
 
 // String names the site: its addresses, and its name where it has one.
-func (s *SiteBackend) String() string {
+func (s *Backend) String() string {
 	text := strings.Join(s.URLs, " ")
 	if s.SiteName != "" {
 		text += " (" + s.SiteName + ")"
@@ -169,16 +171,16 @@ func (s *SiteBackend) String() string {
 }
 
 // Fingerprint implements Fingerprinter: addresses and name may come from placeholders.
-func (s *SiteBackend) Fingerprint() string { return strings.Join(s.URLs, " ") + " " + s.SiteName }
+func (s *Backend) Fingerprint() string { return strings.Join(s.URLs, " ") + " " + s.SiteName }
 
 // ReportsRoles implements RoleReporter.
-func (s *SiteBackend) ReportsRoles() bool { return s.Roles }
+func (s *Backend) ReportsRoles() bool { return s.Roles }
 
-// Tenanted implements Tenanted: it is where the site's name depends on the request.
-func (s *SiteBackend) Tenanted() bool { return strings.Contains(s.SiteName, "{") }
+// SiteResolver implements SiteResolver: it is where the site's name depends on the request.
+func (s *Backend) ResolvesSites() bool { return strings.Contains(s.SiteName, "{") }
 
-// Site implements Tenanted. All spellings of a host are one tenant.
-func (s *SiteBackend) Site(repl *caddy.Replacer) (string, error) {
+// Site implements SiteResolver. All spellings of a host are one tenant.
+func (s *Backend) Site(repl *caddy.Replacer) (string, error) {
 	name, err := repl.ReplaceOrErr(s.SiteName, true, true)
 	if err != nil {
 		return "", err
@@ -190,29 +192,29 @@ func (s *SiteBackend) Site(repl *caddy.Replacer) (string, error) {
 }
 
 // Verify implements Backend.
-func (s *SiteBackend) Verify(ctx context.Context, c Credential) (Identity, error) {
-	if (c.Site != "" || s.Tenanted()) && !validSiteName(c.Site) {
-		return Identity{}, ErrUnknownSite
+func (s *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
+	if (c.Site != "" || s.ResolvesSites()) && !validSiteName(c.Site) {
+		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
 	authorization, ok := authorizationOf(c)
 	if !ok {
-		return Identity{}, ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	defer s.closeIfUnloaded()
-	return s.askInTurn(ctx, siteCall{backend: s, authorization: authorization, site: c.Site})
+	return s.askInTurn(ctx, request{backend: s, authorization: authorization, site: c.Site})
 }
 
 // Cleanup says that the configuration was unloaded. Verifications under way go on.
-func (s *SiteBackend) Cleanup() error {
+func (s *Backend) Cleanup() error {
 	s.unloaded.Store(true)
 	return nil
 }
 
 // closeIfUnloaded closes the connection of a verification that outlived the configuration. Those that were idle when
 // it was unloaded, the transport has closed itself.
-func (s *SiteBackend) closeIfUnloaded() {
+func (s *Backend) closeIfUnloaded() {
 	if cleaner, ok := s.transport.(caddy.CleanerUpper); ok && s.unloaded.Load() {
 		_ = cleaner.Cleanup() // nobody is left to tell
 	}
@@ -220,10 +222,10 @@ func (s *SiteBackend) closeIfUnloaded() {
 
 // Interface guards
 var (
-	_ Backend            = (*SiteBackend)(nil)
-	_ Tenanted           = (*SiteBackend)(nil)
-	_ Fingerprinter      = (*SiteBackend)(nil)
-	_ RoleReporter       = (*SiteBackend)(nil)
-	_ caddy.Provisioner  = (*SiteBackend)(nil)
-	_ caddy.CleanerUpper = (*SiteBackend)(nil)
+	_ frappe.Backend       = (*Backend)(nil)
+	_ frappe.SiteResolver  = (*Backend)(nil)
+	_ frappe.Fingerprinter = (*Backend)(nil)
+	_ frappe.RoleReporter  = (*Backend)(nil)
+	_ caddy.Provisioner    = (*Backend)(nil)
+	_ caddy.CleanerUpper   = (*Backend)(nil)
 )

@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"errors"
@@ -39,7 +39,7 @@ func (a *siteAddress) withScheme(scheme string) string {
 
 // expandPlaceholders puts the values of global placeholders into addresses and site name. A missing value is an error:
 // without site_name, a bench would have another of its sites judge.
-func (s *SiteBackend) expandPlaceholders() error {
+func (s *Backend) expandPlaceholders() error {
 	for i, address := range s.URLs {
 		expanded, err := expandGlobal(address, false)
 		if err != nil {

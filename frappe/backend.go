@@ -1,10 +1,12 @@
-package frappeauth
+package frappe
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -12,8 +14,8 @@ import (
 // Guest is the user as whom Frappe serves those without a credential. No credential is Guest's.
 const Guest = "Guest"
 
-// maxUserSize is the longest name of a user, in bytes: Frappe's column holds 140 characters.
-const maxUserSize = 560
+// MaxUserSize is the longest name of a user, in bytes: Frappe's column holds 140 characters.
+const MaxUserSize = 560
 
 // Backend decides whether a credential is good and whose it is. Backends are guest modules in the namespace
 // `http.frappe_auth.backends`.
@@ -28,10 +30,10 @@ type Backend interface {
 	Verify(ctx context.Context, c Credential) (Identity, error)
 }
 
-// Tenanted is an optional interface of a Backend that may judge credentials of several sites.
-type Tenanted interface {
-	// Tenanted reports whether the backend is configured to.
-	Tenanted() bool
+// SiteResolver is an optional interface of a Backend that may judge credentials of several sites.
+type SiteResolver interface {
+	// SiteResolver reports whether the backend is configured to.
+	ResolvesSites() bool
 
 	// Site names the site that a request is for, from the request's placeholders. It becomes Credential.Site and part
 	// of the cache key. An error refuses the request with status 400.
@@ -103,7 +105,7 @@ type Identity struct {
 // ErrDenied is a backend's verdict that a credential is bad: unknown, wrong, expired, revoked, or of a disabled user.
 var ErrDenied = errors.New("credential denied")
 
-// ErrUnknownSite is the error of a Backend that is Tenanted where its source has no site of the name that the request
+// ErrUnknownSite is the error of a Backend that is SiteResolver where its source has no site of the name that the request
 // gave. The request gets 404, and the backend is not asked again about that site for a while.
 var ErrUnknownSite = errors.New("no such site")
 
@@ -116,12 +118,17 @@ type UnavailableError struct {
 	// RetryAfter is after how long another attempt makes sense. Zero: not known.
 	RetryAfter time.Duration
 
-	// OnlyThis says that the backend is well but cannot judge this one credential. It is not left alone for it, or
+	// CredentialSpecific says that the backend is well but cannot judge this one credential. It is not left alone for it, or
 	// a client could shut it off for the others.
-	OnlyThis bool
+	CredentialSpecific bool
 }
 
 func (e *UnavailableError) Error() string { return fmt.Sprintf("could not find out: %v", e.Reason) }
 
 // Unwrap returns the reason.
 func (e *UnavailableError) Unwrap() error { return e.Reason }
+
+// ValidUser reports whether a name can be that of the owner of a credential.
+func ValidUser(name string) bool {
+	return name != "" && name != Guest && len(name) <= MaxUserSize && !strings.ContainsFunc(name, unicode.IsControl)
+}

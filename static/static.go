@@ -1,4 +1,4 @@
-package frappeauth
+package static
 
 import (
 	"bytes"
@@ -9,26 +9,29 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {
-	caddy.RegisterModule(StaticBackend{})
+	caddy.RegisterModule(Backend{})
 }
 
-// StaticBackend knows the credentials that the configuration lists, by their hashes. It needs no Frappe: for a handful
+// Backend knows the credentials that the configuration lists, by their hashes. It needs no Frappe: for a handful
 // of service accounts, for tests, or behind another backend for when the site is down.
 //
 // Keys, secrets and tokens compare with case.
-type StaticBackend struct {
+type Backend struct {
 	// API keys with the hashes of their secrets.
-	Tokens []StaticToken `json:"tokens,omitempty"`
+	Tokens []Token `json:"tokens,omitempty"`
 
 	// Hashes of access tokens.
-	Bearers []StaticBearer `json:"bearers,omitempty"`
+	Bearers []Bearer `json:"bearers,omitempty"`
 
 	index   [sha256.Size]byte // keys the maps, so that the time of a look-up tells nothing
 	keys    map[[sha256.Size]byte]*staticPair
@@ -36,8 +39,8 @@ type StaticBackend struct {
 	groups  []*hashGroup
 }
 
-// StaticToken is an API key and its secret.
-type StaticToken struct {
+// Token is an API key and its secret.
+type Token struct {
 	// The API key. Placeholders such as `{env.*}` are allowed here and in every other field. Required, and unique.
 	Key string `json:"key"`
 
@@ -53,8 +56,8 @@ type StaticToken struct {
 	Roles []string `json:"roles,omitempty"`
 }
 
-// StaticBearer is an access token.
-type StaticBearer struct {
+// Bearer is an access token.
+type Bearer struct {
 	// The hash of the access token: `sha256:` and the 64 hexadecimal digits of its SHA-256. Required, and unique.
 	Hash string `json:"hash"`
 
@@ -66,13 +69,13 @@ type StaticBearer struct {
 }
 
 type staticPair struct {
-	identity Identity
+	identity frappe.Identity
 	hash     []byte
 	group    *hashGroup
 }
 
 type staticBearer struct {
-	identity Identity
+	identity frappe.Identity
 	digest   []byte
 }
 
@@ -97,15 +100,15 @@ func (g *hashGroup) try(hash []byte) error {
 }
 
 // CaddyModule returns the Caddy module information.
-func (StaticBackend) CaddyModule() caddy.ModuleInfo {
+func (Backend) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.frappe_auth.backends.static",
-		New: func() caddy.Module { return new(StaticBackend) },
+		New: func() caddy.Module { return new(Backend) },
 	}
 }
 
 // Provision expands placeholders and indexes the credentials.
-func (s *StaticBackend) Provision(ctx caddy.Context) error {
+func (s *Backend) Provision(ctx caddy.Context) error {
 	if err := s.expand(); err != nil {
 		return err
 	}
@@ -126,7 +129,7 @@ func (s *StaticBackend) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("API key %s: %w", t.Key, err)
 		}
 		s.keys[s.indexOf([]byte(t.Key))] = &staticPair{
-			identity: Identity{User: t.User, Roles: t.Roles},
+			identity: frappe.Identity{User: t.User, Roles: t.Roles},
 			hash:     hash,
 			group:    group,
 		}
@@ -138,7 +141,7 @@ func (s *StaticBackend) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("access token of %s: %w", b.User, err)
 		}
 		s.bearers[s.indexOf(digest)] = &staticBearer{
-			identity: Identity{User: b.User, Roles: b.Roles},
+			identity: frappe.Identity{User: b.User, Roles: b.Roles},
 			digest:   digest,
 		}
 	}
@@ -146,7 +149,7 @@ func (s *StaticBackend) Provision(ctx caddy.Context) error {
 }
 
 // expand replaces placeholders.
-func (s *StaticBackend) expand() error {
+func (s *Backend) expand() error {
 	repl := caddy.NewReplacer()
 	expand := func(fields ...*string) error {
 		for _, field := range fields {
@@ -183,7 +186,7 @@ func pointers(texts []string) []*string {
 
 // group finds or makes the group of a hash. Of a hash in modular crypt format, all but salt and digest is what
 // determines the time that a comparison takes.
-func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
+func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
 	var (
 		name      string
 		algorithm string
@@ -229,22 +232,22 @@ func (s *StaticBackend) group(ctx caddy.Context, hash string) (*hashGroup, []byt
 }
 
 // String tells how many credentials are listed.
-func (s *StaticBackend) String() string {
+func (s *Backend) String() string {
 	return fmt.Sprintf("credentials listed: %d", len(s.Tokens)+len(s.Bearers))
 }
 
-// Examine implements Examiner: all it needs is in the configuration, which was read.
-func (s *StaticBackend) Examine(context.Context) []Finding {
-	return []Finding{OK("configuration", "nothing to reach: all of it is in the configuration")}
+// CheckHealth implements HealthChecker: all it needs is in the configuration, which was read.
+func (s *Backend) CheckHealth(context.Context) []frappe.Finding {
+	return []frappe.Finding{frappe.OK("configuration", "nothing to reach: all of it is in the configuration")}
 }
 
 // Fingerprint implements Fingerprinter: what placeholders stand for may change.
-func (s *StaticBackend) Fingerprint() string {
+func (s *Backend) Fingerprint() string {
 	return fmt.Sprintf("%q %q", s.Tokens, s.Bearers)
 }
 
 // Verify implements Backend.
-func (s *StaticBackend) Verify(_ context.Context, c Credential) (Identity, error) {
+func (s *Backend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
 	if c.Bearer() {
 		return s.verifyBearer(c.Token)
 	}
@@ -253,7 +256,7 @@ func (s *StaticBackend) Verify(_ context.Context, c Credential) (Identity, error
 
 // verifyPair compares once in every group, whether the key is known or not and whichever group it is of, so that the
 // time tells neither.
-func (s *StaticBackend) verifyPair(key string, secret []byte) (Identity, error) {
+func (s *Backend) verifyPair(key string, secret []byte) (frappe.Identity, error) {
 	known := s.keys[s.indexOf([]byte(key))]
 	granted := false
 	for _, g := range s.groups {
@@ -264,21 +267,21 @@ func (s *StaticBackend) verifyPair(key string, secret []byte) (Identity, error) 
 		same, err := g.hash.Compare(hash, secret)
 		if meant {
 			if err != nil {
-				return Identity{}, &UnavailableError{
-					Reason:   fmt.Errorf("comparing with the %s hash of the secret failed", g.name),
-					OnlyThis: true,
+				return frappe.Identity{}, &frappe.UnavailableError{
+					Reason:             fmt.Errorf("comparing with the %s hash of the secret failed", g.name),
+					CredentialSpecific: true,
 				}
 			}
 			granted = same
 		}
 	}
 	if !granted {
-		return Identity{}, ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	return known.identity, nil
 }
 
-func (s *StaticBackend) verifyBearer(token string) (Identity, error) {
+func (s *Backend) verifyBearer(token string) (frappe.Identity, error) {
 	digest := sha256.Sum256([]byte(token))
 	known := s.bearers[s.indexOf(digest[:])]
 	var hash [sha256.Size]byte
@@ -286,21 +289,34 @@ func (s *StaticBackend) verifyBearer(token string) (Identity, error) {
 		copy(hash[:], known.digest)
 	}
 	if subtle.ConstantTimeCompare(hash[:], digest[:]) != 1 || known == nil {
-		return Identity{}, ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
 	return known.identity, nil
 }
 
-func (s *StaticBackend) indexOf(name []byte) (sum [sha256.Size]byte) {
+func (s *Backend) indexOf(name []byte) (sum [sha256.Size]byte) {
 	mac := hmac.New(sha256.New, s.index[:])
 	mac.Write(name)
 	mac.Sum(sum[:0])
 	return sum
 }
 
+// RoleNames implements frappe.RoleLister: a role that no credential has is none.
+func (s *Backend) RoleNames(context.Context) (names []string, err error) {
+	for _, t := range s.Tokens {
+		names = append(names, t.Roles...)
+	}
+	for _, b := range s.Bearers {
+		names = append(names, b.Roles...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
 // Interface guards
 var (
-	_ Backend           = (*StaticBackend)(nil)
-	_ Fingerprinter     = (*StaticBackend)(nil)
-	_ caddy.Provisioner = (*StaticBackend)(nil)
+	_ frappe.Backend       = (*Backend)(nil)
+	_ frappe.RoleLister    = (*Backend)(nil)
+	_ frappe.Fingerprinter = (*Backend)(nil)
+	_ caddy.Provisioner    = (*Backend)(nil)
 )

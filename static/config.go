@@ -1,4 +1,4 @@
-package frappeauth
+package static
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
@@ -16,7 +18,7 @@ import (
 //	    token  <api_key> <hash> <user> [<role>...]
 //	    bearer <hash> <user> [<role>...]
 //	}
-func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	listed := newListed()
 	err := directive.Block{
@@ -27,7 +29,7 @@ func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				if len(args) < 3 {
 					return d.Err("write token <api_key> <hash> <user> [<role>...]")
 				}
-				s.Tokens = append(s.Tokens, StaticToken{Key: args[0], Hash: args[1], User: args[2], Roles: args[3:]})
+				s.Tokens = append(s.Tokens, Token{Key: args[0], Hash: args[1], User: args[2], Roles: args[3:]})
 				if err := listed.addToken(s.Tokens[len(s.Tokens)-1]); err != nil {
 					return d.WrapErr(err)
 				}
@@ -38,7 +40,7 @@ func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				if len(args) < 2 {
 					return d.Err("write bearer <hash> <user> [<role>...]")
 				}
-				s.Bearers = append(s.Bearers, StaticBearer{Hash: args[0], User: args[1], Roles: args[2:]})
+				s.Bearers = append(s.Bearers, Bearer{Hash: args[0], User: args[1], Roles: args[2:]})
 				if err := listed.addBearer(s.Bearers[len(s.Bearers)-1]); err != nil {
 					return d.WrapErr(err)
 				}
@@ -60,7 +62,7 @@ func (s *StaticBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // check reports what is wrong with the configuration. Placeholders are taken for right.
-func (s *StaticBackend) check() error {
+func (s *Backend) check() error {
 	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
 		return errNothingListed
 	}
@@ -88,7 +90,7 @@ type listed struct {
 
 func newListed() listed { return listed{keys: make(map[string]bool), hashes: make(map[string]bool)} }
 
-func (l listed) addToken(t StaticToken) error {
+func (l listed) addToken(t Token) error {
 	switch {
 	case t.Key == "" || strings.Contains(t.Key, ":"):
 		return fmt.Errorf("token: an API key must not be empty or contain a colon: %q", t.Key)
@@ -96,7 +98,7 @@ func (l listed) addToken(t StaticToken) error {
 		return fmt.Errorf("token: API key %s is given twice", t.Key)
 	}
 	l.keys[t.Key] = true
-	if err := checkUser(t.User); err != nil {
+	if err := CheckUser(t.User); err != nil {
 		return fmt.Errorf("token: API key %s: %w", t.Key, err)
 	}
 	if err := checkHash(t.Hash); err != nil {
@@ -105,8 +107,8 @@ func (l listed) addToken(t StaticToken) error {
 	return nil
 }
 
-func (l listed) addBearer(b StaticBearer) error {
-	if err := checkUser(b.User); err != nil {
+func (l listed) addBearer(b Bearer) error {
+	if err := CheckUser(b.User); err != nil {
 		return fmt.Errorf("bearer: %w", err)
 	}
 	hash := strings.ToLower(b.Hash)
@@ -123,17 +125,17 @@ func (l listed) addBearer(b StaticBearer) error {
 	return nil
 }
 
-func checkUser(user string) error {
+func CheckUser(user string) error {
 	switch {
 	case user == "":
 		return errors.New("a user is required")
-	case user == Guest:
+	case user == frappe.Guest:
 		return errors.New("no credential is Guest's; for requests without a credential there is `anonymous`")
-	case !validUser(user):
+	case !frappe.ValidUser(user):
 		return fmt.Errorf("%q is no name of a user", user)
 	}
 	return nil
 }
 
 // Interface guard
-var _ caddyfile.Unmarshaler = (*StaticBackend)(nil)
+var _ caddyfile.Unmarshaler = (*Backend)(nil)

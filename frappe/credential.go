@@ -1,4 +1,4 @@
-package frappeauth
+package frappe
 
 import (
 	"strings"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// maxHeaderSize is the longest Authorization header that is read, in bytes. Frappe's own credentials
+// MaxHeaderSize is the longest Authorization header that is read, in bytes. Frappe's own credentials
 // take about 50, a JWT for a site's auth_hooks some thousands.
-const maxHeaderSize = 8 << 10
+const MaxHeaderSize = 8 << 10
 
 // Scheme is the authentication scheme a credential came in. Schemes compare without case, as Frappe and
 // RFC 9110 section 11.1 do; these constants are how Caddy's configuration and placeholders spell them.
@@ -46,7 +46,7 @@ type Credential struct {
 	// Token is the access token of a bearer credential. Empty for a pair.
 	Token string
 
-	// Site is the name of the site that shall judge the credential, set for a backend that is Tenanted and
+	// Site is the name of the site that shall judge the credential, set for a backend that is SiteResolver and
 	// empty for others.
 	Site string
 }
@@ -59,7 +59,7 @@ func (c Credential) String() string {
 	if c.Bearer() {
 		return "bearer credential"
 	}
-	return string(c.Scheme) + " credential of API key " + c.keyPrefix()
+	return string(c.Scheme) + " credential of API key " + c.KeyPrefix()
 }
 
 // GoString is String, so that %#v shows no secret either.
@@ -68,8 +68,8 @@ func (c Credential) GoString() string { return c.String() }
 // MarshalText is String, so that JSON and reflecting loggers show no secret either.
 func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// keyPrefix is as much of the API key as a log may show.
-func (c Credential) keyPrefix() string {
+// KeyPrefix is as much of the API key as a log may show.
+func (c Credential) KeyPrefix() string {
 	const shown = 4
 	if len(c.Key) <= shown {
 		return "…"
@@ -94,7 +94,7 @@ func malformed(description string) (Credential, error) {
 // two parts at single spaces, the scheme in any case, one colon in a pair, base64 as lenient as Python's. What it
 // refuses, with a *MalformedError, Frappe would never let in. What it returns is for a backend to judge.
 func ParseCredential(header string) (Credential, error) {
-	if len(header) > maxHeaderSize {
+	if len(header) > MaxHeaderSize {
 		return malformed("the Authorization header is longer than 8192 bytes")
 	}
 
@@ -247,8 +247,8 @@ func fromLatin1(s string) string {
 	return b.String()
 }
 
-// toLatin1 puts text from fromLatin1 back into a header's bytes.
-func toLatin1(s string) string {
+// ToLatin1 puts text from fromLatin1 back into a header's bytes.
+func ToLatin1(s string) string {
 	if isASCII(s) {
 		return s
 	}

@@ -1,4 +1,4 @@
-package frappeauth
+package static
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"context"
@@ -7,16 +7,18 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // pathPing is what Frappe answers `pong` to, to anybody.
 const pathPing = "/api/method/ping"
 
-// Examine implements Examiner.
-func (s *SiteBackend) Examine(ctx context.Context) []Finding {
-	findings := make([]Finding, 0, 4*len(s.addresses))
+// CheckHealth implements HealthChecker.
+func (s *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
+	findings := make([]frappe.Finding, 0, 4*len(s.addresses))
 	for i := range s.addresses {
-		call := siteCall{backend: s, address: &s.addresses[i]}
+		call := request{backend: s, address: &s.addresses[i]}
 		name := "address"
 		if len(s.addresses) > 1 {
 			name = fmt.Sprintf("address %d", i+1)
@@ -27,9 +29,9 @@ func (s *SiteBackend) Examine(ctx context.Context) []Finding {
 }
 
 // examine asks an address as a guest: whether it is there, and whether Frappe refuses the guest.
-func (c siteCall) examine(ctx context.Context, name string) []Finding {
-	if c.backend.Tenanted() {
-		return []Finding{Warning(name, "the site depends on the request; `caddy frappe-auth check --url` tries one")}
+func (c request) examine(ctx context.Context, name string) []frappe.Finding {
+	if c.backend.ResolvesSites() {
+		return []frappe.Finding{frappe.Warning(name, "the site depends on the request; `caddy frappe-auth check --url` tries one")}
 	}
 	findings := c.examineTransport(name)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.backend.Timeout))
@@ -38,23 +40,23 @@ func (c siteCall) examine(ctx context.Context, name string) []Finding {
 	asked := time.Now()
 	a, err := c.ping(ctx)
 	if err != nil {
-		return append(findings, Trouble(name, "%v", reasonOf(err)))
+		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
-	findings = append(findings, OK(name, "answers ping with pong, in %s", time.Since(asked).Round(100*time.Microsecond)))
+	findings = append(findings, frappe.OK(name, "answers ping with pong, in %s", time.Since(asked).Round(100*time.Microsecond)))
 
 	switch _, err := c.loggedUser(ctx); {
 	case err == nil:
-		return append(findings, Trouble(name, "grants a request without a credential; what lets it pass before Frappe?"))
-	case !errors.Is(err, ErrDenied):
-		return append(findings, Trouble(name, "%v", reasonOf(err)))
+		return append(findings, frappe.Trouble(name, "grants a request without a credential; what lets it pass before Frappe?"))
+	case !errors.Is(err, frappe.ErrDenied):
+		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
 	return append(findings,
-		OK(name, "refuses a request without a credential"),
+		frappe.OK(name, "refuses a request without a credential"),
 		examineClock(a.header.Get("Date"), time.Now()))
 }
 
 // ping reports whether there is a Frappe site at the address.
-func (c siteCall) ping(ctx context.Context) (siteAnswer, error) {
+func (c request) ping(ctx context.Context) (siteAnswer, error) {
 	a, err := c.get(ctx, pathPing, "")
 	if err != nil {
 		return a, err
@@ -70,31 +72,31 @@ func (c siteCall) ping(ctx context.Context) (siteAnswer, error) {
 }
 
 // examineTransport warns of credentials that others on the way can read.
-func (c siteCall) examineTransport(name string) []Finding {
+func (c request) examineTransport(name string) []frappe.Finding {
 	host := c.address.url.Hostname()
 	ip := net.ParseIP(host)
 	if c.address.url.Scheme != "http" || c.address.socket != "" || host == "localhost" || (ip != nil && (ip.IsLoopback() || ip.IsPrivate())) {
 		return nil
 	}
-	return []Finding{Warning(name, "credentials go to %s without encryption; write https://", host)}
+	return []frappe.Finding{frappe.Warning(name, "credentials go to %s without encryption; write https://", host)}
 }
 
 // maxSkew is by how much clocks may differ, beside the second that a Date header leaves out.
 const maxSkew = 5 * time.Second
 
 // examineClock compares the site's clock with this machine's.
-func examineClock(date string, now time.Time) Finding {
+func examineClock(date string, now time.Time) frappe.Finding {
 	const check = "clock"
 	theirs, err := http.ParseTime(date)
 	if err != nil {
-		return Warning(check, "the site does not tell its time")
+		return frappe.Warning(check, "the site does not tell its time")
 	}
 	skew := now.Sub(theirs).Truncate(time.Second)
 	if skew.Abs() > maxSkew {
-		return Warning(check, "differs from this machine's by %s; run NTP on both", skew.Abs())
+		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew.Abs())
 	}
-	return OK(check, "as this machine's, give or take %s", maxSkew)
+	return frappe.OK(check, "as this machine's, give or take %s", maxSkew)
 }
 
 // Interface guard
-var _ Examiner = (*SiteBackend)(nil)
+var _ frappe.HealthChecker = (*Backend)(nil)

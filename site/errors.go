@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"bytes"
@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // No text here holds anything that the other side sent: it might echo the credential.
@@ -44,7 +46,7 @@ func (p *progress) watch(ctx context.Context) context.Context {
 }
 
 // noAnswer names address and site of a request without an answer, and the likely cause.
-func (c siteCall) noAnswer(err error, p *progress) error {
+func (c request) noAnswer(err error, p *progress) error {
 	var (
 		timeout net.Error
 		dial    reverseproxy.DialError
@@ -67,7 +69,7 @@ func (c siteCall) noAnswer(err error, p *progress) error {
 }
 
 // tlsFault is what went wrong with TLS; empty if nothing points to it.
-func (c siteCall) tlsFault(err error, p *progress) string {
+func (c request) tlsFault(err error, p *progress) string {
 	var (
 		record      tls.RecordHeaderError
 		certificate *tls.CertificateVerificationError
@@ -90,7 +92,7 @@ func (c siteCall) tlsFault(err error, p *progress) string {
 	return ""
 }
 
-func (c siteCall) speaksTLS() string {
+func (c request) speaksTLS() string {
 	return "the port speaks TLS; write " + c.address.withScheme("https")
 }
 
@@ -123,16 +125,16 @@ type notFoundError struct {
 func (e *notFoundError) Unwrap() error { return e.error }
 
 // noVerdictFrom is the error for an answer with a status that is neither a grant nor a denial.
-func (c siteCall) noVerdictFrom(resp *http.Response) error {
+func (c request) noVerdictFrom(resp *http.Response) error {
 	var body []byte
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		// What comes before an error tells enough.
 		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxBodySize))
 	}
-	result := &UnavailableError{
-		RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
-		OnlyThis:   mayConcernRequest(resp.StatusCode),
+	result := &frappe.UnavailableError{
+		RetryAfter:         retryAfter(resp.Header.Get("Retry-After")),
+		CredentialSpecific: mayConcernRequest(resp.StatusCode),
 	}
 	cause := c.likelyCause(resp.StatusCode)
 	socketIO := looksLikeSocketIO(resp, body)
@@ -140,10 +142,10 @@ func (c siteCall) noVerdictFrom(resp *http.Response) error {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		cause = c.redirect(resp.Header.Get("Location"))
 	case c.address.url.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && refusesPlainHTTP(body):
-		cause, result.OnlyThis = c.speaksTLS(), false
+		cause, result.CredentialSpecific = c.speaksTLS(), false
 	case socketIO:
 		cause = "this looks like the port of Frappe's socket.io server (9000); write that of gunicorn (8000)"
-		result.OnlyThis = false
+		result.CredentialSpecific = false
 	}
 	result.Reason = c.noVerdict(resp.StatusCode, errors.New(cause))
 	switch resp.StatusCode {
@@ -163,12 +165,12 @@ func (c siteCall) noVerdictFrom(resp *http.Response) error {
 }
 
 // noVerdict names address, site and status of an answer that is no verdict.
-func (c siteCall) noVerdict(status int, cause error) error {
+func (c request) noVerdict(status int, cause error) error {
 	return fmt.Errorf("%s: status %d: %w", c.where(), status, cause)
 }
 
 // where names the address, and the site if it has a name of its own.
-func (c siteCall) where() string {
+func (c request) where() string {
 	where := "site " + c.address.String()
 	if name := c.siteName(); name != "" {
 		where += " (" + name + ")"
@@ -177,7 +179,7 @@ func (c siteCall) where() string {
 }
 
 // likelyCause is what mostly stands behind a status that is no verdict, as measured on Frappe 14 to 16.
-func (c siteCall) likelyCause(status int) string {
+func (c request) likelyCause(status int) string {
 	switch {
 	case status == http.StatusNotFound && c.siteName() != "":
 		return "the bench has no such site; check site_name, the name of the site's directory in sites/"
@@ -202,7 +204,7 @@ func (c siteCall) likelyCause(status int) string {
 }
 
 // redirect says what to write in place of an address that redirects.
-func (c siteCall) redirect(location string) string {
+func (c request) redirect(location string) string {
 	if to, err := url.Parse(location); err == nil && c.address.url.Scheme == "http" && to.Scheme == "https" {
 		return "the site redirects to https, and redirects are not followed; write the address with https://"
 	}

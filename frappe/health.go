@@ -1,16 +1,16 @@
-package frappeauth
+package frappe
 
 import (
 	"context"
 	"fmt"
 )
 
-// Examiner is an optional interface of a Backend that can tell what is wrong with its source or its configuration, for
+// HealthChecker is an optional interface of a Backend that can tell what is wrong with its source or its configuration, for
 // `caddy frappe-auth doctor`.
-type Examiner interface {
-	// Examine checks everything that verifications depend on, in the order in which an operator would. It returns soon
+type HealthChecker interface {
+	// CheckHealth checks everything that verifications depend on, in the order in which an operator would. It returns soon
 	// after ctx is done.
-	Examine(ctx context.Context) []Finding
+	CheckHealth(ctx context.Context) []Finding
 }
 
 // Finding is what one check of a backend found. It holds no secret.

@@ -1,4 +1,4 @@
-package frappeauth
+package site
 
 import (
 	"context"
@@ -19,6 +19,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 const (
@@ -31,8 +33,8 @@ const (
 )
 
 // siteCall is one verification at one address.
-type siteCall struct {
-	backend       *SiteBackend
+type request struct {
+	backend       *Backend
 	address       *siteAddress
 	authorization string // empty: no credential, so that Frappe sees a guest
 	site          string // named by the client's request; empty: the backend's site_name
@@ -40,7 +42,7 @@ type siteCall struct {
 
 // authorizationOf is the header that carries a credential to Frappe. Not ok: there is none, so Frappe never sees such a
 // credential from a client either, and never grants it.
-func authorizationOf(c Credential) (value string, ok bool) {
+func authorizationOf(c frappe.Credential) (value string, ok bool) {
 	if c.Bearer() {
 		token, carried := headerText(c.Token)
 		return fits("Bearer "+token, carried)
@@ -67,7 +69,7 @@ func headerText(text string) (value string, ok bool) {
 	if strings.HasSuffix(text, "\t") || strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > unicode.MaxLatin1 }) {
 		return "", false
 	}
-	return toLatin1(text), true
+	return frappe.ToLatin1(text), true
 }
 
 // siteAnswer is a JSON object that was answered with status 200, 401 or 403.
@@ -87,7 +89,7 @@ func (a siteAnswer) member(name string, into any) error {
 }
 
 // get sends a GET. What it returns is for the caller to judge; its error is never a verdict.
-func (c siteCall) get(ctx context.Context, path, query string) (siteAnswer, error) {
+func (c request) get(ctx context.Context, path, query string) (siteAnswer, error) {
 	var progress progress
 	resp, err := c.backend.transport.RoundTrip(c.request(progress.watch(ctx), path, query))
 	if err != nil {
@@ -101,10 +103,10 @@ func (c siteCall) get(ctx context.Context, path, query string) (siteAnswer, erro
 		return siteAnswer{}, c.noVerdictFrom(resp)
 	}
 	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return siteAnswer{}, &UnavailableError{
+		return siteAnswer{}, &frappe.UnavailableError{
 			Reason: c.noVerdict(resp.StatusCode,
 				errors.New("the answer is not JSON, so it is not Frappe's but of something in front of it")),
-			OnlyThis: mayConcernRequest(resp.StatusCode),
+			CredentialSpecific: mayConcernRequest(resp.StatusCode),
 		}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBodySize+1))
@@ -123,7 +125,7 @@ func (c siteCall) get(ctx context.Context, path, query string) (siteAnswer, erro
 
 // request is made from nothing but the credential: a cookie would beat it, and other headers make Frappe look the key
 // up elsewhere.
-func (c siteCall) request(ctx context.Context, path, query string) *http.Request {
+func (c request) request(ctx context.Context, path, query string) *http.Request {
 	u := c.address.url
 	u.RawPath = u.EscapedPath() + path // the path is escaped already
 	u.Path, _ = url.PathUnescape(u.RawPath)
@@ -166,7 +168,7 @@ func (c siteCall) request(ctx context.Context, path, query string) *http.Request
 const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
 
 // siteName is the name that is sent.
-func (c siteCall) siteName() string {
+func (c request) siteName() string {
 	if c.site != "" {
 		return c.site
 	}
