@@ -203,8 +203,8 @@ func (s *state) overview() cacheOverview {
 		b := backendOverview{
 			Name:      g.name,
 			Source:    sources[i],
-			InFlight:  g.gate.inFlight.Load(),
-			Waiting:   g.gate.waiting.Load() + g.gate.waitingUnknown.Load(),
+			InFlight:  g.limit.Load().InFlight(),
+			Waiting:   g.limit.Load().Waiting(),
 			LeftAlone: g.sites.Open(),
 		}
 		if age, ok := g.watch.age(s.clock(s.now())); ok {

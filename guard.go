@@ -1,18 +1,14 @@
 package frappeauth
 
 import (
-	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 )
 
 // guard stands before a backend, for all handlers that use it and across reloads: it bounds how many verifications the
@@ -28,20 +24,28 @@ type guard struct {
 	credentials *breaker.Group[cacheKey]
 
 	unknownSites unknownSites
-	gate         gate
+	limit        atomic.Pointer[inflight.Limit] // as the verifiers that share the state ask for
 	watch        watch
 }
 
 // maxBreakers is how many sites, and how many credentials, of a backend have a breaker of their own.
 const maxBreakers = 1024
 
-func newGuard(name string, random func() float64) *guard {
-	return &guard{
+func newGuard(name string, limit int, random func() float64) *guard {
+	g := &guard{
 		name:         name,
 		sites:        breaker.NewGroup[string](maxBreakers, random),
 		credentials:  breaker.NewGroup[cacheKey](maxBreakers, random),
 		unknownSites: newUnknownSites(),
-		gate:         gate{all: semaphore.NewWeighted(gateSize), unknown: semaphore.NewWeighted(gateSize)},
+	}
+	g.resize(limit)
+	return g
+}
+
+// resize lets that many verifications be in flight from now on. Those that are in flight end as they began.
+func (g *guard) resize(limit int) {
+	if current := g.limit.Load(); current == nil || current.Max() != limit {
+		g.limit.Store(inflight.New(limit))
 	}
 }
 
@@ -103,64 +107,6 @@ func (u *unknownSites) has(site string, now int64) bool {
 	defer u.mu.Unlock()
 	asked, ok := u.sites.Get(site)
 	return ok && now-asked < int64(unknownSiteTTL)
-}
-
-const (
-	// gateSize is divided by how many may pass at once, so that handlers with different limits can share a gate.
-	gateSize = 1 << 30
-
-	// maxGateWait is how long a verification waits to pass before nobody knows.
-	maxGateWait = 5 * time.Second
-
-	// waitingPerPlace is how many verifications of known credentials, and as many of unknown ones, may wait for each
-	// that may pass at once.
-	waitingPerPlace = 64
-)
-
-// gate bounds how many verifications a backend sees at once and how many wait. Credentials that were never granted
-// get three quarters of the places at most and wait apart, so that a flood of them does not keep known ones from being
-// renewed.
-type gate struct {
-	all            *semaphore.Weighted
-	unknown        *semaphore.Weighted
-	waiting        atomic.Int64 // credentials that were granted before
-	waitingUnknown atomic.Int64
-	inFlight       atomic.Int64
-}
-
-// errBusy is the reason when too many verifications wait, or wait too long.
-var errBusy = errors.New("too many verifications at once")
-
-// enter waits for a place among so many. leave must be called if and only if there is no error.
-func (g *gate) enter(places int, known bool) (leave func(), err error) {
-	waiting := &g.waiting
-	if !known {
-		waiting = &g.waitingUnknown
-	}
-	defer waiting.Add(-1)
-	if waiting.Add(1) > int64(places)*waitingPerPlace {
-		return nil, &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), maxGateWait)
-	defer cancel()
-
-	share, unknownShare := int64(gateSize/places), int64(0)
-	if !known {
-		unknownShare = int64(gateSize / max(1, places*3/4))
-		if g.unknown.Acquire(ctx, unknownShare) != nil {
-			return nil, &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}
-		}
-	}
-	if g.all.Acquire(ctx, share) != nil {
-		g.unknown.Release(unknownShare)
-		return nil, &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}
-	}
-	g.inFlight.Add(1)
-	return func() {
-		g.inFlight.Add(-1)
-		g.all.Release(share)
-		g.unknown.Release(unknownShare)
-	}, nil
 }
 
 // watch is when a backend last looked for changes at its source, on the clock of the state. Its zero value watches nothing.

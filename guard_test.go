@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
@@ -179,9 +180,9 @@ func TestUnknownSites(t *testing.T) {
 	})
 }
 
-// TestGate: the backend never sees more than max_inflight at once, unknown credentials leave places for known ones, and
+// TestInFlightLimit: the backend never sees more than max_inflight at once, unknown credentials leave places for known ones, and
 // waiting is bounded in number and time.
-func TestGate(t *testing.T) {
+func TestInFlightLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const places = 4
 		backend := newDoubleBackend()
@@ -194,7 +195,7 @@ func TestGate(t *testing.T) {
 		outcomes := make(map[string]int)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		for i := range 2 * places * waitingPerPlace {
+		for i := range 2 * places * inflight.WaitingPerCall {
 			wg.Go(func() {
 				got := summary(v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("unknown-", i))))
 				mu.Lock()
@@ -211,7 +212,7 @@ func TestGate(t *testing.T) {
 		if backend.most > places {
 			t.Errorf("the backend saw %d at once", backend.most)
 		}
-		if waited := time.Since(start); waited > maxGateWait+2*time.Second {
+		if waited := time.Since(start); waited > inflight.MaxWait+2*time.Second {
 			t.Errorf("the last waited %s", waited)
 		}
 		if outcomes["503"] == 0 || outcomes["401"] < places || len(outcomes) != 2 {

@@ -295,8 +295,8 @@ func (m *metrics) Collect(found chan<- prometheus.Metric) {
 		granted, denied, capacity = granted+g, denied+d, capacity+c
 		failing += s.throttle.failing()
 		for _, guard := range s.guards {
-			inFlight[guard.name] += float64(guard.gate.inFlight.Load())
-			waiting[guard.name] += float64(guard.gate.waiting.Load() + guard.gate.waitingUnknown.Load())
+			inFlight[guard.name] += float64(guard.limit.Load().InFlight())
+			waiting[guard.name] += float64(guard.limit.Load().Waiting())
 			open[guard.name] += float64(len(guard.sites.Open()))
 			if age, ok := guard.watch.age(s.clock(s.now())); ok {
 				watchAge[guard.name] = max(watchAge[guard.name], age.Seconds())

@@ -47,7 +47,8 @@ type Options struct {
 	Require []Requirement `json:"require,omitempty"`
 
 	// How many verifications each backend sees at once, 1 to 1024. 64 times as many may wait, up to 5 seconds; for
-	// any more the status is 503. Default: 16.
+	// any more the status is 503. Handlers with the same backends share the limit, which is the highest that any of them
+	// asks for. Default: 16.
 	MaxInflight int `json:"max_inflight,omitempty"`
 
 	// How often one client may fail. Default: 20 times in a minute.

@@ -47,7 +47,7 @@ func newState(conf verifierConfig) *state {
 		verifiers: make(map[*verifier]bool),
 	}
 	for _, b := range conf.backends {
-		s.guards = append(s.guards, newGuard(b.name, conf.random))
+		s.guards = append(s.guards, newGuard(b.name, conf.maxInflight, conf.random))
 	}
 	return s
 }
@@ -58,28 +58,36 @@ func (*state) Destruct() error { return nil }
 // clock is the time on the state's clock, in nanoseconds, which no change of the wall clock moves.
 func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
-// join makes a verifier one of those that share the state. The cache is as large as the largest of them asks for.
+// join makes a verifier one of those that share the state. The cache is as large, and the in-flight limits are as high, as
+// the most demanding of them asks for.
 func (s *state) join(v *verifier) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.verifiers[v] = true
-	s.count()
+	s.adjust()
 }
 
 func (s *state) leave(v *verifier) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.verifiers, v)
-	s.count()
+	s.adjust()
 }
 
-func (s *state) count() {
+func (s *state) adjust() {
 	s.sharing.Store(int64(len(s.verifiers)))
-	size := 1
+	if len(s.verifiers) == 0 {
+		s.cache.resize(1)
+		return // requests that Caddy still has keep their in-flight limits
+	}
+	size, limit := 1, 1
 	for v := range s.verifiers {
-		size = max(size, v.cache.Size)
+		size, limit = max(size, v.cache.Size), max(limit, v.maxInflight)
 	}
 	s.cache.resize(size)
+	for _, g := range s.guards {
+		g.resize(limit)
+	}
 }
 
 // abandoned reports whether no configuration has the state any more. Caddy may still have requests for it. They ask the

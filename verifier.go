@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
@@ -191,7 +192,7 @@ type step struct {
 }
 
 // verify returns the verdict on the credential of an attempt, for the sites of its request. When ctx is done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
-// takes maxGateWait and maxVerification for each backend at most.
+// takes inflight.MaxWait and maxVerification for each backend at most.
 func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) answer {
 	subject := v.state.cache.subject(sites, cred)
 	subject.uncached = subject.uncached || v.state.abandoned() || a.trace != nil
@@ -367,7 +368,7 @@ func (v *verifier) coalesced(ctx context.Context, q *lookup) answer {
 			return a
 		}
 	}
-	return answer{err: &frappe.UnavailableError{Reason: errBusy, RetryAfter: time.Second}}
+	return answer{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
 }
 
 // lookUp asks the backends in order, and keeps their verdict.
@@ -516,8 +517,8 @@ func (v *verifier) acquire(g *guard, site string, q *lookup) (p permit, err erro
 	if err := g.check(site, q.subject.key, v.now()); err != nil {
 		return permit{}, err
 	}
-	if p.release, err = g.gate.enter(v.maxInflight, q.known); err != nil {
-		return permit{}, err
+	if p.release, err = g.limit.Load().Acquire(q.known); err != nil {
+		return permit{}, &frappe.UnavailableError{Reason: err, RetryAfter: time.Second}
 	}
 	now := v.now()
 	if err = v.throttled(q, now); err == nil {

@@ -1,0 +1,70 @@
+package inflight
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestLimit: never more than the limit at once, unknown calls leave room for known ones, and waiting is bounded in number
+// and time.
+func TestLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 4
+		l := New(limit)
+		var (
+			wg         sync.WaitGroup
+			most, busy atomic.Int64
+		)
+		call := func(known bool) {
+			release, err := l.Acquire(known)
+			if errors.Is(err, ErrBusy) {
+				busy.Add(1)
+				return
+			}
+			most.Store(max(most.Load(), l.InFlight()))
+			time.Sleep(2 * time.Second)
+			release()
+		}
+		for range 2 * limit * WaitingPerCall {
+			wg.Go(func() { call(false) })
+		}
+		synctest.Wait()
+		if n := l.InFlight(); n != limit*3/4 {
+			t.Errorf("%d unknown calls are in flight", n)
+		}
+		if n := l.Waiting(); n > limit*WaitingPerCall {
+			t.Errorf("%d calls wait", n)
+		}
+		start := time.Now()
+		call(true)
+		if took := time.Since(start); took != 2*time.Second {
+			t.Errorf("a known call took %s", took)
+		}
+		wg.Wait()
+		if took := time.Since(start); took > MaxWait+2*time.Second {
+			t.Errorf("the last call ended after %s", took)
+		}
+		if most.Load() > limit || busy.Load() == 0 {
+			t.Errorf("%d at once, %d were busy", most.Load(), busy.Load())
+		}
+		if l.InFlight() != 0 || l.Waiting() != 0 {
+			t.Errorf("afterwards %d in flight, %d waiting", l.InFlight(), l.Waiting())
+		}
+	})
+}
+
+// TestSmallestLimit: one place serves unknown calls, too.
+func TestSmallestLimit(t *testing.T) {
+	l := New(1)
+	for _, known := range []bool{false, true, false} {
+		release, err := l.Acquire(known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	}
+}
