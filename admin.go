@@ -32,7 +32,7 @@ func init() {
 // `&handler=<name>` only in the caches of the handlers of that name. It is answered with 204.
 //
 // `POST /frappe_auth/check`, with a credential in the body as an Authorization header would carry it, answers what each
-// handler would do with it, as whom, and how that was found out. It asks backends as a request would, fills the cache,
+// handler would do with it, as whom, and where the verdict came from. It asks backends as a request would, fills the cache,
 // and counts against no client. With `?handler=<name>` only handlers of that name are asked; `?url=<URL>` is the URL of
 // the request, for backends that serve several sites. The answer never holds more of the credential than four characters
 // of the API key.
@@ -114,12 +114,12 @@ type handlerOverview struct {
 }
 
 type backendOverview struct {
-	Name      string   `json:"name"`
-	Source    string   `json:"source,omitempty"`
-	InFlight  int64    `json:"in_flight"`
-	Waiting   int64    `json:"waiting"`
-	LeftAlone []string `json:"left_alone"`                  // sites; the empty name where there is but one
-	WatchAge  *float64 `json:"watch_age_seconds,omitempty"` // of backends that look for changes
+	Name        string   `json:"name"`
+	Source      string   `json:"source,omitempty"`
+	InFlight    int64    `json:"in_flight"`
+	Waiting     int64    `json:"waiting"`
+	CircuitOpen []string `json:"circuit_open"`                // sites; the empty name where there is but one
+	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // of backends that look for changes
 }
 
 func serveOverview(w http.ResponseWriter, r *http.Request) error {
@@ -183,7 +183,7 @@ func (s *state) overview() cacheOverview {
 	if all > 0 {
 		o.HitRatio = float64(o.Lookups[lookupHit.String()]+o.Lookups[lookupHitDenied.String()]) / float64(all)
 	}
-	sources := make([]string, len(s.guards))
+	sources := make([]string, len(s.backends))
 	for _, v := range s.sharers() {
 		o.Handlers = append(o.Handlers, handlerOverview{
 			Name:         v.name,
@@ -199,13 +199,13 @@ func (s *state) overview() cacheOverview {
 			sources[i] = b.source()
 		}
 	}
-	for i, g := range s.guards {
+	for i, g := range s.backends {
 		b := backendOverview{
-			Name:      g.name,
-			Source:    sources[i],
-			InFlight:  g.limit.Load().InFlight(),
-			Waiting:   g.limit.Load().Waiting(),
-			LeftAlone: g.sites.Open(),
+			Name:        g.name,
+			Source:      sources[i],
+			InFlight:    g.limit.Load().InFlight(),
+			Waiting:     g.limit.Load().Waiting(),
+			CircuitOpen: g.sites.Open(),
 		}
 		if age, ok := g.watch.age(s.clock(s.now())); ok {
 			seconds := age.Seconds()
@@ -237,18 +237,18 @@ func noSuchHandler() error {
 
 // checked is the answer to POST /frappe_auth/check.
 type checked struct {
-	Scheme   frappe.Scheme `json:"scheme"`
-	APIKey   string        `json:"api_key,omitempty"` // its first four characters at most
-	Verdicts []verdict     `json:"verdicts"`
+	Scheme   frappe.Scheme    `json:"scheme"`
+	APIKey   string           `json:"api_key,omitempty"` // its first four characters at most
+	Verdicts []handlerVerdict `json:"verdicts"`
 }
 
 // verdict is what one handler does with a credential.
-type verdict struct {
+type handlerVerdict struct {
 	Handler  string     `json:"handler"`
 	Backends []string   `json:"backends"`
 	Status   int        `json:"status"` // of the answer; 200 stands for whatever the next handler answers
 	Outcome  string     `json:"outcome"`
-	Reason   string     `json:"reason,omitempty"` // in the backend's words, where it could not find out
+	Reason   string     `json:"reason,omitempty"` // in the backend's words, where it was unavailable
 	User     string     `json:"user,omitempty"`
 	FullName string     `json:"full_name,omitempty"`
 	Roles    []string   `json:"roles,omitempty"`
@@ -281,7 +281,7 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
 	}
-	answer := checked{Verdicts: []verdict{}}
+	answer := checked{Verdicts: []handlerVerdict{}}
 	cred, _ := frappe.ParseCredential(header)
 	answer.Scheme = cred.Scheme
 	if cred.Key != "" {
@@ -327,9 +327,9 @@ type noResponse struct{ http.ResponseWriter }
 func (noResponse) Header() http.Header { return http.Header{} }
 
 // try is what the handler does with a header, which counts against no client.
-func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) verdict {
+func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) handlerVerdict {
 	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, failures: unlimited})
-	found := verdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
+	found := handlerVerdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
 	for _, b := range o.verifier.backends {
 		found.Backends = append(found.Backends, b.name)
 	}

@@ -38,10 +38,10 @@ type subject struct {
 // grant is a granted verdict. It is not changed once it is in the cache, but for renewal.
 type grant struct {
 	user          string
-	detail        *detail // nil where the backend told no more than the user
-	guard         *guard  // of the backend that granted
-	expiry        int64   // of the credential, in Unix nanoseconds; 0: none
-	expiryUnknown bool    // an access token whose expiry the backend cannot see
+	detail        *detail       // nil where the backend told no more than the user
+	by            *backendState // of the backend that granted
+	expiry        int64         // of the credential, in Unix nanoseconds; 0: none
+	expiryUnknown bool          // an access token whose expiry the backend cannot see
 	spelling      uint64
 	byUser        uint64       // tag of the user
 	byClaim       uint64       // tag of the API key or access token

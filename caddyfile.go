@@ -180,7 +180,7 @@ func (h *Handler) block(require directive.Option) directive.Block {
 			"url": "write backend site <url>", "role": "write require role <name>", "user": "write require user <name>",
 			"handler": "write name <name>",
 		},
-		Check: h.check,
+		Check: h.validate,
 	}
 }
 
@@ -248,7 +248,7 @@ func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"stale_if_error": directive.Duration(&c.StaleIfError),
 		},
 		Instead: map[string]string{"max_age": "write ttl <duration>", "entries": "write size <n>"},
-		Check:   c.check,
+		Check:   c.validate,
 	}.Read(d)
 }
 

@@ -82,10 +82,10 @@ func noCommand(cmd *cobra.Command, args []string) error {
 
 // Exit codes, beside 1 for what is wrong with the command line or the configuration.
 const (
-	exitRefused   = 2
-	exitNotKnown  = 3
-	exitTrouble   = 2
-	headerExample = "`token <api_key>:<api_secret>`, `Basic <base64>` or `Bearer <access_token>`"
+	exitRefused     = 2
+	exitUnavailable = 3
+	exitTrouble     = 2
+	headerExample   = "`token <api_key>:<api_secret>`, `Basic <base64>` or `Bearer <access_token>`"
 )
 
 func configFlags(cmd *cobra.Command) {

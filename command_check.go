@@ -36,7 +36,7 @@ site_name depends on it.
 Nothing is cached and nothing counted. No secret is shown; of an API key four characters.
 
 Exit codes: 0 if every handler lets the credential pass, 2 if one refuses it, 3 if it could
-not be found out, 1 if command line or configuration are wrong.`,
+not be verified, 1 if the command line or the configuration is wrong.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(cmdCheck),
 	}
 	configFlags(cmd)
@@ -166,8 +166,8 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cr
 	case d.rejection == rejectNoSite:
 		fmt.Fprintf(w, "  The site depends on the request, and --url names none.\n  It answers 400.\n")
 	case d.outcome == outcomeUnavailable:
-		fmt.Fprintln(w, "  It answers 503: no backend granted, and one could not find out.")
-		return exitNotKnown
+		fmt.Fprintln(w, "  It answers 503: no backend granted, and one was unavailable.")
+		return exitUnavailable
 	case d.outcome == outcomeForbidden:
 		fmt.Fprintf(w, "  It answers %d: %v.\n", d.status, d.reason)
 	default:
@@ -196,7 +196,7 @@ func explainStep(w io.Writer, number int, s step, cred frappe.Credential) {
 	case errors.Is(s.err, frappe.ErrUnknownSite):
 		fmt.Fprintf(w, "     no such site, after %s\n", took)
 	default:
-		fmt.Fprintf(w, "     not known after %s: %v\n", took, s.err)
+		fmt.Fprintf(w, "     unavailable, after %s: %v\n", took, s.err)
 	}
 }
 

@@ -18,7 +18,7 @@ type decision struct {
 	*rejection // nil: the request goes on
 	outcome    outcome
 	credential frappe.Credential
-	verdict    answer // of the backends or the cache, where there was a credential that they could judge
+	verdict    verdict // of the backends or the cache, where there was a credential that they could judge
 	retryAfter time.Duration
 }
 
@@ -35,7 +35,7 @@ func (d *decision) backend() string {
 	if d.user() == "" {
 		return ""
 	}
-	return d.verdict.guard.backend()
+	return d.verdict.by.backendName()
 }
 
 // detail is what is known of the user of a request that goes on.
@@ -92,7 +92,7 @@ var (
 )
 
 // guest is whose verdict a request without a credential has that may go on.
-var guest = answer{grant: &grant{user: frappe.Guest}}
+var guest = verdict{grant: &grant{user: frappe.Guest}}
 
 // attempt is what a decision depends on.
 type attempt struct {
@@ -132,7 +132,7 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 }
 
 // judge is what follows from a verdict. Requirements are decided here, on every request, whether the verdict is cached or not.
-func (o *Options) judge(ctx context.Context, verdict *answer, scheme frappe.Scheme) (*rejection, outcome, time.Duration) {
+func (o *Options) judge(ctx context.Context, verdict *verdict, scheme frappe.Scheme) (*rejection, outcome, time.Duration) {
 	err := verdict.err
 	if err == nil {
 		switch {

@@ -25,7 +25,7 @@ func (Partners) CaddyModule() caddy.ModuleInfo {
 // UnmarshalCaddyfile makes `backend partners` known to the Caddyfile.
 func (*Partners) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
-// Verify answers with an identity, with ErrDenied, or with any other error where it could not find out.
+// Verify answers with an identity, with ErrDenied, or with any other error where it is unavailable.
 func (*Partners) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	partner, found, err := lookUp(ctx, c.Token)
 	switch {

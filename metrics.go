@@ -79,11 +79,8 @@ type metrics struct {
 	entries, capacity, inFlight, waiting, open, watchAge, failing *prometheus.Desc
 }
 
-// counters holds the only metrics, while a configuration has them on.
-var counters = caddy.NewUsagePool()
-
-// metricsKey is the key of the metrics in counters.
-const metricsKey = "metrics"
+// collectors are registered with the registry of every configuration that has metrics on.
+var collectors = newMetrics()
 
 func newMetrics() *metrics {
 	const namespace, subsystem = "caddy", "frappe_auth"
@@ -112,7 +109,7 @@ func newMetrics() *metrics {
 		capacity: gauge("cache_max_entries", "How many verdicts the caches hold at most.", "verdict"),
 		inFlight: gauge("backend_calls_in_flight", "Verifications that backends are busy with.", "backend"),
 		waiting:  gauge("backend_calls_waiting", "Verifications that wait for a backend.", "backend"),
-		open:     gauge("backend_breakers_open", "Sites of the backend that are left alone, or probed, since nothing could be found out.", "backend"),
+		open:     gauge("backend_breakers_open", "Sites of the backend whose circuit breakers are open or half-open.", "backend"),
 		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source, or began to.", "backend"),
 		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
 	}
@@ -136,9 +133,6 @@ func newMetrics() *metrics {
 	return m
 }
 
-// Destruct implements caddy.Destructor: nothing is held but memory.
-func (*metrics) Destruct() error { return nil }
-
 // httpApp is the HTTP app that a module is part of, or nil.
 func httpApp(ctx caddy.Context) *caddyhttp.App {
 	for _, module := range ctx.Modules() {
@@ -149,40 +143,16 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 	return nil
 }
 
-// joinMetrics returns the metrics, registered with the configuration's registry, or nil where the configuration has none
-// on. What is returned must be left.
-func joinMetrics(ctx caddy.Context) (*metrics, error) {
+// registerMetrics returns the metrics, registered with the configuration's registry, or nil where the configuration has none on.
+func registerMetrics(ctx caddy.Context) (*metrics, error) {
 	if app := httpApp(ctx); app == nil || app.Metrics == nil {
 		return nil, nil
 	}
-	pooled, _, err := counters.LoadOrNew(metricsKey, func() (caddy.Destructor, error) { return newMetrics(), nil })
-	if err != nil {
-		return nil, err
-	}
-	m := pooled.(*metrics)
 	var registered prometheus.AlreadyRegisteredError
-	if err := ctx.GetMetricsRegistry().Register(m); err != nil && !errors.As(err, &registered) {
-		_ = m.leave()
+	if err := ctx.GetMetricsRegistry().Register(collectors); err != nil && !errors.As(err, &registered) {
 		return nil, err
 	}
-	return m, nil
-}
-
-func (m *metrics) leave() error {
-	if m == nil {
-		return nil
-	}
-	_, err := counters.Delete(metricsKey)
-	return err
-}
-
-// currentMetrics are those of the running configuration, for what belongs to no handler.
-func currentMetrics() (m *metrics) {
-	counters.Range(func(_, value any) bool {
-		m = value.(*metrics)
-		return false
-	})
-	return m
+	return collectors, nil
 }
 
 func (m *metrics) countRequest(scheme frappe.Scheme, outcome outcome) {
@@ -230,7 +200,7 @@ func (m *metrics) countRejection(backend string, err error) {
 	}
 	reason := "busy"
 	if _, open := errors.AsType[*breaker.OpenError](err); open {
-		reason = "left_alone"
+		reason = "circuit_open"
 	} else if _, throttled := errors.AsType[*throttledError](err); throttled {
 		reason = "throttled"
 	}
@@ -257,7 +227,7 @@ func (m *metrics) expect(backend string) {
 	for _, outcome := range []string{"granted", "denied", "unavailable"} {
 		m.calls.WithLabelValues(backend, outcome)
 	}
-	for _, reason := range []string{"busy", "left_alone", "throttled"} {
+	for _, reason := range []string{"busy", "circuit_open", "throttled"} {
 		m.rejections.WithLabelValues(backend, reason)
 	}
 	m.duration.WithLabelValues(backend)
@@ -265,7 +235,7 @@ func (m *metrics) expect(backend string) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, c := range m.collectors() {
+	for _, c := range m.vectors() {
 		c.Describe(descs)
 	}
 	for _, desc := range []*prometheus.Desc{m.entries, m.capacity, m.inFlight, m.waiting, m.open, m.watchAge, m.failing} {
@@ -273,13 +243,13 @@ func (m *metrics) Describe(descs chan<- *prometheus.Desc) {
 	}
 }
 
-func (m *metrics) collectors() []prometheus.Collector {
+func (m *metrics) vectors() []prometheus.Collector {
 	return []prometheus.Collector{m.requestsVec, m.lookupsVec, m.evictions, m.calls, m.rejections, m.duration, m.revocations, m.deliveries}
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(found chan<- prometheus.Metric) {
-	for _, c := range m.collectors() {
+	for _, c := range m.vectors() {
 		c.Collect(found)
 	}
 	var (
@@ -294,12 +264,12 @@ func (m *metrics) Collect(found chan<- prometheus.Metric) {
 		g, d, c := s.cache.fill()
 		granted, denied, capacity = granted+g, denied+d, capacity+c
 		failing += s.throttle.failing()
-		for _, guard := range s.guards {
-			inFlight[guard.name] += float64(guard.limit.Load().InFlight())
-			waiting[guard.name] += float64(guard.limit.Load().Waiting())
-			open[guard.name] += float64(len(guard.sites.Open()))
-			if age, ok := guard.watch.age(s.clock(s.now())); ok {
-				watchAge[guard.name] = max(watchAge[guard.name], age.Seconds())
+		for _, b := range s.backends {
+			inFlight[b.name] += float64(b.limit.Load().InFlight())
+			waiting[b.name] += float64(b.limit.Load().Waiting())
+			open[b.name] += float64(len(b.sites.Open()))
+			if age, ok := b.watch.age(s.clock(s.now())); ok {
+				watchAge[b.name] = max(watchAge[b.name], age.Seconds())
 			}
 		}
 		return true
@@ -319,8 +289,5 @@ func (m *metrics) Collect(found chan<- prometheus.Metric) {
 	}
 }
 
-// Interface guards
-var (
-	_ prometheus.Collector = (*metrics)(nil)
-	_ caddy.Destructor     = (*metrics)(nil)
-)
+// Interface guard
+var _ prometheus.Collector = (*metrics)(nil)

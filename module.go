@@ -21,7 +21,7 @@ func init() {
 // A request without a credential, or with a bad one, ends with status 401 and the challenges of the accepted schemes,
 // without that of `Basic` where a browser's script sent the request, since it would open the browser's login box;
 // one whose user does not meet a requirement with 403; one with two Authorization headers with 400; one of a client
-// that failed too often with 429 and Retry-After. If no backend could find out whether the credential is good, the
+// that failed too often with 429 and Retry-After. If no backend could tell whether the credential is good, the
 // status is 503 with Retry-After: never 401, and never from the cache. All of these can be handled with
 // `handle_errors`.
 //
@@ -40,14 +40,14 @@ func init() {
 // `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces, where the backend knows them
 // `{http.auth.user.backend}` | The name of the backend that granted
 // `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists, in ASCII only: safe in a header, whatever characters a name holds
-// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if none could find out
+// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if all were unavailable
 // `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not
 //
 // On a refused request `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that was claimed,
 // if any. In every placeholder but the JSON, control characters of a name are spaces.
 //
 // Events of Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled` with `client_ip` and `scheme`;
-// `frappe_auth.unavailable` when a backend stops finding out and `frappe_auth.recovered` when it does again, with
+// `frappe_auth.unavailable` when a backend becomes unavailable and `frappe_auth.recovered` when it is available again, with
 // `backend` and `site`.
 //
 // With the global option `metrics` there are metrics `caddy_frappe_auth_*`; with `tracing` before this handler, a span
@@ -96,7 +96,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision loads the matchers and the backends.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	if err := h.check(); err != nil {
+	if err := h.validate(); err != nil {
 		return err
 	}
 	h.UserHeader = http.CanonicalHeaderKey(h.UserHeader)
@@ -118,13 +118,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 func (h *Handler) Cleanup() error { return h.cleanup() }
 
 // check reports what is wrong with the options.
-func (h *Handler) check() error {
+func (h *Handler) validate() error {
 	if h.UserHeader != "" {
 		if err := checkUserHeader(h.UserHeader); err != nil {
 			return err
 		}
 	}
-	return h.Options.check()
+	return h.Options.validate()
 }
 
 // ServeHTTP passes the request on if its credential is good.

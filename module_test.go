@@ -128,7 +128,7 @@ http://%s {
 		{"not anonymous with a good credential", anonymous, []string{aliceToken}, 200, "", nil},
 		{"not anonymous with a bad one", anonymous, []string{"token x:y"}, 401, "", denied},
 		{"not anonymous with a malformed one", anonymous, []string{"token"}, 401, "", described("a scheme and a credential are needed, separated by one space")},
-		{"could not find out", unknown, []string{aliceBearer}, 503, "503 the credential could not be verified|the credential could not be verified|||", nil},
+		{"unavailable", unknown, []string{aliceBearer}, 503, "503 the credential could not be verified|the credential could not be verified|||", nil},
 		{"known to the first backend", unknown, []string{aliceToken}, 200, "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -463,7 +463,7 @@ func TestProvider(t *testing.T) {
 		{"bad", good, "token x:y", 401, "credential denied"},
 		{"none", good, "", 401, "no credential"},
 		{"of the other provider", good, "Basic " + "Y2Fyb2w6c2VjcmV0", 401, ""},
-		{"could not find out", unavailable, aliceToken, 401, "the credential could not be verified"},
+		{"unavailable", unavailable, aliceToken, 401, "the credential could not be verified"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := get(t, "http://"+test.address, "Authorization: "+test.authorization)

@@ -27,7 +27,7 @@ type Options struct {
 	Name string `json:"name,omitempty"`
 
 	// The backends that judge credentials, in the order in which they are asked. The first that grants wins; if none
-	// grants and one could not find out, nobody knows. At least one is required.
+	// grants and one is unavailable, so is the verdict. At least one is required.
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
 
 	// The schemes that are accepted, of `basic`, `bearer` and `token`, in the order of the challenges. Many clients read
@@ -112,7 +112,7 @@ const (
 	maxNegativeTTL      = caddy.Duration(time.Hour)
 	maxStaleIfError     = caddy.Duration(7 * 24 * time.Hour)
 	defaultMaxInflight  = 16
-	maxMaxInflight      = 1024
+	maxInflightLimit    = 1024
 )
 
 // provision checks and completes the configuration, and loads the backends.
@@ -132,7 +132,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.metrics, err = joinMetrics(ctx); err != nil {
+	if o.metrics, err = registerMetrics(ctx); err != nil {
 		return err
 	}
 	o.verifier, err = newVerifier(verifierConfig{
@@ -158,12 +158,11 @@ func (o *Options) provision(ctx caddy.Context) error {
 }
 
 func (o *Options) cleanup() error {
-	err := o.metrics.leave()
 	if o.verifier == nil {
-		return err // provisioning failed
+		return nil // provisioning failed
 	}
 	o.stopRoleCheck()
-	return errors.Join(err, o.verifier.close())
+	return o.verifier.close()
 }
 
 func (o *Options) setDefaults() {
@@ -212,7 +211,7 @@ func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
 var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
 
 // check reports what is wrong with the options.
-func (o *Options) check() error {
+func (o *Options) validate() error {
 	for i, scheme := range o.Schemes {
 		if scheme != frappe.SchemeToken && scheme != frappe.SchemeBasic && scheme != frappe.SchemeBearer {
 			return fmt.Errorf("schemes: %q is none of token, basic and bearer", scheme)
@@ -229,24 +228,24 @@ func (o *Options) check() error {
 			return errors.New("require: name at least one role or user")
 		}
 	}
-	if o.MaxInflight < 0 || o.MaxInflight > maxMaxInflight {
-		return fmt.Errorf("max_inflight: %d is not between 1 and %d", o.MaxInflight, maxMaxInflight)
+	if o.MaxInflight < 0 || o.MaxInflight > maxInflightLimit {
+		return fmt.Errorf("max_inflight: %d is not between 1 and %d", o.MaxInflight, maxInflightLimit)
 	}
 	if err := checkDistinct(o.BackendsRaw); err != nil {
 		return err
 	}
 	if o.Failures != nil {
-		if err := o.Failures.check(); err != nil {
+		if err := o.Failures.validate(); err != nil {
 			return err
 		}
 	}
 	if o.Cache != nil {
-		return o.Cache.check()
+		return o.Cache.validate()
 	}
 	return nil
 }
 
-func (c *CacheConfig) check() error {
+func (c *CacheConfig) validate() error {
 	if c.Size < 0 || c.Size > maxCacheSize {
 		return fmt.Errorf("cache size: %d is not between 1 and %d", c.Size, maxCacheSize)
 	}

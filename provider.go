@@ -13,7 +13,7 @@ func init() {
 
 // Provider is the verification of the `frappe_auth` handler as an authentication provider, for those who combine it
 // with other providers in Caddy's `authentication` handler. Without that need, use the handler: whatever goes wrong
-// here, a backend that could not find out included, ends with status 401, since Caddy makes one of every provider's
+// here, an unavailable backend included, ends with status 401, since Caddy makes one of every provider's
 // error, and a client then takes a good credential for a bad one.
 //
 // A refused request keeps its body, since another provider may still let it pass; the handler ends it (see there).
@@ -33,7 +33,7 @@ func (Provider) CaddyModule() caddy.ModuleInfo {
 
 // Provision loads the backends.
 func (p *Provider) Provision(ctx caddy.Context) error {
-	if err := p.check(); err != nil {
+	if err := p.validate(); err != nil {
 		return err
 	}
 	return p.provision(ctx)

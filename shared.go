@@ -15,8 +15,8 @@ import (
 // state is what verifiers of the same backends share, and what outlives a reload of the configuration.
 type state struct {
 	cache    *cache
-	lookups  coalesce.Group[lookupKey, answer]
-	guards   []*guard // of each backend
+	lookups  coalesce.Group[lookupKey, verdict]
+	backends []*backendState // of each backend
 	throttle *throttle
 	now      func() time.Time
 	start    time.Time // where the clock of the state begins
@@ -47,7 +47,7 @@ func newState(conf verifierConfig) *state {
 		verifiers: make(map[*verifier]bool),
 	}
 	for _, b := range conf.backends {
-		s.guards = append(s.guards, newGuard(b.name, conf.maxInflight, conf.random))
+		s.backends = append(s.backends, newBackendState(b.name, conf.maxInflight, conf.random))
 	}
 	return s
 }
@@ -85,7 +85,7 @@ func (s *state) adjust() {
 		size, limit = max(size, v.cache.Size), max(limit, v.maxInflight)
 	}
 	s.cache.resize(size)
-	for _, g := range s.guards {
+	for _, g := range s.backends {
 		g.resize(limit)
 	}
 }

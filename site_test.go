@@ -108,7 +108,7 @@ func TestSiteFaults(t *testing.T) {
 			if n := asked.Load(); test.answer != nil && n < 2 {
 				t.Errorf("the site was asked %d times for two requests: something was cached", n)
 			}
-			line := c.logged("could not find out whether a credential is good")
+			line := c.logged("the credential could not be verified")
 			if !strings.Contains(line, url) || !strings.Contains(line, test.cause) || !strings.Contains(line, `"level":"warn"`) {
 				t.Errorf("log line lacks %q or %q: %s", url, test.cause, line)
 			}

@@ -29,7 +29,7 @@ type FailureLimit struct {
 
 const (
 	defaultMaxFailures   = 20
-	maxMaxFailures       = 1_000_000
+	maxFailuresLimit     = 1_000_000
 	defaultFailureWindow = caddy.Duration(time.Minute)
 	minFailureWindow     = caddy.Duration(time.Second)
 	maxFailureWindow     = caddy.Duration(24 * time.Hour)
@@ -39,9 +39,9 @@ const (
 var unlimited = FailureLimit{Max: -1}
 
 // check reports what is wrong with the configuration.
-func (l FailureLimit) check() error {
-	if l.Max > maxMaxFailures {
-		return fmt.Errorf("failures: %d is more than %d", l.Max, maxMaxFailures)
+func (l FailureLimit) validate() error {
+	if l.Max > maxFailuresLimit {
+		return fmt.Errorf("failures: %d is more than %d", l.Max, maxFailuresLimit)
 	}
 	if err := directive.CheckDuration("failures", l.Window); err != nil {
 		return err

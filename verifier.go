@@ -101,7 +101,7 @@ func (v *verifier) start(ctx context.Context) {
 	v.state.join(v)
 	for i, b := range v.backends {
 		if w, ok := b.Backend.(frappe.Watcher); ok {
-			v.watchers.Go(func() { v.watch(ctx, w, v.state.guards[i]) })
+			v.watchers.Go(func() { v.watch(ctx, w, v.state.backends[i]) })
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (v *verifier) close() error {
 }
 
 // watch drops the verdicts that a backend reports as changed.
-func (v *verifier) watch(ctx context.Context, w frappe.Watcher, g *guard) {
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, g *backendState) {
 	g.watch.began(v.state.clock(v.now()))
 	defer g.watch.ended()
 	w.Watch(ctx, func(changes []frappe.Change) {
@@ -136,7 +136,7 @@ const (
 )
 
 // answer is a verdict: a grant, or an error as Backend's.
-type answer struct {
+type verdict struct {
 	*grant
 	cache string
 	err   error
@@ -193,33 +193,33 @@ type step struct {
 
 // verify returns the verdict on the credential of an attempt, for the sites of its request. When ctx is done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
 // takes inflight.MaxWait and maxVerification for each backend at most.
-func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) answer {
+func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
 	subject.uncached = subject.uncached || v.state.abandoned() || a.trace != nil
 	g, d := v.cached(subject)
-	now, worth := v.now(), ended
+	now, worth := v.now(), credentialEnded
 	if g != nil {
 		worth = v.freshness(g, now)
 	}
 	if worth == fresh {
 		v.countLookup(lookupHit)
-		return answer{grant: g, cache: cacheHit}
+		return verdict{grant: g, cache: cacheHit}
 	}
 
 	q := lookup{cred: *cred, sites: sites, subject: subject, trace: a.trace}
 	if worth == due {
 		v.refreshAhead(ctx, q, g, now)
 		v.countLookup(lookupHit)
-		return answer{grant: g, cache: cacheHit}
+		return verdict{grant: g, cache: cacheHit}
 	}
-	q.known, q.bad = worth != ended, d != nil
+	q.known, q.bad = worth != credentialEnded, d != nil
 	q.client, q.failures, q.span = clientOf(a.client), a.failures, trace.SpanFromContext(ctx)
 	if err := v.throttled(&q, now); err != nil {
-		return answer{err: err}
+		return verdict{err: err}
 	}
 	if d != nil && v.isFresh(d, now) {
 		v.countLookup(lookupHitDenied)
-		return answer{cache: cacheHit, err: frappe.ErrDenied}
+		return verdict{cache: cacheHit, err: frappe.ErrDenied}
 	}
 	return v.ask(ctx, &q)
 }
@@ -244,11 +244,11 @@ func (v *verifier) throttled(q *lookup, now time.Time) error {
 }
 
 // ask returns the verdict of the backends, or of the cache while they are unavailable.
-func (v *verifier) ask(ctx context.Context, q *lookup) answer {
+func (v *verifier) ask(ctx context.Context, q *lookup) verdict {
 	a := v.coalesced(ctx, q)
 	switch {
 	case ctx.Err() != nil:
-		a = answer{err: ctx.Err()} // the client went away
+		a = verdict{err: ctx.Err()} // the client went away
 	case a.err != nil && q.known && !errors.Is(a.err, frappe.ErrDenied) && !errors.Is(a.err, frappe.ErrUnknownSite):
 		if cached, ok := v.staleAnswer(q); ok {
 			return cached
@@ -267,18 +267,18 @@ func (v *verifier) countLookup(result lookupResult) {
 type freshness int
 
 const (
-	fresh   freshness = iota
-	due               // fresh, but to be asked for ahead of its end
-	stale             // serves only while the backends are unavailable
-	expired           // to be asked for again
-	ended             // the credential itself has expired
+	fresh           freshness = iota
+	due                       // fresh, but to be asked for ahead of its end
+	stale                     // serves only while the backends are unavailable
+	expired                   // to be asked for again
+	credentialEnded           // the credential itself has expired
 )
 
 // freshness is the one rule of how long a grant serves: for its ttl after a backend was asked, and for stale_if_error more
 // while the backends are unavailable; never past the expiry of the credential, and never stale where that is not known.
 func (v *verifier) freshness(g *grant, now time.Time) freshness {
 	if g.expiry != 0 && now.UnixNano() >= g.expiry {
-		return ended
+		return credentialEnded
 	}
 	ttl := v.ttlOf(g)
 	switch age := v.state.clock(now) - g.at; {
@@ -315,28 +315,28 @@ func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now tim
 }
 
 // staleAnswer is a cached grant although its ttl is over. The grant may have been revoked, or renewed, while the backends were asked.
-func (v *verifier) staleAnswer(q *lookup) (answer, bool) {
+func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
 	g, _ := v.state.cache.lookup(q.subject)
 	if g == nil {
-		return answer{}, false
+		return verdict{}, false
 	}
 	switch v.freshness(g, v.now()) {
 	case fresh, due:
 		v.countLookup(lookupHit)
-		return answer{grant: g, cache: cacheHit}, true
+		return verdict{grant: g, cache: cacheHit}, true
 	case stale:
 		v.countLookup(lookupStale)
 		v.logStale(g, q.sites)
-		return answer{grant: g, cache: cacheStale}, true
+		return verdict{grant: g, cache: cacheStale}, true
 	default:
-		return answer{}, false
+		return verdict{}, false
 	}
 }
 
 // logStale logs once for each outage of a site that stale verdicts are served.
 func (v *verifier) logStale(g *grant, sites []string) {
 	for i, b := range v.backends {
-		if v.state.guards[i] == g.guard && g.guard.sites.Once(siteOf(sites, i)) {
+		if v.state.backends[i] == g.by && g.by.sites.Once(siteOf(sites, i)) {
 			v.logger.Warn("serving stale verdicts while the backend is unavailable",
 				zap.String("backend", b.name), zap.String("site", siteOf(sites, i)))
 		}
@@ -357,22 +357,22 @@ const maxJoins = 3
 
 // coalesced asks the backends, or waits for a request that asks them about the same credential already, be it for the
 // configuration before this one.
-func (v *verifier) coalesced(ctx context.Context, q *lookup) answer {
+func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
 	for range maxJoins {
 		key := lookupKey{key: q.subject.key, spelling: q.subject.spelling, revision: v.state.cache.revision()}
-		a, shared, err := v.state.lookups.Do(ctx, key, func() answer { return v.lookUp(q) })
+		a, shared, err := v.state.lookups.Do(ctx, key, func() verdict { return v.lookUp(q) })
 		if err != nil {
-			return answer{err: err}
+			return verdict{err: err}
 		}
 		if _, throttled := errors.AsType[*throttledError](a.err); !throttled || !shared {
 			return a
 		}
 	}
-	return answer{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
+	return verdict{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
 }
 
 // lookUp asks the backends in order, and keeps their verdict.
-func (v *verifier) lookUp(q *lookup) answer {
+func (v *verifier) lookUp(q *lookup) verdict {
 	if a, ok := v.answeredSince(q); ok {
 		return a
 	}
@@ -383,22 +383,22 @@ func (v *verifier) lookUp(q *lookup) answer {
 	)
 	for i, b := range v.backends {
 		began := v.now()
-		id, err := v.askBackend(b, v.state.guards[i], siteOf(q.sites, i), q)
+		id, err := v.askBackend(b, v.state.backends[i], siteOf(q.sites, i), q)
 		_, throttled := errors.AsType[*throttledError](err)
 		if q.trace != nil {
 			q.trace(step{backend: b, site: siteOf(q.sites, i), identity: id, err: err, took: v.now().Sub(began)})
 		}
 		switch {
 		case err == nil:
-			g := v.newGrant(q, id, v.state.guards[i])
+			g := v.newGrant(q, id, v.state.backends[i])
 			g.at, g.moment = at, asked
 			// Also with a ttl of 0: credentials that are known to be good have privileges.
 			if !q.subject.uncached && v.state.cache.grant(q.subject, g) {
 				v.metrics.countEviction("granted")
 			}
-			return answer{grant: g, cache: cacheMiss}
+			return verdict{grant: g, cache: cacheMiss}
 		case throttled:
-			return answer{err: err}
+			return verdict{err: err}
 		case errors.Is(err, frappe.ErrDenied):
 			denied = true
 		case errors.Is(err, frappe.ErrUnknownSite):
@@ -409,10 +409,10 @@ func (v *verifier) lookUp(q *lookup) answer {
 	}
 	switch {
 	case unavailable != nil:
-		return answer{cache: cacheMiss, err: unavailable}
+		return verdict{cache: cacheMiss, err: unavailable}
 	case unknown && !denied:
 		v.state.cache.forget(q.subject, asked)
-		return answer{cache: cacheMiss, err: frappe.ErrUnknownSite}
+		return verdict{cache: cacheMiss, err: frappe.ErrUnknownSite}
 	}
 	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: asked}
 	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
@@ -421,7 +421,7 @@ func (v *verifier) lookUp(q *lookup) answer {
 	if !q.bad {
 		v.charge(q)
 	}
-	return answer{cache: cacheMiss, err: frappe.ErrDenied}
+	return verdict{cache: cacheMiss, err: frappe.ErrDenied}
 }
 
 // charge counts a failure of the client.
@@ -430,20 +430,20 @@ func (v *verifier) charge(q *lookup) {
 }
 
 // answeredSince is the verdict of a lookup that ended between the look into the cache and now.
-func (v *verifier) answeredSince(q *lookup) (answer, bool) {
+func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 	g, d := v.cached(q.subject)
 	now := v.now()
 	switch {
 	case g != nil && g != q.renew && v.freshness(g, now) <= due:
-		return answer{grant: g, cache: cacheHit}, true
+		return verdict{grant: g, cache: cacheHit}, true
 	case d != nil && v.isFresh(d, now):
-		return answer{cache: cacheHit, err: frappe.ErrDenied}, true
+		return verdict{cache: cacheHit, err: frappe.ErrDenied}, true
 	}
-	return answer{}, false
+	return verdict{}, false
 }
 
 // askBackend asks one backend, unless it is busy, or has failed too often.
-func (v *verifier) askBackend(b namedBackend, g *guard, site string, q *lookup) (frappe.Identity, error) {
+func (v *verifier) askBackend(b namedBackend, g *backendState, site string, q *lookup) (frappe.Identity, error) {
 	if b.tenanted != nil && g.unknownSites.has(site, v.state.clock(v.now())) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
@@ -473,21 +473,21 @@ func (v *verifier) askBackend(b namedBackend, g *guard, site string, q *lookup) 
 }
 
 // succeeded notes that a backend answered.
-func (v *verifier) succeeded(b namedBackend, g *guard, site string, q *lookup) {
+func (v *verifier) succeeded(b namedBackend, g *backendState, site string, q *lookup) {
 	g.credentials.Success(q.subject.key)
 	ended, wasOpen := g.sites.Success(site)
 	if wasOpen {
 		g.credentials.Reset() // they failed for the site's sake
 	}
 	if ended {
-		v.logger.Info("backend can find out again", zap.String("backend", b.name), zap.String("site", site))
+		v.logger.Info("the backend is available again", zap.String("backend", b.name), zap.String("site", site))
 		v.events.emit(eventRecovered, "backend", b.name, "site", site)
 	}
 }
 
 // failed notes that a backend gave no verdict.
-func (v *verifier) failed(b namedBackend, g *guard, site string, q *lookup, p permit, err error) {
-	v.logger.Warn("could not find out whether a credential is good",
+func (v *verifier) failed(b namedBackend, g *backendState, site string, q *lookup, p permit, err error) {
+	v.logger.Warn("the credential could not be verified",
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
 	now := v.now()
 	first := g.credentials.Failure(q.subject.key, v.state.cache.begin().lookup, now, p.credentialProbe)
@@ -513,8 +513,8 @@ type permit struct {
 
 // acquire waits until the backend may be asked. The client is checked again after the wait: others of its credentials
 // may have been denied in the meantime.
-func (v *verifier) acquire(g *guard, site string, q *lookup) (p permit, err error) {
-	if err := g.check(site, q.subject.key, v.now()); err != nil {
+func (v *verifier) acquire(g *backendState, site string, q *lookup) (p permit, err error) {
+	if err := g.checkBreakers(site, q.subject.key, v.now()); err != nil {
 		return permit{}, err
 	}
 	if p.release, err = g.limit.Load().Acquire(q.known); err != nil {
@@ -522,7 +522,7 @@ func (v *verifier) acquire(g *guard, site string, q *lookup) (p permit, err erro
 	}
 	now := v.now()
 	if err = v.throttled(q, now); err == nil {
-		p.siteProbe, p.credentialProbe, err = g.acquire(site, q.subject.key, now)
+		p.siteProbe, p.credentialProbe, err = g.acquireProbes(site, q.subject.key, now)
 	}
 	if err != nil {
 		p.release()
@@ -557,10 +557,10 @@ func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Spa
 }
 
 // newGrant puts an identity into the form in which it is kept and published.
-func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *guard) *grant {
+func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *grant {
 	g := &grant{
 		user:     id.User,
-		guard:    by,
+		by:       by,
 		spelling: q.subject.spelling,
 		byUser:   v.state.cache.userTag(id.User),
 		byClaim:  v.state.cache.claimTag(&q.cred),

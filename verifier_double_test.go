@@ -137,7 +137,7 @@ func startVerifier(t testing.TB, ctx context.Context, conf verifierConfig) *veri
 }
 
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
-func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred frappe.Credential) answer {
+func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred frappe.Credential) verdict {
 	return v.verify(ctx, &attempt{client: address, failures: v.failures}, sites, &cred)
 }
 
@@ -152,7 +152,7 @@ func bearer(token string) frappe.Credential {
 }
 
 // summary is what a client of the verifier gets, in a word.
-func summary(a answer) string {
+func summary(a verdict) string {
 	var (
 		unavailable *frappe.UnavailableError
 		throttled   *throttledError

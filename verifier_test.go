@@ -29,7 +29,7 @@ func TestOneQuestionForAll(t *testing.T) {
 
 		leaving, leave := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		answers := make([]answer, 1000)
+		answers := make([]verdict, 1000)
 		for i := range answers {
 			ctx := t.Context()
 			if i%10 == 0 {
@@ -142,7 +142,7 @@ func TestRenewalAhead(t *testing.T) {
 	})
 }
 
-// TestOrderOfBackends: the first that grants wins, and if none does and one could not find out, nobody knows.
+// TestOrderOfBackends: the first that grants wins, and if none does and one is unavailable, so is the verdict.
 func TestOrderOfBackends(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -197,7 +197,7 @@ func (panicking) Verify(_ context.Context, c frappe.Credential) (frappe.Identity
 func TestPanicOfABackend(t *testing.T) {
 	v := newTestVerifier(t, panicking{}, nil)
 	a := v.verifyFrom(t.Context(), "", nil, pair("s3cret"))
-	if summary(a) != "503" || a.err.Error() != "could not find out: the backend panicked with a string" {
+	if summary(a) != "503" || a.err.Error() != "the credential could not be verified: the backend panicked with a string" {
 		t.Errorf("got %v", a.err)
 	}
 }
@@ -418,7 +418,7 @@ func TestSharedState(t *testing.T) {
 		first := startVerifier(t, ctx, conf)
 		first.verifyFrom(t.Context(), "", nil, pair("x"))
 		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["y"] = "bob@example.com" })
-		underWay := make(chan answer, 2)
+		underWay := make(chan verdict, 2)
 		go func() { underWay <- first.verifyFrom(t.Context(), "", nil, pair("y")) }()
 		synctest.Wait()
 
@@ -480,7 +480,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 		if err := stays.close(); err != nil {
 			t.Fatal(err)
 		}
-		before := make(chan answer)
+		before := make(chan verdict)
 		go func() { before <- gone.verifyFrom(t.Context(), "", nil, pair("y")) }()
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
@@ -531,8 +531,8 @@ func TestClientGoesAway(t *testing.T) {
 		backend.users["x"], backend.delay = "alice@example.com", time.Second
 		v := newTestVerifier(t, backend, nil)
 		leaving, leave := context.WithCancel(t.Context())
-		start := func(ctx context.Context, token string) (found chan answer) {
-			found = make(chan answer, 1)
+		start := func(ctx context.Context, token string) (found chan verdict) {
+			found = make(chan verdict, 1)
 			go func() { found <- v.verifyFrom(ctx, "", nil, pair(token)) }()
 			synctest.Wait()
 			return found
@@ -542,7 +542,7 @@ func TestClientGoesAway(t *testing.T) {
 		leave()
 		for _, c := range []struct {
 			name  string
-			found chan answer
+			found chan verdict
 			after time.Duration
 		}{{"who waits", leaves, 0}, {"who asked", asks, time.Second}} {
 			if rejected, became, _ := new(Options).judge(leaving, new(<-c.found), frappe.SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {

@@ -129,12 +129,9 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	h.Secret = secret
 	h.warnings = &occasional{now: time.Now}
 	h.bodies = new(bodyEnder)
-	h.metrics, err = joinMetrics(ctx)
+	h.metrics, err = registerMetrics(ctx)
 	return err
 }
-
-// Cleanup leaves the metrics.
-func (h *Webhook) Cleanup() error { return h.metrics.leave() }
 
 // ServeHTTP takes a delivery.
 func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
@@ -276,7 +273,7 @@ func revokeIn(name string, change frappe.Change, source string) (found bool) {
 		return true
 	})
 	if found {
-		currentMetrics().countRevocation(source)
+		collectors.countRevocation(source)
 	}
 	return found
 }
@@ -284,7 +281,6 @@ func revokeIn(name string, change frappe.Change, source string) (found bool) {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Webhook)(nil)
-	_ caddy.CleanerUpper          = (*Webhook)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Webhook)(nil)
 	_ caddyfile.Unmarshaler       = (*Webhook)(nil)
 )

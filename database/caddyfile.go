@@ -54,7 +54,7 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Errf("%s takes no block", name)
 		}
 	}
-	if err := b.check(); err != nil {
+	if err := b.validate(); err != nil {
 		return d.WrapErr(err)
 	}
 	return nil

@@ -109,7 +109,7 @@ const (
 	minPollInterval     = caddy.Duration(100 * time.Millisecond)
 	maxPollInterval     = caddy.Duration(time.Minute)
 	defaultMaxOpenConns = 4
-	maxMaxOpenConns     = 100
+	maxOpenConnsLimit   = 100
 	defaultTimeout      = caddy.Duration(5 * time.Second)
 	minTimeout          = caddy.Duration(10 * time.Millisecond)
 	maxTimeout          = caddy.Duration(time.Minute)
@@ -128,7 +128,7 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the site's configuration and opens the database. A database that is away is no error.
 func (b *Backend) Provision(ctx caddy.Context) error {
-	if err := b.check(); err != nil {
+	if err := b.validate(); err != nil {
 		return err
 	}
 	b.setDefaults()
@@ -190,7 +190,7 @@ func (b *Backend) setDefaults() {
 }
 
 // check reports what is wrong with the options.
-func (b *Backend) check() error {
+func (b *Backend) validate() error {
 	for _, option := range []struct {
 		name             string
 		value, low, high caddy.Duration
@@ -206,8 +206,8 @@ func (b *Backend) check() error {
 		}
 	}
 	switch {
-	case b.MaxOpenConns < 0 || b.MaxOpenConns > maxMaxOpenConns:
-		return fmt.Errorf("max_open_conns: %d is not between 1 and %d", b.MaxOpenConns, maxMaxOpenConns)
+	case b.MaxOpenConns < 0 || b.MaxOpenConns > maxOpenConnsLimit:
+		return fmt.Errorf("max_open_conns: %d is not between 1 and %d", b.MaxOpenConns, maxOpenConnsLimit)
 	case b.Site == "" && b.DBName == "":
 		return errors.New("give the site's directory, such as " + exampleSite + ", or db_name, db_password and encryption_key")
 	case b.DBType == "sqlite" && b.Site == "":

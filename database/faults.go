@@ -82,7 +82,7 @@ func grantMissing(err error) bool {
 }
 
 // onlyThis is an error about one credential, or one kind of them, while the database is well.
-func (c *connection) onlyThis(err error) error {
+func (c *connection) credentialSpecific(err error) error {
 	return &frappe.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, err), CredentialSpecific: true}
 }
 

@@ -279,7 +279,7 @@ func TestMessages(t *testing.T) {
 		if err := json.Unmarshal([]byte(conf), b); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.check(); (want == "" && err != nil) || (want != "" && (err == nil || err.Error() != want)) {
+		if err := b.validate(); (want == "" && err != nil) || (want != "" && (err == nil || err.Error() != want)) {
 			t.Errorf("%s: %v, want %s", conf, err, want)
 		}
 	}

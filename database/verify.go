@@ -122,7 +122,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 		}
 		found, stored, encrypted = own, ownSecret, isEncrypted
 		if err := owner.add(row, role.String); err != nil {
-			return frappe.Identity{}, c.onlyThis(err)
+			return frappe.Identity{}, c.credentialSpecific(err)
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -134,14 +134,14 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 	token, decryptWith := c.dummy, c.dummyKey
 	if known {
 		if c.settings.key == nil {
-			return frappe.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted: encryption_key is missing, "+
+			return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted: encryption_key is missing, "+
 				"in site_config.json or as an option here", owner.name))
 		}
 		token, decryptWith = []byte(stored.String), c.settings.key
 	}
 	plain := fernet.VerifyAndDecrypt(token, 0, []*fernet.Key{decryptWith})
 	if plain == nil {
-		return frappe.Identity{}, c.onlyThis(fmt.Errorf("the API secret of %s cannot be decrypted; "+
+		return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted; "+
 			"is the encryption_key the site's?", owner.name))
 	}
 	have, want := sha256.Sum256([]byte(secret)), sha256.Sum256(plain)
@@ -167,7 +167,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	} {
 		for _, column := range needed[1:] {
 			if !sch.has(needed[0], column) {
-				return frappe.Identity{}, c.onlyThis(fmt.Errorf("no column %s.%s, or its user may not read it; the README has the GRANT", needed[0], column))
+				return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("no column %s.%s, or its user may not read it; the README has the GRANT", needed[0], column))
 			}
 		}
 	}
@@ -196,7 +196,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 			return frappe.Identity{}, c.fault(err)
 		}
 		if err := owner.add(row, role.String); err != nil {
-			return frappe.Identity{}, c.onlyThis(err)
+			return frappe.Identity{}, c.credentialSpecific(err)
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -215,7 +215,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	}
 	expiry, err := instant(expiration.String, zone.String)
 	if err != nil {
-		return frappe.Identity{}, c.onlyThis(err)
+		return frappe.Identity{}, c.credentialSpecific(err)
 	}
 	if !now.Before(expiry) {
 		return frappe.Identity{}, frappe.ErrDenied

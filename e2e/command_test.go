@@ -85,7 +85,7 @@ files.example.com {
 		{"copied badly too", "token 2c6245becaa096:wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
 		{"as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2, []string{"--config", "Caddyfile.example"}},
 		{"several backends", alicePair, 2, []string{"--config", config}},
-		{"not known", "Bearer bad-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
+		{"unavailable", "Bearer bad-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
 		{"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0, []string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site}},
 		{"tenants", "Bearer good-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
 		{"a JWT", "Bearer eyJ.eyJ.sig", 2, []string{"--config", "Caddyfile.example"}},

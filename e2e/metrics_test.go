@@ -144,7 +144,7 @@ func TestMetrics(t *testing.T) {
 		`caddy_frappe_auth_backend_calls_total{backend="site",outcome="unavailable"}`:    5,
 		`caddy_frappe_auth_backend_calls_total{backend="static",outcome="granted"}`:      2,
 		`caddy_frappe_auth_backend_calls_total{backend="static",outcome="denied"}`:       10, // two such backends
-		`caddy_frappe_auth_backend_rejections_total{backend="site",reason="left_alone"}`: 1,
+		`caddy_frappe_auth_backend_rejections_total{backend="site",reason="circuit_open"}`: 1,
 		`caddy_frappe_auth_backend_breakers_open{backend="site"}`:                        1,
 		`caddy_frappe_auth_backend_rejections_total{backend="site",reason="throttled"}`:  0,
 		`caddy_frappe_auth_backend_breakers_open{backend="static"}`:                      0,

@@ -21,7 +21,7 @@ const MaxUserSize = 560
 // `http.frappe_auth.backends`.
 //
 // Verify answers with the identity, or with an error that is ErrDenied (errors.Is) where the credential is known to
-// be bad; any other error means that it could not find out, and is never taken for a denial. An error never holds a
+// be bad; any other error means that it is unavailable, and is never taken for a denial. An error never holds a
 // secret. Verify may be called from many goroutines at once, never twice at once for the same credential; it returns
 // soon after ctx is done.
 //
@@ -109,21 +109,21 @@ var ErrDenied = errors.New("credential denied")
 // gave. The request gets 404, and the backend is not asked again about that site for a while.
 var ErrUnknownSite = errors.New("no such site")
 
-// UnavailableError says that it could not be found out whether a credential is good. Any error of a Backend other
+// UnavailableError says that a credential could not be verified. Any error of a Backend other
 // than ErrDenied means the same; this one adds when to try again.
 type UnavailableError struct {
 	// Reason says what happened and what its likely cause is, without a secret. It goes to the log, not to clients.
 	Reason error
 
-	// RetryAfter is after how long another attempt makes sense. Zero: not known.
+	// RetryAfter is the time after which another attempt makes sense. Zero: unknown.
 	RetryAfter time.Duration
 
-	// CredentialSpecific says that the backend is well but cannot judge this one credential. It is not left alone for it, or
+	// CredentialSpecific says that the backend is well but cannot judge this one credential. Its circuit breaker does not open for it, or
 	// a client could shut it off for the others.
 	CredentialSpecific bool
 }
 
-func (e *UnavailableError) Error() string { return fmt.Sprintf("could not find out: %v", e.Reason) }
+func (e *UnavailableError) Error() string { return fmt.Sprintf("the credential could not be verified: %v", e.Reason) }
 
 // Unwrap returns the reason.
 func (e *UnavailableError) Unwrap() error { return e.Reason }

@@ -62,7 +62,7 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 // check reports what is wrong with the configuration. Placeholders are taken for right.
-func (s *Backend) check() error {
+func (s *Backend) validate() error {
 	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
 		return errNothingListed
 	}

@@ -112,7 +112,7 @@ func (s *Backend) Provision(ctx caddy.Context) error {
 	if err := s.expand(); err != nil {
 		return err
 	}
-	if err := s.check(); err != nil {
+	if err := s.validate(); err != nil {
 		return err
 	}
 	rand.Read(s.index[:]) //nolint:errcheck // never fails (crypto/rand)

@@ -22,14 +22,14 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// TestBreaker: after five failures in a row the backend is left alone for 1, 2, 4 … 10 seconds, one probe at a time.
+// TestBreaker: after five failures in a row the breaker keeps the backend from calls for 1, 2, 4 … 10 seconds, one probe at a time.
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.err = errDown
 		v := newTestVerifier(t, backend, nil)
 		asked := func() int { return backend.timesAsked("x") }
-		try := func() answer { return v.verifyFrom(t.Context(), "", nil, pair("x")) }
+		try := func() verdict { return v.verifyFrom(t.Context(), "", nil, pair("x")) }
 		for i := range breaker.Threshold {
 			v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("first-", i)))
 		}
@@ -75,7 +75,7 @@ func TestBreakerPerSite(t *testing.T) {
 	for i := range 2 * breaker.Threshold {
 		v.verifyFrom(t.Context(), "", []string{"one"}, pair(fmt.Sprint("x-", i)))
 	}
-	if got := v.state.guards[0].sites.Open(); !slices.Equal(got, []string{"one"}) {
+	if got := v.state.backends[0].sites.Open(); !slices.Equal(got, []string{"one"}) {
 		t.Errorf("open: %q", got)
 	}
 	if got := summary(v.verifyFrom(t.Context(), "", []string{"two"}, pair("x"))); got != cacheMiss {
@@ -164,7 +164,7 @@ func TestUnknownSites(t *testing.T) {
 		if n := logs.Len(); n != warned {
 			t.Errorf("%d warnings of unknown sites", n-warned)
 		}
-		if got := v.state.guards[0].sites.Open(); !slices.Equal(got, []string{"down.example"}) {
+		if got := v.state.backends[0].sites.Open(); !slices.Equal(got, []string{"down.example"}) {
 			t.Errorf("open breakers: %q", got)
 		}
 		time.Sleep(unknownSiteTTL)
@@ -218,7 +218,7 @@ func TestInFlightLimit(t *testing.T) {
 		if outcomes["503"] == 0 || outcomes["401"] < places || len(outcomes) != 2 {
 			t.Errorf("outcomes %v", outcomes)
 		}
-		if _, err := v.state.guards[0].sites.Acquire("", time.Now()); err != nil {
+		if _, err := v.state.backends[0].sites.Acquire("", time.Now()); err != nil {
 			t.Error("being busy was taken for a failure of the backend")
 		}
 	})
@@ -232,7 +232,7 @@ func TestWatch(t *testing.T) {
 		v := newTestVerifier(t, backend, nil)
 		age := func() time.Duration {
 			synctest.Wait()
-			age, ok := v.state.guards[0].watch.age(v.state.clock(time.Now()))
+			age, ok := v.state.backends[0].watch.age(v.state.clock(time.Now()))
 			if !ok {
 				t.Fatal("the watch has no age")
 			}
@@ -277,7 +277,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestStale: an expired grant serves while no backend can find out, for so long, but not when revoked or ended.
+// TestStale: an expired grant serves while the backends are unavailable, until stale_if_error is over, but not when revoked or ended.
 func TestStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
@@ -322,7 +322,7 @@ func TestStale(t *testing.T) {
 		backend.set(func(d *doubleBackend) { d.err = nil })
 		time.Sleep(breaker.MaxWait)
 		expect("steady", cacheMiss)
-		if n := logs.FilterMessageSnippet("can find out again").Len(); n != 1 {
+		if n := logs.FilterMessageSnippet("is available again").Len(); n != 1 {
 			t.Errorf("the recovery was logged %d times", n)
 		}
 	})

@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 )
 
-// guard stands before a backend, for all handlers that use it and across reloads: it bounds how many verifications the
+// backendState stands before a backend, for all handlers that use it and across reloads: it bounds how many verifications the
 // backend sees at once, and keeps verifications away from it while it fails.
-type guard struct {
+type backendState struct {
 	name string
 
 	// sites has a breaker for each site of the backend. One in maintenance says nothing of the others.
@@ -31,8 +31,8 @@ type guard struct {
 // maxBreakers is how many sites, and how many credentials, of a backend have a breaker of their own.
 const maxBreakers = 1024
 
-func newGuard(name string, limit int, random func() float64) *guard {
-	g := &guard{
+func newBackendState(name string, limit int, random func() float64) *backendState {
+	g := &backendState{
 		name:         name,
 		sites:        breaker.NewGroup[string](maxBreakers, random),
 		credentials:  breaker.NewGroup[cacheKey](maxBreakers, random),
@@ -43,14 +43,14 @@ func newGuard(name string, limit int, random func() float64) *guard {
 }
 
 // resize lets that many verifications be in flight from now on. Those that are in flight end as they began.
-func (g *guard) resize(limit int) {
+func (g *backendState) resize(limit int) {
 	if current := g.limit.Load(); current == nil || current.Max() != limit {
 		g.limit.Store(inflight.New(limit))
 	}
 }
 
 // backend names the one that granted; nil did not, as none did to Guest.
-func (g *guard) backend() string {
+func (g *backendState) backendName() string {
 	if g == nil {
 		return ""
 	}
@@ -58,7 +58,7 @@ func (g *guard) backend() string {
 }
 
 // check returns an error if the breaker of the site or of the credential is open.
-func (g *guard) check(site string, credential cacheKey, now time.Time) error {
+func (g *backendState) checkBreakers(site string, credential cacheKey, now time.Time) error {
 	if err := g.sites.Check(site, now); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (g *guard) check(site string, credential cacheKey, now time.Time) error {
 }
 
 // acquire is check, and claims the probes that are due.
-func (g *guard) acquire(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
+func (g *backendState) acquireProbes(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
 	if siteProbe, err = g.sites.Acquire(site, now); err != nil {
 		return false, false, err
 	}
@@ -78,7 +78,7 @@ func (g *guard) acquire(site string, credential cacheKey, now time.Time) (sitePr
 }
 
 const (
-	// unknownSiteTTL is how long a site that a backend does not have is remembered: so long a new site may go unnoticed.
+	// unknownSiteTTL is how long a site that a backend does not have is remembered. A new site may go unnoticed for that long.
 	unknownSiteTTL = time.Minute
 
 	// maxUnknownSites is how many of them are remembered.
