@@ -1,252 +1,122 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
-// report is everything that was measured, as it is written as JSON.
-type report struct {
-	Go          string        `json:"go"`
-	CPUs        int           `json:"cpus"`
-	Rounds      int           `json:"rounds"`
-	Seconds     float64       `json:"seconds"`
-	Connections int           `json:"connections"`
-	Threads     int           `json:"threads"`
-	Groups      []groupResult `json:"groups"`
-}
-
-type groupResult struct {
-	Name       string   `json:"name"`
-	Title      string   `json:"title"`
-	Contenders []result `json:"contenders"`
-
-	inChart bool
-}
-
-type result struct {
-	Name               string        `json:"name"`
-	Median             measurement   `json:"median"`
-	Rounds             []measurement `json:"rounds"`
-	ResidentBytes      int           `json:"resident_bytes"`
-	BytesPerCredential float64       `json:"bytes_per_credential,omitempty"`
-	Ratios             []ratio       `json:"ratios,omitempty"`
-}
-
-// ratio is a comparison within each round.
-type ratio struct {
-	Other   string    `json:"other"`
-	Metric  metric    `json:"metric"`
-	Text    string    `json:"text"`
-	Median  float64   `json:"median"`
-	Rounds  []float64 `json:"rounds"`
-	AtLeast float64   `json:"at_least,omitempty"`
-	AtMost  float64   `json:"at_most,omitempty"`
-	Met     *bool     `json:"met,omitempty"` // none where nothing is aimed at
-}
-
-// measureGroup starts the contenders of a group, measures them in rounds, and ends them.
-func (h *harness) measureGroup(ctx context.Context, g group) (*groupResult, error) {
-	s, err := newStage(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	fmt.Fprintf(os.Stderr, "%s: starting\n", g.name)
-	if err := s.start(g.contenders); err != nil {
-		return nil, err
-	}
-	measured := &groupResult{Name: g.name, Title: g.title, inChart: g.chart, Contenders: make([]result, len(g.contenders))}
-	runners := make([]*runner, len(g.contenders))
-	for i, c := range g.contenders {
-		if runners[i], err = s.prepare(c); err != nil {
-			return nil, fmt.Errorf("%s: %w", c.name, err)
+// measureGroup starts the servers of a group, measures the contenders in rounds, and returns the rows of the table.
+func (h *harness) measureGroup(ctx context.Context, g group) (string, error) {
+	for i := range g.contenders {
+		c := &g.contenders[i]
+		c.status, c.without = cmp.Or(c.status, http.StatusOK), cmp.Or(c.without, http.StatusUnauthorized)
+		if c.server.stop == nil {
+			if err := h.start(ctx, c.server); err != nil {
+				return "", fmt.Errorf("%s: %w", c.name, err)
+			}
+			defer c.server.stop()
 		}
-		measured.Contenders[i] = result{Name: c.name, ResidentBytes: runners[i].resident}
+		if err := h.prepare(ctx, *c); err != nil {
+			return "", fmt.Errorf("%s: %w", c.name, err)
+		}
 	}
-	if err := s.setRate(runners); err != nil {
-		return nil, err
-	}
+	rounds := make(map[string][]measurement)
 	for round := range h.rounds {
 		fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", g.name, round+1, h.rounds)
-		order := make([]int, len(runners))
-		for i := range order {
-			order[i] = i
-		}
+		order := slices.Clone(g.contenders)
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}
-		for _, i := range order {
-			m, err := runners[i].measure(h.options)
+		for _, c := range order {
+			m, err := h.measure(ctx, c)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", g.contenders[i].name, err)
+				return "", fmt.Errorf("%s: %w", c.name, err)
 			}
-			measured.Contenders[i].Rounds = append(measured.Contenders[i].Rounds, m)
+			rounds[c.name] = append(rounds[c.name], m)
 		}
 	}
-	measured.compare(g)
-	return measured, nil
+	return tableRows(g, rounds), nil
 }
 
-// runner drives one contender.
-type runner struct {
-	stage     *stage
-	contender contender
-	at        *server
-	script    string
-	resident  int     // bytes of memory that the server takes when its cache is filled
-	rate      float64 // where it is to be constant
+// header is what a request carries: of a population, the credential of that number.
+func (c contender) header(n int64) http.Header {
+	if c.population > 0 {
+		return http.Header{"Authorization": {fmt.Sprintf(c.credential, n)}}
+	}
+	return http.Header{"Authorization": {c.credential}}
 }
 
-// prepare fills the cache of a contender, sees that it answers what it should, and runs its load briefly.
-func (s *stage) prepare(c contender) (*runner, error) {
-	r := &runner{stage: s, contender: c, at: s.servers[c.site]}
-	var err error
-	if n := c.site.warm; n > 0 && !s.warmed[c.site] {
-		fmt.Fprintf(os.Stderr, "filling the cache with %s credentials\n", grouped(n))
-		if err := warm(s.ctx, r.at.address, c.load, n, s.h.connections); err != nil {
-			return nil, err
+// prepare fills the cache of a contender, checks its answers, and runs its load once unmeasured.
+func (h *harness) prepare(ctx context.Context, c contender) error {
+	if c.population > 0 {
+		fmt.Fprintf(os.Stderr, "%s: filling the cache\n", c.name)
+		if err := fillCache(ctx, c); err != nil {
+			return err
 		}
-		s.warmed[c.site] = true
 	}
-	if err := s.verify(c); err != nil {
-		return nil, err
+	body, err := send(ctx, http.MethodGet, c.server.address, c.header(0), "", c.status)
+	if err == nil && c.status == http.StatusOK && body != "ok" {
+		err = fmt.Errorf("the answer is %q, want ok", body) // perhaps that of another handler
 	}
-	if r.resident, err = residentMemory(r.at.cmd.Process.Pid); err != nil {
-		return nil, err
-	}
-	if r.script, err = c.load.writeScript(s.dir, r.at.address, s.h.threads); err != nil {
-		return nil, err
-	}
-	if !s.h.smoke {
-		brief := s.h.options
-		brief.duration = min(brief.duration, time.Second)
-		_, err = r.wrk(brief)
-	}
-	return r, err
-}
-
-// setRate finds out how much the first contender takes, for those that are to get requests at a constant rate.
-func (s *stage) setRate(runners []*runner) error {
-	if !slices.ContainsFunc(runners, func(r *runner) bool { return r.contender.load.constantRate }) {
-		return nil
-	}
-	out, err := runners[0].wrk(s.h.options)
-	if err != nil {
+	_, withoutErr := send(ctx, http.MethodGet, c.server.address, nil, "", c.without)
+	if err = errors.Join(err, withoutErr); err != nil || h.smoke {
 		return err
 	}
-	for _, r := range runners {
-		r.rate = float64(out.Requests) / out.Duration * 1e6 / 2
-	}
-	return nil
+	_, err = h.measure(ctx, c)
+	return err
 }
 
-// wrk runs wrk once, starting with other credentials than the last time.
-func (r *runner) wrk(o options) (outcome, error) {
-	r.stage.h.runs++
-	start := r.stage.h.runs * 100_000_007 // a prime, so that it starts anywhere among a round number of credentials
-	return wrk(r.stage.ctx, o, r.at.address, r.contender.load.at(), r.script, start)
+// send sends one request over a connection of its own. It returns the body, and an error unless the status is as wanted.
+func send(ctx context.Context, method, url string, header http.Header, content string, status int) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+url, strings.NewReader(content))
+	if err != nil {
+		return "", err
+	}
+	r.Header, r.Close = header.Clone(), true
+	client := http.Client{Timeout: 20 * time.Second}
+	resp, err := client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != status {
+		return "", fmt.Errorf("%s is answered with %d %q, want %d", url, resp.StatusCode, body, status)
+	}
+	return string(body), err
 }
 
-// measure measures once, and reports figures only of what was as it should be.
-func (r *runner) measure(o options) (measurement, error) {
-	askedBefore, err := r.stage.settled()
-	if err != nil {
-		return measurement{}, err
+// measure measures a contender once. It returns an error if an answer or the number of requests to the site is wrong.
+func (h *harness) measure(ctx context.Context, c contender) (measurement, error) {
+	site := cmp.Or(c.server.site, new(site))
+	asked, used := site.asked.Load(), cpuTime(c.server.pid)
+	flooded := make(chan error, 1)
+	go func() { flooded <- c.flood.run(ctx, c.server.address, h.duration) }()
+	load := h.wrk
+	if c.constant {
+		load = h.constant
 	}
-	leader := r.at.cmd.Process.Pid
-	cpuBefore := cpuTime(leader)
-	var out outcome
-	if r.contender.load.constantRate {
-		out, err = constantRate(r.stage.ctx, r.stage.h.self, job{
-			Address: r.at.address, Path: r.contender.load.at(), Authorization: r.contender.load.authorization,
-			Rate: r.rate, Connections: o.connections, Duration: o.duration, Status: r.contender.want.status,
-		})
-	} else {
-		out, err = r.wrk(o)
+	m, requests, err := load(ctx, c)
+	asked, used = site.asked.Load()-asked, cpuTime(c.server.pid)-used
+	if err := errors.Join(err, <-flooded); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return measurement{}, err
-	}
-	cpu := cpuTime(leader) - cpuBefore
-	if err := out.check(r.contender.want.status); err != nil {
-		return measurement{}, err
-	}
-	askedAfter, err := r.stage.asked()
-	if err != nil {
-		return measurement{}, err
-	}
-	return out.measurement(cpu), r.contender.asks.check(askedAfter-askedBefore, out.Requests)
-}
-
-// check reports whether a site was asked as often as it should.
-func (a asks) check(asked, requests int) error {
 	switch {
-	case a == never && asked > 0:
-		return fmt.Errorf("a site was asked %d times during %d requests, where none should be", asked, requests)
-	case a == eachTime && asked < requests:
-		return fmt.Errorf("a site was asked only %d times during %d requests", asked, requests)
+	case c.asks == never && asked > 0, c.asks == always && asked < requests:
+		return nil, fmt.Errorf("the site got %d requests during %d", asked, requests)
+	case c.asks == limited && site.most.Load() > maxInflight:
+		return nil, fmt.Errorf("the site got %d requests at once, but max_inflight is %d", site.most.Load(), maxInflight)
 	}
-	return nil
-}
-
-// compare works the medians and ratios out.
-func (g *groupResult) compare(from group) {
-	byName := make(map[string]*result)
-	for i := range g.Contenders {
-		r := &g.Contenders[i]
-		byName[r.Name] = r
-		r.Median = medianMeasurement(r.Rounds)
+	if used > 0 && c.flood == nil { // whose requests cost CPU as well
+		m[cpu] = float64(used.Microseconds()) / float64(requests)
 	}
-	for _, c := range from.contenders {
-		r := byName[c.name]
-		for _, a := range c.against {
-			r.Ratios = append(r.Ratios, a.ratio(r.Rounds, byName[a.other].Rounds))
-		}
-		if n := c.memory.credentials; n > 0 {
-			r.BytesPerCredential = float64(r.ResidentBytes-byName[c.memory.over].ResidentBytes) / float64(n)
-		}
-	}
-}
-
-func (a against) ratio(own, other []measurement) ratio {
-	if a.metric == "" {
-		a.metric = throughput
-	}
-	r := ratio{Other: a.other, Metric: a.metric, AtLeast: a.atLeast, AtMost: a.atMost}
-	for i := range own {
-		value := a.metric.of(own[i]) / a.metric.of(other[i])
-		if a.inverse {
-			value = 1 / value
-		}
-		r.Rounds = append(r.Rounds, value)
-	}
-	r.Median = median(r.Rounds)
-	r.Text = fmt.Sprintf(a.says, number(r.Median))
-	if a.atLeast > 0 || a.atMost > 0 {
-		met := r.Median >= a.atLeast && (a.atMost == 0 || r.Median <= a.atMost)
-		r.Met = &met
-	}
-	return r
-}
-
-// medianMeasurement has the median of each figure.
-func medianMeasurement(rounds []measurement) measurement {
-	of := func(figure func(measurement) float64) float64 {
-		values := make([]float64, len(rounds))
-		for i, m := range rounds {
-			values[i] = figure(m)
-		}
-		return median(values)
-	}
-	return measurement{
-		Rate: of(func(m measurement) float64 { return m.Rate }),
-		P50:  of(func(m measurement) float64 { return m.P50 }),
-		P99:  of(func(m measurement) float64 { return m.P99 }),
-		P999: of(func(m measurement) float64 { return m.P999 }),
-		CPU:  of(func(m measurement) float64 { return m.CPU }),
-	}
+	return m, nil
 }
