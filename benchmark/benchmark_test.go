@@ -23,19 +23,19 @@ func TestTableRows(t *testing.T) {
 }
 
 func TestParseWrk(t *testing.T) {
-	const good = "Running 1s test\n\nRESULT {\"requests\": 300, \"microseconds\": 2000000, \"failed\": 0, \"refused\": 0}\n"
+	const summary, end = "Running 1s test\n  Latency 1.00ms\n  300 requests in 2.00s, 40.96KB read\n", "Requests/sec:    150.25\nTransfer/sec:     19.51KB\n"
 	for _, c := range []struct {
 		name, output string
 		status       int
 		rate         float64 // 0: an error
 	}{
-		{"granted", good, 200, 150},
-		{"denied", strings.Replace(good, `refused": 0`, `refused": 300`, 1), 401, 150},
-		{"granted instead of denied", good, 401, 0},
-		{"some denied", strings.Replace(good, `refused": 0`, `refused": 1`, 1), 200, 0},
-		{"some failed", strings.Replace(good, `failed": 0`, `failed": 1`, 1), 200, 0},
-		{"none answered", strings.Replace(good, "300", "0", 1), 200, 0},
-		{"no result", "unable to connect", 200, 0},
+		{"granted", summary + end, 200, 150.25},
+		{"denied", summary + "  Non-2xx or 3xx responses: 300\n" + end, 401, 150.25},
+		{"granted instead of denied", summary + end, 401, 0},
+		{"some denied", summary + "  Non-2xx or 3xx responses: 1\n" + end, 200, 0},
+		{"some failed", summary + "  Socket errors: connect 0, read 1, write 0, timeout 0\n" + end, 200, 0},
+		{"none answered", strings.Replace(summary, "300", "0", 1) + end, 200, 0},
+		{"no result", "unable to connect to localhost:1 Connection refused\n", 200, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if m, _, err := parseWrk(c.output, c.status); m[rate] != c.rate || (err == nil) != (c.rate > 0) {
