@@ -1,12 +1,8 @@
 package frappeauth
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,7 +10,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
@@ -136,37 +131,6 @@ func serveOverview(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer)
 }
 
-// currentStates are the states of all handlers, or of those of that name: by the names of their handlers, those without a
-// name last, and among these in an order that only another configuration changes.
-func currentStates(name string) []*state {
-	type sortable struct {
-		*state
-		by string
-	}
-	var found []sortable
-	states.Range(func(fingerprint, value any) bool {
-		s := value.(*state)
-		if name != "" && !s.serves(name) {
-			return true
-		}
-		by := "\xff"
-		for _, v := range s.sharers() {
-			if v.name != "" {
-				by = v.name
-				break
-			}
-		}
-		found = append(found, sortable{s, by + "\xff" + fingerprint.(string)})
-		return true
-	})
-	slices.SortFunc(found, func(a, b sortable) int { return strings.Compare(a.by, b.by) })
-	sorted := make([]*state, len(found))
-	for i, s := range found {
-		sorted[i] = s.state
-	}
-	return sorted
-}
-
 func (s *state) overview() cacheOverview {
 	o := cacheOverview{
 		Handlers:       []handlerOverview{},
@@ -184,34 +148,34 @@ func (s *state) overview() cacheOverview {
 		o.HitRatio = float64(o.Lookups[lookupHit.String()]+o.Lookups[lookupHitDenied.String()]) / float64(all)
 	}
 	sources := make([]string, len(s.backends))
-	for _, v := range s.sharers() {
+	for _, h := range handlersOf(s) {
 		o.Handlers = append(o.Handlers, handlerOverview{
-			Name:         v.name,
-			Schemes:      v.owner.Schemes,
-			Require:      v.owner.Require,
-			TTL:          time.Duration(*v.cache.TTL).String(),
-			BearerTTL:    time.Duration(*v.cache.BearerTTL).String(),
-			NegativeTTL:  time.Duration(*v.cache.NegativeTTL).String(),
-			StaleIfError: time.Duration(v.cache.StaleIfError).String(),
-			MaxInflight:  v.maxInflight,
+			Name:         h.Name,
+			Schemes:      h.Schemes,
+			Require:      h.Require,
+			TTL:          time.Duration(*h.Cache.TTL).String(),
+			BearerTTL:    time.Duration(*h.Cache.BearerTTL).String(),
+			NegativeTTL:  time.Duration(*h.Cache.NegativeTTL).String(),
+			StaleIfError: time.Duration(h.Cache.StaleIfError).String(),
+			MaxInflight:  h.MaxInflight,
 		})
-		for i, b := range v.backends {
+		for i, b := range h.verifier.backends {
 			sources[i] = b.source()
 		}
 	}
-	for i, g := range s.backends {
-		b := backendOverview{
-			Name:        g.name,
+	for i, b := range s.backends {
+		shown := backendOverview{
+			Name:        b.name,
 			Source:      sources[i],
-			InFlight:    g.limit.Load().InFlight(),
-			Waiting:     g.limit.Load().Waiting(),
-			CircuitOpen: g.sites.Open(),
+			InFlight:    b.limit.Load().InFlight(),
+			Waiting:     b.limit.Load().Waiting(),
+			CircuitOpen: b.sites.Open(),
 		}
-		if age, ok := g.watch.age(s.clock(s.now())); ok {
+		if age, ok := b.watch.age(s.clock(s.now())); ok {
 			seconds := age.Seconds()
-			b.WatchAge = &seconds
+			shown.WatchAge = &seconds
 		}
-		o.Backends = append(o.Backends, b)
+		o.Backends = append(o.Backends, shown)
 	}
 	return o
 }
@@ -233,121 +197,6 @@ func serveDrop(w http.ResponseWriter, r *http.Request) error {
 
 func noSuchHandler() error {
 	return apiError(http.StatusNotFound, "no frappe_auth handler has that name; give it one with the option `name`")
-}
-
-// checked is the answer to POST /frappe_auth/check.
-type checked struct {
-	Scheme   frappe.Scheme    `json:"scheme"`
-	APIKey   string           `json:"api_key,omitempty"` // its first four characters at most
-	Verdicts []handlerVerdict `json:"verdicts"`
-}
-
-// verdict is what one handler does with a credential.
-type handlerVerdict struct {
-	Handler  string     `json:"handler"`
-	Backends []string   `json:"backends"`
-	Status   int        `json:"status"` // of the answer; 200 stands for whatever the next handler answers
-	Outcome  string     `json:"outcome"`
-	Reason   string     `json:"reason,omitempty"` // in the backend's words, where it was unavailable
-	User     string     `json:"user,omitempty"`
-	FullName string     `json:"full_name,omitempty"`
-	Roles    []string   `json:"roles,omitempty"`
-	Scopes   []string   `json:"scopes,omitempty"`
-	Expires  *time.Time `json:"expires,omitempty"`
-	Backend  string     `json:"backend,omitempty"` // that granted
-	Cache    string     `json:"cache,omitempty"`   // as {http.auth.frappe.cache}
-}
-
-// serveCheck tells what the handlers do with a credential.
-func serveCheck(w http.ResponseWriter, r *http.Request) error {
-	query, err := requested(w, r, http.MethodPost, "handler", "url")
-	if err != nil {
-		return err
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, frappe.MaxHeaderSize+2))
-	defer clear(body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return apiError(http.StatusRequestEntityTooLarge, "a credential has 8 KiB at most")
-	case err != nil:
-		return apiError(http.StatusBadRequest, "the body ended early")
-	}
-	header := withoutLineEnd(body)
-	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
-		return apiError(http.StatusBadRequest, "the body is the value of one Authorization header, such as `token <api_key>:<api_secret>`")
-	}
-	repl, err := replacerFor(query.Get("url"))
-	if err != nil {
-		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
-	}
-	answer := checked{Verdicts: []handlerVerdict{}}
-	cred, _ := frappe.ParseCredential(header)
-	answer.Scheme = cred.Scheme
-	if cred.Key != "" {
-		answer.APIKey = cred.KeyPrefix()
-	}
-	for _, s := range currentStates(query.Get("handler")) {
-		for _, v := range s.sharers() {
-			if name := query.Get("handler"); name == "" || name == v.name {
-				answer.Verdicts = append(answer.Verdicts, v.owner.try(r.Context(), repl, header))
-			}
-		}
-	}
-	if len(answer.Verdicts) == 0 && query.Has("handler") {
-		return noSuchHandler()
-	}
-	return writeJSON(w, answer)
-}
-
-// withoutLineEnd is a line as text.
-func withoutLineEnd(line []byte) string {
-	return string(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
-}
-
-// replacerFor has the placeholders of a request for a URL.
-func replacerFor(requestURL string) (*caddy.Replacer, error) {
-	repl := caddy.NewReplacer()
-	if requestURL == "" {
-		return repl, nil
-	}
-	u, err := url.Parse(requestURL)
-	if err != nil || u.Host == "" {
-		return nil, errors.New("no URL of a request")
-	}
-	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: make(http.Header)}
-	caddyhttp.PrepareRequest(r, repl, noResponse{}, new(caddyhttp.Server))
-	return repl, nil
-}
-
-// noResponse is the response to a request that nobody sent.
-type noResponse struct{ http.ResponseWriter }
-
-// Header implements http.ResponseWriter.
-func (noResponse) Header() http.Header { return http.Header{} }
-
-// try is what the handler does with a header, which counts against no client.
-func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) handlerVerdict {
-	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, failures: unlimited})
-	found := handlerVerdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
-	for _, b := range o.verifier.backends {
-		found.Backends = append(found.Backends, b.name)
-	}
-	if d.rejection != nil {
-		found.Status, found.Reason = d.status, d.reason.Error()
-		if d.outcome == outcomeUnavailable {
-			found.Reason = d.verdict.err.Error() // for the operator
-		}
-		return found
-	}
-	more := d.detail()
-	found.User, found.Backend, found.FullName, found.Roles = d.user(), d.backend(), more.fullName, more.roles
-	found.Scopes = strings.Fields(more.scopes)
-	if expiry := d.verdict.expiry; expiry != 0 {
-		expires := time.Unix(0, expiry).UTC()
-		found.Expires = &expires
-	}
-	return found
 }
 
 // Interface guards

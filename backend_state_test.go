@@ -132,7 +132,7 @@ func TestUnknownSites(t *testing.T) {
 		backend := &tenantsDouble{down: "down.example"}
 		core, logs := observer.New(zap.WarnLevel)
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.backends[0].tenanted = backend
+			c.backends[0].resolver = backend
 			c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
 			c.logger = zap.New(core)
 		})

@@ -147,12 +147,12 @@ func (o *Options) provision(ctx caddy.Context) error {
 		logger:      o.logger,
 		events:      o.events,
 		metrics:     o.metrics,
-		owner:       o,
 	})
 	if err != nil {
 		return err
 	}
 	o.verifier.start(ctx)
+	o.register()
 	o.stopRoleCheck = o.checkRoles(ctx, backends)
 	return nil
 }
@@ -162,7 +162,7 @@ func (o *Options) cleanup() error {
 		return nil // provisioning failed
 	}
 	o.stopRoleCheck()
-	return o.verifier.close()
+	return errors.Join(o.unregister(), o.verifier.close())
 }
 
 func (o *Options) setDefaults() {
@@ -303,7 +303,7 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 		}
 		named := namedBackend{Backend: backend, name: name}
 		if tenanted, ok := module.(frappe.SiteResolver); ok && tenanted.ResolvesSites() {
-			named.tenanted = tenanted
+			named.resolver = tenanted
 		}
 		backends = append(backends, named)
 

@@ -1,8 +1,6 @@
 package frappeauth
 
 import (
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +20,16 @@ type state struct {
 	start    time.Time // where the clock of the state begins
 	results  [lookupResults]atomic.Uint64
 
-	mu        sync.Mutex
-	verifiers map[*verifier]bool
-	sharing   atomic.Int64 // how many they are
+	mu      sync.Mutex
+	demands map[*demand]bool
+	sharing atomic.Int64 // how many there are
+}
+
+// demand is what one of those that share a state asks for.
+type demand struct {
+	name        string // of the handler
+	cacheSize   int
+	maxInflight int
 }
 
 // lookupKey names a lookup at the backends. A revocation separates lookups: a request that comes after it does not get
@@ -40,11 +45,11 @@ var states = caddy.NewUsagePool()
 
 func newState(conf verifierConfig) *state {
 	s := &state{
-		cache:     newCache(),
-		throttle:  newThrottle(),
-		now:       conf.now,
-		start:     conf.now(),
-		verifiers: make(map[*verifier]bool),
+		cache:    newCache(),
+		throttle: newThrottle(),
+		now:      conf.now,
+		start:    conf.now(),
+		demands:  make(map[*demand]bool),
 	}
 	for _, b := range conf.backends {
 		s.backends = append(s.backends, newBackendState(b.name, conf.maxInflight, conf.random))
@@ -58,35 +63,34 @@ func (*state) Destruct() error { return nil }
 // clock is the time on the state's clock, in nanoseconds, which no change of the wall clock moves.
 func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
-// join makes a verifier one of those that share the state. The cache is as large, and the in-flight limits are as high, as
-// the most demanding of them asks for.
-func (s *state) join(v *verifier) {
+// join takes in a demand, until leave. The cache is as large, and the in-flight limits are as high, as the highest demand.
+func (s *state) join(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.verifiers[v] = true
+	s.demands[d] = true
 	s.adjust()
 }
 
-func (s *state) leave(v *verifier) {
+func (s *state) leave(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.verifiers, v)
+	delete(s.demands, d)
 	s.adjust()
 }
 
 func (s *state) adjust() {
-	s.sharing.Store(int64(len(s.verifiers)))
-	if len(s.verifiers) == 0 {
+	s.sharing.Store(int64(len(s.demands)))
+	if len(s.demands) == 0 {
 		s.cache.resize(1)
 		return // requests that Caddy still has keep their in-flight limits
 	}
 	size, limit := 1, 1
-	for v := range s.verifiers {
-		size, limit = max(size, v.cache.Size), max(limit, v.maxInflight)
+	for d := range s.demands {
+		size, limit = max(size, d.cacheSize), max(limit, d.maxInflight)
 	}
 	s.cache.resize(size)
-	for _, g := range s.backends {
-		g.resize(limit)
+	for _, b := range s.backends {
+		b.resize(limit)
 	}
 }
 
@@ -94,19 +98,14 @@ func (s *state) adjust() {
 // backends without the cache: what is revoked no longer reaches it.
 func (s *state) abandoned() bool { return s.sharing.Load() == 0 }
 
-// sharers are the verifiers that share the state, by name.
-func (s *state) sharers() []*verifier {
+// serves reports whether a handler of that name shares the state.
+func (s *state) serves(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sharers := make([]*verifier, 0, len(s.verifiers))
-	for v := range s.verifiers {
-		sharers = append(sharers, v)
+	for d := range s.demands {
+		if d.name == name {
+			return true
+		}
 	}
-	slices.SortStableFunc(sharers, func(a, b *verifier) int { return strings.Compare(a.name, b.name) })
-	return sharers
-}
-
-// serves reports whether a verifier of that name shares the state.
-func (s *state) serves(name string) bool {
-	return slices.ContainsFunc(s.sharers(), func(v *verifier) bool { return v.name == name })
+	return false
 }

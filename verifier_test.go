@@ -425,7 +425,7 @@ func TestSharedState(t *testing.T) {
 		ttl := caddy.Duration(time.Second)
 		conf.cache.TTL, conf.cache.Size = &ttl, 20
 		second := startVerifier(t, t.Context(), conf)
-		if n := len(second.state.sharers()); n != 2 {
+		if n := len(second.state.demands); n != 2 {
 			t.Errorf("%d verifiers share the cache", n)
 		}
 		go func() { underWay <- second.verifyFrom(t.Context(), "", nil, pair("y")) }()

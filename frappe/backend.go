@@ -123,7 +123,9 @@ type UnavailableError struct {
 	CredentialSpecific bool
 }
 
-func (e *UnavailableError) Error() string { return fmt.Sprintf("the credential could not be verified: %v", e.Reason) }
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("the credential could not be verified: %v", e.Reason)
+}
 
 // Unwrap returns the reason.
 func (e *UnavailableError) Unwrap() error { return e.Reason }
