@@ -23,7 +23,7 @@ type checked struct {
 	Verdicts []handlerVerdict `json:"verdicts"`
 }
 
-// verdict is what one handler does with a credential.
+// handlerVerdict is what one handler does with a credential.
 type handlerVerdict struct {
 	Handler  string     `json:"handler"`
 	Backends []string   `json:"backends"`

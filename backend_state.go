@@ -49,7 +49,7 @@ func (g *backendState) resize(limit int) {
 	}
 }
 
-// backend names the one that granted; nil did not, as none did to Guest.
+// backendName names the one that granted; nil did not, as none did to Guest.
 func (g *backendState) backendName() string {
 	if g == nil {
 		return ""
@@ -57,7 +57,7 @@ func (g *backendState) backendName() string {
 	return g.name
 }
 
-// check returns an error if the breaker of the site or of the credential is open.
+// checkBreakers returns an error if the breaker of the site or of the credential is open.
 func (g *backendState) checkBreakers(site string, credential cacheKey, now time.Time) error {
 	if err := g.sites.Check(site, now); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (g *backendState) checkBreakers(site string, credential cacheKey, now time.
 	return g.credentials.Check(credential, now)
 }
 
-// acquire is check, and claims the probes that are due.
+// acquireProbes is checkBreakers, and claims the probes that are due.
 func (g *backendState) acquireProbes(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
 	if siteProbe, err = g.sites.Acquire(site, now); err != nil {
 		return false, false, err

@@ -16,10 +16,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // TestBreaker: after five failures in a row the breaker keeps the backend from calls for 1, 2, 4 … 10 seconds, one probe at a time.

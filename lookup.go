@@ -8,11 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
-	"go.opentelemetry.io/otel/trace"
-	"go.uber.org/zap"
 )
 
 // lookup is a credential that the backends are asked about.

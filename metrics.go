@@ -9,9 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-frappe/frappe-auth/internal/breaker"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 )
 
 // outcome is what became of a request, for metrics, access logs and spans.

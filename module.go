@@ -117,7 +117,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // Cleanup ends the watch of the backends.
 func (h *Handler) Cleanup() error { return h.cleanup() }
 
-// check reports what is wrong with the options.
+// validate reports what is wrong with the options.
 func (h *Handler) validate() error {
 	if h.UserHeader != "" {
 		if err := checkUserHeader(h.UserHeader); err != nil {

@@ -15,9 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-frappe/frappe-auth/internal/directive"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -210,7 +209,7 @@ func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
 // errNoBackend is the fault of a configuration without a backend.
 var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
 
-// check reports what is wrong with the options.
+// validate reports what is wrong with the options.
 func (o *Options) validate() error {
 	for i, scheme := range o.Schemes {
 		if scheme != frappe.SchemeToken && scheme != frappe.SchemeBasic && scheme != frappe.SchemeBearer {

@@ -16,7 +16,6 @@ import (
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 	"github.com/caddy-frappe/frappe-auth/database"
-
 	"github.com/caddy-frappe/frappe-auth/site"
 )
 

@@ -91,14 +91,14 @@ const maxRoleCheck = 10 * time.Second
 
 // checkRoles warns of required roles that nobody is likely to have. Backends that have to be asked are asked in the background,
 // until stop is called.
-func (v *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
-	for _, required := range v.Require {
+func (o *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
+	for _, required := range o.Require {
 		for _, role := range splitRoles(required.Roles) {
-			v.logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
+			o.logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
 				zap.String("write", fmt.Sprintf("require role %q", role)))
 		}
 	}
-	if !v.requiresRole() {
+	if !o.requiresRole() {
 		return func() {}
 	}
 	toAsk := false
@@ -106,8 +106,8 @@ func (v *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 		listed, ok := b.Backend.(*static.Backend)
 		if !ok {
 			toAsk = true
-		} else if err := checkReachable(v.Require, listed); err != nil {
-			v.logger.Warn("a requirement keeps out every credential that backend static lists", zap.Error(err))
+		} else if err := checkReachable(o.Require, listed); err != nil {
+			o.logger.Warn("a requirement keeps out every credential that backend static lists", zap.Error(err))
 		}
 	}
 	if !toAsk { // what is listed has been checked, and says nothing about which other roles there are
@@ -117,7 +117,7 @@ func (v *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		v.warnOfUnknownRoles(ctx, backends)
+		o.warnOfUnknownRoles(ctx, backends)
 	}()
 	return func() {
 		cancel()
@@ -126,18 +126,18 @@ func (v *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 }
 
 // warnOfUnknownRoles asks the backends which roles there are. It says nothing when ctx ends first.
-func (v *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
+func (o *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
 	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
 	defer cancel()
-	unknown, complete, err := unknownRoles(limited, backends, v.Require)
+	unknown, complete, err := unknownRoles(limited, backends, o.Require)
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		v.logger.Warn("the names of the roles could not be read, so those of require are not checked", zap.Error(err))
+		o.logger.Warn("the names of the roles could not be read, so those of require are not checked", zap.Error(err))
 	}
 	if len(unknown) > 0 && complete {
-		v.logger.Warn("require names roles that no backend has; "+adviceOnRoles, zap.Strings("roles", unknown))
+		o.logger.Warn("require names roles that no backend has; "+adviceOnRoles, zap.Strings("roles", unknown))
 	}
 }
 

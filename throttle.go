@@ -38,7 +38,7 @@ const (
 // unlimited allows any number of failures.
 var unlimited = FailureLimit{Max: -1}
 
-// check reports what is wrong with the configuration.
+// validate reports what is wrong with the configuration.
 func (l FailureLimit) validate() error {
 	if l.Max > maxFailuresLimit {
 		return fmt.Errorf("failures: %d is more than %d", l.Max, maxFailuresLimit)

@@ -131,7 +131,7 @@ const (
 	cacheStale = "stale"
 )
 
-// answer is a verdict: a grant, or an error as Backend's.
+// verdict is a grant, or an error as Backend's.
 type verdict struct {
 	*grant
 	cache string

@@ -18,7 +18,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	sitebackend "github.com/caddy-frappe/frappe-auth/site"
 )

@@ -189,7 +189,7 @@ func (b *Backend) setDefaults() {
 	}
 }
 
-// check reports what is wrong with the options.
+// validate reports what is wrong with the options.
 func (b *Backend) validate() error {
 	for _, option := range []struct {
 		name             string

@@ -135,7 +135,7 @@ func (s *Backend) loadTransport(ctx caddy.Context) error {
 	return nil
 }
 
-// check reports what is wrong with the configuration. Placeholders are taken for right.
+// Validate reports what is wrong with the configuration. Placeholders are taken for right.
 func (s *Backend) Validate() error {
 	if len(s.URLs) == 0 {
 		return errors.New("the address of the Frappe site is required, such as https://erp.example.com")
@@ -176,7 +176,7 @@ func (s *Backend) Fingerprint() string { return strings.Join(s.URLs, " ") + " " 
 // ReportsRoles implements RoleReporter.
 func (s *Backend) ReportsRoles() bool { return s.Roles }
 
-// SiteResolver implements SiteResolver: it is where the site's name depends on the request.
+// ResolvesSites implements frappe.SiteResolver: the backend does where the site's name depends on the request.
 func (s *Backend) ResolvesSites() bool { return strings.Contains(s.SiteName, "{") }
 
 // Site implements SiteResolver. All spellings of a host are one tenant.

@@ -7,9 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-frappe/frappe-auth/internal/directive"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
@@ -61,7 +60,7 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// check reports what is wrong with the configuration. Placeholders are taken for right.
+// validate reports what is wrong with the configuration. Placeholders are taken for right.
 func (s *Backend) validate() error {
 	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
 		return errNothingListed
