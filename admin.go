@@ -135,7 +135,7 @@ func (s *state) overview() cacheOverview {
 	o := cacheOverview{
 		Handlers:       []handlerOverview{},
 		Lookups:        make(map[string]uint64),
-		FailingClients: s.throttle.failing(),
+		FailingClients: s.failures.Clients(),
 	}
 	o.Granted, o.Denied, o.Size = s.cache.fill()
 	var all uint64

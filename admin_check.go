@@ -109,7 +109,7 @@ func (noResponse) Header() http.Header { return http.Header{} }
 
 // try is what the handler does with a header, which counts against no client.
 func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) handlerVerdict {
-	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, failures: unlimited})
+	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, uncharged: true})
 	found := handlerVerdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
 	for _, b := range o.verifier.backends {
 		found.Backends = append(found.Backends, b.name)

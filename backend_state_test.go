@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 // TestBreaker: after five failures in a row the breaker keeps the backend from calls for 1, 2, 4 … 10 seconds, one probe at a time.
@@ -132,7 +133,7 @@ func TestUnknownSites(t *testing.T) {
 		core, logs := observer.New(zap.WarnLevel)
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
 			c.backends[0].resolver = backend
-			c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
+			c.failures = rate.Limit{Max: 20, Window: time.Minute}
 			c.logger = zap.New(core)
 		})
 		ask := func(client, site, key string) string {

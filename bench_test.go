@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -227,7 +228,7 @@ func BenchmarkFloodMemory(b *testing.B) {
 	for b.Loop() {
 		v := newTestVerifier(b, denyAll{}, func(c *verifierConfig) {
 			c.cache.Size = defaultCacheSize
-			c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
+			c.failures = rate.Limit{Max: defaultMaxFailures, Window: time.Duration(defaultFailureWindow)}
 		})
 		before := heapInUse()
 		for i := range 1_000_000 {

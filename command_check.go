@@ -144,7 +144,7 @@ const frappeHash = 15
 // explain writes what one handler makes of a header, without its cache.
 func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cred frappe.Credential) int {
 	asked := 0
-	d := c.decide(context.Background(), &attempt{headers: []string{header}, repl: repl, failures: unlimited, trace: func(s step) {
+	d := c.decide(context.Background(), &attempt{headers: []string{header}, repl: repl, uncharged: true, trace: func(s step) {
 		asked++
 		explainStep(w, asked, s, cred)
 	}})

@@ -96,12 +96,12 @@ var guest = verdict{grant: &grant{user: frappe.Guest}}
 
 // attempt is what a decision depends on.
 type attempt struct {
-	headers  []string        // the Authorization headers
-	repl     *caddy.Replacer // names the site, for backends that serve several
-	guest    bool            // without a credential, the request goes on as Guest
-	client   string          // address, charged with failures
-	failures FailureLimit    // of the client
-	trace    func(step)      // if set, it is called with what each backend answers, and the cache is not used
+	headers   []string        // the Authorization headers
+	repl      *caddy.Replacer // names the site, for backends that serve several
+	guest     bool            // without a credential, the request goes on as Guest
+	client    string          // address, charged with a failure
+	uncharged bool            // a failure counts against nobody
+	trace     func(step)      // if set, it is called with what each backend answers, and the cache is not used
 }
 
 // decide is the way from an Authorization header to what becomes of the request.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
+	"github.com/caddy-frappe/frappe-auth/internal/jwt"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 // lookup is a credential that the backends are asked about.
@@ -26,7 +29,7 @@ type lookup struct {
 	renew   *grant // although this verdict is still fresh
 
 	client   netip.Prefix // charged with a failure
-	failures FailureLimit // of the client
+	failures rate.Limit   // of the client
 
 	span  trace.Span // of the request that asks
 	trace func(step) // if set, it is called with what each backend answers
@@ -124,7 +127,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 
 // charge counts a failure of the client.
 func (v *verifier) charge(q *lookup) {
-	v.state.throttle.fail(q.client, v.state.clock(v.now()), q.failures)
+	v.state.failures.Charge(q.client, q.failures, v.state.clock(v.now()))
 }
 
 // answeredSince is the verdict of a lookup that ended between the look into the cache and now.
@@ -266,7 +269,7 @@ func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *gr
 	expiry := id.Expiry
 	if q.cred.Bearer() {
 		g.expiryUnknown = expiry.IsZero()
-		if exp := jwtExpiry(q.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
+		if exp := jwt.Expiry(q.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
 			expiry = exp
 		}
 	}
@@ -297,4 +300,15 @@ func minRetryAfter(known *frappe.UnavailableError, err error) *frappe.Unavailabl
 		return u
 	}
 	return known
+}
+
+// unixNanos is the time in Unix nanoseconds, or the nearest that there is: nanoseconds end in the year 2262.
+func unixNanos(t time.Time) int64 {
+	switch seconds := t.Unix(); {
+	case seconds >= math.MaxInt64/int64(time.Second):
+		return math.MaxInt64
+	case seconds <= math.MinInt64/int64(time.Second):
+		return math.MinInt64
+	}
+	return t.UnixNano()
 }

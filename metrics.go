@@ -262,7 +262,7 @@ func (m *metrics) Collect(found chan<- prometheus.Metric) {
 		s := value.(*state)
 		g, d, c := s.cache.fill()
 		granted, denied, capacity = granted+g, denied+d, capacity+c
-		failing += s.throttle.failing()
+		failing += s.failures.Clients()
 		for _, b := range s.backends {
 			inFlight[b.name] += float64(b.limit.Load().InFlight())
 			waiting[b.name] += float64(b.limit.Load().Waiting())

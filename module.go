@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/drain"
 )
 
 func init() {
@@ -83,7 +85,7 @@ type Handler struct {
 
 	matchers      caddyhttp.MatcherSets
 	userHeaderVar string
-	bodies        *bodyEnder
+	bodies        *drain.Drain
 }
 
 // CaddyModule returns the Caddy module information.
@@ -101,7 +103,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.UserHeader = http.CanonicalHeaderKey(h.UserHeader)
 	h.userHeaderVar = userHeaderVar(h.UserHeader)
-	h.bodies = new(bodyEnder)
+	h.bodies = new(drain.Drain)
 	if len(h.MatcherSetsRaw) > 0 {
 		sets, err := ctx.LoadModule(h, "MatcherSetsRaw")
 		if err != nil {
@@ -187,11 +189,10 @@ func isPreflight(r *http.Request) bool {
 func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 	ctx, span := startDecision(r.Context())
 	d := o.decide(ctx, &attempt{
-		headers:  r.Header["Authorization"],
-		repl:     r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
-		guest:    guest,
-		client:   clientIP(r),
-		failures: *o.Failures,
+		headers: r.Header["Authorization"],
+		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		guest:   guest,
+		client:  clientIP(r),
 	})
 	if span != nil {
 		endDecision(span, &d)
@@ -208,7 +209,7 @@ func clientIP(r *http.Request) string {
 // reject ends a request. What the client gets is Caddy's error response, or that of handle_errors.
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
 	h.challenge(w, r, d)
-	h.bodies.end(w, r)
+	h.bodies.End(w, r)
 	// To look up where in the code this is would take as long as to verify the credential.
 	return caddyhttp.Error(d.status, caddyhttp.HandlerError{Err: d.reason, Trace: "frappe_auth"})
 }

@@ -140,7 +140,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 		fingerprint: fingerprint,
 		cache:       *o.Cache,
 		maxInflight: o.MaxInflight,
-		failures:    *o.Failures,
+		failures:    o.Failures.rate(),
 		now:         o.now,
 		random:      weakrand.Float64,
 		logger:      o.logger,

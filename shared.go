@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/coalesce"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 // state is what verifiers of the same backends share, and what outlives a reload of the configuration.
@@ -15,7 +16,7 @@ type state struct {
 	cache    *cache
 	lookups  coalesce.Group[lookupKey, verdict]
 	backends []*backendState // of each backend
-	throttle *throttle
+	failures *rate.Limiter
 	now      func() time.Time
 	start    time.Time // where the clock of the state begins
 	results  [lookupResults]atomic.Uint64
@@ -46,7 +47,7 @@ var states = caddy.NewUsagePool()
 func newState(conf verifierConfig) *state {
 	s := &state{
 		cache:    newCache(),
-		throttle: newThrottle(),
+		failures: rate.New(),
 		now:      conf.now,
 		start:    conf.now(),
 		demands:  make(map[*demand]bool),

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 // namedBackend is a backend with what the verifier needs to know of it.
@@ -37,7 +38,7 @@ type verifierConfig struct {
 	fingerprint string
 	cache       CacheConfig
 	maxInflight int
-	failures    FailureLimit
+	failures    rate.Limit // of each client
 	now         func() time.Time
 	random      func() float64 // in [0, 1)
 	logger      *zap.Logger
@@ -184,7 +185,10 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 		return verdict{grant: g, cache: cacheHit}
 	}
 	q.known, q.bad = worth != credentialEnded, d != nil
-	q.client, q.failures, q.span = clientOf(a.client), a.failures, trace.SpanFromContext(ctx)
+	q.client, q.failures, q.span = rate.ClientOf(a.client), v.failures, trace.SpanFromContext(ctx)
+	if a.uncharged {
+		q.failures = rate.Unlimited
+	}
 	if err := v.throttled(&q, now); err != nil {
 		return verdict{err: err}
 	}
@@ -208,7 +212,7 @@ func (v *verifier) throttled(q *lookup, now time.Time) error {
 	if q.known {
 		return nil
 	}
-	if wait := v.state.throttle.wait(q.client, v.state.clock(now), q.failures); wait > 0 {
+	if wait := v.state.failures.Wait(q.client, q.failures, v.state.clock(now)); wait > 0 {
 		return &throttledError{wait: wait}
 	}
 	return nil
@@ -281,7 +285,7 @@ func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now tim
 	if next > clock || !g.renewal.CompareAndSwap(next, clock+v.ttlOf(g)/20) {
 		return
 	}
-	q.known, q.renew, q.failures, q.span = true, g, unlimited, trace.SpanFromContext(ctx)
+	q.known, q.renew, q.failures, q.span = true, g, rate.Unlimited, trace.SpanFromContext(ctx)
 	go v.coalesced(context.Background(), &q) //nolint:gosec // it outlives the request, of which nothing may be kept
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 // doubleBackend is a backend whose users, and whose faults, a test controls.
@@ -106,7 +107,7 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 		fingerprint: fmt.Sprintf("%s %p", t.Name(), &ttl),
 		cache:       CacheConfig{Size: 1000, TTL: &ttl, NegativeTTL: &negative},
 		maxInflight: 16,
-		failures:    FailureLimit{Max: -1},
+		failures:    rate.Unlimited,
 		now:         time.Now,
 		random:      func() float64 { return 0.5 }, // no jitter
 		logger:      LoggedInTests.logger(),
@@ -138,7 +139,7 @@ func startVerifier(t testing.TB, ctx context.Context, conf verifierConfig) *veri
 
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
 func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred frappe.Credential) verdict {
-	return v.verify(ctx, &attempt{client: address, failures: v.failures}, sites, &cred)
+	return v.verify(ctx, &attempt{client: address}, sites, &cred)
 }
 
 // pair is the credential of an API key.

@@ -21,6 +21,9 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+
+	"github.com/caddy-frappe/frappe-auth/internal/drain"
+	"github.com/caddy-frappe/frappe-auth/internal/occasional"
 )
 
 func init() {
@@ -58,8 +61,8 @@ type Webhook struct {
 
 	logger   *zap.Logger
 	metrics  *metrics
-	warnings *occasional
-	bodies   *bodyEnder
+	warnings *occasional.Log
+	bodies   *drain.Drain
 }
 
 const (
@@ -126,8 +129,8 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 		return errors.New("a secret is required: the Webhook Secret of the Webhook in Frappe")
 	}
 	h.Secret = secret
-	h.warnings = &occasional{now: time.Now}
-	h.bodies = new(bodyEnder)
+	h.warnings = &occasional.Log{Now: time.Now}
+	h.bodies = new(drain.Drain)
 	h.metrics, err = registerMetrics(ctx)
 	return err
 }
@@ -140,7 +143,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if suppressed, ok := h.warnings.may(refused.outcome.String()); ok {
+	if suppressed, ok := h.warnings.May(refused.outcome.String()); ok {
 		h.logger.Warn("refused a webhook delivery", zap.String("outcome", refused.outcome.String()), zap.String("reason", refused.what),
 			zap.Int("status", refused.status), zap.String("client_ip", clientIP(r)), zap.Uint64("suppressed", suppressed))
 	}
@@ -185,14 +188,14 @@ func malformedDelivery(status int, what string) refusedDelivery {
 func (h *Webhook) take(w http.ResponseWriter, r *http.Request) refusedDelivery {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		h.bodies.end(w, r)
+		h.bodies.End(w, r)
 		return malformedDelivery(http.StatusMethodNotAllowed, "deliveries must be sent with POST; set Request Method to POST in the Webhook")
 	}
 	body, err := readBody(w, r)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		h.bodies.end(w, r)
+		h.bodies.End(w, r)
 		return malformedDelivery(http.StatusRequestEntityTooLarge, "the body is longer than 64 KiB; send only doctype, name and api_key")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return malformedDelivery(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s", maxDeliveryTime))

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-frappe/frappe-auth/internal/occasional"
 )
 
 // pipeListener accepts one connection.
@@ -38,7 +40,7 @@ func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 // TestWebhookSlowBody: a body that does not come is not waited for longer than 10 seconds.
 func TestWebhookSlowBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &Webhook{Secret: "s3cret", logger: zap.NewNop(), warnings: &occasional{now: time.Now}}
+		h := &Webhook{Secret: "s3cret", logger: zap.NewNop(), warnings: &occasional.Log{Now: time.Now}}
 		listener := pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := h.ServeHTTP(w, r, nil); err != nil {

@@ -1,4 +1,4 @@
-package frappeauth
+package drain
 
 import (
 	"io"
@@ -70,10 +70,10 @@ func TestBodyBounds(t *testing.T) {
 				if test.expect != "" {
 					r.Header.Set("Expect", test.expect)
 				}
-				var ender bodyEnder
+				var ender Drain
 				ender.discarding.Store(test.others)
 				began := time.Now()
-				ender.end(&body, r)
+				ender.End(&body, r)
 				if took := time.Since(began).Round(10 * time.Millisecond); took != test.took || body.read != test.read {
 					t.Errorf("%d bytes in %s, want %d in %s", body.read, took, test.read, test.took)
 				}
@@ -98,7 +98,7 @@ func TestBodyBounds(t *testing.T) {
 func TestBodyWithoutDeadlines(t *testing.T) {
 	w := httptest.NewRecorder()
 	body := slowBody{pause: time.Hour, piece: 1, left: 1}
-	new(bodyEnder).end(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", &body))
+	new(Drain).End(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", &body))
 	if body.read != 0 || w.Header().Get("Connection") != "close" {
 		t.Errorf("%d bytes, headers %q", body.read, w.Header())
 	}

@@ -1,4 +1,4 @@
-package frappeauth
+package occasional
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 // TestOccasional: one line a minute for each cause, which says how many were left out.
 func TestOccasional(t *testing.T) {
 	now := time.Unix(0, 0)
-	o := occasional{now: func() time.Time { return now }}
+	o := Log{Now: func() time.Time { return now }}
 	for i, step := range []struct {
 		after      time.Duration
 		cause      string
@@ -26,7 +26,7 @@ func TestOccasional(t *testing.T) {
 		{time.Minute, "a", 0, true},
 	} {
 		now = now.Add(step.after)
-		if suppressed, ok := o.may(step.cause); suppressed != step.suppressed || ok != step.ok {
+		if suppressed, ok := o.May(step.cause); suppressed != step.suppressed || ok != step.ok {
 			t.Errorf("step %d: %d %t, want %d %t", i, suppressed, ok, step.suppressed, step.ok)
 		}
 	}

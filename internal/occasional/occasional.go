@@ -1,13 +1,15 @@
-package frappeauth
+// Package occasional bounds how often the same thing is logged.
+package occasional
 
 import (
 	"sync"
 	"time"
 )
 
-// occasional bounds how often something is logged, for each cause by itself. Only now must be set.
-type occasional struct {
-	now func() time.Time
+// Log bounds how often something is logged, for each cause by itself. Now must be set.
+type Log struct {
+	// Now is the clock.
+	Now func() time.Time
 
 	mu     sync.Mutex
 	causes map[string]*occasion
@@ -21,11 +23,12 @@ type occasion struct {
 // betweenWarnings is how long after one line the next about the same cause may follow.
 const betweenWarnings = time.Minute
 
-// may reports whether to log now, and how many times that was not so since the last time. Causes are of a fixed set.
-func (o *occasional) may(cause string) (suppressed uint64, ok bool) {
+// May reports whether to log now, and how many times it said no since the last time. Causes come from a fixed set: each takes
+// room for good.
+func (o *Log) May(cause string) (suppressed uint64, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now, seen := o.now(), o.causes[cause]
+	now, seen := o.Now(), o.causes[cause]
 	switch {
 	case seen == nil:
 		if o.causes == nil {

@@ -8,23 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddyserver/caddy/v2"
 )
-
-func TestClientOf(t *testing.T) {
-	for _, test := range []struct{ address, client string }{
-		{"192.0.2.7", "192.0.2.7/32"},
-		{"::ffff:192.0.2.7", "192.0.2.7/32"},
-		{"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
-		{"fe80::1%eth0", "fe80::/64"},
-		{"", "invalid Prefix"},
-		{"@", "invalid Prefix"},
-	} {
-		if client := clientOf(test.address).String(); client != test.client {
-			t.Errorf("%q counts as %s, want %s", test.address, client, test.client)
-		}
-	}
-}
 
 func TestFailuresOfAClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -32,7 +18,7 @@ func TestFailuresOfAClient(t *testing.T) {
 		backend.users["good"] = "alice@example.com"
 		backend.users["later"] = "bob@example.com"
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
+			c.failures = rate.Limit{Max: 3, Window: time.Minute}
 		})
 		try := func(client, token string) string {
 			return summary(v.verifyFrom(t.Context(), client, nil, pair(token)))
@@ -76,7 +62,7 @@ func TestFailureOfManyRequests(t *testing.T) {
 		backend.users["new"] = "alice@example.com"
 		backend.delay = time.Second
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
+			c.failures = rate.Limit{Max: 3, Window: time.Minute}
 		})
 		try := func(token string) string {
 			return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(token)))
@@ -103,7 +89,7 @@ func TestFailureNotWaitedFor(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.delay = time.Second
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Minute)}
+			c.failures = rate.Limit{Max: 3, Window: time.Minute}
 		})
 		for i := range 3 {
 			guess := pair(fmt.Sprint("guess-", i))
@@ -127,7 +113,7 @@ func TestFailuresAtOnce(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.delay = 10 * time.Millisecond
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
+			c.failures = rate.Limit{Max: 20, Window: time.Minute}
 		})
 		var (
 			wg       sync.WaitGroup
@@ -157,7 +143,7 @@ func TestThrottledClientDelaysNobody(t *testing.T) {
 		backend.delay = time.Second
 		backend.users["good"] = "alice@example.com"
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.failures = FailureLimit{Max: 1, Window: caddy.Duration(time.Hour)}
+			c.failures = rate.Limit{Max: 1, Window: time.Hour}
 			c.maxInflight = 1
 		})
 		start := func(client, key string) chan string {
@@ -186,7 +172,7 @@ func TestKnownBadCredentialsAreNotGuesses(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			backend := newDoubleBackend()
 			v := newTestVerifier(t, backend, func(c *verifierConfig) {
-				c.failures = FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
+				c.failures = rate.Limit{Max: 20, Window: time.Minute}
 				c.cache.NegativeTTL = new(caddy.Duration(negativeTTL))
 			})
 			ask := func(key string) string {
@@ -223,10 +209,11 @@ func TestLimitsAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, nil)
-		strict := FailureLimit{Max: 5, Window: caddy.Duration(24 * time.Hour)}
-		usual := FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
-		ask := func(limit FailureLimit, key string) string {
-			return summary(v.verify(t.Context(), &attempt{client: "192.0.2.1", failures: limit}, nil, new(pair(key))))
+		strict := rate.Limit{Max: 5, Window: 24 * time.Hour}
+		usual := rate.Limit{Max: 20, Window: time.Minute}
+		ask := func(limit rate.Limit, key string) string {
+			v.failures = limit // as another handler with the same backends
+			return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key)))
 		}
 		for i := range 5 {
 			ask(strict, fmt.Sprint("guess-", i))
@@ -251,7 +238,7 @@ func TestUnjudgedCredentialIsChargedOnce(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["good"] = "alice@example.com"
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.failures = FailureLimit{Max: 3, Window: caddy.Duration(time.Hour)}
+			c.failures = rate.Limit{Max: 3, Window: time.Hour}
 		})
 		ask := func(key string) string { return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key))) }
 		for i := range 4 {
@@ -281,15 +268,4 @@ func TestFailuresOff(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestThrottleIsBounded(t *testing.T) {
-	th := newThrottle()
-	limit := FailureLimit{Max: 20, Window: caddy.Duration(time.Minute)}
-	for i := range 2 * maxThrottled {
-		th.fail(clientOf(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)), 0, limit)
-	}
-	if n := th.clients.Len(); n != maxThrottled {
-		t.Errorf("%d clients are remembered, want %d", n, maxThrottled)
-	}
 }

@@ -1,4 +1,5 @@
-package frappeauth
+// Package drain ends the bodies of requests that are refused before anyone has read them.
+package drain
 
 import (
 	"errors"
@@ -27,18 +28,18 @@ const (
 	lingerTime = time.Second
 )
 
-// bodyEnder ends the bodies of refused requests, of which nobody will read more. Its zero value is ready to use.
-type bodyEnder struct {
+// Drain ends bodies. Its zero value is ready to use.
+type Drain struct {
 	discarding atomic.Int64
 }
 
-// end discards the body of a request, so that the client sees the response that follows. A client may send all of its body
+// End discards the body of a request, so that the client sees the response that follows. A client may send all of its body
 // before it reads (Python's requests), or take the end of an HTTP/2 stream that it still writes to for an error (curl before
 // 8). Where the body does not end within the bounds, HTTP/1 closes the connection after the response: otherwise net/http
 // would first wait for the body.
 //
 // Later handlers, such as those of handle_errors, see a request without a body.
-func (e *bodyEnder) end(w http.ResponseWriter, r *http.Request) {
+func (e *Drain) End(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 || r.Method == http.MethodConnect { // a tunnel has no body
 		return
 	}
@@ -52,7 +53,7 @@ func (e *bodyEnder) end(w http.ResponseWriter, r *http.Request) {
 }
 
 // discard reads a body, and reports whether it came to its end within the bounds.
-func (e *bodyEnder) discard(w http.ResponseWriter, r *http.Request) bool {
+func (e *Drain) discard(w http.ResponseWriter, r *http.Request) bool {
 	controller := http.NewResponseController(w)
 	if e.discarding.Add(1) > maxDiscarding || !mayWait(r) {
 		e.discarding.Add(-1)

@@ -1,0 +1,53 @@
+package frappeauth
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
+)
+
+// FailureLimit is how many credentials of one client may be denied before its credentials are refused with status 429
+// unless they are already known to be good. A client is Caddy's `{http.vars.client_ip}`, IPv6 by /64: behind another
+// proxy, configure `trusted_proxies`, or all clients count as one.
+//
+// A credential counts when a backend denies it, or cannot judge it while it judges others, unless the credential is already
+// known to be bad: a service that goes on sending a key that was revoked costs its neighbours nothing.
+type FailureLimit struct {
+	// How many denied credentials are allowed at once, 1 to 1000000; negative: any number. Default: 20.
+	Max int `json:"max,omitempty"`
+
+	// How long it takes until as many are allowed again, 1 second to 24 hours. Default: `1m`.
+	Window caddy.Duration `json:"window,omitempty"`
+}
+
+const (
+	defaultMaxFailures   = 20
+	maxFailuresLimit     = 1_000_000
+	defaultFailureWindow = caddy.Duration(time.Minute)
+	minFailureWindow     = caddy.Duration(time.Second)
+	maxFailureWindow     = caddy.Duration(24 * time.Hour)
+)
+
+// validate reports what is wrong with the configuration.
+func (l FailureLimit) validate() error {
+	if l.Max > maxFailuresLimit {
+		return fmt.Errorf("failures: %d is more than %d", l.Max, maxFailuresLimit)
+	}
+	if err := directive.CheckDuration("failures", l.Window); err != nil {
+		return err
+	}
+	if l.Window != 0 && (l.Window < minFailureWindow || l.Window > maxFailureWindow) {
+		return fmt.Errorf("failures: %s is not between %s and %s",
+			time.Duration(l.Window), time.Duration(minFailureWindow), time.Duration(maxFailureWindow))
+	}
+	return nil
+}
+
+// rate is the limit as the limiter takes it.
+func (l FailureLimit) rate() rate.Limit {
+	return rate.Limit{Max: l.Max, Window: time.Duration(l.Window)}
+}
