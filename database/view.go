@@ -9,8 +9,16 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// countShare is which part of the time counting may take: one in so many.
-const countShare = 100
+const (
+	// countShare is which part of the time counting may take: one in so many.
+	countShare = 100
+
+	// maxCountWait is the longest time between two counts, however long they take.
+	maxCountWait = 30 * time.Second
+)
+
+// countWait is how long to wait after a count that took that long.
+func countWait(took time.Duration) time.Duration { return min(countShare*took, maxCountWait) }
 
 // view is what a poller knows of a database. Two things together see changes:
 //
@@ -64,7 +72,7 @@ func newView(ctx context.Context, c *connection, sch *schema) (*view, error) {
 			continue
 		}
 		v.seen, v.tallies = listed.seen, listed.tallies
-		v.countNext = time.Now().Add(countShare * time.Since(began))
+		v.countNext = time.Now().Add(countWait(time.Since(began)))
 		return v, nil
 	}
 }
@@ -107,7 +115,7 @@ func (v *view) look(ctx context.Context, sch *schema) (changes []frappe.Change, 
 		return nil, "", err
 	}
 	if counting {
-		v.countNext = time.Now().Add(countShare * time.Since(began))
+		v.countNext = time.Now().Add(countWait(time.Since(began)))
 	}
 	clock, zone, err := clockOf(rows)
 	if err != nil {
