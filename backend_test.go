@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// lookUp is the directory of the README's example.
+// lookUp is the directory of the example in docs/backends.md.
 func lookUp(_ context.Context, token string) (partner string, found bool, err error) {
 	switch token {
 	case "acme":
@@ -20,14 +20,14 @@ func lookUp(_ context.Context, token string) (partner string, found bool, err er
 	return "", false, nil
 }
 
-// TestReadmeBackend: the backend of the README works as it stands there.
-func TestReadmeBackend(t *testing.T) {
+// TestDocsBackend: the backend of docs/backends.md is the one in example_test.go, and works.
+func TestDocsBackend(t *testing.T) {
 	source, err := os.ReadFile("example_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shown := blocks(t, "go")[0]; !strings.Contains(string(source), shown) {
-		t.Errorf("the README has\n%s", shown)
+	if shown := blocks(t, "docs/backends.md", "go")[0]; !strings.Contains(string(source), shown) {
+		t.Errorf("docs/backends.md has\n%s", shown)
 	}
 	address := freeAddress(t)
 	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend partners\nrequire role Partner\n}\nrespond {http.auth.user.id}|{http.auth.user.backend}\n}", address))

@@ -1,6 +1,8 @@
 package frappeauth_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -45,69 +47,171 @@ func generated(t *testing.T, page, part string) {
 	}
 }
 
-// TestDocsJSON: the JSON reference is what the comments of the code say.
+// TestDocsJSON: the JSON reference is what the comments of the code say, and its examples are what the adapter makes of the
+// Caddyfiles of README.md and docs/.
 func TestDocsJSON(t *testing.T) {
-	root := documented(t, ".")
+	source := parseSource(t)
 	var page strings.Builder
-	for _, module := range []struct {
-		id, name string
-		types    map[string]*doc.Type
-	}{
-		{"http.handlers.frappe_auth", "Handler", root},
-		{"http.handlers.frappe_auth_webhook", "Webhook", root},
-		{"http.authentication.providers.frappe", "Provider", root},
-		{"http.frappe_auth.backends.site", "Backend", documented(t, "site")},
-		{"http.frappe_auth.backends.static", "Backend", documented(t, "static")},
-		{"http.frappe_auth.backends.database", "Backend", documented(t, "database")},
-		{"admin.api.frappe_auth", "AdminAPI", root},
+	for _, id := range []string{
+		"http.handlers.frappe_auth", "http.handlers.frappe_auth_webhook", "http.authentication.providers.frappe",
+		"http.frappe_auth.backends.site", "http.frappe_auth.backends.static", "http.frappe_auth.backends.database",
+		"admin.api.frappe_auth",
 	} {
-		fmt.Fprintf(&page, "## `%s`\n\n%s\n\n", module.id, strings.TrimSpace(module.types[module.name].Doc))
-		writeFields(&page, module.types, module.name, "")
+		module, ok := source.modules[id]
+		if !ok {
+			t.Fatalf("no module %s in the code", id)
+		}
+		fmt.Fprintf(&page, "## `%s`\n\n%s\n\n", id, strings.TrimSpace(source.types[module].Doc))
+		source.writeFields(&page, module, "")
 		page.WriteString("\n")
+	}
+	page.WriteString("## Examples\n\nEach Caddyfile of the README and of these pages, as `caddy adapt` writes it, laid out to be read.\n\n")
+	for _, e := range examples(t) {
+		config, _, err := adapt(e.text)
+		if err != nil {
+			t.Fatalf("%s: %v", e.title, err)
+		}
+		fmt.Fprintf(&page, "### %s\n\n```json\n%s\n```\n\n", strings.NewReplacer("<", "\\<", ">", "\\>").Replace(e.title), layout(t, config, ""))
 	}
 	generated(t, "json.md", page.String())
 }
 
-// documented are the types of a package with their comments.
-func documented(t *testing.T, dir string) map[string]*doc.Type {
+// layout writes JSON with what fits into a line on one line, and with no more indentation than it takes to read it.
+func layout(t *testing.T, raw json.RawMessage, indent string) string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	begin, err := decoder.Token()
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := token.NewFileSet()
-	var files []*ast.File
-	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
+	delim, ok := begin.(json.Delim)
+	if len(indent)*4+len(raw) <= 110 || !ok {
+		return string(raw)
+	}
+	var names []string
+	var elements []json.RawMessage
+	for decoder.More() {
+		name := ""
+		if delim == '{' {
+			key, err := decoder.Token()
+			if err != nil {
+				t.Fatal(err)
+			}
+			name = fmt.Sprintf("%q: ", key)
 		}
-		file, err := parser.ParseFile(set, name, nil, parser.ParseComments)
+		var element json.RawMessage
+		if err := decoder.Decode(&element); err != nil {
+			t.Fatal(err)
+		}
+		names, elements = append(names, name), append(elements, element)
+	}
+	end := map[json.Delim]string{'{': "}", '[': "]"}[delim]
+	if len(elements) == 1 {
+		return delim.String() + names[0] + layout(t, elements[0], indent) + end
+	}
+	lines := make([]string, len(elements))
+	for i, element := range elements {
+		lines[i] = "\n" + indent + "\t" + names[i] + layout(t, element, indent+"\t")
+	}
+	return delim.String() + strings.Join(lines, ",") + "\n" + indent + end
+}
+
+// source is what the comments of all packages of the module say.
+type source struct {
+	types   map[typeName]*doc.Type
+	modules map[string]typeName // by the id of the Caddy module
+}
+
+// typeName is a type and the last element of its package's path; of the root it is empty.
+type typeName struct{ pkg, name string }
+
+func parseSource(t *testing.T) source {
+	t.Helper()
+	s := source{types: make(map[typeName]*doc.Type), modules: make(map[string]typeName)}
+	set := token.NewFileSet()
+	files := make(map[string][]*ast.File) // by directory
+	err := filepath.WalkDir(".", func(path string, entry os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "testdata" || path == "benchmark" || len(path) > 1 && strings.HasPrefix(entry.Name(), ".")):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		files[filepath.Dir(path)] = append(files[filepath.Dir(path)], file)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, parsed := range files {
+		pkg := strings.TrimPrefix(filepath.Base(dir), ".")
+		for _, file := range parsed {
+			s.findModules(file, pkg)
+		}
+		documented, err := doc.NewFromFiles(set, parsed, "github.com/caddy-frappe/frappe-auth/"+dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, file)
+		for _, found := range documented.Types {
+			s.types[typeName{pkg, found.Name}] = found
+		}
 	}
-	pkg, err := doc.NewFromFiles(set, files, "github.com/caddy-frappe/frappe-auth")
-	if err != nil {
-		t.Fatal(err)
+	return s
+}
+
+// findModules finds the types of a file that have a method CaddyModule, and the id that it returns.
+func (s source) findModules(file *ast.File, pkg string) {
+	for _, declaration := range file.Decls {
+		method, ok := declaration.(*ast.FuncDecl)
+		if !ok || method.Name.Name != "CaddyModule" || method.Recv == nil {
+			continue
+		}
+		receiver := strings.TrimPrefix(typeText(method.Recv.List[0].Type), "*")
+		ast.Inspect(method, func(node ast.Node) bool {
+			if pair, ok := node.(*ast.KeyValueExpr); ok && typeText(pair.Key) == "ID" {
+				if id, ok := pair.Value.(*ast.BasicLit); ok {
+					s.modules[strings.Trim(id.Value, `"`)] = typeName{pkg, receiver}
+				}
+			}
+			return true
+		})
 	}
-	types := make(map[string]*doc.Type)
-	for _, found := range pkg.Types {
-		types[found.Name] = found
+}
+
+// resolve finds the type that an expression in a package names, below pointers and lists.
+func (s source) resolve(pkg string, e ast.Expr) (typeName, bool) {
+	name := typeName{pkg, strings.TrimLeft(typeText(e), "*[]")}
+	if qualifier, local, ok := strings.Cut(name.name, "."); ok {
+		name = typeName{qualifier, local}
+		if qualifier == "frappeauth" {
+			name.pkg = ""
+		}
 	}
-	return types
+	_, ok := s.types[name]
+	return name, ok
+}
+
+// structure is the type of that name, if it is a structure.
+func (s source) structure(name typeName) (*ast.StructType, bool) {
+	structure, ok := s.types[name].Decl.Specs[0].(*ast.TypeSpec).Type.(*ast.StructType)
+	return structure, ok
 }
 
 // writeFields writes a list of the fields of a structure as JSON names them, with those of structures within below.
-func writeFields(page *strings.Builder, types map[string]*doc.Type, name, indent string) {
-	structure, ok := types[name].Decl.Specs[0].(*ast.TypeSpec).Type.(*ast.StructType)
+func (s source) writeFields(page *strings.Builder, name typeName, indent string) {
+	structure, ok := s.structure(name)
 	if !ok {
 		return
 	}
 	for _, field := range structure.Fields.List {
-		kind := strings.TrimLeft(typeText(field.Type), "*[]")
+		inner, known := s.resolve(name.pkg, field.Type)
 		if len(field.Names) == 0 {
-			writeFields(page, types, kind, indent)
+			if known {
+				s.writeFields(page, inner, indent)
+			}
 			continue
 		}
 		if field.Tag == nil {
@@ -124,11 +228,12 @@ func writeFields(page *strings.Builder, types map[string]*doc.Type, name, indent
 		}
 		text := strings.ReplaceAll(strings.TrimSpace(field.Doc.Text()), "\n", " ")
 		fmt.Fprintf(page, "%s- **`%s`** (%s): %s\n", indent, jsonName, shown, text)
-		if inner, ok := types[kind]; ok {
-			if _, ok := inner.Decl.Specs[0].(*ast.TypeSpec).Type.(*ast.StructType); ok {
-				fmt.Fprintf(page, "\n%s  %s\n\n", indent, strings.ReplaceAll(strings.TrimSpace(inner.Doc), "\n", "\n"+indent+"  "))
-				writeFields(page, types, kind, indent+"  ")
-			}
+		if !known {
+			continue
+		}
+		if _, ok := s.structure(inner); ok {
+			fmt.Fprintf(page, "\n%s  %s\n\n", indent, strings.ReplaceAll(strings.TrimSpace(s.types[inner].Doc), "\n", "\n"+indent+"  "))
+			s.writeFields(page, inner, indent+"  ")
 		}
 	}
 }
@@ -150,7 +255,7 @@ func typeText(e ast.Expr) string {
 // jsonType is what is written in JSON for a field.
 func jsonType(e ast.Expr) string {
 	switch text := strings.TrimPrefix(typeText(e), "*"); text {
-	case "string", "frappe.Scheme":
+	case "string", "Scheme", "frappe.Scheme":
 		return "string"
 	case "bool":
 		return "boolean"
@@ -217,18 +322,16 @@ func TestDocsSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "*/*_test.go", "*/*/*_test.go"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
+	err = filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
 		}
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tests.Write(raw)
-		}
+		raw, err := os.ReadFile(path)
+		tests.Write(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	named := regexp.MustCompile("`((?:Test|Benchmark|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(page), -1)
 	if len(named) < 20 {

@@ -7,14 +7,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	frappeauth "github.com/caddy-frappe/frappe-auth"
 )
 
 func init() {
 	caddy.RegisterModule(Partners{})
 }
 
-// Partners lets in who is in a directory of partners.
+// Partners is a backend that looks access tokens up in a directory of partners.
 type Partners struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -22,17 +22,17 @@ func (Partners) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.frappe_auth.backends.partners", New: func() caddy.Module { return new(Partners) }}
 }
 
-// UnmarshalCaddyfile makes `backend partners` known to the Caddyfile.
+// UnmarshalCaddyfile allows `backend partners` in a Caddyfile.
 func (*Partners) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
-// Verify answers with an identity, with ErrDenied, or with any other error where it is unavailable.
-func (*Partners) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
+// Verify returns the partner, or ErrDenied for an unknown token. Any other error means that it could not tell.
+func (*Partners) Verify(ctx context.Context, c frappeauth.Credential) (frappeauth.Identity, error) {
 	partner, found, err := lookUp(ctx, c.Token)
 	switch {
 	case err != nil:
-		return frappe.Identity{}, errors.New("the directory of partners is away")
+		return frappeauth.Identity{}, errors.New("the directory of partners does not answer")
 	case !found:
-		return frappe.Identity{}, frappe.ErrDenied
+		return frappeauth.Identity{}, frappeauth.ErrDenied
 	}
-	return frappe.Identity{User: partner, Roles: []string{"Partner"}}, nil
+	return frappeauth.Identity{User: partner, Roles: []string{"Partner"}}, nil
 }

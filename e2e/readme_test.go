@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// shellLines are the lines of the README's shell blocks that contain a text.
+// shellLines are the lines of the shell blocks of docs/operations.md that contain a text.
 func shellLines(t *testing.T, text string) []string {
 	t.Helper()
-	raw, err := os.ReadFile("../README.md")
+	raw, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,8 +29,8 @@ func shellLines(t *testing.T, text string) []string {
 	return lines
 }
 
-// TestReadmeAdmin: the curl lines of the README do what it says, on a Caddy with alice's credentials.
-func TestReadmeAdmin(t *testing.T) {
+// TestDocsAdmin: the curl lines of docs/operations.md do what it says, on a Caddy with alice's credentials.
+func TestDocsAdmin(t *testing.T) {
 	requireProgram(t, "curl", "curl", "--version")
 	address := "127.0.0.1:" + freePort(t)
 	p := start(t, "", "http://"+address+" {\nfrappe_auth {\n"+alice+"\n}\nrespond {http.auth.frappe.cache}\n}")
@@ -73,8 +73,8 @@ func TestReadmeAdmin(t *testing.T) {
 	}
 }
 
-// TestReadmeCommands: the commands of the README do what it says, and the screen it shows is theirs.
-func TestReadmeCommands(t *testing.T) {
+// TestDocsCommands: the commands of docs/operations.md do what it says, and the screen it shows is theirs.
+func TestDocsCommands(t *testing.T) {
 	for i, line := range shellLines(t, "caddy frappe-auth ") {
 		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
 		for j := range words {
@@ -89,7 +89,7 @@ func TestReadmeCommands(t *testing.T) {
 			t.Errorf("%s: exit code %d\n%s", line, code, screen)
 		}
 	}
-	raw, err := os.ReadFile("../README.md")
+	raw, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,28 @@ func TestReadmeCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	if shown == nil || !strings.HasPrefix(string(golden), shown[1]) {
-		t.Errorf("the README shows %q", shown)
+		t.Errorf("the page shows %q", shown)
+	}
+}
+
+// TestDocsDatabase: the Caddyfile of docs/database.md lets in whom the database of a site knows, and nobody else.
+func TestDocsDatabase(t *testing.T) {
+	raw, err := os.ReadFile("../docs/database.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	if err := os.WriteFile(filepath.Join(files, "report.txt"), []byte("report"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:" + freePort(t)
+	example := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindStringSubmatch(string(raw))[1]
+	start(t, "", strings.NewReplacer("files.example.com {", "http://"+address+" {",
+		"/home/frappe/frappe-bench/sites/erp.example.com", sqliteSite(t), "/srv/files", files).Replace(example))
+	for header, want := range map[string]int{tokenHeader: 200, wrongHeader: 401} {
+		if status, text := ask(t, "GET", "http://"+address+"/report.txt", "", header); status != want || (text == "report") != (want == 200) {
+			t.Errorf("%d %q, want %d", status, text, want)
+		}
 	}
 }
 

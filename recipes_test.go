@@ -1,0 +1,508 @@
+package frappeauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/fcgi"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// recipe is a Caddyfile of a page that runs in this process, in front of doubles.
+type recipe struct {
+	*runningCaddy
+	address string
+	files   string // in place of /srv and /var/log/caddy
+	asked   *atomic.Int64
+	passed  int // requests that were let in
+	refused int
+}
+
+// run runs a Caddyfile of a page. Names, addresses and paths of the outside are replaced by those of doubles, and nothing else.
+func run(t *testing.T, text string) *recipe {
+	t.Helper()
+	r := &recipe{runningCaddy: runCaddy(t, ""), address: freeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
+	site, bench := benchDouble(t, r.asked, true), benchDouble(t, r.asked, false)
+	for name, content := range map[string]string{
+		"files/report.txt": "report", "alice@example.com/report.txt": "of alice", "files/monitor/status.txt": "status",
+		"two.erp.example.com/report.txt": "of two", "app/index.php": "", "files/index.html": "index",
+	} {
+		file := filepath.Join(r.files, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(text, "http://$1:"+portOf(r.address)+" {")
+	text = strings.NewReplacer(
+		"https://erp.example.com", site,
+		"http://127.0.0.1:8000", "http://"+bench, "127.0.0.1:8080", bench,
+		"localhost:9000", applicationDouble(t), "localhost:9001", phpDouble(t),
+		"/srv", r.files, "/var/log/caddy", r.files,
+		"\ttls internal\n", "",
+	).Replace(text)
+	r.configure(text)
+	return r
+}
+
+// configure loads a Caddyfile whose log, at level DEBUG, is that of the running Caddy.
+func (r *recipe) configure(text string) {
+	r.t.Helper()
+	output := fmt.Sprintf("output file %s\nlevel DEBUG\n", r.log)
+	options, isOptions := strings.CutPrefix(text, "{\n")
+	switch {
+	case !isOptions:
+		options = "log {\n" + output + "}\n}\n" + text
+	case strings.Contains(options, "\tlog {\n"):
+		options = strings.Replace(options, "\tlog {\n", "\tlog {\n"+output, 1)
+	default:
+		options = "log {\n" + output + "}\n" + options
+	}
+	config, _, err := adapt("{\nadmin off\npersist_config off\ndefault_bind 127.0.0.1\n" + options)
+	if err != nil {
+		r.t.Fatalf("%v in:\n%s", err, options)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		r.t.Fatalf("%v in:\n%s", err, options)
+	}
+}
+
+// expect sends a request, as `Name: value` headers and others, and compares status and body. A body of "…" is any.
+func (r *recipe) expect(method, url string, status int, body string, headers ...string) response {
+	r.t.Helper()
+	host, path, _ := strings.Cut(url, "/")
+	got := requestOver(r.t, clientWithoutMagic, method, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
+	if got.status != status || body != "…" && got.body != body {
+		r.t.Errorf("%s %s with %q: %d %q, want %d %q", method, url, headers, got.status, got.body, status, body)
+	}
+	if status < 400 {
+		r.passed++
+	} else {
+		r.refused++
+	}
+	return got
+}
+
+func (r *recipe) get(url string, status int, body string, headers ...string) response {
+	r.t.Helper()
+	return r.expect(http.MethodGet, url, status, body, headers...)
+}
+
+// Headers of requests.
+const (
+	byAlice     = "Authorization: " + aliceToken
+	byBob       = "Authorization: " + bobToken
+	wrongSecret = "Authorization: token 2c6245becaa0961:wrong"
+)
+
+// benchDouble is the address of a bench with the sites erp.example.com and two.erp.example.com, behind its nginx. Each site
+// knows alice and bob. A request that names neither site gets 404, as on a bench; or it is of the first, where that is
+// the only site.
+func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
+	t.Helper()
+	users := map[string]string{
+		"pair " + aliceKey + ":" + aliceSecret:        "alice@example.com",
+		aliceBearer:                                   "alice@example.com",
+		strings.Replace(bobToken, "token", "pair", 1): "bob@example.com",
+	}
+	bench := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := strings.Cut(r.Host, ":")
+		if named := r.Header.Get("X-Frappe-Site-Name"); named != "" {
+			host = named
+		}
+		user := users[strings.Replace(credentialOf(r), "token ", "pair ", 1)]
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case !onlyOne && host != "erp.example.com" && host != "two.erp.example.com":
+			reply(t, w, answerOf(t, "unknown-site.http"))
+		case strings.HasPrefix(r.URL.Path, "/assets/"), strings.HasPrefix(r.URL.Path, "/files/"), strings.HasPrefix(r.URL.Path, "/socket.io/"):
+			fmt.Fprint(w, "nginx of "+host)
+		case r.Header.Get("Authorization") == "":
+			fmt.Fprint(w, "page of "+host)
+		case user == "":
+			asked.Add(1)
+			reply(t, w, answerOf(t, "denied-15.http"))
+		case strings.HasSuffix(r.URL.Path, ".get_roles"):
+			roles := []string{"All"}
+			if user == "alice@example.com" {
+				roles = append(roles, "Report Manager")
+			}
+			json.NewEncoder(w).Encode(map[string]any{"message": roles}) //nolint:errcheck // a client may have left
+		default:
+			asked.Add(1)
+			fmt.Fprintf(w, `{"message":%q}`, user)
+		}
+	}))
+	t.Cleanup(bench.Close)
+	if onlyOne {
+		return bench.URL
+	}
+	return strings.TrimPrefix(bench.URL, "http://")
+}
+
+// tellRequest answers with what an application learns of a request.
+func tellRequest(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	fmt.Fprintf(w, "%s by %q", r.URL.RequestURI(), r.Header.Get("X-Frappe-User"))
+}
+
+func applicationDouble(t *testing.T) string {
+	t.Helper()
+	application := httptest.NewServer(http.HandlerFunc(tellRequest))
+	t.Cleanup(application.Close)
+	return strings.TrimPrefix(application.URL, "http://")
+}
+
+// phpDouble is an application that is reached by FastCGI.
+func phpDouble(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go fcgi.Serve(listener, http.HandlerFunc(tellRequest)) //nolint:errcheck // it ends with the listener
+	return listener.Addr().String()
+}
+
+// servesReport are the requests for a recipe that serves files to everybody with a credential.
+func servesReport(r *recipe) {
+	r.get("files.example.com/report.txt", 200, "report", byAlice)
+	r.get("files.example.com/report.txt", 401, "", wrongSecret)
+	r.get("files.example.com/report.txt", 401, "")
+	r.get("files.example.com/etc/passwd", 404, "", byAlice)
+}
+
+// recipes are the requests for each Caddyfile of a page, by its title.
+var recipes = map[string]func(r *recipe){
+	"README: frappe-auth": servesReport,
+	"README: Gunicorn on the same machine": func(r *recipe) {
+		r.get("app.example.com/", 200, `/ by ""`, byAlice)
+		r.get("app.example.com/", 401, "", wrongSecret)
+	},
+	"README: A folder for each user":            folders,
+	"recipes: A folder for each user":           folders,
+	"recipes: Behind another proxy":             servesReport,
+	"recipes: More than one backend":            severalBackends,
+	"recipes: fail2ban":                         fail2ban,
+	"recipes: Several tenants":                  tenants,
+	"freshness: How long a result is used":      servesReport,
+	"freshness: Revoke at once":                 revokeAtOnce,
+	"operations: Metrics":                       servesReport,
+	"operations: Tracing":                       servesReport,
+	"database: Backend database":                nil, // e2e: TestDocsDatabase
+	"recipes: WebSocket, EventSource and <img>": tokensInQueries,
+
+	"README: An application that learns the user": func(r *recipe) {
+		r.get("app.example.com/", 200, `/ by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")
+		r.get("app.example.com/", 403, "", byBob)
+		r.get("app.example.com/", 401, "", "X-Frappe-User: Administrator")
+	},
+	"README: Scripts of another origin": func(r *recipe) {
+		preflights(r)
+	},
+	"recipes: Protect a part of a site": func(r *recipe) {
+		r.get("app.example.com/reports/1", 200, `/reports/1 by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")
+		r.get("app.example.com/reports/1", 401, "", "X-Frappe-User: Administrator")
+		r.get("app.example.com/other", 200, `/other by ""`, "X-Frappe-User: Administrator")
+	},
+	"recipes: Protect a part of a site 2": func(r *recipe) {
+		r.get("app.example.com/reports/1", 200, `/reports/1 by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")
+		r.get("app.example.com/reports/1", 401, "", "X-Frappe-User: Administrator")
+		r.get("app.example.com/other", 200, `/other by ""`, "X-Frappe-User: Administrator")
+	},
+	"recipes: Tell an application who the user is": func(r *recipe) {
+		r.get("app.example.com/index.php", 200, `/index.php by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator", "X_Frappe_User: Administrator")
+		r.get("app.example.com/index.php", 401, "", "X-Frappe-User: Administrator")
+	},
+	"recipes: In front of Frappe itself": func(r *recipe) {
+		r.get("erp.example.com/api/method/x", 200, `{"message":"alice@example.com"}`, byAlice)
+		r.get("erp.example.com/api/method/x", 401, "", wrongSecret)
+		r.get("erp.example.com/app", 200, "page of erp.example.com", "Cookie: sid=x")
+		for _, path := range []string{"assets/x.js", "files/x.png", "socket.io/?EIO=4"} {
+			r.get("erp.example.com/"+path, 200, "nginx of erp.example.com")
+		}
+	},
+	"recipes: In front of Frappe itself 2": func(r *recipe) {
+		r.get("api.example.com/api/method/x", 200, `{"message":"alice@example.com"}`, byAlice)
+		r.get("api.example.com/files/x.png", 200, "nginx of erp.example.com", byAlice)
+		r.get("api.example.com/api/method/x", 401, "", wrongSecret)
+	},
+	"recipes: Browsers of other origins": func(r *recipe) {
+		preflights(r)
+		for _, path := range []string{"", "x"} {
+			got := r.get("api.example.com/"+path, 401, "401 Unauthorized", wrongSecret, "Origin: https://app.example.com")
+			if got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || got.header.Get("Vary") == "" || got.header.Get("Www-Authenticate") == "" {
+				r.t.Errorf("a script cannot read the refusal: %v", got.header)
+			}
+		}
+		if got := r.get("api.example.com/", 401, "401 Unauthorized", wrongSecret, "Origin: https://other.example.com"); got.header.Get("Access-Control-Allow-Origin") != "" {
+			r.t.Errorf("another origin may read the refusal: %v", got.header)
+		}
+	},
+	"recipes: Errors as Frappe answers them": errorsAsFrappe,
+	"recipes: With other authentication providers": func(r *recipe) {
+		servesReport(r)
+		const monitor = "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk" // monitor:monitor-password
+		r.get("files.example.com/monitor/status.txt", 200, "status", monitor)
+		r.get("files.example.com/monitor/status.txt", 401, "", byAlice)
+		before := r.asked.Load()
+		r.get("files.example.com/monitor/status.txt", 200, "status", monitor)
+		if r.asked.Load() != before {
+			r.t.Error("the password was sent to Frappe")
+		}
+	},
+}
+
+// TestRecipes: every Caddyfile of README.md and docs/ does what its page says: a request that passes, and one that is refused.
+func TestRecipes(t *testing.T) {
+	t.Setenv("FRAPPE_WEBHOOK_SECRET", "s3cret")
+	t.Setenv("OTEL_TRACES_EXPORTER", "none")
+	missing := maps.Clone(recipes)
+	for _, e := range examples(t) {
+		check, ok := recipes[e.title]
+		if !ok {
+			t.Errorf("no test sends requests to %q", e.title)
+		}
+		delete(missing, e.title)
+		if formatted := string(caddyfile.Format([]byte(e.text))); formatted != e.text {
+			t.Errorf("%s is not formatted as caddy fmt does:\n%s", e.title, formatted)
+		}
+		if check == nil {
+			continue
+		}
+		t.Run(e.title, func(t *testing.T) {
+			r := run(t, e.text)
+			check(r)
+			if r.passed == 0 || r.refused == 0 {
+				t.Errorf("%d requests passed, and %d were refused", r.passed, r.refused)
+			}
+		})
+	}
+	if len(missing) > 0 {
+		t.Errorf("no page has %q", slices.Sorted(maps.Keys(missing)))
+	}
+}
+
+// folders: nobody sees the files of others, whatever the path.
+func folders(r *recipe) {
+	r.get("files.example.com/report.txt", 200, "of alice", byAlice)
+	r.get("files.example.com/report.txt", 404, "", byBob)
+	r.get("files.example.com/alice@example.com/report.txt", 404, "", byBob)
+	r.get("files.example.com/report.txt", 401, "")
+	for _, path := range []string{"/../alice@example.com/report.txt", "/%2e%2e/alice@example.com/report.txt", "/..%2falice@example.com/report.txt"} {
+		if got := rawRequest(r.t, r.address, "GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n"); got.status == 200 {
+			r.t.Errorf("%s: %q", path, got.body)
+		}
+	}
+}
+
+func tenants(r *recipe) {
+	r.get("two.erp.example.com/report.txt", 200, "of two", byAlice)
+	r.get("two.erp.example.com/report.txt", 401, "", wrongSecret)
+	r.get("three.erp.example.com/report.txt", 404, "", byAlice)
+}
+
+func severalBackends(r *recipe) {
+	r.get("files.example.com/report.txt", 200, "report", byAlice) // listed
+	if r.asked.Load() != 0 {
+		r.t.Error("the site was asked about a listed key")
+	}
+	r.get("files.example.com/report.txt", 200, "report", byBob) // the site's
+	r.get("files.example.com/report.txt", 401, "", "Authorization: token x:y")
+}
+
+// preflights: a preflight passes without a credential, and nothing else does.
+func preflights(r *recipe) {
+	const origin, method = "Origin: https://app.example.com", "Access-Control-Request-Method: GET"
+	if got := r.expect(http.MethodOptions, "api.example.com/", 204, "", origin, method); got.header.Get("Access-Control-Allow-Headers") == "" {
+		r.t.Error("the application did not answer the preflight")
+	}
+	r.get("api.example.com/", 200, `/ by ""`, origin, byAlice)
+	r.get("api.example.com/", 401, "…", origin)
+	r.expect(http.MethodOptions, "api.example.com/", 401, "…", origin)
+}
+
+// fail2ban: the filter matches the lines of refusals that a client is to blame for, with the client's address.
+func fail2ban(r *recipe) {
+	servesReport(r)
+	r.get("files.example.com/report.txt", 401, "", "Authorization: Bearer unknown-token")
+	r.logged("no credential")
+	failregex := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindStringSubmatch(page(r.t, "docs/recipes.md"))[1]
+	filter := regexp.MustCompile(strings.ReplaceAll(failregex, "<HOST>", `([0-9a-f.:]+)`))
+	lines, err := os.ReadFile(filepath.Join(r.files, "frappe_auth.log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	matches := filter.FindAllStringSubmatch(string(lines), -1)
+	if len(matches) != 2 || matches[0][1] != "127.0.0.1" {
+		r.t.Errorf("the filter matches %q in:\n%s", matches, lines)
+	}
+}
+
+// errorsAsFrappe: Frappe's Python clients raise an error for each answer, as they look for a non-empty exc in it.
+func errorsAsFrappe(r *recipe) {
+	r.get("api.example.com/", 200, `/ by ""`, byAlice)
+	twice := requestOver(r.t, clientWithoutMagic, http.MethodGet, "http://"+r.address, "Host: api.example.com", byAlice, byBob)
+	answers := map[int]response{400: twice, 401: r.get("api.example.com/", 401, "…", wrongSecret)}
+	for i := range 30 {
+		got := requestOver(r.t, clientWithoutMagic, http.MethodGet, "http://"+r.address, "Host: api.example.com", fmt.Sprintf("Authorization: token guess%d:x", i))
+		answers[got.status] = got
+	}
+	text := recipeText(r.t, "recipes: Errors as Frappe answers them")
+	for _, status := range []int{403, 404, 503} {
+		r.configure(strings.NewReplacer(
+			"api.example.com {", "http://api.example.com:"+portOf(r.address)+" {",
+			"\tfrappe_auth https://erp.example.com\n", fmt.Sprintf("\terror %d\n", status),
+			"\treverse_proxy localhost:9000\n", "",
+		).Replace(text))
+		answers[status] = r.get("api.example.com/", status, "…")
+	}
+	for _, status := range []int{400, 401, 403, 404, 429, 503} {
+		got, ok := answers[status]
+		if !ok {
+			r.t.Errorf("never %d", status)
+			continue
+		}
+		var body map[string]string
+		if err := json.Unmarshal([]byte(got.body), &body); err != nil {
+			r.t.Errorf("%d: %v: %q", status, err, got.body)
+		}
+		var exc []string
+		if err := json.Unmarshal([]byte(body["exc"]), &exc); err != nil || len(exc) != 1 || exc[0] != body["exc_type"] || body["exception"] != "frappe.exceptions."+exc[0] {
+			r.t.Errorf("%d: Frappe's client raises no error for %s", status, got.body)
+		}
+		if _, ok := body["message"]; ok || got.header.Get("Content-Type") != "application/json" {
+			r.t.Errorf("%d: %v %s", status, got.header, got.body)
+		}
+	}
+}
+
+func recipeText(t testing.TB, title string) string {
+	t.Helper()
+	for _, e := range examples(t) {
+		if e.title == title {
+			return e.text
+		}
+	}
+	t.Fatalf("no page has %q", title)
+	return ""
+}
+
+// tokensInQueries: a token in the query is a credential, reaches neither the application nor a log, and loses to a header.
+func tokensInQueries(r *recipe) {
+	good := strings.TrimPrefix(aliceBearer, "Bearer ")
+	r.get("app.example.com/live/1?a=b&token="+good, 200, `/live/1?a=b by ""`)
+	r.get("app.example.com/live/1", 200, `/live/1 by ""`, byAlice)
+	r.get("app.example.com/live/1?token="+good, 401, "", wrongSecret)
+	r.get("app.example.com/live/1?token=guessed-token-0001", 401, "", "Referer: https://app.example.com/?token=guessed-token-0001")
+	r.get("app.example.com/live/1?token=a&token=b", 401, "")
+	r.get("app.example.com/live/1?token=a%0d%0aX:b", 401, "")
+	r.get("app.example.com/live/1", 401, "")
+	for _, log := range []string{"handled request", "refused", "upstream roundtrip"} {
+		r.logged(log)
+	}
+	for line := range strings.Lines(r.logs()) {
+		if strings.Contains(line, good) || strings.Contains(line, "guessed-token") {
+			r.t.Errorf("a token is in the log: %s", line)
+		}
+	}
+}
+
+// revokeAtOnce: a delivery drops what it concerns, and one with another signature does nothing. The bodies are those that the
+// page has Frappe send.
+func revokeAtOnce(r *recipe) {
+	servesReport(r)
+	url := "http://" + r.address + "/hooks/frappe"
+	hook := func(body, signature string) response {
+		req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		req.Host = "files.example.com"
+		req.Header["X-Frappe-Webhook-Signature"] = []string{signature}
+		resp, err := clientWithoutMagic.Do(req)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		resp.Body.Close()
+		return response{status: resp.StatusCode}
+	}
+	asks := func(header string) bool {
+		before := r.asked.Load()
+		r.get("files.example.com/report.txt", 200, "report", header)
+		return r.asked.Load() > before
+	}
+	byToken := "Authorization: " + aliceBearer
+	asks(byToken)
+	bodies := blocks(r.t, "docs/freshness.md", "json")
+	if len(bodies) != 2 {
+		r.t.Fatalf("%d bodies of deliveries", len(bodies))
+	}
+	refused := func() (asked bool) {
+		before := r.asked.Load()
+		r.get("files.example.com/report.txt", 401, "", "Authorization: token newkey:x")
+		return r.asked.Load() > before
+	}
+	body := strings.NewReplacer("{{ doc.name }}", "carol@example.com", "{{ doc.api_key or '' }}", "newkey").Replace(strings.TrimSpace(bodies[0]))
+	if !refused() || refused() || hook(body, sign(body)).status != 204 || !refused() {
+		r.t.Errorf("a new key would not work before negative_ttl, in spite of %s", body)
+	}
+	for i, test := range []struct{ name, header string }{{"alice@example.com", byAlice}, {strings.TrimPrefix(aliceBearer, "Bearer "), byToken}} {
+		body := strings.NewReplacer("{{ doc.name }}", test.name, "{{ doc.api_key or '' }}", aliceKey).Replace(strings.TrimSpace(bodies[i]))
+		if got := hook(body, sign("another")); got.status != 403 || asks(test.header) {
+			r.t.Errorf("%d for a delivery with another signature, or it revoked something: %s", got.status, body)
+		}
+		if got := hook(body, sign(body)); got.status != 204 || !asks(test.header) {
+			r.t.Errorf("%d, or nothing was revoked by %s", got.status, body)
+		}
+		asks(byToken)
+	}
+}
+
+// TestRecipeProvider: the JSON of the page combines frappe with passwords, as the page says: and it does send them to Frappe.
+func TestRecipeProvider(t *testing.T) {
+	asked := new(atomic.Int64)
+	address := freeAddress(t)
+	handler := strings.ReplaceAll(blocks(t, "docs/recipes.md", "json")[0], "https://erp.example.com", benchDouble(t, asked, true))
+	config := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [{"handle": [%s,
+		{"handler": "static_response", "body": "{http.auth.user.id}"}]}]}}}}}`, address, handler)
+	runCaddy(t, "")
+	if err := caddy.Load([]byte(config), true); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, "http://"+address, byAlice); got.status != 200 || got.body != "alice@example.com" {
+		t.Errorf("%d %q", got.status, got.body)
+	}
+	if got := get(t, "http://"+address, wrongSecret); got.status != 401 {
+		t.Errorf("%d", got.status)
+	}
+	before := asked.Load()
+	for range 100 { // which provider is asked first is random
+		if got := get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk"); got.body != "monitor" {
+			t.Fatalf("%d %q", got.status, got.body)
+		}
+		if asked.Load() > before {
+			return
+		}
+	}
+	t.Error("a password never reached Frappe; the page's warning is wrong")
+}
