@@ -369,6 +369,7 @@ func errorsAsFrappe(r *recipe) {
 	}
 	text := recipeText(r.t, "recipes: Errors as Frappe answers them")
 	for _, status := range []int{403, 404, 503} {
+		r.address = freeAddress(r.t) // no connection of the configuration before is used again
 		r.configure(strings.NewReplacer(
 			"api.example.com {", "http://api.example.com:"+portOf(r.address)+" {",
 			"\tfrappe_auth https://erp.example.com\n", fmt.Sprintf("\terror %d\n", status),
