@@ -1,0 +1,181 @@
+package frappeauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/fcgi"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// recipe is a Caddyfile of a page that runs in this process, in front of doubles.
+type recipe struct {
+	*runningCaddy
+	address string
+	files   string // in place of /srv and /var/log/caddy
+	asked   *atomic.Int64
+	passed  int // requests that were let in
+	refused int
+}
+
+// run runs a Caddyfile of a page. Names, addresses and paths of the outside are replaced by those of doubles, and nothing else.
+func run(t *testing.T, text string) *recipe {
+	t.Helper()
+	r := &recipe{runningCaddy: runCaddy(t, ""), address: freeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
+	site, bench := benchDouble(t, r.asked, true), benchDouble(t, r.asked, false)
+	for name, content := range map[string]string{
+		"files/report.txt": "report", "alice@example.com/report.txt": "of alice", "files/monitor/status.txt": "status",
+		"two.erp.example.com/report.txt": "of two", "app/index.php": "", "files/index.html": "index",
+	} {
+		file := filepath.Join(r.files, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(text, "http://$1:"+portOf(r.address)+" {")
+	text = strings.NewReplacer(
+		"https://erp.example.com", site,
+		"http://127.0.0.1:8000", "http://"+bench, "127.0.0.1:8080", bench,
+		"localhost:9000", applicationDouble(t), "localhost:9001", phpDouble(t),
+		"/srv", r.files, "/var/log/caddy", r.files,
+		"\ttls internal\n", "",
+	).Replace(text)
+	r.configure(text)
+	return r
+}
+
+// configure loads a Caddyfile whose log, at level DEBUG, is that of the running Caddy.
+func (r *recipe) configure(text string) {
+	r.t.Helper()
+	output := fmt.Sprintf("output file %s\nlevel DEBUG\n", r.log)
+	options, isOptions := strings.CutPrefix(text, "{\n")
+	switch {
+	case !isOptions:
+		options = "log {\n" + output + "}\n}\n" + text
+	case strings.Contains(options, "\tlog {\n"):
+		options = strings.Replace(options, "\tlog {\n", "\tlog {\n"+output, 1)
+	default:
+		options = "log {\n" + output + "}\n" + options
+	}
+	config, _, err := adapt("{\nadmin off\npersist_config off\ndefault_bind 127.0.0.1\n" + options)
+	if err != nil {
+		r.t.Fatalf("%v in:\n%s", err, options)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		r.t.Fatalf("%v in:\n%s", err, options)
+	}
+}
+
+// expect sends a request, as `Name: value` headers and others, and compares status and body. A body of "…" is any.
+func (r *recipe) expect(method, url string, status int, body string, headers ...string) response {
+	r.t.Helper()
+	host, path, _ := strings.Cut(url, "/")
+	got := requestOver(r.t, clientWithoutMagic, method, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
+	if got.status != status || body != "…" && got.body != body {
+		r.t.Errorf("%s %s with %q: %d %q, want %d %q", method, url, headers, got.status, got.body, status, body)
+	}
+	if status < 400 {
+		r.passed++
+	} else {
+		r.refused++
+	}
+	return got
+}
+
+func (r *recipe) get(url string, status int, body string, headers ...string) response {
+	r.t.Helper()
+	return r.expect(http.MethodGet, url, status, body, headers...)
+}
+
+// Headers of requests.
+const (
+	byAlice     = "Authorization: " + aliceToken
+	byBob       = "Authorization: " + bobToken
+	wrongSecret = "Authorization: token 2c6245becaa0961:wrong"
+)
+
+// benchDouble is the address of a bench with the sites erp.example.com and two.erp.example.com, behind its nginx. Each site
+// knows alice and bob. A request that names neither site gets 404, as on a bench; or it is of the first, where that is
+// the only site.
+func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
+	t.Helper()
+	users := map[string]string{
+		"pair " + aliceKey + ":" + aliceSecret:        "alice@example.com",
+		aliceBearer:                                   "alice@example.com",
+		strings.Replace(bobToken, "token", "pair", 1): "bob@example.com",
+	}
+	bench := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, _ := strings.Cut(r.Host, ":")
+		if named := r.Header.Get("X-Frappe-Site-Name"); named != "" {
+			host = named
+		}
+		user := users[strings.Replace(credentialOf(r), "token ", "pair ", 1)]
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case !onlyOne && host != "erp.example.com" && host != "two.erp.example.com":
+			reply(t, w, answerOf(t, "unknown-site.http"))
+		case strings.HasPrefix(r.URL.Path, "/assets/"), strings.HasPrefix(r.URL.Path, "/files/"), strings.HasPrefix(r.URL.Path, "/socket.io/"):
+			fmt.Fprint(w, "nginx of "+host)
+		case r.Header.Get("Authorization") == "":
+			fmt.Fprint(w, "page of "+host)
+		case user == "":
+			asked.Add(1)
+			reply(t, w, answerOf(t, "denied-15.http"))
+		case strings.HasSuffix(r.URL.Path, ".get_roles"):
+			roles := []string{"All"}
+			if user == "alice@example.com" {
+				roles = append(roles, "Report Manager")
+			}
+			json.NewEncoder(w).Encode(map[string]any{"message": roles}) //nolint:errcheck // a client may have left
+		default:
+			asked.Add(1)
+			fmt.Fprintf(w, `{"message":%q}`, user)
+		}
+	}))
+	t.Cleanup(bench.Close)
+	if onlyOne {
+		return bench.URL
+	}
+	return strings.TrimPrefix(bench.URL, "http://")
+}
+
+// tellRequest answers with what an application learns of a request.
+func tellRequest(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization")
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	fmt.Fprintf(w, "%s by %q", r.URL.RequestURI(), r.Header.Get("X-Frappe-User"))
+}
+
+func applicationDouble(t *testing.T) string {
+	t.Helper()
+	application := httptest.NewServer(http.HandlerFunc(tellRequest))
+	t.Cleanup(application.Close)
+	return strings.TrimPrefix(application.URL, "http://")
+}
+
+// phpDouble is an application that is reached by FastCGI.
+func phpDouble(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go fcgi.Serve(listener, http.HandlerFunc(tellRequest)) //nolint:errcheck // it ends with the listener
+	return listener.Addr().String()
+}
