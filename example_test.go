@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
-	frappeauth "github.com/caddy-frappe/frappe-auth"
 )
 
 func init() {
@@ -26,13 +25,13 @@ func (Partners) CaddyModule() caddy.ModuleInfo {
 func (*Partners) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
 
 // Verify returns the partner, or ErrDenied for an unknown token. Any other error means that it could not tell.
-func (*Partners) Verify(ctx context.Context, c frappeauth.Credential) (frappeauth.Identity, error) {
+func (*Partners) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	partner, found, err := lookUp(ctx, c.Token)
 	switch {
 	case err != nil:
-		return frappeauth.Identity{}, errors.New("the directory of partners does not answer")
+		return frappe.Identity{}, errors.New("the directory of partners does not answer")
 	case !found:
-		return frappeauth.Identity{}, frappeauth.ErrDenied
+		return frappe.Identity{}, frappe.ErrDenied
 	}
-	return frappeauth.Identity{User: partner, Roles: []string{"Partner"}}, nil
+	return frappe.Identity{User: partner, Roles: []string{"Partner"}}, nil
 }
