@@ -68,7 +68,7 @@ type Options struct {
 // whose size is the largest that any of them asks for; the cache outlives a reload of the configuration that leaves
 // the backends alone.
 type CacheConfig struct {
-	// How many granted verdicts are kept, and as many denied ones, 1 to 10000000. A verdict takes about 170 bytes.
+	// How many granted verdicts are kept, and as many denied ones, 1 to 10000000. A verdict takes about 280 bytes.
 	// Default: 10000.
 	Size int `json:"size,omitempty"`
 
