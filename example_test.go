@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 func init() {

@@ -8,8 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 func TestFailuresOfAClient(t *testing.T) {

@@ -21,7 +21,6 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/occasional"
 )
