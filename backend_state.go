@@ -11,24 +11,24 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 )
 
-// backendState stands before a backend, for all handlers that use it and across reloads: it bounds how many verifications the
-// backend sees at once, and keeps verifications away from it while it fails.
+// backendState is what all handlers that use a backend share, across reloads: the in-flight limit, the circuit breakers,
+// and the sites known not to exist.
 type backendState struct {
 	name string
 
-	// sites has a breaker for each site of the backend. One in maintenance says nothing of the others.
+	// sites has one breaker for each site of the backend. If one site is in maintenance, the others may still work.
 	sites *breaker.Group[string]
 
-	// credentials has a breaker for each credential that the backend cannot judge. It keeps such a credential from the
-	// backend, while the breaker of the site stays closed for the others.
+	// credentials has one breaker for each credential that the backend cannot verify. While it is open, that credential
+	// is not sent to the backend; the site's breaker stays closed for all others.
 	credentials *breaker.Group[cacheKey]
 
 	unknownSites unknownSites
-	limit        atomic.Pointer[inflight.Limit] // as the verifiers that share the state ask for
+	limit        atomic.Pointer[inflight.Limit] // the highest limit among the verifiers that share the state
 	watch        watch
 }
 
-// maxBreakers is how many sites, and how many credentials, of a backend have a breaker of their own.
+// maxBreakers is how many sites, and how many credentials, of one backend have their own breaker.
 const maxBreakers = 1024
 
 func newBackendState(name string, limit int, random func() float64) *backendState {
@@ -42,14 +42,14 @@ func newBackendState(name string, limit int, random func() float64) *backendStat
 	return g
 }
 
-// resize lets that many verifications be in flight from now on. Those that are in flight end as they began.
+// resize sets the in-flight limit for new calls. Calls in flight are not affected.
 func (g *backendState) resize(limit int) {
 	if current := g.limit.Load(); current == nil || current.Max() != limit {
 		g.limit.Store(inflight.New(limit))
 	}
 }
 
-// backendName names the one that granted; nil did not, as none did to Guest.
+// backendName returns the backend's name. A nil receiver means that no backend granted, as for Guest.
 func (g *backendState) backendName() string {
 	if g == nil {
 		return ""
@@ -65,7 +65,7 @@ func (g *backendState) checkBreakers(site string, credential cacheKey, now time.
 	return g.credentials.Check(credential, now)
 }
 
-// acquireProbes is checkBreakers, and claims the probes that are due.
+// acquireProbes checks both breakers and claims the probes that are due.
 func (g *backendState) acquireProbes(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
 	if siteProbe, err = g.sites.Acquire(site, now); err != nil {
 		return false, false, err
@@ -78,17 +78,19 @@ func (g *backendState) acquireProbes(site string, credential cacheKey, now time.
 }
 
 const (
-	// unknownSiteTTL is how long a site that a backend does not have is remembered. A new site may go unnoticed for that long.
+	// unknownSiteTTL is how long it is remembered that a backend does not have a site. A newly created site may get 404
+	// for that long.
 	unknownSiteTTL = time.Minute
 
-	// maxUnknownSites is how many of them are remembered.
+	// maxUnknownSites is how many unknown sites are remembered.
 	maxUnknownSites = 4096
 )
 
-// unknownSites are the sites that a backend said lately it does not have. Clients make their names up.
+// unknownSites are the sites that a backend recently said it does not have. Clients choose these names, so their number
+// is bounded.
 type unknownSites struct {
 	mu    sync.Mutex
-	sites *simplelru.LRU[string, int64] // to when the backend was asked, on the clock of the state
+	sites *simplelru.LRU[string, int64] // when the backend was asked, on the clock of the state
 }
 
 func newUnknownSites() unknownSites {
@@ -109,26 +111,28 @@ func (u *unknownSites) has(site string, now int64) bool {
 	return ok && now-asked < int64(unknownSiteTTL)
 }
 
-// watch is when a backend last looked for changes at its source, on the clock of the state. Its zero value watches nothing.
+// watch records when a backend last looked for changes at its source, on the clock of the state. Its zero value means
+// that nothing watches.
 type watch struct {
-	watchers atomic.Int32 // several while a configuration replaces another
+	watchers atomic.Int32 // more than one while a configuration replaces another
 	last     atomic.Int64
 }
 
-// began says that a watch begins, which has not looked yet.
+// began records that a watch starts. It has not looked for changes yet.
 func (w *watch) began(now int64) {
 	if w.watchers.Add(1) == 1 {
 		w.last.Store(now)
 	}
 }
 
-// looked says that every change before now was reported.
+// looked records that every change before now has been reported.
 func (w *watch) looked(now int64) { w.last.Store(now) }
 
-// ended takes back one began.
+// ended records that a watch stops.
 func (w *watch) ended() { w.watchers.Add(-1) }
 
-// age is how long ago the backend looked for changes, or began to, while it is watched.
+// age returns how long ago the backend last looked for changes or, before its first look, started to watch. ok is false
+// if nothing watches.
 func (w *watch) age(now int64) (age time.Duration, ok bool) {
 	return time.Duration(max(0, now-w.last.Load())), w.watchers.Load() > 0
 }

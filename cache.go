@@ -9,11 +9,11 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// grant is a granted verdict. It is not changed once it is in the cache, but for renewal.
+// grant is a granted verdict. Nothing in it but renewal changes once it is in the cache.
 type grant struct {
 	user          string
-	detail        *detail       // nil where the backend told no more than the user
-	by            *backendState // of the backend that granted
+	detail        *detail       // nil if the backend told only the user
+	by            *backendState // the backend that granted
 	expiry        int64         // of the credential, in Unix nanoseconds; 0: none
 	expiryUnknown bool          // an access token whose expiry the backend cannot see
 	spelling      uint64
@@ -21,10 +21,10 @@ type grant struct {
 	byClaim       uint64       // tag of the API key or access token
 	at            int64        // when the backend was asked, on the clock of the state
 	moment        moment       // when the backend was asked, in the order of the cache
-	renewal       atomic.Int64 // not to be asked for ahead of its end before this, on the clock of the state
+	renewal       atomic.Int64 // earliest time of the next refresh ahead, on the clock of the state
 }
 
-// detail is what some backends know of a user beside the name.
+// detail is what some backends know about a user besides the name.
 type detail struct {
 	fullName string
 	roles    []string
@@ -32,8 +32,8 @@ type detail struct {
 	scopes   string // joined by spaces
 }
 
-// denial is a denied verdict. It is kept after it no longer serves: a client that repeats a credential that is known to be
-// bad does not guess.
+// denial is a denied verdict. It stays in the cache after it expires, because a client that repeats a credential known to
+// be bad is not guessing and is not charged again.
 type denial struct {
 	spelling uint64
 	byClaim  uint64
@@ -41,20 +41,20 @@ type denial struct {
 	moment   moment
 }
 
-// moment is a point in the order in which a cache sees lookups and revocations.
+// moment is a position in the order of the lookups and revocations that a cache has seen.
 type moment struct {
-	lookup   uint64 // counts lookups
-	revision uint64 // counts revocations
+	lookup   uint64 // number of lookups so far
+	revision uint64 // number of revocations so far
 }
 
-// maxRevocations is how many revocations are remembered before the cache is swept for the verdicts they concern.
+// maxRevocations is how many revocations are remembered. Beyond that, the cache is swept for the verdicts they concern.
 const maxRevocations = 4096
 
-// cache keeps verdicts in two LRUs, so that a flood of bad credentials never evicts a good one. It knows nothing of
-// time: the caller decides whether a verdict is still fresh.
+// cache keeps verdicts in two LRUs, so that a flood of bad credentials never evicts a good one. It has no clock: the
+// caller decides whether a verdict is still fresh.
 //
-// A revocation costs the same however many verdicts there are: it notes the tag of a user, API key or access token, and
-// a verdict asked for before that is dropped when it is next looked up.
+// A revocation takes constant time: it records the tag of a user, API key or access token. A verdict that was asked for
+// before the revocation is dropped at its next lookup.
 type cache struct {
 	keyring
 
@@ -63,11 +63,11 @@ type cache struct {
 	denied  *simplelru.LRU[cacheKey, denial]
 	now     moment
 	revoked map[uint64]uint64 // tag to the revision of its revocation
-	swept   uint64            // verdicts asked for before this revision come too late to be kept
+	swept   uint64            // verdicts asked for before this revision are not cached
 	size    int
 }
 
-// newCache makes a cache of one verdict of each sort; resize makes room for more.
+// newCache returns a cache with room for one granted and one denied verdict. Call resize to make room for more.
 func newCache() *cache {
 	c := &cache{
 		keyring: newKeyring(),
@@ -79,7 +79,7 @@ func newCache() *cache {
 	return c
 }
 
-// lookup returns the verdict on a subject, if there is one: granted or denied.
+// lookup returns the verdict on a subject, granted or denied. Both are nil if there is none.
 func (c *cache) lookup(s subject) (g *grant, d *denial) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,8 +98,8 @@ func (c *cache) lookup(s subject) (g *grant, d *denial) {
 	return nil, nil
 }
 
-// begin is to be called before a backend is asked, and its moment kept with the verdict. A revocation in between then
-// concerns the verdict, and an older verdict never replaces a newer one.
+// begin must be called before a backend is asked; store its moment with the verdict. The cache can then tell that a
+// revocation came while the backend was asked, and that a verdict is older than the cached one.
 func (c *cache) begin() moment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,15 +107,15 @@ func (c *cache) begin() moment {
 	return c.now
 }
 
-// revision counts revocations.
+// revision returns the number of revocations so far.
 func (c *cache) revision() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now.revision
 }
 
-// grant keeps a granted verdict in place of any other on the subject, unless it was revoked after the backend was asked, or a
-// verdict is kept for which the backend was asked later. It reports whether another verdict was evicted.
+// grant caches a granted verdict in place of any other on the subject. It does nothing if the credential was revoked
+// after the backend was asked, or if the cached verdict is newer. It reports whether another verdict was evicted.
 func (c *cache) grant(s subject, g *grant) (evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,8 +126,9 @@ func (c *cache) grant(s subject, g *grant) (evicted bool) {
 	return c.granted.Add(s.key, g)
 }
 
-// deny removes the granted verdict on the subject and keeps the denied one, unless it was revoked after the backend was asked, or
-// a verdict is kept for which the backend was asked later. It reports whether another verdict was evicted.
+// deny removes the granted verdict on the subject and caches the denial, unless the cached verdict is newer. It does not
+// cache the denial if the credential was revoked after the backend was asked. It reports whether another verdict was
+// evicted.
 func (c *cache) deny(s subject, d denial) (evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +142,7 @@ func (c *cache) deny(s subject, d denial) (evicted bool) {
 	return c.denied.Add(s.key, d)
 }
 
-// forget removes the granted verdict on the subject, unless the backend was asked for it after that moment.
+// forget removes the granted verdict on the subject, unless its backend was asked after that moment.
 func (c *cache) forget(s subject, asked moment) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,7 +157,7 @@ func (c *cache) removeGrant(s subject) {
 	}
 }
 
-// isSuperseded reports whether a verdict asked for at that moment is older than the one that is kept.
+// isSuperseded reports whether the cached verdict is newer than one that was asked for at that moment.
 func (c *cache) isSuperseded(s subject, asked moment) bool {
 	if g, ok := c.granted.Peek(s.key); ok && g.moment.lookup > asked.lookup {
 		return true
@@ -165,7 +166,7 @@ func (c *cache) isSuperseded(s subject, asked moment) bool {
 	return ok && d.moment.lookup > asked.lookup
 }
 
-// isRevoked reports whether everything, or one of the tags, was revoked after that moment.
+// isRevoked reports whether one of the tags was revoked after that moment.
 func (c *cache) isRevoked(asked moment, tags ...uint64) bool {
 	if asked.revision == c.now.revision {
 		return false
@@ -178,14 +179,15 @@ func (c *cache) isRevoked(asked moment, tags ...uint64) bool {
 	return false
 }
 
-// isTooLate is isRevoked for a verdict that is to be kept: revocations from before the last sweep are forgotten.
+// isTooLate reports whether a new verdict must not be cached. It is stricter than isRevoked, because revocations from
+// before the last sweep are forgotten.
 func (c *cache) isTooLate(asked moment, tags ...uint64) bool {
 	return asked.revision < c.swept || c.isRevoked(asked, tags...)
 }
 
-// revoke drops the verdicts that a change selects, also those that a backend is being asked for.
+// revoke drops the verdicts that a change selects. Verdicts that a backend is being asked for right now are affected too.
 func (c *cache) revoke(change frappe.Change) {
-	// Frappe makes no such key or token. Which spellings its database takes for this one is not known here.
+	// Frappe never creates such a key or token, and it is not known which spellings its database treats as equal.
 	if change.Everything || isOdd(change.Key) || isOdd(change.Token) {
 		c.purge()
 		return
@@ -214,7 +216,7 @@ func (c *cache) revoke(change frappe.Change) {
 	}
 }
 
-// purge drops every verdict, also those that a backend is being asked for.
+// purge drops every verdict. Verdicts that a backend is being asked for right now are affected too.
 func (c *cache) purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -224,7 +226,7 @@ func (c *cache) purge() {
 	c.forgetRevocations()
 }
 
-// sweep removes the verdicts that were revoked, and forgets the revocations.
+// sweep removes all revoked verdicts and then forgets the revocations.
 func (c *cache) sweep() {
 	for _, key := range c.granted.Keys() {
 		if g, _ := c.granted.Peek(key); c.isRevoked(g.moment, g.byUser, g.byClaim) {
@@ -244,7 +246,7 @@ func (c *cache) forgetRevocations() {
 	clear(c.revoked)
 }
 
-// resize makes room for that many verdicts of each sort.
+// resize sets how many granted, and how many denied, verdicts fit.
 func (c *cache) resize(size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,7 +255,7 @@ func (c *cache) resize(size int) {
 	c.denied.Resize(size)
 }
 
-// fill is how many verdicts are kept, and how many of each sort there is room for.
+// fill returns how many granted and denied verdicts are cached, and how many of each fit.
 func (c *cache) fill() (granted, denied, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,13 +20,13 @@ func init() {
 	httpcaddyfile.RegisterDirective("frappe_auth", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth", httpcaddyfile.After, "basic_auth")
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
-	// Deliveries carry a signature, no credential.
+	// Deliveries carry a signature, not a credential.
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "basic_auth")
 }
 
-// parseHandler gives the matcher to the handler rather than to the route: requests that it does not match pass the handler,
-// too, which takes a forged identity from them. So several of the directive run in the order of the file, whatever their
-// paths.
+// parseHandler gives the matcher to the handler, not to the route. Requests that do not match still pass through the
+// handler, which removes forged user headers. It also means that several frappe_auth run in the order of the file,
+// whatever their paths are.
 func parseHandler(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
@@ -90,8 +90,8 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    name <text>
 //	}
 //
-// The URL is short for `backend site <url>`. Backends are asked in the order written, and `require` may be repeated;
-// anything else is given once.
+// The URL is short for `backend site <url>`. Backends are asked in the order written. `backend` and `require` may be
+// repeated; every other option may be given once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -106,9 +106,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("frappe_auth takes one URL; for another address of the same site write backend site <url> <url>, and for " +
 				"another site a second backend line")
 		}
-		d.Prev() // the block says what is wrong with it
+		d.Prev() // reading the block reports the extra argument
 	}
-	var required []func(error) error // where each requirement stands
+	var required []func(error) error // adds file and line of each requirement to an error
 	err := h.block(func(d *caddyfile.Dispenser) error {
 		required = append(required, directive.Here(d))
 		return h.unmarshalRequirement(d)
@@ -131,7 +131,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// onlyStatic is the backend static, if it is the only one. Nobody but those it lists can then meet a requirement.
+// onlyStatic returns the static backend if it is the only backend, else nil. In that case only users it lists can meet a
+// requirement.
 func (h *Handler) onlyStatic() *static.Backend {
 	if len(h.BackendsRaw) != 1 {
 		return nil
@@ -146,9 +147,9 @@ func (h *Handler) onlyStatic() *static.Backend {
 	return &module.Backend
 }
 
-// block is what may stand in the block of frappe_auth.
+// block describes the block of frappe_auth.
 func (h *Handler) block(require directive.Option) directive.Block {
-	const inCache, inSite = "it belongs into the block of cache", "it belongs into the block of backend site"
+	const inCache, inSite = "write it inside the block of cache", "write it inside the block of backend site"
 	return directive.Block{
 		Owner: "frappe_auth",
 		Options: map[string]directive.Option{
@@ -196,14 +197,14 @@ func (h *Handler) unmarshalSchemes(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("backend needs a kind, such as backend site https://erp.example.com")
+		return d.Err("backend needs a type, such as backend site https://erp.example.com")
 	}
 	name, id := d.Val(), "http.frappe_auth.backends."+d.Val()
 	if strings.Contains(name, "://") {
-		return d.Errf("a backend has a kind; write backend site %s", name)
+		return d.Errf("the type of the backend is missing; write backend site %s", name)
 	}
 	if _, err := caddy.GetModule(id); err != nil {
-		return d.Errf("this Caddy has no backend %s; build one with it, for database by adding "+
+		return d.Errf("this Caddy has no backend %s; build Caddy with it: for database, add "+
 			"--with github.com/caddy-frappe/frappe-auth/database", name)
 	}
 	module, err := caddyfile.UnmarshalModule(d, id)
@@ -211,7 +212,7 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 		return err
 	}
 	if _, ok := module.(frappe.Backend); !ok {
-		return d.Errf("module %T is no backend", module)
+		return d.Errf("module %T is not a backend", module)
 	}
 	h.BackendsRaw = append(h.BackendsRaw, caddyconfig.JSONModuleObject(module, "backend", name, nil))
 	return nil
@@ -219,7 +220,7 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("require needs role or user, and names")
+		return d.Err("write require role <name>... or require user <name>...")
 	}
 	kind, names := d.Val(), d.RemainingArgs()
 	if len(names) == 0 {
@@ -231,7 +232,7 @@ func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	case "user":
 		h.Require = append(h.Require, Requirement{Users: names})
 	default:
-		return d.Errf("require role or user, not %s", kind)
+		return d.Errf("unknown requirement %s; write require role <name>... or require user <name>...", kind)
 	}
 	return nil
 }
@@ -258,7 +259,7 @@ func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		l.Max = -1
 		return directive.NoBlock(d, "failures")
 	case len(args) != 2:
-		return d.Err("write failures off, or failures and a number and a window, such as failures 20 1m")
+		return d.Err("write failures off, or failures with a number and a time window, such as failures 20 1m")
 	}
 	if err := directive.ParseNumber(d, args[0], &l.Max); err != nil {
 		return err

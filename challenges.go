@@ -7,10 +7,10 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// schemes is how many places a table of schemes has.
+// schemes is the size of a table that is indexed by schemeIndex.
 const schemes = 4
 
-// schemeIndex is a scheme's place in a table: 0 for none.
+// schemeIndex returns a scheme's index in a table; 0 means no scheme.
 func schemeIndex(s frappe.Scheme) int {
 	switch s {
 	case frappe.SchemeToken:
@@ -23,7 +23,8 @@ func schemeIndex(s frappe.Scheme) int {
 	return 0
 }
 
-// challengesFor is the WWW-Authenticate lines of a rejection: RFC 9110 section 11.6.1, and for Bearer RFC 6750 section 3.
+// challengesFor returns the WWW-Authenticate lines of a rejection: RFC 9110 section 11.6.1, and for Bearer RFC 6750
+// section 3.
 func (o *Options) challengesFor(r *http.Request, rejected *rejection) []string {
 	lines := make([]string, 0, len(o.Schemes))
 	withoutBasic := len(o.Schemes) > 1 && fromScript(r)
@@ -48,19 +49,19 @@ func (o *Options) challengesFor(r *http.Request, rejected *rejection) []string {
 	return lines
 }
 
-// fromScript reports whether a browser sent a request for something else than to show a page, most often for a script. A
-// challenge of Basic would make it ask the person in front of it for a password.
+// fromScript reports whether a browser sent the request for something other than showing a page, most often for a script.
+// A Basic challenge would then make the browser ask the user for a password.
 func fromScript(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
 	case "":
-		return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") // of browsers and libraries before that
+		return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") // sent by older browsers and libraries
 	case "document", "iframe", "frame":
 		return false
 	}
 	return true
 }
 
-// challenge is the challenge of one scheme, without an error.
+// challenge returns the challenge of one scheme, without an error.
 func challenge(scheme frappe.Scheme, realm string) string {
 	switch scheme {
 	case frappe.SchemeBasic:
@@ -72,7 +73,7 @@ func challenge(scheme frappe.Scheme, realm string) string {
 	}
 }
 
-// quoted is s as a quoted-string (RFC 9110 section 5.6.4).
+// quoted returns s as a quoted-string (RFC 9110 section 5.6.4).
 func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }

@@ -13,16 +13,17 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// decision is what becomes of a request, and why. The handler, the provider, the admin API and the command get it from decide.
+// decision says what happens to a request, and why. The handler, the provider, the admin API and the command all get it
+// from decide.
 type decision struct {
 	*rejection // nil: the request goes on
 	outcome    outcome
 	credential frappe.Credential
-	verdict    verdict // of the backends or the cache, where there was a credential that they could judge
+	verdict    verdict // from a backend or the cache; zero if no well-formed credential was sent
 	retryAfter time.Duration
 }
 
-// user is whose request goes on; empty where it does not.
+// user is the user of a request that goes on. It is empty for a rejected request.
 func (d *decision) user() string {
 	if d.rejection != nil || d.verdict.grant == nil {
 		return ""
@@ -30,7 +31,7 @@ func (d *decision) user() string {
 	return d.verdict.user
 }
 
-// backend is the one that granted a request that goes on.
+// backend is the name of the backend that granted a request that goes on.
 func (d *decision) backend() string {
 	if d.user() == "" {
 		return ""
@@ -38,7 +39,7 @@ func (d *decision) backend() string {
 	return d.verdict.by.backendName()
 }
 
-// detail is what is known of the user of a request that goes on.
+// detail is what else is known about the user of a request that goes on.
 func (d *decision) detail() *detail {
 	if d.user() == "" || d.verdict.detail == nil {
 		return &noDetail
@@ -46,29 +47,29 @@ func (d *decision) detail() *detail {
 	return d.verdict.detail
 }
 
-// noDetail is that of users of whom only the name is known.
+// noDetail is the detail of users of whom only the name is known.
 var noDetail detail
 
-// rejection is what a request gets that does not go on. Nothing in it comes from a client or a backend.
+// rejection is the response to a request that does not go on. Nothing in it comes from a client or a backend.
 type rejection struct {
 	status      int
 	reason      error
-	bearerError string // on the Bearer challenge, RFC 6750 section 3.1; empty: none
-	describe    bool   // the reason says what is wrong with the header, and becomes the error_description
+	bearerError string // error code in the Bearer challenge, RFC 6750 section 3.1; empty: none
+	describe    bool   // send the reason as error_description, because it says what is wrong with the header
 }
 
 const (
-	// statusClientGone is what Caddy's reverse_proxy answers when a client goes away.
+	// statusClientGone is the status that Caddy's reverse_proxy uses when the client closed the connection.
 	statusClientGone = 499
 
-	// defaultRetryAfter is what a client is told when no backend said when to try again.
+	// defaultRetryAfter is the Retry-After of a 503 if no backend said when to try again.
 	defaultRetryAfter = 5 * time.Second
 
 	invalidToken      = "invalid_token"
 	insufficientScope = "insufficient_scope"
 )
 
-// All that a request may get, but for malformed headers, whose reasons are those of ParseCredential.
+// All rejections, except for malformed headers: their reasons come from ParseCredential.
 var (
 	rejectNoCredential   = &rejection{status: http.StatusUnauthorized, reason: errors.New("no credential")}
 	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errors.New("more than one Authorization header")}
@@ -91,10 +92,10 @@ var (
 	errNotAccepted = errors.New("the scheme of the credential is not accepted here")
 )
 
-// guest is whose verdict a request without a credential has that may go on.
+// guest is the verdict for a request without a credential that may go on.
 var guest = verdict{grant: &grant{user: frappe.Guest}}
 
-// attempt is what a decision depends on.
+// attempt is the input of a decision.
 type attempt struct {
 	headers   []string        // the Authorization headers
 	repl      *caddy.Replacer // names the site, for backends that serve several
@@ -104,7 +105,7 @@ type attempt struct {
 	trace     func(step)      // if set, it is called with what each backend answers, and the cache is not used
 }
 
-// decide is the way from an Authorization header to what becomes of the request.
+// decide turns Authorization headers into a decision: parse, verify, then check the requirements.
 func (o *Options) decide(ctx context.Context, a *attempt) decision {
 	switch {
 	case len(a.headers) > 1:
@@ -131,7 +132,8 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 	return d
 }
 
-// judge is what follows from a verdict. Requirements are decided here, on every request, whether the verdict is cached or not.
+// judge turns a verdict into a rejection, or nil if the request goes on. Requirements are checked here, on every request,
+// whether the verdict is cached or not.
 func (o *Options) judge(ctx context.Context, verdict *verdict, scheme frappe.Scheme) (*rejection, outcome, time.Duration) {
 	err := verdict.err
 	if err == nil {

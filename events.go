@@ -5,13 +5,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 )
 
-// events tells Caddy's events app what happens. Its zero value tells nobody.
+// events emits events through Caddy's events app. Its zero value emits nothing.
 type events struct {
 	ctx caddy.Context
 	app *caddyevents.App
 }
 
-// eventsOf is for a configuration that has the events app, or tells nobody.
+// eventsOf returns the events of a configuration, or the zero value if it does not use the events app.
 func eventsOf(ctx caddy.Context) events {
 	module, err := ctx.AppIfConfigured("events")
 	if err != nil {
@@ -21,7 +21,7 @@ func eventsOf(ctx caddy.Context) events {
 	return events{ctx: ctx, app: app}
 }
 
-// The events.
+// The names of the events.
 const (
 	eventDenied      = "frappe_auth.denied"
 	eventThrottled   = "frappe_auth.throttled"
@@ -29,7 +29,7 @@ const (
 	eventRecovered   = "frappe_auth.recovered"
 )
 
-// emit emits an event, with data of pairs of names and values, if anybody listens.
+// emit emits an event if anything subscribed to it. pairs are names and values of its data.
 func (e events) emit(name string, pairs ...string) {
 	if e.app != nil && e.app.ShouldEmit(name) {
 		e.tell(name, pairs)

@@ -13,33 +13,34 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// cacheKey names a verdict: the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything the verdict depends
-// on, under a random key that lives as long as the cache. Nothing of a credential can be read from it.
+// cacheKey identifies a verdict. It is the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything that the
+// verdict depends on. The HMAC's key is random and lives as long as the cache, so the cacheKey reveals nothing about the
+// credential.
 type cacheKey [16]byte
 
-// subject is what a verdict is about, as the cache names it.
+// subject identifies what a verdict is about.
 type subject struct {
-	// key is the same for all spellings of an API key or access token that differ in case only: MariaDB takes them for
-	// the same, and one client could otherwise fill the cache with spellings of one good credential.
+	// key is the same for all spellings of an API key or access token that differ only in case. MariaDB treats them as
+	// equal, and a client could otherwise fill the cache with spellings of one good credential.
 	key cacheKey
 
-	// spelling tells these spellings apart. A verdict serves for the one that was asked only.
+	// spelling tells these spellings apart. A verdict applies only to the spelling that was asked about.
 	spelling uint64
 
-	// uncached is set where the API key or access token has characters that Frappe never puts into one. MariaDB's collation
-	// takes letters with accents, raised digits and some control characters for others or for nothing, so a client could
-	// keep such a verdict from being revoked.
+	// uncached is set if the API key or access token has characters that Frappe never uses. MariaDB's collation treats
+	// accented letters, superscript digits and some control characters as equal to others or ignores them, so a
+	// revocation could miss the verdict.
 	uncached bool
 }
 
-// mac is an HMAC with room for its input and output.
+// mac is an HMAC with buffers for its input and output.
 type mac struct {
 	hash.Hash
 	in  []byte
 	out [sha256.Size]byte
 }
 
-// keyring makes the names of what is in a cache. Its secret is random, and lives as long as the cache.
+// keyring computes the keys and tags of a cache. Its secret is random and lives as long as the cache.
 type keyring struct {
 	macs *sync.Pool // of *mac
 	seed maphash.Seed
@@ -51,18 +52,18 @@ func newKeyring() keyring {
 	return keyring{
 		macs: &sync.Pool{New: func() any {
 			m := &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
-			m.Reset() // the first leaves the input in the hash's block, later ones restore the whole state
+			m.Reset() // the first Reset saves the state; later ones restore it, which also wipes the input from the hash's block
 			return m
 		}},
 		seed: maphash.MakeSeed(),
 	}
 }
 
-// subject names what a verdict on a credential of the sites is about. Every field is preceded by its length, so no
-// credential passes for another by moving characters across a border.
+// subject returns the subject of a credential for the sites. Every field is preceded by its length, so two credentials
+// cannot collide by moving characters from one field to the next.
 func (k *keyring) subject(sites []string, cred *frappe.Credential) (s subject) {
 	kind, claim := "pair", cred.Key
-	if cred.Scheme == frappe.SchemeBearer { // the method would take a copy
+	if cred.Scheme == frappe.SchemeBearer { // cred.Bearer() would copy the credential
 		kind, claim = "bearer", cred.Token
 	}
 	s.uncached = isOdd(claim)
@@ -85,7 +86,7 @@ func (k *keyring) subject(sites []string, cred *frappe.Credential) (s subject) {
 	return s
 }
 
-// isOdd reports whether a claim has a character that is none of RFC 6750 section 2.1, and so none of Frappe's.
+// isOdd reports whether a claim has a character outside RFC 6750 section 2.1. Frappe uses none of those.
 func isOdd(claim string) bool {
 	for i := range len(claim) {
 		switch b := claim[i]; {
@@ -98,8 +99,8 @@ func isOdd(claim string) bool {
 	return false
 }
 
-// tag names a user, API key or access token in 64 bits, keyed. Two that share a tag are revoked together, which costs one
-// more lookup. Tags ignore case, since MariaDB does when Frappe looks a credential up.
+// tag identifies a user, API key or access token by 64 bits of a keyed hash. Two that share a tag are revoked together,
+// which only costs one more lookup. Tags ignore case, as MariaDB does when Frappe looks a credential up.
 func (k *keyring) tag(kind, name string) uint64 {
 	m := k.macs.Get().(*mac)
 	m.add("tag")
@@ -112,7 +113,7 @@ func (k *keyring) tag(kind, name string) uint64 {
 
 func (k *keyring) userTag(user string) uint64 { return k.tag("user", user) }
 
-// claimTag is the tag of what a credential claims: its API key or its access token.
+// claimTag returns the tag of a credential's public part: its API key, or the whole access token.
 func (k *keyring) claimTag(cred *frappe.Credential) uint64 {
 	if cred.Scheme == frappe.SchemeBearer {
 		return k.tag("token", cred.Token)
@@ -125,7 +126,7 @@ func (m *mac) add(field string) {
 	m.in = append(m.in, field...)
 }
 
-// addFolded is add, with ASCII letters in lower case.
+// addFolded adds a field with its ASCII letters in lower case.
 func (m *mac) addFolded(field string) {
 	start := len(m.in)
 	m.add(field)
@@ -136,8 +137,8 @@ func (m *mac) addFolded(field string) {
 	}
 }
 
-// sum ends the MAC and wipes what it was made from, which outlives the request in the pool. It returns the first 128 bits,
-// which are valid until the next sum.
+// sum finishes the MAC and wipes its input, which would otherwise outlive the request in the pool. It returns the first
+// 128 bits; they are valid until the next sum.
 func (m *mac) sum() []byte {
 	m.Write(m.in) //nolint:gosec // never fails (hash.Hash)
 	m.Sum(m.out[:0])

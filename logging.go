@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// observe tells the metrics, the events, the access log and the debug log of a decision.
+// observe reports a decision to the metrics, the events, the access log and the debug log.
 func (o *Options) observe(r *http.Request, d *decision) {
 	o.metrics.countRequest(d.credential.Scheme, d.outcome)
 	if o.accessLogs {
@@ -35,7 +35,7 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 }
 
-// debugFields are what fail2ban needs of a rejected request.
+// debugFields are the log fields of a rejected request. fail2ban needs client_ip and status.
 func (d *decision) debugFields(client string) []zap.Field {
 	fields := []zap.Field{
 		zap.String("client_ip", client),
@@ -49,7 +49,7 @@ func (d *decision) debugFields(client string) []zap.Field {
 	return fields
 }
 
-// logFields are what the access log shows of a request, as the object `frappe_auth`.
+// logFields are the fields of the object `frappe_auth` in the access log.
 type logFields struct {
 	scheme         frappe.Scheme
 	backend, cache string
@@ -65,7 +65,7 @@ func (f logFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// hasAccessLogs reports whether a server of the configuration has access logs, so that others are spared the fields.
+// hasAccessLogs reports whether any server of the configuration has access logs. Without them, the fields are not built.
 func hasAccessLogs(ctx caddy.Context) bool {
 	app := httpApp(ctx)
 	if app == nil {

@@ -19,23 +19,23 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
-// lookup is a credential that the backends are asked about.
+// lookup is one question to the backends: is this credential good, and whose is it?
 type lookup struct {
 	cred    frappe.Credential
-	sites   []string // as verifier.sites
+	sites   []string // from verifier.sites
 	subject subject
-	known   bool   // it was granted before
-	bad     bool   // it was denied before
-	renew   *grant // although this verdict is still fresh
+	known   bool   // a backend has granted it before
+	bad     bool   // a backend has denied it before
+	renew   *grant // a verdict to refresh although it is still fresh
 
 	client   netip.Prefix // charged with a failure
 	failures rate.Limit   // of the client
 
 	span  trace.Span // of the request that asks
-	trace func(step) // if set, it is called with what each backend answers
+	trace func(step) // if set: called with each backend's answer
 }
 
-// step is what one backend answered to a lookup.
+// step is one backend's answer to a lookup.
 type step struct {
 	backend  namedBackend
 	site     string
@@ -44,7 +44,7 @@ type step struct {
 	took     time.Duration
 }
 
-// siteOf is the site of the request for a backend.
+// siteOf returns the request's site for a backend.
 func siteOf(sites []string, backend int) string {
 	if sites == nil {
 		return ""
@@ -52,12 +52,12 @@ func siteOf(sites []string, backend int) string {
 	return sites[backend]
 }
 
-// maxJoins is how many lookups of others a request waits for. It waits for another one only where the client that asked
-// failed too often.
+// maxJoins is how many lookups of other requests one request waits for. It needs another one only if the client that ran
+// the lookup had reached its failure limit.
 const maxJoins = 3
 
-// coalesced asks the backends, or waits for a request that asks them about the same credential already, be it for the
-// configuration before this one.
+// coalesced asks the backends, or waits for a request that is already asking about the same credential. That request may
+// belong to the previous configuration.
 func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
 	for range maxJoins {
 		key := lookupKey{key: q.subject.key, spelling: q.subject.spelling, revision: v.state.cache.revision()}
@@ -72,7 +72,7 @@ func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
 	return verdict{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
 }
 
-// lookUp asks the backends in order, and keeps their verdict.
+// lookUp asks the backends in order and caches their verdict.
 func (v *verifier) lookUp(q *lookup) verdict {
 	if a, ok := v.answeredSince(q); ok {
 		return a
@@ -93,7 +93,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 		case err == nil:
 			g := v.newGrant(q, id, v.state.backends[i])
 			g.at, g.moment = at, asked
-			// Also with a ttl of 0: credentials that are known to be good have privileges.
+			// Cache it even with a ttl of 0: a credential that is known to be good is exempt from the failure limit.
 			if !q.subject.uncached && v.state.cache.grant(q.subject, g) {
 				v.metrics.countEviction("granted")
 			}
@@ -125,12 +125,12 @@ func (v *verifier) lookUp(q *lookup) verdict {
 	return verdict{cache: cacheMiss, err: frappe.ErrDenied}
 }
 
-// charge counts a failure of the client.
+// charge counts a failure against the client.
 func (v *verifier) charge(q *lookup) {
 	v.state.failures.Charge(q.client, q.failures, v.state.clock(v.now()))
 }
 
-// answeredSince is the verdict of a lookup that ended between the look into the cache and now.
+// answeredSince returns the verdict of another lookup that ended after this request read the cache.
 func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 	g, d := v.cached(q.subject)
 	now := v.now()
@@ -143,7 +143,8 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 	return verdict{}, false
 }
 
-// askBackend asks one backend, unless it is busy, or has failed too often.
+// askBackend asks one backend. It does not ask if the in-flight limit is reached, a circuit breaker is open or the client
+// has reached its failure limit.
 func (v *verifier) askBackend(b namedBackend, g *backendState, site string, q *lookup) (frappe.Identity, error) {
 	if b.resolver != nil && g.unknownSites.has(site, v.state.clock(v.now())) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
@@ -173,12 +174,12 @@ func (v *verifier) askBackend(b namedBackend, g *backendState, site string, q *l
 	return id, err
 }
 
-// succeeded notes that a backend answered.
+// succeeded records that a backend gave a verdict.
 func (v *verifier) succeeded(b namedBackend, g *backendState, site string, q *lookup) {
 	g.credentials.Success(q.subject.key)
 	ended, wasOpen := g.sites.Success(site)
 	if wasOpen {
-		g.credentials.Reset() // they failed for the site's sake
+		g.credentials.Reset() // their failures came from the site's outage
 	}
 	if ended {
 		v.logger.Info("the backend is available again", zap.String("backend", b.name), zap.String("site", site))
@@ -186,7 +187,7 @@ func (v *verifier) succeeded(b namedBackend, g *backendState, site string, q *lo
 	}
 }
 
-// failed notes that a backend gave no verdict.
+// failed records that a backend gave no verdict.
 func (v *verifier) failed(b namedBackend, g *backendState, site string, q *lookup, p permit, err error) {
 	v.logger.Warn("the credential could not be verified",
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
@@ -206,14 +207,14 @@ func (v *verifier) failed(b namedBackend, g *backendState, site string, q *looku
 	}
 }
 
-// permit allows one call of a backend. Its outcome must be reported to the breakers, and release called.
+// permit allows one call of a backend. The caller must report the outcome to the breakers and call release.
 type permit struct {
 	siteProbe, credentialProbe bool
 	release                    func()
 }
 
-// acquire waits until the backend may be asked. The client is checked again after the wait: others of its credentials
-// may have been denied in the meantime.
+// acquire waits until the backend may be called. It checks the client again after the wait, because other credentials of
+// that client may have been denied in the meantime.
 func (v *verifier) acquire(g *backendState, site string, q *lookup) (p permit, err error) {
 	if err := g.checkBreakers(site, q.subject.key, v.now()); err != nil {
 		return permit{}, err
@@ -232,11 +233,11 @@ func (v *verifier) acquire(g *backendState, site string, q *lookup) (p permit, e
 	return p, nil
 }
 
-// call asks one backend. Whatever it does wrong means that it is unavailable.
+// call asks one backend. Any misbehavior, a panic included, counts as unavailable.
 func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Span) (id frappe.Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			// The value of a panic may hold anything, its type and the stack hold no secret.
+			// The value of a panic may contain a secret. Its type and the stack do not.
 			err = fmt.Errorf("the backend panicked with a %T", p)
 			v.logger.Error("backend panicked", zap.String("backend", b.name), zap.Stack("stack"))
 		}
@@ -250,14 +251,14 @@ func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Spa
 	case err != nil:
 		return frappe.Identity{}, err
 	case !frappe.ValidUser(id.User):
-		return frappe.Identity{}, errors.New("the backend granted, but named no user of Frappe's")
+		return frappe.Identity{}, errors.New("the backend granted, but named no valid Frappe user")
 	case !id.Expiry.IsZero() && !v.now().Before(id.Expiry):
 		return frappe.Identity{}, frappe.ErrDenied
 	}
 	return id, nil
 }
 
-// newGrant puts an identity into the form in which it is kept and published.
+// newGrant turns an identity into the form that is cached and published.
 func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *grant {
 	g := &grant{
 		user:     id.User,
@@ -287,7 +288,7 @@ func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *gr
 	return g
 }
 
-// minRetryAfter is the one of two errors that promises an answer first.
+// minRetryAfter returns the error with the shorter RetryAfter. An unknown RetryAfter counts as the longest.
 func minRetryAfter(known *frappe.UnavailableError, err error) *frappe.UnavailableError {
 	u, ok := errors.AsType[*frappe.UnavailableError](err)
 	if !ok {

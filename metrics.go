@@ -13,21 +13,21 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 )
 
-// outcome is what became of a request, for metrics, access logs and spans.
+// outcome is the result of a request, for metrics, access logs and spans.
 type outcome uint8
 
 const (
 	outcomeGranted outcome = iota
 	outcomeAnonymous
 	outcomeNoCredential
-	outcomeMalformed // also: a scheme that is not accepted, two headers, no site
+	outcomeMalformed // also: scheme not accepted, two headers, no site
 	outcomeDenied
 	outcomeForbidden
 	outcomeThrottled
 	outcomeUnknownSite
 	outcomeUnavailable
 	outcomeClientGone
-	outcomes // how many there are
+	outcomes // number of outcomes
 )
 
 func (o outcome) String() string {
@@ -36,7 +36,7 @@ func (o outcome) String() string {
 	}[o]
 }
 
-// lookupResult is where a verdict came from.
+// lookupResult says where a verdict came from.
 type lookupResult uint8
 
 const (
@@ -44,24 +44,24 @@ const (
 	lookupHitDenied
 	lookupMiss
 	lookupStale
-	lookupResults // how many there are
+	lookupResults // number of results
 )
 
 func (r lookupResult) String() string {
 	return [lookupResults]string{"hit", "hit_denied", "miss", "stale"}[r]
 }
 
-// Who revoked.
+// The sources of revocations.
 const (
 	revokedByWebhook = "webhook"
 	revokedByWatch   = "watch"
 	revokedByAdmin   = "admin"
 )
 
-// metrics counts what all handlers of this Caddy do, across reloads of the configuration. Nil counts nothing. No label
-// holds anything of a client's.
+// metrics counts what all handlers of this Caddy do, across reloads of the configuration. A nil *metrics counts nothing.
+// No label contains anything from a client.
 type metrics struct {
-	// Each child is made ahead, so that to count is to add to a number, and every series is there from the start.
+	// Children are created in advance, so that counting is one atomic add and every series exists from the start.
 	requests [schemes][outcomes]prometheus.Counter // by schemeIndex
 	lookups  [lookupResults]prometheus.Counter
 
@@ -74,11 +74,11 @@ type metrics struct {
 	revocations *prometheus.CounterVec
 	deliveries  *prometheus.CounterVec
 
-	// These are asked of the states when Prometheus scrapes.
+	// Computed from the states when Prometheus scrapes.
 	entries, capacity, inFlight, waiting, open, watchAge, failing *prometheus.Desc
 }
 
-// collectors are registered with the registry of every configuration that has metrics on.
+// collectors is registered with the registry of every configuration that enables metrics.
 var collectors = newMetrics()
 
 func newMetrics() *metrics {
@@ -90,27 +90,27 @@ func newMetrics() *metrics {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 	}
 	m := &metrics{
-		requestsVec: counter("requests_total", "Requests by the scheme of their credential and by what became of them.", "scheme", "outcome"),
-		lookupsVec:  counter("cache_lookups_total", "Verdicts by where they came from.", "result"),
-		evictions:   counter("cache_evictions_total", "Cached verdicts that made room for others.", "verdict"),
-		calls:       counter("backend_calls_total", "Verifications by backends.", "backend", "outcome"),
-		rejections:  counter("backend_rejections_total", "Verifications for which the backend was not asked.", "backend", "reason"),
-		revocations: counter("revocations_total", "Changes that dropped cached verdicts, by who told of them.", "source"),
-		deliveries:  counter("webhook_deliveries_total", "Webhook deliveries by what became of them.", "outcome"),
+		requestsVec: counter("requests_total", "Requests, by scheme of the credential and outcome.", "scheme", "outcome"),
+		lookupsVec:  counter("cache_lookups_total", "Verdicts, by where they came from: hit, hit_denied, miss or stale.", "result"),
+		evictions:   counter("cache_evictions_total", "Cached verdicts that were evicted to make room for others.", "verdict"),
+		calls:       counter("backend_calls_total", "Calls of backends, by outcome.", "backend", "outcome"),
+		rejections:  counter("backend_rejections_total", "Verifications that were rejected before the backend was called, by reason.", "backend", "reason"),
+		revocations: counter("revocations_total", "Changes that dropped cached verdicts, by source.", "source"),
+		deliveries:  counter("webhook_deliveries_total", "Webhook deliveries, by outcome.", "outcome"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem,
 			Name:    "backend_call_duration_seconds",
-			Help:    "How long backends take to verify.",
+			Help:    "Duration of backend calls, in seconds.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"backend"}),
 
 		entries:  gauge("cache_entries", "Cached verdicts.", "verdict"),
-		capacity: gauge("cache_max_entries", "How many verdicts the caches hold at most.", "verdict"),
-		inFlight: gauge("backend_calls_in_flight", "Verifications that backends are busy with.", "backend"),
-		waiting:  gauge("backend_calls_waiting", "Verifications that wait for a backend.", "backend"),
+		capacity: gauge("cache_max_entries", "Maximum number of cached verdicts.", "verdict"),
+		inFlight: gauge("backend_calls_in_flight", "Backend calls in flight.", "backend"),
+		waiting:  gauge("backend_calls_waiting", "Verifications that wait for the in-flight limit of a backend.", "backend"),
 		open:     gauge("backend_breakers_open", "Sites of the backend whose circuit breakers are open or half-open.", "backend"),
-		watchAge: gauge("backend_watch_age_seconds", "How long ago the backend last looked for changes at its source, or began to.", "backend"),
-		failing:  gauge("failing_clients", "Clients with denied credentials that are remembered."),
+		watchAge: gauge("backend_watch_age_seconds", "Seconds since the backend last looked for changes at its source, or since it started to watch.", "backend"),
+		failing:  gauge("failing_clients", "Clients with recently denied credentials."),
 	}
 	for _, scheme := range []frappe.Scheme{"none", frappe.SchemeToken, frappe.SchemeBasic, frappe.SchemeBearer} {
 		for outcome := range outcomes {
@@ -132,7 +132,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-// httpApp is the HTTP app that a module is part of, or nil.
+// httpApp returns the HTTP app that a module belongs to, or nil.
 func httpApp(ctx caddy.Context) *caddyhttp.App {
 	for _, module := range ctx.Modules() {
 		if app, ok := module.(*caddyhttp.App); ok {
@@ -142,7 +142,8 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 	return nil
 }
 
-// registerMetrics returns the metrics, registered with the configuration's registry, or nil where the configuration has none on.
+// registerMetrics registers the metrics with the configuration's registry and returns them. It returns nil if the
+// configuration does not enable metrics.
 func registerMetrics(ctx caddy.Context) (*metrics, error) {
 	if app := httpApp(ctx); app == nil || app.Metrics == nil {
 		return nil, nil
@@ -181,7 +182,7 @@ func (m *metrics) countCall(backend string, err error, took time.Duration) {
 	m.duration.WithLabelValues(backend).Observe(took.Seconds())
 }
 
-// callOutcome is what a backend answered, in a word.
+// callOutcome returns the label for a backend's answer.
 func callOutcome(err error) string {
 	switch {
 	case err == nil:
@@ -192,7 +193,7 @@ func callOutcome(err error) string {
 	return "unavailable"
 }
 
-// countRejection counts a verification that a breaker, the in-flight limit or the failure limit refused.
+// countRejection counts a verification that was rejected by a breaker, the in-flight limit or the failure limit.
 func (m *metrics) countRejection(backend string, err error) {
 	if m == nil {
 		return
@@ -218,7 +219,7 @@ func (m *metrics) countDelivery(outcome deliveryOutcome) {
 	}
 }
 
-// expect makes the series of a backend, so that rates of rare outcomes are known from the first on.
+// expect creates the series of a backend, so that a rate includes the first event.
 func (m *metrics) expect(backend string) {
 	if m == nil {
 		return

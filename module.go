@@ -1,4 +1,5 @@
-// Package frappeauth protects what Caddy serves with the API keys and OAuth tokens of a Frappe or ERPNext site.
+// Package frappeauth is a Caddy module that protects sites with the API keys and OAuth tokens of a Frappe or ERPNext
+// site.
 package frappeauth
 
 import (
@@ -17,70 +18,70 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-// Handler lets a request pass if its Authorization header holds a credential of a Frappe or ERPNext site: an API key
-// and secret (`token <api_key>:<api_secret>` or `Basic`) or an OAuth access token (`Bearer`).
+// Handler lets a request pass if its Authorization header carries a valid credential of a Frappe or ERPNext site: an API
+// key and secret (`token <api_key>:<api_secret>` or `Basic`), or an OAuth access token (`Bearer`).
 //
-// A request without a credential, or with a bad one, ends with status 401 and the challenges of the accepted schemes,
-// without that of `Basic` where a browser's script sent the request, since it would open the browser's login box;
-// one whose user does not meet a requirement with 403; one with two Authorization headers with 400; one of a client
-// that failed too often with 429 and Retry-After. If no backend could tell whether the credential is good, the
-// status is 503 with Retry-After: never 401, and never from the cache. All of these can be handled with
-// `handle_errors`.
+// A request without a credential, or with a bad one, gets status 401 and one challenge for each accepted scheme. Requests
+// from a browser's script get no `Basic` challenge, because it would open the browser's login box. A user who does not
+// meet a requirement gets 403. Two Authorization headers get 400. A client that failed too often gets 429 with
+// Retry-After. If no backend could verify the credential, the status is 503 with Retry-After; such a result is never a
+// 401 and never cached. You can handle all of these with `handle_errors`.
 //
-// A refusal does not wait for the request's body: one that was not asked for (`Expect: 100-continue`) is not read, and any
-// other is discarded, 16 MiB of it at most and for 5 seconds at most, while it keeps coming. Where it does not end by then,
-// the connection is closed after the response. The routes of `handle_errors` see a request without a body.
+// A refusal does not wait for the request's body. If the client asked first (`Expect: 100-continue`), the body is not
+// read. Any other body is discarded, up to 16 MiB and for up to 5 seconds, as long as it keeps coming. If it has not
+// ended by then, the connection is closed after the response. The routes of `handle_errors` see a request without a body.
 //
-// Placeholders, all of them set on every request that reaches the handler:
+// All of these placeholders are set on every request that reaches the handler:
 //
 // Placeholder | Description
 // ------------|---------------
 // `{http.auth.user.id}` | The user as Frappe spells it, or `Guest` for an anonymous request
 // `{http.auth.user.scheme}` | `token`, `basic` or `bearer`
-// `{http.auth.user.full_name}` | The full name, where the backend knows it
-// `{http.auth.user.roles}` | The roles, joined by commas, where the backend knows them
-// `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces, where the backend knows them
-// `{http.auth.user.backend}` | The name of the backend that granted
-// `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists, in ASCII only: safe in a header, whatever characters a name holds
-// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if all were unavailable
-// `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not
+// `{http.auth.user.full_name}` | The full name; empty if the backend does not know it
+// `{http.auth.user.roles}` | The roles, joined by commas; empty if the backend does not know them
+// `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces; empty if the backend does not know them
+// `{http.auth.user.backend}` | The name of the backend that granted the credential
+// `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists. It is pure ASCII, so it is safe in a header whatever a name contains
+// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if the backends were unavailable and an expired verdict was served
+// `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not refused
 //
-// On a refused request `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that was claimed,
-// if any. In every placeholder but the JSON, control characters of a name are spaces.
+// On a refused request, all `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that the client
+// sent, if any. Control characters in a name become spaces, except in `{http.auth.user.json}`, which escapes them.
 //
-// Events of Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled` with `client_ip` and `scheme`;
-// `frappe_auth.unavailable` when a backend becomes unavailable and `frappe_auth.recovered` when it is available again, with
-// `backend` and `site`.
+// The handler emits these events through Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled`, with
+// `client_ip` and `scheme`; `frappe_auth.unavailable` when a backend becomes unavailable and `frappe_auth.recovered` when
+// it is available again, with `backend` and `site`.
 //
-// With the global option `metrics` there are metrics `caddy_frappe_auth_*`; with `tracing` before this handler, a span
-// around each verification and each call of a backend; and access logs have `user_id`, and `frappe_auth` with `scheme`,
-// `backend`, `cache` and `outcome`.
+// The global option `metrics` adds the metrics `caddy_frappe_auth_*`. With `tracing` before this handler, each decision
+// and each backend call gets a span. Access logs contain `user_id`, and `frappe_auth` with `scheme`, `backend`, `cache`
+// and `outcome`.
 type Handler struct {
 	Options
 
-	// Which requests need a credential: those that one of the matcher sets matches. Any other request goes on without an
-	// identity: the user header is removed from it and the placeholders are empty, unless another `frappe_auth` that
-	// matched it has set them. It is not counted in the metrics, and it keeps its Authorization header. This is where the
-	// Caddyfile's matcher goes; matchers of the route around the handler keep the handler from running at all, and so do
-	// `handle` blocks that it is not in. Default: all requests.
+	// The requests that need a credential: those that match at least one of the matcher sets. Any other request goes on
+	// without an identity: the user header is removed and the placeholders are empty, unless another `frappe_auth` that
+	// matched the request has set them. Such a request is not counted in the metrics, and it keeps its Authorization
+	// header. The Caddyfile's matcher goes here. In contrast, a matcher on a surrounding route, or a `handle` block that does not contain the handler,
+	// keeps the handler from running at all, so a forged user header is then not removed. Default: all requests.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
-	// Lets requests without a credential pass as the user Guest, with every other `{http.auth.user.*}` empty. A
-	// bad credential is still refused, and so is Guest by a requirement (with status 401). Default: false.
+	// Lets requests without a credential pass as the user Guest, with all other `{http.auth.user.*}` empty. A bad
+	// credential is still refused. If there is a requirement, Guest does not meet it and gets status 401. Default: false.
 	Anonymous bool `json:"anonymous,omitempty"`
 
-	// Lets CORS preflight requests without a credential pass as the user Guest: requests with the method OPTIONS and the
-	// headers Origin and Access-Control-Request-Method. Browsers never send a credential with them, so requirements do not
-	// apply. A preflight that does have a credential is judged like any other request. Default: false.
+	// Lets CORS preflight requests without a credential pass as the user Guest. A preflight request has the method
+	// OPTIONS and the headers Origin and Access-Control-Request-Method. Browsers never send a credential with it, so
+	// requirements do not apply. A preflight request that does carry a credential is checked like any other request.
+	// Default: false.
 	AllowPreflight bool `json:"allow_preflight,omitempty"`
 
-	// Removes the Authorization header before the next handler. Default: false.
+	// Removes the Authorization header before the request goes to the next handler. Default: false.
 	HideCredentials bool `json:"hide_credentials,omitempty"`
 
-	// The name of a request header that tells the next handler the user. Any header of the client's that an upstream
-	// could take for it is removed first: in any case, with `_` or `.` for `-`, named in the client's Connection header,
-	// or sent as a trailer. It cannot be a header that frames or routes the message or holds a credential, such as
-	// Connection, Host or Content-Length. Default: no header.
+	// The name of a request header that tells the next handler who the user is. Anything from the client that an upstream
+	// could take for this header is removed first: headers with the name in any case, or with `_` or `.` in place of `-`,
+	// the name in the client's Connection header, and trailers. It must not be a header that frames or routes the message
+	// or holds a credential, such as Connection, Host or Content-Length. Default: no header.
 	UserHeader string `json:"user_header,omitempty"`
 
 	matchers      caddyhttp.MatcherSets
@@ -116,7 +117,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return h.provision(ctx)
 }
 
-// Cleanup ends the watch of the backends.
+// Cleanup stops watching the backends for changes.
 func (h *Handler) Cleanup() error { return h.cleanup() }
 
 // validate reports what is wrong with the options.
@@ -129,7 +130,7 @@ func (h *Handler) validate() error {
 	return h.Options.validate()
 }
 
-// ServeHTTP passes the request on if its credential is good.
+// ServeHTTP passes the request on if its credential is good. It removes forged user headers on every path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if matched, err := h.matches(r); !matched {
 		h.removeIdentity(r)
@@ -165,8 +166,8 @@ func (h *Handler) matches(r *http.Request) (bool, error) {
 	return matched && err == nil, err
 }
 
-// removeIdentity prepares a request that needs no credential here: it carries no identity, but the one that another
-// frappe_auth found.
+// removeIdentity prepares a request that needs no credential here. The request keeps only an identity that another
+// frappe_auth has set.
 func (h *Handler) removeIdentity(r *http.Request) {
 	if h.UserHeader != "" && caddyhttp.GetVar(r.Context(), h.userHeaderVar) == nil {
 		h.scrub(r)
@@ -174,18 +175,17 @@ func (h *Handler) removeIdentity(r *http.Request) {
 	publishNobody(r)
 }
 
-// guestMayPass reports whether the request goes on as Guest if it has no credential.
+// guestMayPass reports whether a request without a credential goes on as Guest.
 func (h *Handler) guestMayPass(r *http.Request) bool {
 	return h.Anonymous && len(h.Require) == 0 || h.AllowPreflight && isPreflight(r)
 }
 
-// isPreflight reports whether a browser asks whether it may send a request of another origin
-// (https://fetch.spec.whatwg.org/#cors-preflight-request).
+// isPreflight reports whether the request is a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-request).
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// decideRequest decides on a request, in a span of its own where the request is traced.
+// decideRequest decides on a request, in its own span if the request is traced.
 func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 	ctx, span := startDecision(r.Context())
 	d := o.decide(ctx, &attempt{
@@ -200,13 +200,14 @@ func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 	return d
 }
 
-// clientIP is the client's address as Caddy knows it: a trusted proxy's word counts, another header's does not.
+// clientIP is the client's address as Caddy determined it: forwarding headers count only if they come from a trusted
+// proxy.
 func clientIP(r *http.Request) string {
 	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return address
 }
 
-// reject ends a request. What the client gets is Caddy's error response, or that of handle_errors.
+// reject ends a request. The client gets Caddy's error response, or the one that handle_errors writes.
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
 	h.challenge(w, r, d)
 	h.bodies.End(w, r)

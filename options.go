@@ -20,83 +20,87 @@ import (
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
-// Options is how credentials are verified, the same for the handler and for the authentication provider.
+// Options says how credentials are verified. The handler and the authentication provider share them.
 type Options struct {
-	// A name by which a `frappe_auth_webhook` handler can refer to this one. Default: none.
+	// A name by which `frappe_auth_webhook` and the admin API can refer to this handler. Default: none.
 	Name string `json:"name,omitempty"`
 
-	// The backends that judge credentials, in the order in which they are asked. The first that grants wins; if none
-	// grants and one is unavailable, so is the verdict. At least one is required.
+	// The backends that verify credentials. They are asked in this order, and the first that grants wins. If none grants
+	// and at least one is unavailable, the request gets 503. At least one backend is required.
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
 
-	// The schemes that are accepted, of `basic`, `bearer` and `token`, in the order of the challenges. Many clients read
-	// only the first challenge. A request that a browser does not send to show a page (Sec-Fetch-Dest is neither
-	// `document` nor `iframe` nor `frame`, or X-Requested-With is `XMLHttpRequest`) gets no `Basic` challenge, which
-	// would make the browser ask for a password, unless it is the only accepted scheme: a 401 must have a challenge
-	// (RFC 9110 section 15.5.2). Default: all three, in that order.
+	// The accepted schemes: any of `basic`, `bearer` and `token`. Their order is the order of the challenges; many
+	// clients read only the first one. A browser request that does not load a page gets no `Basic` challenge, because it
+	// would make the browser ask for a password. Such a request has a Sec-Fetch-Dest other than `document`, `iframe` and
+	// `frame`, or the header `X-Requested-With: XMLHttpRequest`. If `basic` is the only accepted scheme, the challenge is
+	// sent anyway, because a 401 must have one (RFC 9110 section 15.5.2). Default: `basic`, `bearer` and `token`, in that
+	// order.
 	Schemes []frappe.Scheme `json:"schemes,omitempty"`
 
-	// The protection space that challenges name (RFC 9110 section 11.5). Default: `Frappe`.
+	// The name of the protected area, shown in the challenges (RFC 9110 section 11.5). Only printable ASCII is allowed.
+	// Default: `Frappe`.
 	Realm string `json:"realm,omitempty"`
 
-	// How verdicts are cached. Default: see there.
+	// How verdicts are cached. Default: caching is on, with the defaults of the fields below.
 	Cache *CacheConfig `json:"cache,omitempty"`
 
-	// What a user must meet, every one of them. They are decided on each request, cached or not. Default: nothing.
+	// What a user must meet. All requirements must be met; they are checked on every request, also if the verdict comes
+	// from the cache. Default: no requirements.
 	Require []Requirement `json:"require,omitempty"`
 
-	// How many verifications each backend sees at once, 1 to 1024. 64 times as many may wait, up to 5 seconds; for
-	// any more the status is 503. Handlers with the same backends share the limit, which is the highest that any of them
-	// asks for. Default: 16.
+	// The in-flight limit: how many verifications each backend handles at once, 1 to 1024. Up to 64 times as many may
+	// wait, for up to 5 seconds. Beyond that the status is 503. Handlers with the same backends share the limit; the
+	// highest value among them applies. Default: 16.
 	MaxInflight int `json:"max_inflight,omitempty"`
 
-	// How often one client may fail. Default: 20 times in a minute.
+	// How many bad credentials one client may send. Default: 20 in a minute.
 	Failures *FailureLimit `json:"failures,omitempty"`
 
-	challenges [schemes]string // by schemeIndex, of each accepted scheme, without an error
+	challenges [schemes]string // by schemeIndex: the challenge of each accepted scheme, without an error
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
-	accessLogs bool // a server of this configuration has them
+	accessLogs bool // at least one server of this configuration has access logs
 	events     events
 	metrics    *metrics
 
 	stopRoleCheck func()
 }
 
-// CacheConfig says how many verdicts are kept, and for how long. Handlers with the same backends share one cache,
-// whose size is the largest that any of them asks for; the cache outlives a reload of the configuration that leaves
-// the backends alone.
+// CacheConfig sets how many verdicts are cached and for how long. Handlers with the same backends share one cache; its
+// size is the largest that any of them asks for. The cache survives a reload of the configuration if the backends stay
+// the same.
 type CacheConfig struct {
-	// How many granted verdicts are kept, and as many denied ones, 1 to 10000000. A verdict takes about 280 bytes.
-	// Default: 10000.
+	// How many granted verdicts are cached, 1 to 10000000. The same number of denied verdicts is cached in addition. A
+	// verdict takes about 280 bytes. Default: 10000.
 	Size int `json:"size,omitempty"`
 
-	// How long a granted verdict is served after a backend was asked, at most 24 hours; 0: ask every time. No grant is served
-	// for longer, whatever else is configured, but for stale_if_error: this is how long a revoked credential may still work.
-	// Default: `1m`.
+	// How long a granted verdict is served from the cache after a backend confirmed it, at most 24 hours. With 0, a
+	// backend is asked every time. No setting but stale_if_error makes a granted verdict last longer, so this is how long
+	// a revoked credential can keep working. Default: `1m`.
 	TTL *caddy.Duration `json:"ttl,omitempty"`
 
-	// The ttl of an access token whose expiry the backend cannot see, as `site` cannot: such a token may expire or be revoked at
-	// any time, and Frappe announces neither. It is never served stale. At most ttl. Default: the smaller of ttl and `1m`.
+	// The ttl of access tokens whose expiry the backend cannot see. This applies to all access tokens with the `site`
+	// backend. Such a token may expire or be revoked at any time, and Frappe announces neither. Its verdict is never
+	// served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
 	BearerTTL *caddy.Duration `json:"bearer_ttl,omitempty"`
 
-	// How long a denied verdict is served before a backend is asked again, at most 1 hour; 0: ask every time.
-	// Default: `5s`.
+	// How long a denied verdict is served from the cache before a backend is asked again, at most 1 hour. With 0, a
+	// backend is asked every time. Default: `5s`.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
 
-	// How long past its ttl a granted verdict may serve while the backends are unavailable, at most 7 days. It never serves past
-	// the expiry of the credential itself, nor after a revocation, nor where a token's expiry is not known (see
-	// bearer_ttl). Default: 0, not at all.
+	// How long a granted verdict may be served past its ttl while the backends are unavailable, at most 7 days. It is
+	// never served after the credential itself has expired, after a revocation, or if the expiry of an access token is
+	// not known (see bearer_ttl). Default: 0, which means not at all.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 }
 
-// Requirement is met by a user who is one of the users or has one of the roles.
+// Requirement is met by a user who is in users or has at least one of roles. At least one name is required.
 type Requirement struct {
-	// Names of roles, as Frappe spells them.
+	// Names of roles, as Frappe spells them. Default: none.
 	Roles []string `json:"roles,omitempty"`
 
-	// Names of users, as Frappe spells them.
+	// Names of users, as Frappe spells them. Default: none.
 	Users []string `json:"users,omitempty"`
 }
 
@@ -114,7 +118,7 @@ const (
 	maxInflightLimit    = 1024
 )
 
-// provision checks and completes the configuration, and loads the backends.
+// provision applies the defaults, checks the configuration and loads the backends.
 func (o *Options) provision(ctx caddy.Context) error {
 	o.logger = ctx.Logger()
 	o.events = eventsOf(ctx)
@@ -206,7 +210,7 @@ func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
 	return d
 }
 
-// errNoBackend is the fault of a configuration without a backend.
+// errNoBackend is the error for a configuration without a backend.
 var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
 
 // validate reports what is wrong with the options.
@@ -276,8 +280,8 @@ func (c *CacheConfig) validate() error {
 	return nil
 }
 
-// loadBackends loads the backends and makes their fingerprint: of the configuration of each, and of what else its
-// verdicts depend on.
+// loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
+// everything else that the backend's verdicts depend on.
 func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error) {
 	if len(o.BackendsRaw) == 0 {
 		return nil, "", errNoBackend
@@ -301,8 +305,8 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 			return nil, "", fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
 		}
 		named := namedBackend{Backend: backend, name: name}
-		if tenanted, ok := module.(frappe.SiteResolver); ok && tenanted.ResolvesSites() {
-			named.resolver = tenanted
+		if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
+			named.resolver = resolver
 		}
 		backends = append(backends, named)
 

@@ -15,11 +15,11 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// decisionVar is the request's variable with the newest decision on it.
+// decisionVar is the request variable that holds the newest decision on the request.
 const decisionVar = "frappe_auth.decision"
 
-// publish makes every placeholder known, so that none reaches an upstream as literal text. What other modules have set, such
-// as the user of basic_auth, it removes.
+// publish sets every placeholder, so that none reaches an upstream as literal text. It removes what other modules have
+// set, such as the user of basic_auth.
 func publish(r *http.Request, d *decision) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.DeleteByPrefix("http.auth.user.")
@@ -33,8 +33,8 @@ func publish(r *http.Request, d *decision) {
 	caddyhttp.SetVar(r.Context(), decisionVar, d)
 }
 
-// publishNobody makes every placeholder known, and empty, unless a handler has published a decision. What other modules have
-// set stays.
+// publishNobody sets every placeholder to the empty string, unless a handler has published a decision. It keeps what
+// other modules have set.
 func publishNobody(r *http.Request) {
 	if !published(r) {
 		mapPlaceholders(r, r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer))
@@ -45,7 +45,7 @@ func publishNobody(r *http.Request) {
 // published reports whether a handler has published a decision on the request.
 func published(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), decisionVar) != nil }
 
-// mapPlaceholders lets the placeholders stand for the newest decision on the request. They are mapped rather than set, since
+// mapPlaceholders maps the placeholders to the newest decision on the request. It does not set them one by one, because
 // most requests use few of them or none.
 func mapPlaceholders(r *http.Request, repl *caddy.Replacer) {
 	ctx := r.Context()
@@ -58,8 +58,8 @@ func mapPlaceholders(r *http.Request, repl *caddy.Replacer) {
 	})
 }
 
-// placeholder is what a placeholder stands for.
-func (d *decision) placeholder(name string) (any, bool) {
+// placeholder returns the value of a placeholder. ok is false for other modules' placeholders.
+func (d *decision) placeholder(name string) (value any, ok bool) {
 	rest, ok := strings.CutPrefix(name, "http.auth.")
 	if !ok {
 		return nil, false
@@ -92,7 +92,7 @@ func (d *decision) placeholder(name string) (any, bool) {
 	return nil, false
 }
 
-// words say why the request does not go on; of one that does, nothing.
+// words returns why the request was rejected; empty if it was not.
 func (d *decision) words() string {
 	if d.rejection == nil {
 		return ""
@@ -100,7 +100,7 @@ func (d *decision) words() string {
 	return d.reason.Error()
 }
 
-// candidate is the API key that was claimed. A request that goes on has none.
+// candidate returns the API key that a rejected request sent; empty if the request goes on.
 func (d *decision) candidate() string {
 	if d.rejection == nil {
 		return ""
@@ -108,8 +108,8 @@ func (d *decision) candidate() string {
 	return d.credential.Key
 }
 
-// oneLine is text with a space for each control character and line separator, so that it fits on one line of a log and
-// into the value of a header (RFC 9110 section 5.5). Bytes that are no UTF-8 become U+FFFD.
+// oneLine replaces each control character and line separator by a space, so that text fits on one line of a log and into
+// a header value (RFC 9110 section 5.5). Bytes that are not UTF-8 become U+FFFD.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
@@ -119,8 +119,8 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// json is the identity as one JSON object in printable ASCII, so that any name survives a header; empty where there is no
-// user.
+// json returns the identity as one JSON object in printable ASCII, so that any name survives a header. It is empty if
+// there is no user.
 func (d *decision) json() string {
 	if d.user() == "" {
 		return ""
@@ -140,7 +140,7 @@ func (d *decision) json() string {
 	return escapeNonASCII(object)
 }
 
-// escapeNonASCII is JSON with an escape for every character that is not printable ASCII.
+// escapeNonASCII escapes every character of a JSON text that is not printable ASCII.
 func escapeNonASCII(object []byte) string {
 	var escaped strings.Builder
 	for len(object) > 0 {

@@ -11,14 +11,15 @@ func init() {
 	caddy.RegisterModule(Provider{})
 }
 
-// Provider is the verification of the `frappe_auth` handler as an authentication provider, for those who combine it
-// with other providers in Caddy's `authentication` handler. Without that need, use the handler: whatever goes wrong
-// here, an unavailable backend included, ends with status 401, since Caddy makes one of every provider's
-// error, and a client then takes a good credential for a bad one.
+// Provider is an authentication provider that verifies credentials like the `frappe_auth` handler. Use it only if you
+// combine it with other providers in Caddy's `authentication` handler; otherwise use the handler. Caddy turns every
+// provider's error into status 401, so even an unavailable backend ends in 401 here, and a client then takes a good
+// credential for a bad one.
 //
-// A refused request keeps its body, since another provider may still let it pass; the handler ends it (see there).
+// A refused request keeps its body, because another provider may still let the request pass. The handler, in contrast,
+// discards it.
 //
-// The placeholders are those of the handler, with `{http.auth.frappe.error}` for why a credential was refused.
+// The placeholders are the same as the handler's. `{http.auth.frappe.error}` says why a credential was refused.
 type Provider struct {
 	Options
 }
@@ -39,7 +40,7 @@ func (p *Provider) Provision(ctx caddy.Context) error {
 	return p.provision(ctx)
 }
 
-// Cleanup ends the watch of the backends.
+// Cleanup stops watching the backends for changes.
 func (p *Provider) Cleanup() error { return p.cleanup() }
 
 // Authenticate implements caddyauth.Authenticator.
@@ -52,7 +53,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	}
 	unavailable := d.outcome == outcomeUnavailable
 	unauthorized := *d.rejection
-	unauthorized.status = http.StatusUnauthorized // whatever it was, this is what Caddy answers, and it needs a challenge
+	unauthorized.status = http.StatusUnauthorized // Caddy answers 401 whatever the cause, and a 401 needs a challenge
 	d.rejection = &unauthorized
 	publish(r, &d)
 	p.observe(r, &d)

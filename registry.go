@@ -7,10 +7,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// handlers holds the options of each handler and provider that serves, by their address, for the admin API.
+// handlers holds the options of every active handler and provider, keyed by their address, for the admin API.
 var handlers = caddy.NewUsagePool()
 
-// register shows the options to the admin API until unregister.
+// register makes the options visible to the admin API until unregister.
 func (o *Options) register() { handlers.LoadOrStore(o, o) }
 
 func (o *Options) unregister() error {
@@ -18,7 +18,7 @@ func (o *Options) unregister() error {
 	return err
 }
 
-// handlersOf are the handlers and providers that share a state, by name.
+// handlersOf returns the handlers and providers that share a state, sorted by name.
 func handlersOf(s *state) []*Options {
 	var found []*Options
 	handlers.Range(func(_, value any) bool {
@@ -31,8 +31,8 @@ func handlersOf(s *state) []*Options {
 	return found
 }
 
-// currentStates are the states of all handlers, or of those of that name: by the names of their handlers, those without a
-// name last, and among these in an order that only another configuration changes.
+// currentStates returns the states of all handlers, or only of those with that name. They are sorted by the names of
+// their handlers, unnamed ones last. Unnamed ones keep their order until the configuration changes.
 func currentStates(name string) []*state {
 	type sortable struct {
 		*state

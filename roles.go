@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
-// frappeRoles are standard roles of Frappe, ERPNext and HRMS whose names contain a space. Roles that are missing here are only
-// not warned of.
+// frappeRoles are standard roles of Frappe, ERPNext and HRMS whose names contain a space. A role that is missing here
+// only means that its warning is missing.
 var frappeRoles = []string{
 	"Accounts Manager", "Accounts User", "Dashboard Manager", "Desk User", "Employee Self Service", "Expense Approver", "Fleet Manager",
 	"Fulfillment User", "HR Manager", "HR User", "Inbox User", "Item Manager", "Knowledge Base Contributor", "Knowledge Base Editor",
@@ -27,7 +27,7 @@ var frappeRoles = []string{
 	"Stock User", "Support Team", "System Manager", "Website Manager", "Workspace Manager",
 }
 
-// splitRoles finds roles of Frappe's that a requirement lists word by word.
+// splitRoles finds Frappe roles that a requirement lists word by word, because the quotes are missing.
 func splitRoles(listed []string) (split []string) {
 	for from := range listed {
 		for to := from + 2; to <= min(len(listed), from+4); to++ {
@@ -39,7 +39,7 @@ func splitRoles(listed []string) (split []string) {
 	return split
 }
 
-// barred reports whether a requirement can be met by nobody, since all it names is unknown roles.
+// barred reports whether nobody can meet one of the requirements, because it names only unknown roles.
 func barred(requirements []Requirement, unknown []string) bool {
 	return slices.ContainsFunc(requirements, func(required Requirement) bool {
 		return len(required.Users) == 0 && len(required.Roles) > 0 &&
@@ -47,7 +47,7 @@ func barred(requirements []Requirement, unknown []string) bool {
 	})
 }
 
-// requiredRoles are all roles that requirements name, each once.
+// requiredRoles returns all roles that the requirements name, each once.
 func requiredRoles(requirements []Requirement) (names []string) {
 	for _, required := range requirements {
 		names = append(names, required.Roles...)
@@ -56,8 +56,9 @@ func requiredRoles(requirements []Requirement) (names []string) {
 	return slices.Compact(names)
 }
 
-// unknownRoles finds the required roles that none of the backends has which know their roles. complete says that all backends
-// do, so that nobody can have such a role. An error of a backend does not hide what the others say.
+// unknownRoles returns the required roles that no backend has, among the backends that can list their roles. complete
+// reports whether all backends can; then nobody can have an unknown role. If some backends fail, the result still covers
+// the others.
 func unknownRoles(ctx context.Context, backends []namedBackend, requirements []Requirement) (unknown []string, complete bool, err error) {
 	var (
 		known  []string
@@ -83,13 +84,13 @@ func unknownRoles(ctx context.Context, backends []namedBackend, requirements []R
 	return unknown, asked == len(backends), errors.Join(failed...)
 }
 
-// adviceOnRoles says what to do about roles that are not known.
+// adviceOnRoles is the advice on unknown roles in errors and warnings.
 const adviceOnRoles = "check the spelling, and quote names that contain spaces, as in require role \"System Manager\""
 
 // maxRoleCheck is how long the backends may take to list their roles after a configuration is loaded.
 const maxRoleCheck = 10 * time.Second
 
-// checkRoles warns of required roles that nobody is likely to have. Backends that have to be asked are asked in the background,
+// checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the background,
 // until stop is called.
 func (o *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
 	for _, required := range o.Require {
@@ -107,10 +108,10 @@ func (o *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 		if !ok {
 			toAsk = true
 		} else if err := checkReachable(o.Require, listed); err != nil {
-			o.logger.Warn("a requirement keeps out every credential that backend static lists", zap.Error(err))
+			o.logger.Warn("a requirement refuses every credential that the static backend lists", zap.Error(err))
 		}
 	}
-	if !toAsk { // what is listed has been checked, and says nothing about which other roles there are
+	if !toAsk { // static backends only: already checked above
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -125,7 +126,8 @@ func (o *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 	}
 }
 
-// warnOfUnknownRoles asks the backends which roles there are. It says nothing when ctx ends first.
+// warnOfUnknownRoles asks the backends for the names of their roles and warns about required roles they do not have. It
+// logs nothing if ctx ends first.
 func (o *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
 	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
 	defer cancel()
@@ -134,27 +136,28 @@ func (o *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBacken
 		return
 	}
 	if err != nil {
-		o.logger.Warn("the names of the roles could not be read, so those of require are not checked", zap.Error(err))
+		o.logger.Warn("the names of the roles could not be read, so the roles in require were not checked", zap.Error(err))
 	}
 	if len(unknown) > 0 && complete {
 		o.logger.Warn("require names roles that no backend has; "+adviceOnRoles, zap.Strings("roles", unknown))
 	}
 }
 
-// checkReachable reports a requirement that none of the credentials of a static backend meets.
+// checkReachable returns an error if no credential of a static backend meets one of the requirements.
 func checkReachable(requirements []Requirement, listed *static.Backend) error {
 	for _, required := range requirements {
 		if !canMeet(listed, required) {
-			return fmt.Errorf("require: no credential that backend static lists is of %s, so none can pass; %s", required, adviceOnRoles)
+			return fmt.Errorf("require: no credential of the static backend matches %s, so no request can pass; %s", required, adviceOnRoles)
 		}
 	}
 	return nil
 }
 
-// canMeet reports whether a listed credential meets the requirement. Placeholders may stand for anything.
+// canMeet reports whether a listed credential meets the requirement. A placeholder may have any value, so it counts as a
+// match.
 func canMeet(listed *static.Backend, required Requirement) bool {
 	if len(required.Roles) == 0 && len(required.Users) == 0 {
-		return true // it is not about what is listed
+		return true // an empty requirement is reported elsewhere
 	}
 	meets := func(user string, roles []string) bool {
 		return matchesAny([]string{user}, required.Users) || matchesAny(roles, required.Roles)
@@ -169,7 +172,7 @@ func matchesAny(have, want []string) bool {
 	})
 }
 
-// String names who meets the requirement.
+// String describes who meets the requirement, as in `role System Manager or user alice@example.com`.
 func (r Requirement) String() string {
 	parts := make([]string, 0, len(r.Roles)+len(r.Users))
 	for _, role := range r.Roles {
@@ -181,7 +184,7 @@ func (r Requirement) String() string {
 	return strings.Join(parts, " or ")
 }
 
-// checkDistinct reports a backend that is given twice. Asking it again could only give the same answer.
+// checkDistinct returns an error if a backend is given twice. Asking it again could only give the same answer.
 func checkDistinct(backends []json.RawMessage) error {
 	seen := make(map[string]bool)
 	for _, raw := range backends {

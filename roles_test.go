@@ -73,7 +73,7 @@ func TestRequiredRoles(t *testing.T) {
 		words  = "require role lists the words of one role as several roles"
 		absent = "require names roles that no backend has"
 		unread = "the names of the roles could not be read"
-		listed = "a requirement keeps out every credential that backend static lists"
+		listed = "a requirement refuses every credential that the static backend lists"
 	)
 	for _, test := range []struct {
 		name, config string

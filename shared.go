@@ -11,37 +11,37 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
-// state is what verifiers of the same backends share, and what outlives a reload of the configuration.
+// state is what verifiers with the same backends share. It survives a reload of the configuration.
 type state struct {
 	cache    *cache
 	lookups  coalesce.Group[lookupKey, verdict]
 	backends []*backendState // of each backend
 	failures *rate.Limiter
 	now      func() time.Time
-	start    time.Time // where the clock of the state begins
+	start    time.Time // zero of the state's clock
 	results  [lookupResults]atomic.Uint64
 
 	mu      sync.Mutex
 	demands map[*demand]bool
-	sharing atomic.Int64 // how many there are
+	sharing atomic.Int64 // number of demands
 }
 
-// demand is what one of those that share a state asks for.
+// demand is what one verifier asks of the shared state.
 type demand struct {
 	name        string // of the handler
 	cacheSize   int
 	maxInflight int
 }
 
-// lookupKey names a lookup at the backends. A revocation separates lookups: a request that comes after it does not get
-// the answer to a lookup from before it.
+// lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation
+// never gets the answer to a lookup from before it.
 type lookupKey struct {
 	key      cacheKey
 	spelling uint64
 	revision uint64
 }
 
-// states holds the state of each distinct list of backends, by its fingerprint.
+// states holds one state for each distinct list of backends, by its fingerprint.
 var states = caddy.NewUsagePool()
 
 func newState(conf verifierConfig) *state {
@@ -58,13 +58,14 @@ func newState(conf verifierConfig) *state {
 	return s
 }
 
-// Destruct implements caddy.Destructor: nothing is held but memory.
+// Destruct implements caddy.Destructor. The state holds only memory, so there is nothing to do.
 func (*state) Destruct() error { return nil }
 
-// clock is the time on the state's clock, in nanoseconds, which no change of the wall clock moves.
+// clock converts a time to the state's clock, in nanoseconds. That clock is monotonic: changes of the wall clock do not
+// affect it.
 func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
-// join takes in a demand, until leave. The cache is as large, and the in-flight limits are as high, as the highest demand.
+// join adds a demand until leave. The cache size and the in-flight limits follow the highest demand.
 func (s *state) join(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +84,7 @@ func (s *state) adjust() {
 	s.sharing.Store(int64(len(s.demands)))
 	if len(s.demands) == 0 {
 		s.cache.resize(1)
-		return // requests that Caddy still has keep their in-flight limits
+		return // keep the in-flight limits for the requests that Caddy is still finishing
 	}
 	size, limit := 1, 1
 	for d := range s.demands {
@@ -95,8 +96,8 @@ func (s *state) adjust() {
 	}
 }
 
-// abandoned reports whether no configuration has the state any more. Caddy may still have requests for it. They ask the
-// backends without the cache: what is revoked no longer reaches it.
+// abandoned reports whether no configuration uses the state any more. Caddy may still be finishing requests for it. They
+// ask the backends without the cache, because revocations no longer reach that cache.
 func (s *state) abandoned() bool { return s.sharing.Load() == 0 }
 
 // serves reports whether a handler of that name shares the state.

@@ -12,8 +12,8 @@ import (
 // tracerName is the instrumentation scope of the spans.
 const tracerName = "github.com/caddy-frappe/frappe-auth"
 
-// startDecision starts the span around a decision, if the request is traced: with Caddy's `tracing` before the handler.
-// Otherwise there is no span.
+// startDecision starts the span around a decision if the request is traced, that is, if Caddy's `tracing` comes before
+// the handler. Otherwise the span is nil.
 func startDecision(ctx context.Context) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.SpanContext().IsValid() {
@@ -22,7 +22,7 @@ func startDecision(ctx context.Context) (context.Context, trace.Span) {
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, "frappe_auth")
 }
 
-// endDecision ends the span around a decision, and says in it what becomes of the request.
+// endDecision records the decision in its span and ends the span.
 func endDecision(span trace.Span, d *decision) {
 	defer span.End()
 	if d.rejection == nil {
@@ -38,8 +38,8 @@ func endDecision(span trace.Span, d *decision) {
 	}
 }
 
-// startCall starts the span around a backend's verification, below that of the request that asks first. It may end
-// after that of the request. end must be called.
+// startCall starts the span around a backend call, below the span of the request that runs it. It may end after that one.
+// The caller must call end.
 func startCall(ctx context.Context, parent trace.Span, backend, site string) (called context.Context, end func(error)) {
 	if parent == nil || !parent.SpanContext().IsValid() {
 		return ctx, func(error) {}

@@ -12,19 +12,18 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// reservedHeaders frame the message, route it, or carry the credential. A name that ends with a hyphen stands for all that
-// begin with it.
+// reservedHeaders frame the message, route it, or carry the credential. A name that ends with a hyphen is a prefix.
 var reservedHeaders = []string{
 	// framing and connection: RFC 9110 sections 7.6.1, 7.8, 10.1.1 and 10.1.4, RFC 9112 sections 6 and 7
 	"Connection", "Content-", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
-	// routing, and what proxies say of the client
+	// routing, and what proxies say about the client
 	"Forwarded", "Host", "Max-Forwards", "Via", "X-Forwarded-By", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port",
 	"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Frappe-Site-Name", "X-Real-IP",
-	// credentials, and what browsers vouch for
+	// credentials, and headers that browsers set and scripts cannot
 	"Authorization", "Cookie", "Frappe-Authorization-Source", "Origin", "Sec-",
 }
 
-// checkUserHeader reports why a header cannot tell an application the user.
+// checkUserHeader returns an error if a header must not be used as the user header.
 func checkUserHeader(name string) error {
 	const instead = "use a header of its own, such as X-Frappe-User"
 	if !httpguts.ValidHeaderFieldName(name) {
@@ -39,8 +38,8 @@ func checkUserHeader(name string) error {
 	return nil
 }
 
-// userHeaderVar is the request's variable that says that a handler has set the user header, or one that an upstream could
-// take for it.
+// userHeaderVar returns the name of the request variable that says that a handler has set this user header, or one that
+// an upstream could take for it.
 func userHeaderVar(name string) string {
 	folded := []byte(name)
 	for i := range folded {
@@ -49,7 +48,7 @@ func userHeaderVar(name string) string {
 	return "frappe_auth.user_header." + string(folded)
 }
 
-// scrub removes everything that the client sent and that an upstream could take for the user header.
+// scrub removes everything from the client that an upstream could take for the user header.
 func (h *Handler) scrub(r *http.Request) {
 	removeFolded(r.Header, h.UserHeader)
 	if r.Trailer != nil {
@@ -58,14 +57,14 @@ func (h *Handler) scrub(r *http.Request) {
 	}
 }
 
-// setUserHeader tells the next handlers the user.
+// setUserHeader sets the user header for the next handlers.
 func (h *Handler) setUserHeader(r *http.Request, user string) {
 	r.Header.Set(h.UserHeader, user)
 	caddyhttp.SetVar(r.Context(), h.userHeaderVar, true)
 }
 
-// removeFolded removes every header that an upstream could take for the named one, and keeps a proxy from removing
-// the header that is set in their place: a client can name it in its Connection header.
+// removeFolded removes every header that an upstream could take for the named one. It also removes the name from the
+// client's Connection header, which would make a proxy remove the header that the handler sets.
 func removeFolded(header http.Header, name string) {
 	for field := range header {
 		if foldedEqual(field, name) {
@@ -80,8 +79,8 @@ func removeFolded(header http.Header, name string) {
 	}
 }
 
-// trailerFilter is a body behind which no trailer comes that an upstream could take for the named header: some make no
-// difference between headers and trailers (RFC 9110 section 6.5.1), and a proxy passes trailers on.
+// trailerFilter is a body that removes the trailers that an upstream could take for the named header. Proxies pass
+// trailers on, and some servers merge them with headers (RFC 9110 section 6.5.1).
 type trailerFilter struct {
 	io.ReadCloser
 	trailer http.Header // filled in when the body has been read
@@ -97,7 +96,7 @@ func (f *trailerFilter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// foldedEqual reports whether two header names are equal after CGI, or PHP, has made variables of them.
+// foldedEqual reports whether two header names become the same variable name in CGI or PHP.
 func foldedEqual(a, b string) bool {
 	if len(a) != len(b) {
 		return false

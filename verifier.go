@@ -16,14 +16,14 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
-// namedBackend is a backend with what the verifier needs to know of it.
+// namedBackend is a backend with its name and its optional SiteResolver.
 type namedBackend struct {
 	frappe.Backend
 	name     string
-	resolver frappe.SiteResolver // nil: one site only
+	resolver frappe.SiteResolver // nil: the backend serves one site only
 }
 
-// source names what the backend asks, where it says so.
+// source names what the backend asks, such as a URL. It is empty if the backend does not say.
 func (b namedBackend) source() string {
 	if s, ok := b.Backend.(fmt.Stringer); ok {
 		return s.String()
@@ -31,7 +31,7 @@ func (b namedBackend) source() string {
 	return ""
 }
 
-// verifierConfig is what a verifier is made of.
+// verifierConfig is the configuration of a verifier.
 type verifierConfig struct {
 	name        string
 	backends    []namedBackend
@@ -46,29 +46,29 @@ type verifierConfig struct {
 	metrics     *metrics
 }
 
-// verifier verifies credentials: from the cache, or else by the backends in order, once for all who wait for the same
-// credential.
+// verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same
+// credential share one lookup.
 type verifier struct {
 	verifierConfig
-	resolvesSites bool // one of the backends is
+	resolvesSites bool // at least one backend is a SiteResolver
 	ttl           int64
 	bearerTTL     int64
 	negativeTTL   int64
 	stale         int64
 	state         *state
-	demand        *demand // of the state
+	demand        *demand // what this verifier asks of the state
 
 	unwatch  context.CancelFunc
 	watchers sync.WaitGroup
 }
 
-// maxVerification bounds a verification, whatever the backend does. A verification under way when its configuration is
-// replaced is finished, since Caddy finishes the requests that wait for it; so this also bounds how long it outlives
-// the configuration.
+// maxVerification is the longest time that one backend call may take. Caddy finishes the requests in flight when it
+// replaces a configuration, and their verifications with them. So this also bounds how long a verification outlives its
+// configuration.
 const maxVerification = time.Minute
 
-// newVerifier makes a verifier that has the state of the backends' fingerprint. The verifier must be closed. It serves once it is
-// started.
+// newVerifier returns a verifier that shares the state of the backends' fingerprint. The caller must close it. The
+// verifier serves once it is started.
 func newVerifier(conf verifierConfig) (*verifier, error) {
 	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf), nil })
 	if err != nil {
@@ -91,8 +91,8 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 	return v, nil
 }
 
-// start watches the backends that can be watched until ctx is done or the verifier is closed, and shows the verifier to the
-// admin API and to those who revoke.
+// start watches the backends that are Watchers until ctx is done or the verifier is closed. From then on the admin API
+// shows the verifier, and revocations reach its cache.
 func (v *verifier) start(ctx context.Context) {
 	ctx, v.unwatch = context.WithCancel(ctx)
 	v.state.join(v.demand)
@@ -103,7 +103,7 @@ func (v *verifier) start(ctx context.Context) {
 	}
 }
 
-// close ends the watch of the backends, and leaves the state to others.
+// close stops watching the backends and releases the shared state.
 func (v *verifier) close() error {
 	v.unwatch()
 	v.watchers.Wait()
@@ -112,7 +112,7 @@ func (v *verifier) close() error {
 	return err
 }
 
-// watch drops the verdicts that a backend reports as changed.
+// watch drops the cached verdicts that a backend reports as changed.
 func (v *verifier) watch(ctx context.Context, w frappe.Watcher, g *backendState) {
 	g.watch.began(v.state.clock(v.now()))
 	defer g.watch.ended()
@@ -125,26 +125,26 @@ func (v *verifier) watch(ctx context.Context, w frappe.Watcher, g *backendState)
 	})
 }
 
-// Where a verdict came from, for the placeholder {http.auth.frappe.cache}.
+// The values of the placeholder {http.auth.frappe.cache}.
 const (
 	cacheHit   = "hit"
 	cacheMiss  = "miss"
 	cacheStale = "stale"
 )
 
-// verdict is a grant, or an error as Backend's.
+// verdict is a grant, or an error as Backend.Verify returns it.
 type verdict struct {
 	*grant
 	cache string
 	err   error
 }
 
-// throttledError refuses a client that failed too often.
+// throttledError says that a client has reached its failure limit.
 type throttledError struct{ wait time.Duration }
 
 func (*throttledError) Error() string { return "too many denied credentials" }
 
-// sites names the site of the request for each backend; nil where no backend needs to know.
+// sites returns the request's site for each backend, or nil if no backend is a SiteResolver.
 func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 	if !v.resolvesSites {
 		return nil, nil
@@ -163,8 +163,9 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 	return sites, nil
 }
 
-// verify returns the verdict on the credential of an attempt, for the sites of its request. When ctx is done, a request that waits for another's lookup returns at once; the request that asks the backends sees that through, which
-// takes inflight.MaxWait and maxVerification for each backend at most.
+// verify returns the verdict on a credential, for the sites of its request. A request that waits for another request's
+// lookup returns as soon as ctx is done. A request that asks the backends itself finishes that first, which takes at most
+// inflight.MaxWait plus maxVerification for each backend.
 func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
 	subject.uncached = subject.uncached || v.state.abandoned() || a.trace != nil
@@ -199,7 +200,7 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 	return v.ask(ctx, &q)
 }
 
-// cached is the verdict of the cache, if there is one.
+// cached returns the verdict in the cache, if there is one.
 func (v *verifier) cached(s subject) (*grant, *denial) {
 	if s.uncached {
 		return nil, nil
@@ -207,7 +208,7 @@ func (v *verifier) cached(s subject) (*grant, *denial) {
 	return v.state.cache.lookup(s)
 }
 
-// throttled refuses a client that failed too often, unless its credential is known to be good.
+// throttled returns an error if the client has reached its failure limit, unless its credential is known to be good.
 func (v *verifier) throttled(q *lookup, now time.Time) error {
 	if q.known {
 		return nil
@@ -218,7 +219,7 @@ func (v *verifier) throttled(q *lookup, now time.Time) error {
 	return nil
 }
 
-// ask returns the verdict of the backends, or of the cache while they are unavailable.
+// ask returns the verdict of the backends. If they are unavailable, it may return a stale one from the cache.
 func (v *verifier) ask(ctx context.Context, q *lookup) verdict {
 	a := v.coalesced(ctx, q)
 	switch {
@@ -238,19 +239,20 @@ func (v *verifier) countLookup(result lookupResult) {
 	v.metrics.countLookup(result)
 }
 
-// freshness is what a granted verdict is worth.
+// freshness says how a cached grant may be used.
 type freshness int
 
 const (
 	fresh           freshness = iota
-	due                       // fresh, but to be asked for ahead of its end
-	stale                     // serves only while the backends are unavailable
-	expired                   // to be asked for again
+	due                       // still served, but refreshed ahead of its expiry
+	stale                     // served only while the backends are unavailable
+	expired                   // a backend must be asked again
 	credentialEnded           // the credential itself has expired
 )
 
-// freshness is the one rule of how long a grant serves: for its ttl after a backend was asked, and for stale_if_error more
-// while the backends are unavailable; never past the expiry of the credential, and never stale where that is not known.
+// freshness is the only rule on how long a grant is served. It is served for its ttl after a backend was asked, and for
+// stale_if_error longer while the backends are unavailable. It is never served past the credential's expiry, and never
+// stale if that expiry is not known.
 func (v *verifier) freshness(g *grant, now time.Time) freshness {
 	if g.expiry != 0 && now.UnixNano() >= g.expiry {
 		return credentialEnded
@@ -278,8 +280,8 @@ func (v *verifier) isFresh(d *denial, now time.Time) bool {
 	return v.state.clock(now)-d.at < v.negativeTTL
 }
 
-// refreshAhead asks for a verdict again before it expires, so that a steady client never waits. If that fails, the next attempt
-// is another twentieth of the ttl away.
+// refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never waits.
+// If that fails, the next attempt comes after another twentieth of the ttl.
 func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now time.Time) {
 	clock, next := v.state.clock(now), g.renewal.Load()
 	if next > clock || !g.renewal.CompareAndSwap(next, clock+v.ttlOf(g)/20) {
@@ -289,7 +291,8 @@ func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now tim
 	go v.coalesced(context.Background(), &q) //nolint:gosec // it outlives the request, of which nothing may be kept
 }
 
-// staleAnswer is a cached grant although its ttl is over. The grant may have been revoked, or renewed, while the backends were asked.
+// staleAnswer returns a cached grant although its ttl is over. It reads the cache again, because the grant may have been
+// revoked or refreshed while the backends were asked.
 func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
 	g, _ := v.state.cache.lookup(q.subject)
 	if g == nil {
@@ -308,7 +311,7 @@ func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
 	}
 }
 
-// logStale logs once for each outage of a site that stale verdicts are served.
+// logStale logs, once per outage of a site, that stale verdicts are served.
 func (v *verifier) logStale(g *grant, sites []string) {
 	for i, b := range v.backends {
 		if v.state.backends[i] == g.by && g.by.sites.Once(siteOf(sites, i)) {
