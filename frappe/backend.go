@@ -1,3 +1,5 @@
+// Package frappe is the contract between frappe_auth and its backends: the credential and its parser, the identity, the
+// interfaces that a backend implements, and its errors. Import it to write a backend of your own.
 package frappe
 
 import (
@@ -11,65 +13,68 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Guest is the user as whom Frappe serves those without a credential. No credential is Guest's.
+// Guest is the user that Frappe assigns to requests without a credential. No credential belongs to Guest.
 const Guest = "Guest"
 
-// MaxUserSize is the longest name of a user, in bytes: Frappe's column holds 140 characters.
+// MaxUserSize is the longest user name, in bytes. Frappe's column holds 140 characters.
 const MaxUserSize = 560
 
-// Backend decides whether a credential is good and whose it is. Backends are guest modules in the namespace
-// `http.frappe_auth.backends`.
+// Backend verifies credentials: whether one is good, and which user it belongs to. Backends are guest modules in the
+// namespace `http.frappe_auth.backends`.
 //
-// Verify answers with the identity, or with an error that is ErrDenied (errors.Is) where the credential is known to
-// be bad; any other error means that it is unavailable, and is never taken for a denial. An error never holds a
-// secret. Verify may be called from many goroutines at once, never twice at once for the same credential; it returns
-// soon after ctx is done.
+// Verify returns the identity, or an error. If the credential is known to be bad, the error is ErrDenied (errors.Is). Any
+// other error means that the backend is unavailable; it is never treated as a denial. An error must not contain a secret.
+// Verify may be called from many goroutines at once, but never twice at once for the same credential. It must return soon
+// after ctx is done.
 //
-// A backend that is a fmt.Stringer names its source to the operator: in the admin API and by the commands, without a secret.
+// A backend may implement fmt.Stringer to name its source, such as a URL, in the admin API and in the output of the
+// commands. The name must not contain a secret.
 type Backend interface {
 	Verify(ctx context.Context, c Credential) (Identity, error)
 }
 
-// SiteResolver is an optional interface of a Backend that may judge credentials of several sites.
+// SiteResolver is an optional interface of a Backend that can verify credentials for more than one site.
 type SiteResolver interface {
-	// SiteResolver reports whether the backend is configured to.
+	// ResolvesSites reports whether the backend is configured to do so.
 	ResolvesSites() bool
 
-	// Site names the site that a request is for, from the request's placeholders. It becomes Credential.Site and part
-	// of the cache key. An error refuses the request with status 400.
+	// Site returns the name of the site that a request is for, taken from the request's placeholders. The name becomes
+	// Credential.Site and part of the cache key. An error rejects the request with status 400.
 	Site(repl *caddy.Replacer) (string, error)
 }
 
-// Fingerprinter is an optional interface of a Backend whose verdicts depend on more than its JSON configuration: on
-// placeholders or on files that it reads when it is provisioned. Cached verdicts outlive a reload of the
-// configuration only where JSON and fingerprint stay the same.
+// Fingerprinter is an optional interface of a Backend whose verdicts depend on more than its JSON configuration, such as
+// placeholders, or files that it reads when it is provisioned. Cached verdicts survive a reload of the configuration only
+// if both the JSON and the fingerprint stay the same.
 type Fingerprinter interface {
 	Fingerprint() string
 }
 
-// RoleReporter is an optional interface of a Backend that can be configured not to ask for roles. A requirement of
-// a role is then an error when the configuration is loaded, rather than a refusal of everybody.
+// RoleReporter is an optional interface of a Backend that can be configured not to ask for roles. If ReportsRoles returns
+// false, requiring a role is an error when the configuration is loaded. Otherwise every user would be refused.
 type RoleReporter interface {
 	ReportsRoles() bool
 }
 
-// RoleLister is an optional interface of a Backend that knows which roles there are at its source, so that a requirement of
-// a role that nobody can have is found when the configuration is loaded, or by `caddy frappe-auth doctor`.
+// RoleLister is an optional interface of a Backend that knows which roles exist at its source. A required role that
+// nobody can have is then reported when the configuration is loaded, and by `caddy frappe-auth doctor`.
 type RoleLister interface {
-	// RoleNames returns the names of all roles. An error says that they could not be read now, without a secret.
+	// RoleNames returns the names of all roles. It returns an error if they cannot be read now. The error must not
+	// contain a secret.
 	RoleNames(ctx context.Context) ([]string, error)
 }
 
-// Watcher is an optional interface of a Backend that learns by itself of what changes at its source, so that cached
-// verdicts can be dropped at once and kept for longer.
+// Watcher is an optional interface of a Backend that has a change feed: it notices by itself when something changes at
+// its source. The cached verdicts concerned are then dropped at once.
 type Watcher interface {
-	// Watch reports changes until ctx is done, and then returns. It calls observe after every look at the source that
-	// succeeded, with the changes since the look before it (none: nil). The first call says that from now on
-	// changes will be seen. observe is fast and may be called from any one goroutine at a time.
+	// Watch reports changes until ctx is done, and then returns. It calls observe after each successful look at the
+	// source, with the changes since the previous look, or nil if there were none. The first call means that changes are
+	// seen from now on. observe is fast. It may be called from any goroutine, but not from two at once.
 	Watch(ctx context.Context, observe func([]Change))
 }
 
-// Change names verdicts that may no longer hold. Each field that is not empty selects verdicts by itself.
+// Change selects cached verdicts that may no longer be correct. Each field that is not empty selects verdicts
+// independently of the others.
 type Change struct {
 	// User selects the granted verdicts of this user.
 	User string
@@ -84,42 +89,45 @@ type Change struct {
 	Everything bool
 }
 
-// Identity is whose a credential is.
+// Identity is the user that a credential belongs to, and what is known about that user.
 type Identity struct {
-	// User is the name of Frappe's User document, as Frappe spells it: mostly an e-mail address, or Administrator.
+	// User is the name of the User document, as Frappe spells it. It is usually an e-mail address, or Administrator.
 	User string
 
-	// FullName is the user's full name. Empty where the backend does not know it.
+	// FullName is the user's full name. It is empty if the backend does not know it.
 	FullName string
 
-	// Roles are the user's roles, automatic ones such as All included. Nil where the backend did not ask.
+	// Roles are the user's roles, including automatic ones such as All. It is nil if the backend did not ask.
 	Roles []string
 
-	// Scopes are the OAuth scopes of an access token. Nil for a pair, and where the backend cannot see them.
+	// Scopes are the OAuth scopes of an access token. It is nil for an API key and secret, and if the backend cannot see
+	// them.
 	Scopes []string
 
-	// Expiry is when the credential ends. Zero where it does not, or where the backend cannot see it.
+	// Expiry is when the credential expires. It is zero if it never does, or if the backend cannot see it.
 	Expiry time.Time
 }
 
-// ErrDenied is a backend's verdict that a credential is bad: unknown, wrong, expired, revoked, or of a disabled user.
+// ErrDenied is a backend's verdict that a credential is bad: it is unknown, wrong, expired or revoked, or belongs to a
+// disabled user.
 var ErrDenied = errors.New("credential denied")
 
-// ErrUnknownSite is the error of a Backend that is SiteResolver where its source has no site of the name that the request
-// gave. The request gets 404, and the backend is not asked again about that site for a while.
+// ErrUnknownSite is the error of a SiteResolver whose source has no site with the name in Credential.Site. The request
+// gets status 404, and the backend is not asked about that site again for a minute.
 var ErrUnknownSite = errors.New("no such site")
 
-// UnavailableError says that a credential could not be verified. Any error of a Backend other
-// than ErrDenied means the same; this one adds when to try again.
+// UnavailableError says that a credential could not be verified. Every error of a Backend other than ErrDenied and
+// ErrUnknownSite means the same; this one adds details.
 type UnavailableError struct {
-	// Reason says what happened and what its likely cause is, without a secret. It goes to the log, not to clients.
+	// Reason says what happened and what the likely cause is. It must not contain a secret. It goes to the log, not to
+	// clients.
 	Reason error
 
-	// RetryAfter is the time after which another attempt makes sense. Zero: unknown.
+	// RetryAfter is how long to wait before another attempt makes sense. Zero means unknown.
 	RetryAfter time.Duration
 
-	// CredentialSpecific says that the backend is well but cannot judge this one credential. Its circuit breaker does not open for it, or
-	// a client could shut it off for the others.
+	// CredentialSpecific says that the backend works but cannot verify this one credential. Such an error does not open
+	// the site's circuit breaker. Otherwise one client could shut the backend off for all others.
 	CredentialSpecific bool
 }
 
@@ -130,7 +138,7 @@ func (e *UnavailableError) Error() string {
 // Unwrap returns the reason.
 func (e *UnavailableError) Unwrap() error { return e.Reason }
 
-// ValidUser reports whether a name can be that of the owner of a credential.
+// ValidUser reports whether a credential can belong to a user of that name.
 func ValidUser(name string) bool {
 	return name != "" && name != Guest && len(name) <= MaxUserSize && !strings.ContainsFunc(name, unicode.IsControl)
 }

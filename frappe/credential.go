@@ -7,32 +7,32 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// MaxHeaderSize is the longest Authorization header that is read, in bytes. Frappe's own credentials
-// take about 50, a JWT for a site's auth_hooks some thousands.
+// MaxHeaderSize is the longest Authorization header that is accepted, in bytes. Frappe's own credentials take about 50
+// bytes; a JWT for a site's auth_hooks takes a few thousand.
 const MaxHeaderSize = 8 << 10
 
-// Scheme is the authentication scheme a credential came in. Schemes compare without case, as Frappe and
-// RFC 9110 section 11.1 do; these constants are how Caddy's configuration and placeholders spell them.
+// Scheme is the authentication scheme of a credential. Schemes are compared without case, as in Frappe and RFC 9110
+// section 11.1. These constants are the spellings in Caddy's configuration and placeholders.
 type Scheme string
 
-// The schemes Frappe reads from an Authorization header.
+// The schemes that Frappe reads from an Authorization header.
 const (
 	// SchemeToken is `token <api_key>:<api_secret>`.
 	SchemeToken Scheme = "token"
 
-	// SchemeBasic is `Basic base64(<api_key>:<api_secret>)`. It never carries a login password: Frappe
-	// looks up API keys only.
+	// SchemeBasic is `Basic base64(<api_key>:<api_secret>)`. It cannot carry a login name and password: Frappe only looks
+	// up API keys.
 	SchemeBasic Scheme = "basic"
 
 	// SchemeBearer is `Bearer <access_token>`.
 	SchemeBearer Scheme = "bearer"
 )
 
-// Credential is what an Authorization header claims, in canonical form: the pair in `token` and in `Basic`
-// yields the same Key and Secret. All of it is what Frappe sees as text, so `token` and `Bearer`, which Frappe
-// reads as Latin-1, and `Basic`, which it reads as UTF-8, are all UTF-8 here.
+// Credential is what an Authorization header contains, in canonical form: the same pair has the same Key and Secret
+// whether it was sent as `token` or as `Basic`. All fields are UTF-8 and hold the text that Frappe sees. Frappe reads
+// `token` and `Bearer` as Latin-1, and `Basic` as UTF-8.
 //
-// A Credential prints, marshals and logs without its secret.
+// Printing, marshaling or logging a Credential never shows its secret.
 type Credential struct {
 	// Scheme is how the credential was sent.
 	Scheme Scheme
@@ -46,8 +46,8 @@ type Credential struct {
 	// Token is the access token of a bearer credential. Empty for a pair.
 	Token string
 
-	// Site is the name of the site that shall judge the credential, set for a backend that is SiteResolver and
-	// empty for others.
+	// Site is the name of the site to verify the credential with. It is set for a SiteResolver and empty for other
+	// backends.
 	Site string
 }
 
@@ -62,13 +62,13 @@ func (c Credential) String() string {
 	return string(c.Scheme) + " credential of API key " + c.KeyPrefix()
 }
 
-// GoString is String, so that %#v shows no secret either.
+// GoString returns String, so that %#v does not show the secret.
 func (c Credential) GoString() string { return c.String() }
 
-// MarshalText is String, so that JSON and reflecting loggers show no secret either.
+// MarshalText returns String, so that JSON and loggers that use reflection do not show the secret.
 func (c Credential) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// KeyPrefix is as much of the API key as a log may show.
+// KeyPrefix returns as much of the API key as a log may show.
 func (c Credential) KeyPrefix() string {
 	const shown = 4
 	if len(c.Key) <= shown {
@@ -77,8 +77,8 @@ func (c Credential) KeyPrefix() string {
 	return strings.ToValidUTF8(c.Key[:shown], "") + "…"
 }
 
-// MalformedError says why a header is no credential that Frappe would read. Its text is fixed, holds nothing
-// of the header, and is fit for the error_description of RFC 6750.
+// MalformedError says why Frappe would not read a header as a credential. Its text is fixed and contains nothing from the
+// header, so it can be sent as the error_description of RFC 6750.
 type MalformedError struct {
 	// Description says what is wrong and what to do.
 	Description string
@@ -90,9 +90,10 @@ func malformed(description string) (Credential, error) {
 	return Credential{}, &MalformedError{Description: description}
 }
 
-// ParseCredential reads the value of an Authorization header exactly as Frappe does (frappe/auth.py of 14 to 16):
-// two parts at single spaces, the scheme in any case, one colon in a pair, base64 as lenient as Python's. What it
-// refuses, with a *MalformedError, Frappe would never let in. What it returns is for a backend to judge.
+// ParseCredential parses the value of an Authorization header exactly as Frappe does (frappe/auth.py of 14 to 16): two
+// parts separated by a single space, the scheme in any case, one colon in a pair, and base64 as lenient as Python's.
+// Frappe would never accept a header that ParseCredential refuses; the error is then a *MalformedError. A credential that
+// it returns still has to be verified by a backend.
 func ParseCredential(header string) (Credential, error) {
 	if len(header) > MaxHeaderSize {
 		return malformed("the Authorization header is longer than 8192 bytes")
@@ -102,7 +103,7 @@ func ParseCredential(header string) (Credential, error) {
 		return malformed("the Authorization header has a control character in it")
 	}
 
-	// gunicorn strips white space before a value and keeps it behind one.
+	// gunicorn strips white space before a value and keeps white space after it.
 	header = strings.TrimLeft(header, " \t")
 	scheme, rest, found := strings.Cut(header, " ")
 	switch {
@@ -127,7 +128,7 @@ func ParseCredential(header string) (Credential, error) {
 	return malformed("the scheme is none of token, Basic and Bearer")
 }
 
-// parseBasic reads the base64 of a pair.
+// parseBasic parses the base64 of a pair.
 func parseBasic(encoded string) (Credential, error) {
 	pair, ok := decodeBase64(encoded)
 	if ok && utf8.ValidString(pair) {
@@ -146,8 +147,8 @@ func parseBasic(encoded string) (Credential, error) {
 	return malformed("the base64 does not decode to UTF-8 text")
 }
 
-// printedBytes reports whether s is how Python 3 prints bytes. Frappe's documentation builds its Basic example in a
-// way that sends just this, and nothing else tells the user why it is refused.
+// printedBytes reports whether s looks like bytes printed by Python 3. The Basic example in Frappe's documentation sends
+// exactly this, and nothing else tells the user why it is refused.
 func printedBytes(s string) bool {
 	return len(s) >= 3 && s[0] == 'b' && (s[1] == '\'' || s[1] == '"') && s[len(s)-1] == s[1]
 }
@@ -168,25 +169,25 @@ func parsePair(scheme Scheme, pair string) (Credential, error) {
 	return Credential{Scheme: scheme, Key: key, Secret: secret}, nil
 }
 
-// decodeBase64 decodes as Python's base64.b64decode does by default (binascii.a2b_base64 without strict_mode): bytes
-// outside the alphabet are dropped, everything behind a complete padding is ignored, and incomplete padding is an
-// error. Go's decoder is strict, so a credential with a stray character would be refused where Frappe lets it in.
+// decodeBase64 decodes like Python's base64.b64decode by default (binascii.a2b_base64 without strict_mode): it drops
+// bytes outside the alphabet, ignores everything after complete padding, and returns false for incomplete padding. Go's
+// decoder is strict and would refuse a credential with a stray character that Frappe accepts.
 func decodeBase64(s string) (string, bool) {
-	out := make([]byte, 0, 96) // enough for a pair of Frappe's, and not on the heap
+	out := make([]byte, 0, 96) // enough for a pair that Frappe generates, and stays on the stack
 	var (
-		quad uint // sextets of the current group that were read
-		bits byte // bits of the last sextet not yet written
+		quad uint // number of sextets read in the current group
+		bits byte // bits of the last sextet that are not yet written
 		pads uint
 	)
 	for i := range len(s) {
 		c := s[i]
 		if c >= utf8.RuneSelf {
-			return "", false // a str with other than ASCII is a ValueError in Python
+			return "", false // Python raises ValueError for a non-ASCII str
 		}
 		if c == '=' {
 			pads++
 			if quad >= 2 && quad+pads >= 4 {
-				// Python has checked the whole str for ASCII before it decodes.
+				// Python checks the whole str for ASCII before it decodes.
 				return string(out), isASCII(s[i:])
 			}
 			continue
@@ -215,7 +216,7 @@ func decodeBase64(s string) (string, bool) {
 
 const noSextet = 0xff
 
-// sextets maps a byte of the standard alphabet (RFC 4648 section 4) to its value, every other to noSextet.
+// sextets maps each byte of the standard alphabet (RFC 4648 section 4) to its value, and every other byte to noSextet.
 var sextets = func() (table [utf8.RuneSelf]byte) {
 	for i := range table {
 		table[i] = noSextet
@@ -235,7 +236,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// fromLatin1 is the text that WSGI (PEP 3333) makes of a header's bytes, and so what Frappe compares.
+// fromLatin1 returns the text that WSGI (PEP 3333) makes of a header's bytes. This is what Frappe compares.
 func fromLatin1(s string) string {
 	if isASCII(s) {
 		return s
@@ -247,7 +248,7 @@ func fromLatin1(s string) string {
 	return b.String()
 }
 
-// ToLatin1 puts text from fromLatin1 back into a header's bytes.
+// ToLatin1 is the inverse of fromLatin1: it returns the bytes of the header.
 func ToLatin1(s string) string {
 	if isASCII(s) {
 		return s

@@ -5,27 +5,27 @@ import (
 	"fmt"
 )
 
-// HealthChecker is an optional interface of a Backend that can tell what is wrong with its source or its configuration, for
-// `caddy frappe-auth doctor`.
+// HealthChecker is an optional interface of a Backend that can check its source and its configuration, for `caddy
+// frappe-auth doctor`.
 type HealthChecker interface {
-	// CheckHealth checks everything that verifications depend on, in the order in which an operator would. It returns soon
-	// after ctx is done.
+	// CheckHealth checks everything that verifications depend on, in the order in which an operator would. It must return
+	// soon after ctx is done.
 	CheckHealth(ctx context.Context) []Finding
 }
 
-// Finding is what one check of a backend found. It holds no secret.
+// Finding is the result of one check of a backend. It must not contain a secret.
 type Finding struct {
 	// Check names what was checked, such as `reachable`.
 	Check string
 
-	// Result says how it is.
+	// Result says whether all is well.
 	Result Result
 
-	// Detail says what was found, and where it is not well, what to do.
+	// Detail says what was found and, if something is wrong, what to do.
 	Detail string
 }
 
-// Result is how a check of a backend came out.
+// Result is the outcome of a check.
 type Result string
 
 // The results of checks.
@@ -40,17 +40,17 @@ const (
 	ResultTrouble Result = "TROUBLE"
 )
 
-// OK makes a finding that all is well.
+// OK returns a finding that all is well. format and args are those of fmt.Sprintf.
 func OK(check, format string, args ...any) Finding {
 	return Finding{Check: check, Result: ResultOK, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Warning makes a finding that something should be looked at.
+// Warning returns a finding that something should be looked at.
 func Warning(check, format string, args ...any) Finding {
 	return Finding{Check: check, Result: ResultWarning, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Trouble makes a finding that verifications do not work, or will fail.
+// Trouble returns a finding that verifications do not work, or will fail.
 func Trouble(check, format string, args ...any) Finding {
 	return Finding{Check: check, Result: ResultTrouble, Detail: fmt.Sprintf(format, args...)}
 }

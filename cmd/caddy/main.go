@@ -1,4 +1,5 @@
-// Command caddy is Caddy with its standard modules, frappe_auth and its database backend. Its main is Caddy's own.
+// Command caddy is Caddy with its standard modules, frappe_auth and the database backend. Its main function is Caddy's
+// own.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package breaker has circuit breakers, many of them, by key.
+// Package breaker implements circuit breakers, one for each key.
 package breaker
 
 import (
@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// Threshold is how many failures in a row, each of another subject, open a breaker.
+	// Threshold is how many failures in a row open a breaker. Only failures of different subjects count.
 	Threshold = 5
 
-	// MinWait is how long a breaker is open at first. After each probe that fails it is open twice as long, up to MaxWait;
-	// each time up to a quarter more or less, so that several processes do not probe in step.
+	// MinWait is how long a breaker stays open at first. After each failed probe the wait doubles, up to MaxWait. Each
+	// wait is varied by up to a quarter, so that several processes do not probe at the same time.
 	MinWait = time.Second
 
 	// MaxWait is the longest time between two probes, before jitter.
@@ -23,7 +23,7 @@ const (
 
 // OpenError says that a breaker is open.
 type OpenError struct {
-	// RetryAfter is the time until the next probe, or MinWait while one is under way.
+	// RetryAfter is the time until the next probe, or MinWait while a probe is in flight.
 	RetryAfter time.Duration
 }
 
@@ -31,8 +31,8 @@ func (*OpenError) Error() string {
 	return "the circuit breaker is open after several failures in a row"
 }
 
-// Group holds the breakers of keys that failed lately. A key that never failed, or succeeded since, takes no room. At
-// most size breakers are kept; one that is open is evicted only when all are open.
+// Group holds the breakers of keys that failed recently. A key that never failed, or has succeeded since, takes no
+// memory. At most size breakers are kept. An open one is evicted only if all are open.
 type Group[K comparable] struct {
 	random func() float64 // in [0, 1)
 
@@ -41,24 +41,24 @@ type Group[K comparable] struct {
 	breakers *simplelru.LRU[K, *breaker]
 }
 
-// breaker is closed until it has Threshold subjects, then open; half-open while a probe is under way.
+// breaker is closed until Threshold subjects have failed. Then it is open, and half-open while a probe is in flight.
 type breaker struct {
-	subjects []uint64 // that failed since the last success, each once
+	subjects []uint64 // those that failed since the last success, without repetition
 	wait     time.Duration
-	until    time.Time // while open: when to probe
+	until    time.Time // if open: when to probe
 	probing  bool
-	noted    bool // Once was called in this outage
+	noted    bool // Once was called since the failures began
 }
 
 func (b *breaker) open() bool { return len(b.subjects) >= Threshold }
 
-// NewGroup makes a group of at most size breakers. random is the source of jitter, in [0, 1).
+// NewGroup returns a group of at most size breakers. random returns numbers in [0, 1), for the jitter.
 func NewGroup[K comparable](size int, random func() float64) *Group[K] {
 	breakers, _ := simplelru.NewLRU[K, *breaker](size, nil)
 	return &Group[K]{random: random, size: size, breakers: breakers}
 }
 
-// Check returns an *OpenError if the breaker of the key is open at that time.
+// Check returns an *OpenError if the key's breaker is open at that time.
 func (g *Group[K]) Check(key K, now time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -77,8 +77,8 @@ func (g *Group[K]) check(key K, now time.Time) (*breaker, error) {
 	return b, nil
 }
 
-// Acquire is Check, and claims the probe if one is due. A call that it allows must be reported to Success, Failure or
-// Cancel, with probe.
+// Acquire is like Check, and claims the probe if one is due. The caller must report a call that it allows to Success,
+// Failure or Cancel, with the same probe.
 func (g *Group[K]) Acquire(key K, now time.Time) (probe bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,7 +93,7 @@ func (g *Group[K]) Acquire(key K, now time.Time) (probe bool, err error) {
 	return probe, nil
 }
 
-// Success reports a call that succeeded, and closes the breaker. ended reports whether calls had failed before, wasOpen
+// Success records a successful call and closes the breaker. ended reports whether calls had failed before, and wasOpen
 // whether the breaker was open or half-open.
 func (g *Group[K]) Success(key K) (ended, wasOpen bool) {
 	g.mu.Lock()
@@ -111,8 +111,8 @@ func (g *Group[K]) Reset() {
 	g.breakers.Purge()
 }
 
-// Failure reports a call about a subject that failed. Further failures of one subject count once, so that no single
-// subject can open the breaker for the others. began reports whether this is the first failure since a success.
+// Failure records a failed call about a subject. Repeated failures of one subject count once, so that no single subject
+// can open the breaker for the others. began reports whether this is the first failure since a success.
 func (g *Group[K]) Failure(key K, subject uint64, now time.Time, probe bool) (began bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -134,7 +134,7 @@ func (g *Group[K]) Failure(key K, subject uint64, now time.Time, probe bool) (be
 	return !ok
 }
 
-// makeRoom evicts the breaker that was used the longest time ago, a closed one if there is any.
+// makeRoom evicts the least recently used breaker that is closed, or, if all are open, the least recently used one.
 func (g *Group[K]) makeRoom() {
 	if g.breakers.Len() < g.size {
 		return
@@ -148,7 +148,7 @@ func (g *Group[K]) makeRoom() {
 	g.breakers.RemoveOldest()
 }
 
-// Cancel takes back a call that Acquire allowed and that says nothing of the key.
+// Cancel ends a call that Acquire allowed but whose result says nothing about the key.
 func (g *Group[K]) Cancel(key K, probe bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,7 +157,7 @@ func (g *Group[K]) Cancel(key K, probe bool) {
 	}
 }
 
-// Once reports whether it is called for the first time since the calls of the key began to fail.
+// Once reports whether this is its first call since the key's calls began to fail.
 func (g *Group[K]) Once(key K) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package coalesce lets callers that want the same thing at the same time share one call.
+// Package coalesce lets concurrent callers with the same key share one call.
 package coalesce
 
 import (
@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// ErrPanicked is what waiting callers get when the call they waited for panicked.
+// ErrPanicked is the error that waiting callers get if the call they waited for panicked.
 var ErrPanicked = errors.New("the call panicked")
 
 // Group coalesces calls by key. Its zero value is ready to use.
 //
-// Unlike golang.org/x/sync/singleflight it runs a call in the goroutine of the first caller also where other callers may
-// stop waiting: a call then needs no goroutine of its own, which has to be started, to grow its stack and to wake the caller.
+// Unlike golang.org/x/sync/singleflight, it runs the call in the goroutine of the first caller, even though waiting
+// callers may give up early. This saves starting a goroutine for each call, growing its stack, and waking the caller.
 type Group[K comparable, V any] struct {
 	mu    sync.Mutex
 	calls map[K]*call[V] // in flight
@@ -25,9 +25,9 @@ type call[V any] struct {
 	err   error
 }
 
-// Do runs fn and returns its value, or waits for an identical call already in flight and returns that one's. A waiting
-// caller returns early, with the error of ctx, when ctx is done; the caller that runs fn does not. shared reports whether
-// another caller ran the call. A panic of fn is passed on to its caller; waiting callers get ErrPanicked.
+// Do runs fn and returns its value, or waits for an identical call already in flight and returns that call's value. A
+// waiting caller returns early, with the error of ctx, when ctx is done; the caller that runs fn does not. shared reports
+// whether another caller ran the call. If fn panics, its caller panics and waiting callers get ErrPanicked.
 func (g *Group[K, V]) Do(ctx context.Context, key K, fn func() V) (value V, shared bool, err error) {
 	g.mu.Lock()
 	if other := g.calls[key]; other != nil {

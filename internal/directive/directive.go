@@ -1,5 +1,5 @@
-// Package directive reads the blocks of Caddyfile directives, so that all of them report the same mistakes alike, with file
-// and line.
+// Package directive parses the blocks of Caddyfile directives. All directives that use it report the same mistakes in the
+// same way, with file and line.
 package directive
 
 import (
@@ -13,29 +13,30 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Option reads the option at which the dispenser stands, its block included.
+// Option parses the option at the dispenser's position, including its block.
 type Option func(d *caddyfile.Dispenser) error
 
-// Block says what may stand in the block of a directive or of an option.
+// Block describes what a directive or an option may have in its block.
 type Block struct {
-	// Owner is what the block belongs to, as errors name it, such as `frappe_auth` or `backend static`.
+	// Owner is the name of what the block belongs to, for errors, such as `frappe_auth` or `backend static`.
 	Owner string
 
-	// Options reads each option by its name.
+	// Options maps the name of each option to its parser.
 	Options map[string]Option
 
-	// Repeatable are the options that may be given more than once. Any other is an error the second time, since only the
-	// last one would count.
+	// Repeatable lists the options that may be given more than once. Any other option is an error the second time,
+	// because only the last one would take effect.
 	Repeatable []string
 
-	// Instead says what to write for names that are not options but are likely to be tried, such as `write handler <name>`.
+	// Instead maps names that are not options, but that users are likely to try, to advice such as `write handler
+	// <name>`.
 	Instead map[string]string
 
-	// Check runs after each option, so that its error names the option's line. Nil: nothing is checked.
+	// Check is called after each option, so that its error names the option's line. Nil means that nothing is checked.
 	Check func() error
 }
 
-// Read reads the block that follows, if there is one. The arguments before it have been read.
+// Read parses the block that follows, if there is one. The arguments before it must have been consumed.
 func (b Block) Read(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return b.unexpected(d)
@@ -64,7 +65,7 @@ func (b Block) Read(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// unexpected rejects an argument after those that the owner of the block takes.
+// unexpected returns an error about an argument that the owner of the block does not take.
 func (b Block) unexpected(d *caddyfile.Dispenser) error {
 	if strings.HasPrefix(d.Val(), "{") {
 		return d.Errf("%s: unexpected %s; end the line with an opening brace and put each option on a line of its own", b.Owner, d.Val())
@@ -72,7 +73,7 @@ func (b Block) unexpected(d *caddyfile.Dispenser) error {
 	return d.Errf("%s: unexpected argument %s; options go into a block", b.Owner, d.Val())
 }
 
-// unknown rejects an option that there is not, and names the one that was probably meant.
+// unknown returns an error about an option that does not exist. It suggests the one that was probably meant.
 func (b Block) unknown(d *caddyfile.Dispenser, name string) error {
 	names := slices.Sorted(maps.Keys(b.Options))
 	if instead, ok := b.Instead[name]; ok {
@@ -84,7 +85,7 @@ func (b Block) unknown(d *caddyfile.Dispenser, name string) error {
 	return d.Errf("%s has no option %s; it has %s", b.Owner, name, strings.Join(names, ", "))
 }
 
-// Toggle is an option that takes neither arguments nor a block.
+// Toggle parses an option that takes neither arguments nor a block.
 func Toggle(into *bool) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -96,7 +97,7 @@ func Toggle(into *bool) Option {
 	}
 }
 
-// Text is an option with one argument, which is not empty.
+// Text parses an option with one non-empty argument.
 func Text(into *string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -111,7 +112,7 @@ func Text(into *string) Option {
 	}
 }
 
-// Number is an option with a positive whole number.
+// Number parses an option with a positive whole number.
 func Number(into *int) Option {
 	return func(d *caddyfile.Dispenser) error {
 		var text string
@@ -122,7 +123,7 @@ func Number(into *int) Option {
 	}
 }
 
-// Duration is an option with a duration, which is not negative.
+// Duration parses an option with a duration that is not negative.
 func Duration(into *caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {
 		var text string
@@ -133,7 +134,7 @@ func Duration(into *caddy.Duration) Option {
 	}
 }
 
-// OptionalDuration is a Duration for which 0 differs from not being given.
+// OptionalDuration is like Duration, but keeps 0 apart from an option that was not given.
 func OptionalDuration(into **caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {
 		*into = new(caddy.Duration)
@@ -141,7 +142,7 @@ func OptionalDuration(into **caddy.Duration) Option {
 	}
 }
 
-// NoBlock rejects a block after the option of that name.
+// NoBlock returns an error if a block follows the option of that name.
 func NoBlock(d *caddyfile.Dispenser, name string) error {
 	if d.NextBlock(d.Nesting()) {
 		return d.Errf("%s takes no block", name)
@@ -149,7 +150,7 @@ func NoBlock(d *caddyfile.Dispenser, name string) error {
 	return nil
 }
 
-// ParseNumber reads an argument that is a positive whole number.
+// ParseNumber parses an argument that is a positive whole number.
 func ParseNumber(d *caddyfile.Dispenser, text string, into *int) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
@@ -159,7 +160,7 @@ func ParseNumber(d *caddyfile.Dispenser, text string, into *int) error {
 	return nil
 }
 
-// ParseDuration reads an argument that is a duration, which is not negative.
+// ParseDuration parses an argument that is a duration and not negative.
 func ParseDuration(d *caddyfile.Dispenser, text string, into *caddy.Duration) error {
 	parsed, err := caddy.ParseDuration(text)
 	if err != nil || parsed < 0 {
@@ -169,7 +170,8 @@ func ParseDuration(d *caddyfile.Dispenser, text string, into *caddy.Duration) er
 	return nil
 }
 
-// Here remembers where the dispenser stands, for errors that only show when more has been read.
+// Here remembers the dispenser's position. The function it returns adds that position to an error that shows only after
+// more has been parsed.
 func Here(d *caddyfile.Dispenser) func(error) error {
 	file, line := d.File(), d.Line()
 	return func(err error) error { return fmt.Errorf("%w, at %s:%d", err, file, line) }

@@ -2,8 +2,8 @@ package directive
 
 import "strings"
 
-// Nearest returns the candidate that a misspelled name was probably meant to be. It reports false where none is near enough.
-// Of several equally near ones the first counts.
+// Nearest returns the candidate that a misspelled name was probably meant to be. found is false if no candidate is near
+// enough. Of equally near candidates, the first is returned.
 func Nearest(name string, candidates []string) (nearest string, found bool) {
 	name = strings.ToLower(name)
 	best := min(3, (len(name)+1)/3) + 1
@@ -23,8 +23,8 @@ func Nearest(name string, candidates []string) (nearest string, found bool) {
 	return "", false
 }
 
-// distance counts the letters to insert, delete or replace, and the neighbours to swap, that make b of a (optimal string
-// alignment).
+// distance returns how many letters must be inserted, deleted or replaced, and how many neighbors swapped, to turn a into
+// b (optimal string alignment).
 func distance(a, b string) int {
 	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {

@@ -1,4 +1,4 @@
-// Package inflight bounds how many calls are in flight at once, and how many wait.
+// Package inflight limits how many calls are in flight at once, and how many wait for their turn.
 package inflight
 
 import (
@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	// MaxWait is how long a call waits for its turn.
+	// MaxWait is the longest time that a call waits for its turn.
 	MaxWait = 5 * time.Second
 
-	// WaitingPerCall is how many calls of each kind may wait for each that may be in flight.
+	// WaitingPerCall is how many calls of each kind, known and unknown, may wait for each call that may be in flight.
 	WaitingPerCall = 64
 )
 
-// ErrBusy says that too many calls wait, or that a call waited for too long.
+// ErrBusy says that too many calls are waiting, or that a call waited too long.
 var ErrBusy = errors.New("too many calls at once")
 
-// Limit bounds calls. Those of unknown clients get three quarters of the places at most, and wait apart, so that a flood of
-// them does not keep out the known ones.
+// Limit is an in-flight limit. Unknown calls get at most three quarters of the places and wait in a queue of their own,
+// so that a flood of them does not block the known ones.
 type Limit struct {
 	max            int
 	all, unknown   *semaphore.Weighted
-	waiting        atomic.Int64 // known ones
+	waiting        atomic.Int64 // known calls
 	waitingUnknown atomic.Int64
 	inFlight       atomic.Int64
 }
 
-// New makes a limit of that many calls in flight, at least 1.
+// New returns a limit of that many calls in flight, at least 1.
 func New(limit int) *Limit {
 	return &Limit{
 		max:     limit,
@@ -40,17 +40,17 @@ func New(limit int) *Limit {
 	}
 }
 
-// Max is how many calls may be in flight.
+// Max returns how many calls may be in flight.
 func (l *Limit) Max() int { return l.max }
 
-// InFlight is how many calls are in flight.
+// InFlight returns how many calls are in flight.
 func (l *Limit) InFlight() int64 { return l.inFlight.Load() }
 
-// Waiting is how many calls wait.
+// Waiting returns how many calls are waiting.
 func (l *Limit) Waiting() int64 { return l.waiting.Load() + l.waitingUnknown.Load() }
 
-// Acquire waits for a place, for MaxWait at most. release must be called if and only if there is no error; the only error
-// is ErrBusy.
+// Acquire waits for a place, for at most MaxWait. The caller must call release if and only if there is no error. The only
+// error is ErrBusy.
 func (l *Limit) Acquire(known bool) (release func(), err error) {
 	waiting := &l.waiting
 	if !known {
