@@ -174,7 +174,7 @@ func TestSiteFailover(t *testing.T) {
 		{"a denial after a failure is final", []string{"a", "b", "c"}, map[string]string{"a": gateway, "b": denies, "c": grants}, []step{{asked: []string{"a", "b"}, err: "denied"}}},
 		{"a wrong site is an answer", []string{"a", "b"}, map[string]string{"a": notFound, "b": grants}, []step{{asked: []string{"a", "a"}, err: "status 404"}}},
 		{"a failure of Frappe is an answer", []string{"a", "b"}, map[string]string{"a": broken, "b": grants}, []step{{asked: []string{"a"}, err: "status 500"}}},
-		{"two failures are both told", []string{"a", "b"}, map[string]string{"a": refused, "b": gateway}, []step{{asked: []string{"a", "b"}, err: "site http://b: status 502: the proxy before Frappe gets no answer; is Frappe up?; before it, site http://a: the connection broke"}}},
+		{"two failures are both told", []string{"a", "b"}, map[string]string{"a": refused, "b": gateway}, []step{{asked: []string{"a", "b"}, err: "site http://b: status 502: the proxy in front of Frappe gets no answer; is Frappe running?; before it, site http://a: the connection broke"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

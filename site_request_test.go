@@ -243,7 +243,7 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 		{
 			"TLS to a host that the certificate does not name",
 			map[string]any{"urls": []string{local}, "site_name": "example.com", "transport": trust},
-			"", "", "localhost", "the certificate is not trusted: it is not for the host in the address",
+			"", "", "localhost", "the certificate is not trusted: it is not valid for the host in the address",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

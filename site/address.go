@@ -10,13 +10,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// siteAddress is where a site is reached.
+// siteAddress is one address of a site.
 type siteAddress struct {
 	url    url.URL
-	socket string // path of a Unix socket; empty: by TCP
+	socket string // path of a Unix socket; empty: use TCP
 }
 
-// String is the address as the configuration has it.
+// String returns the address as it is written in the configuration.
 func (a *siteAddress) String() string {
 	if a.socket != "" {
 		return "unix/" + a.socket
@@ -24,7 +24,7 @@ func (a *siteAddress) String() string {
 	return a.url.String()
 }
 
-// withScheme is what to write for the same port with another scheme.
+// withScheme returns what to write to reach the same port with another scheme.
 func (a *siteAddress) withScheme(scheme string) string {
 	if a.socket != "" {
 		return map[string]string{"http": "the transport without tls", "https": "tls in the transport"}[scheme]
@@ -37,8 +37,8 @@ func (a *siteAddress) withScheme(scheme string) string {
 	return u.String()
 }
 
-// expandPlaceholders puts the values of global placeholders into addresses and site name. A missing value is an error:
-// without site_name, a bench would have another of its sites judge.
+// expandPlaceholders replaces the global placeholders in addresses and site name. A missing value is an error: with an
+// empty site_name, another site of the bench would verify the credentials.
 func (s *Backend) expandPlaceholders() error {
 	for i, address := range s.URLs {
 		expanded, err := expandGlobal(address, false)
@@ -55,10 +55,10 @@ func (s *Backend) expandPlaceholders() error {
 	return nil
 }
 
-// globalPlaceholders are the prefixes of placeholders that do not depend on a request.
+// globalPlaceholders are the prefixes of the placeholders that do not depend on a request.
 var globalPlaceholders = []string{"env.", "file.", "system.", "time."}
 
-// expandGlobal replaces global placeholders, and leaves others as they are where they may depend on the request.
+// expandGlobal replaces global placeholders. Other placeholders are kept if perRequest is set, and an error otherwise.
 func expandGlobal(text string, perRequest bool) (string, error) {
 	return caddy.NewReplacer().ReplaceFunc(text, func(name string, value any) (any, error) {
 		global := slices.ContainsFunc(globalPlaceholders, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
@@ -74,7 +74,7 @@ func expandGlobal(text string, perRequest bool) (string, error) {
 	})
 }
 
-// parseSiteAddress reads an address of the configuration, and says of the common mistakes what to write instead.
+// parseSiteAddress parses an address of the configuration. For common mistakes, its error says what to write instead.
 func parseSiteAddress(address string) (siteAddress, error) {
 	if joined(address) {
 		return siteAddress{}, fmt.Errorf("address %s: separate addresses by a space, not by a comma (in JSON, each is its own string)", withoutUser(address))
@@ -83,29 +83,29 @@ func parseSiteAddress(address string) (siteAddress, error) {
 		if !strings.HasPrefix(socket, "/") {
 			return siteAddress{}, fmt.Errorf("address %s: write unix/ and an absolute path, such as unix//run/frappe.sock", withoutUser(address))
 		}
-		// The transport keeps connections apart by host.
-		return siteAddress{url: url.URL{Host: socket}, socket: socket}, nil // its scheme is the transport's to set
+		// The transport keeps separate connections for each host.
+		return siteAddress{url: url.URL{Host: socket}, socket: socket}, nil // the transport sets the scheme
 	}
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return siteAddress{}, errors.New("the address of the site is no URL; write it as https://erp.example.com")
+		return siteAddress{}, errors.New("the address of the site is not a valid URL; write it as https://erp.example.com")
 	case u.User != nil:
-		return siteAddress{}, errors.New("the address of the site holds a user name; the site is asked with each client's own credential")
+		return siteAddress{}, errors.New("the address of the site contains a user name; remove it: each client's own credential is sent to the site")
 	case (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
 		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", withoutUser(address))
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return siteAddress{}, fmt.Errorf("address %s: leave out what follows the path", withoutUser(address))
+		return siteAddress{}, fmt.Errorf("address %s: remove what follows the path", withoutUser(address))
 	}
 	if mount, found := beforeAPI(u.Path); found {
 		base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: mount}
-		return siteAddress{}, fmt.Errorf("address %s: leave out /api and what follows; write %s", withoutUser(address), base.String())
+		return siteAddress{}, fmt.Errorf("address %s: remove /api and everything after it; write %s", withoutUser(address), base.String())
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return siteAddress{url: *u}, nil
 }
 
-// joined reports whether several addresses are written as one.
+// joined reports whether several addresses are written as one, separated by commas.
 func joined(address string) bool {
 	_, rest, found := strings.Cut(address, ",")
 	for ; found; _, rest, found = strings.Cut(rest, ",") {
@@ -122,7 +122,8 @@ func joined(address string) bool {
 	return false
 }
 
-// withoutUser is an address that is fit for an error: one with a user name may hold a password.
+// withoutUser returns the address for use in an error. An address with a user name may contain a password and is not
+// shown.
 func withoutUser(address string) string {
 	if strings.Contains(address, "@") {
 		return "with a user name"
@@ -130,7 +131,8 @@ func withoutUser(address string) string {
 	return address
 }
 
-// beforeAPI is what comes before the path of Frappe's API, where a path leads to the API or a method of it.
+// beforeAPI returns the part of a path before Frappe's API. found is false if the path does not lead to the API or one of
+// its methods.
 func beforeAPI(path string) (mount string, found bool) {
 	segments := strings.Split(strings.Trim(path, "/"), "/")
 	for i, segment := range segments {
@@ -144,8 +146,8 @@ func beforeAPI(path string) (mount string, found bool) {
 	return "", false
 }
 
-// validSiteName reports whether the name can be that of a site: Frappe makes the name of a directory of it, and the
-// client may have a say in it.
+// validSiteName reports whether a site can have that name. Frappe uses it as the name of a directory, and it may come
+// from the client.
 func validSiteName(name string) bool {
 	if name == "" || len(name) > 255 || name[0] == '.' || name[0] == '-' || name[len(name)-1] == '.' || strings.Contains(name, "..") {
 		return false
@@ -160,7 +162,7 @@ func validSiteName(name string) bool {
 	return true
 }
 
-// validSiteTemplate reports whether site_name can become the name of a site once its placeholders have values.
+// validSiteTemplate reports whether site_name can be a valid site name once its placeholders have values.
 func validSiteTemplate(name string) bool {
 	if strings.Contains(name, "{") {
 		name = withoutPort(caddy.NewEmptyReplacer().ReplaceAll(name, "a"))
@@ -168,7 +170,7 @@ func validSiteTemplate(name string) bool {
 	return validSiteName(name)
 }
 
-// withoutPort removes the port of a host, and the dot that stands for the root of DNS.
+// withoutPort removes the port of a host and one trailing dot.
 func withoutPort(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
 		host = host[:i]

@@ -32,7 +32,7 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 					return err
 				}
 				if s.Timeout == 0 {
-					return d.Err("a timeout of 0 leaves no time to ask; leave the line out for the default of 5s")
+					return d.Err("the timeout must not be 0; remove the line to use the default of 5s")
 				}
 				return nil
 			},

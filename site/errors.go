@@ -23,17 +23,17 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// No text here holds anything that the other side sent: it might echo the credential.
+// No text here contains anything that the other side sent, since it might echo the credential.
 
-// maxRetryAfter bounds what is passed on of a site's Retry-After. Frappe's rate limits are mostly by the hour.
+// maxRetryAfter is the longest Retry-After of a site that is passed on. Frappe's rate limits are usually by the hour.
 const maxRetryAfter = 24 * time.Hour
 
-// progress is how far a request came, where its error alone does not say.
+// progress records how far a request got, for errors that do not say it themselves.
 type progress struct {
 	handshake atomic.Bool // TLS has begun and has not ended
 }
 
-// watch makes a context for the request.
+// watch returns a context that records the progress of a request.
 func (p *progress) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() { p.handshake.Store(true) },
@@ -45,7 +45,7 @@ func (p *progress) watch(ctx context.Context) context.Context {
 	})
 }
 
-// noAnswer names address and site of a request without an answer, and the likely cause.
+// noAnswer returns the error for a request without an answer: address, site and likely cause.
 func (c request) noAnswer(err error, p *progress) error {
 	var (
 		timeout net.Error
@@ -68,7 +68,7 @@ func (c request) noAnswer(err error, p *progress) error {
 	return fmt.Errorf("%s: the connection broke, or the answer was not HTTP", c.where())
 }
 
-// tlsFault is what went wrong with TLS; empty if nothing points to it.
+// tlsFault describes what went wrong with TLS. It is empty if nothing points to TLS.
 func (c request) tlsFault(err error, p *progress) string {
 	var (
 		record      tls.RecordHeaderError
@@ -81,9 +81,9 @@ func (c request) tlsFault(err error, p *progress) string {
 	case errors.As(err, &certificate):
 		return "the certificate is not trusted: " + certificateFault(certificate.Err)
 	case errors.As(err, &op) && op.Op == "remote error":
-		return "the other side refused TLS with an alert; does it want a client certificate (tls_client_auth) or another name (tls_server_name)?"
+		return "the other side refused the TLS handshake; does it need a client certificate (tls_client_auth) or another name (tls_server_name)?"
 	case p.handshake.Load():
-		return "the connection broke in the TLS handshake; if the port is plain HTTP, write " + c.address.withScheme("http")
+		return "the connection broke during the TLS handshake; if the port is plain HTTP, write " + c.address.withScheme("http")
 	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`):
 		return c.speaksTLS() // the first bytes of a TLS alert
 	case c.address.url.Scheme == "http":
@@ -96,7 +96,7 @@ func (c request) speaksTLS() string {
 	return "the port speaks TLS; write " + c.address.withScheme("https")
 }
 
-// certificateFault says what is wrong with a certificate, without the names in it.
+// certificateFault describes what is wrong with a certificate, without the names in it.
 func certificateFault(err error) string {
 	var (
 		name    x509.HostnameError
@@ -105,31 +105,31 @@ func certificateFault(err error) string {
 	)
 	switch {
 	case errors.As(err, &name):
-		return "it is not for the host in the address"
+		return "it is not valid for the host in the address"
 	case errors.As(err, &unknown):
-		return "its authority is unknown here; name the authority's certificate with tls_trust_pool in the transport"
+		return "its authority is unknown here; add the authority's certificate with tls_trust_pool in the transport"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "it has expired, or is not valid yet"
 	}
 	return "it does not verify"
 }
 
-// notFoundError is status 404.
+// notFoundError is the error for status 404.
 type notFoundError struct {
-	error          // about the site
-	onlyThis error // about the request, where the site is known to be there
-	socketIO bool  // of Frappe's socket.io server
-	named    bool  // Frappe says that it has no site of this name
+	error          // the site may be missing
+	onlyThis error // the error to use if the site is known to exist
+	socketIO bool  // the answer comes from Frappe's socket.io server
+	named    bool  // Frappe says that it has no site with this name
 }
 
 func (e *notFoundError) Unwrap() error { return e.error }
 
-// noVerdictFrom is the error for an answer with a status that is neither a grant nor a denial.
+// noVerdictFrom returns the error for an answer whose status neither grants nor denies.
 func (c request) noVerdictFrom(resp *http.Response) error {
 	var body []byte
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		// What comes before an error tells enough.
+		// On a read error, the part that was read is enough.
 		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxBodySize))
 	}
 	result := &frappe.UnavailableError{
@@ -144,7 +144,7 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 	case c.address.url.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && refusesPlainHTTP(body):
 		cause, result.CredentialSpecific = c.speaksTLS(), false
 	case socketIO:
-		cause = "this looks like the port of Frappe's socket.io server (9000); write that of gunicorn (8000)"
+		cause = "this looks like the port of Frappe's socket.io server (9000); write the port of gunicorn (8000)"
 		result.CredentialSpecific = false
 	}
 	result.Reason = c.noVerdict(resp.StatusCode, errors.New(cause))
@@ -152,7 +152,7 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 	case http.StatusNotFound:
 		result.Reason = &notFoundError{
 			error:    result.Reason,
-			onlyThis: c.noVerdict(resp.StatusCode, errors.New("the site is there, but does not find what this credential or its user needs")),
+			onlyThis: c.noVerdict(resp.StatusCode, errors.New("the site exists, but does not find something that this credential or its user needs")),
 			socketIO: socketIO,
 			named:    c.siteName() != "" && bytes.Contains(body, []byte(">"+c.siteName()+" does not exist<")),
 		}
@@ -164,12 +164,12 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 	return result
 }
 
-// noVerdict names address, site and status of an answer that is no verdict.
+// noVerdict returns an error with the address, site and status of an answer that neither grants nor denies.
 func (c request) noVerdict(status int, cause error) error {
 	return fmt.Errorf("%s: status %d: %w", c.where(), status, cause)
 }
 
-// where names the address, and the site if it has a name of its own.
+// where returns the address, and the site if it has its own name.
 func (c request) where() string {
 	where := "site " + c.address.String()
 	if name := c.siteName(); name != "" {
@@ -178,40 +178,40 @@ func (c request) where() string {
 	return where
 }
 
-// likelyCause is what mostly stands behind a status that is no verdict, as measured on Frappe 14 to 16.
+// likelyCause returns the usual cause of a status that neither grants nor denies, as measured on Frappe 14 to 16.
 func (c request) likelyCause(status int) string {
 	switch {
 	case status == http.StatusNotFound && c.siteName() != "":
 		return "the bench has no such site; check site_name, the name of the site's directory in sites/"
 	case status == http.StatusNotFound:
-		return "the bench has no site named as the host in the address; add site_name, the name of the site's directory in sites/"
+		return "the bench has no site with the name of the host in the address; add site_name, the name of the site's directory in sites/"
 	case status == http.StatusMisdirectedRequest:
 		return "the server does not serve this host here; check site_name and the host in the address"
 	case status == http.StatusExpectationFailed:
 		return "Frappe cannot decrypt the user's stored API secret; generate new keys for the user, or restore the encryption_key of site_config.json"
 	case status == http.StatusRequestHeaderFieldsTooLarge:
-		return "the credential is longer than what stands before Frappe reads"
+		return "the credential is too long for the server in front of Frappe"
 	case status == http.StatusTooManyRequests:
 		return "Frappe's rate limit was reached"
 	case status == http.StatusServiceUnavailable:
-		return "maintenance mode, or no worker is up"
+		return "the site is in maintenance mode, or no worker is running"
 	case status == http.StatusBadGateway, status == http.StatusGatewayTimeout:
-		return "the proxy before Frappe gets no answer; is Frappe up?"
+		return "the proxy in front of Frappe gets no answer; is Frappe running?"
 	case status >= 500:
 		return "Frappe failed; its database may be down"
 	}
-	return "not an answer of get_logged_user; is this the address of a Frappe site?"
+	return "this is not how get_logged_user answers; is this the address of a Frappe site?"
 }
 
-// redirect says what to write in place of an address that redirects.
+// redirect returns the cause for an address that redirects, and what to write instead.
 func (c request) redirect(location string) string {
 	if to, err := url.Parse(location); err == nil && c.address.url.Scheme == "http" && to.Scheme == "https" {
 		return "the site redirects to https, and redirects are not followed; write the address with https://"
 	}
-	return "redirects are not followed; write the address that it leads to"
+	return "redirects are not followed; write the address that this one redirects to"
 }
 
-// refusesPlainHTTP recognizes how nginx, Go (and so Caddy) and Apache answer plain HTTP on a port for TLS.
+// refusesPlainHTTP recognizes the answers of nginx, Go (and so Caddy) and Apache to plain HTTP on a TLS port.
 func refusesPlainHTTP(body []byte) bool {
 	for _, text := range []string{
 		"The plain HTTP request was sent to HTTPS port",
@@ -225,8 +225,8 @@ func refusesPlainHTTP(body []byte) bool {
 	return false
 }
 
-// looksLikeSocketIO recognizes Frappe's socket.io server. Measured: socket.io 2 and 4 answer 404 with neither a type nor a
-// body; with express, as older versions of Frappe, a page that says `Cannot GET`.
+// looksLikeSocketIO recognizes Frappe's socket.io server. As measured, socket.io 2 and 4 answer 404 without a content
+// type and without a body. With express, as in older versions of Frappe, the answer is a page that says `Cannot GET`.
 func looksLikeSocketIO(resp *http.Response, body []byte) bool {
 	switch resp.StatusCode {
 	case http.StatusNotFound:
@@ -238,7 +238,7 @@ func looksLikeSocketIO(resp *http.Response, body []byte) bool {
 	return false
 }
 
-// fromFrappe reports whether an error is Frappe's own, such as that of maintenance mode.
+// fromFrappe reports whether an error page comes from Frappe itself, as in maintenance mode.
 func fromFrappe(body []byte) bool {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
@@ -247,10 +247,11 @@ func fromFrappe(body []byte) bool {
 	return members["exc_type"] != nil || members["exception"] != nil || members["exc"] != nil
 }
 
-// mayConcernRequest reports whether a status that is no verdict may be about this credential rather than the site. gunicorn and
-// nginx refuse a header that is too long for them (400, 413, 414, 431), firewalls one that looks like an attack (400, 401,
-// 403, 405, 406, 451), and Frappe answers 417 for a user whose stored secret it cannot decrypt. A client could otherwise
-// open the circuit breaker for everybody. The others are about the site or the address.
+// mayConcernRequest reports whether a status that neither grants nor denies may be about this credential, not about the
+// site. gunicorn and nginx refuse a header that is too long (400, 413, 414, 431), firewalls refuse one that looks like an
+// attack (400, 401, 403, 405, 406, 451), and Frappe answers 417 for a user whose stored secret it cannot decrypt. If
+// these counted against the site, one client could open its circuit breaker for everybody. All other statuses are about
+// the site or the address.
 func mayConcernRequest(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed,
@@ -261,7 +262,7 @@ func mayConcernRequest(status int) bool {
 	return false
 }
 
-// retryAfter reads seconds or a date (RFC 9110 section 10.2.3); 0 for anything else.
+// retryAfter parses a Retry-After of seconds or a date (RFC 9110 section 10.2.3). It returns 0 for anything else.
 func retryAfter(value string) time.Duration {
 	var after time.Duration
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {

@@ -15,16 +15,16 @@ import (
 // preferredRetry is how often the first address is tried again while another one answers.
 const preferredRetry = 30 * time.Second
 
-// failover chooses the address that is asked first. Its zero value prefers the first.
+// failover chooses the address to ask first. Its zero value prefers the first one.
 type failover struct {
 	mu      sync.Mutex
-	current int       // the address that last answered
-	retry   time.Time // when the first address is tried again
+	current int       // the address that answered last
+	retry   time.Time // when to try the first address again
 }
 
-// order returns the addresses in the order in which one verification asks them: the one that last answered, then the
-// others as written. When the first address is due for another try, the verification that sees it first starts there;
-// those beside it do not, since that address may still hang.
+// order returns the addresses in the order in which one verification asks them: the one that answered last, then the
+// others as written. When it is time to try the first address again, only one verification starts there; others in flight
+// do not, because that address may still hang.
 func (f *failover) order(addresses int, now time.Time) []int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -42,7 +42,7 @@ func (f *failover) order(addresses int, now time.Time) []int {
 	return order
 }
 
-// answered notes that an address answered. It reports whether another one did so before.
+// answered records that an address answered. It reports whether the address changed.
 func (f *failover) answered(address int, now time.Time) (changed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,8 +53,8 @@ func (f *failover) answered(address int, now time.Time) (changed bool) {
 	return true
 }
 
-// askInTurn asks one address after the other until one answers. Each has an equal share of the time that is left, so
-// that one which accepts and never answers leaves time for the next.
+// askInTurn asks one address after another until one answers. Each gets an equal share of the time that is left, so that
+// an address that accepts the connection but never answers leaves time for the next.
 func (s *Backend) askInTurn(ctx context.Context, call request) (frappe.Identity, error) {
 	var (
 		failures []error
@@ -77,17 +77,17 @@ func (s *Backend) askInTurn(ctx context.Context, call request) (frappe.Identity,
 	return frappe.Identity{}, afterFailures(failures[:len(failures)-1], failures[len(failures)-1])
 }
 
-// logSwitch says that another address is used from now on.
+// logSwitch logs that another address is used from now on.
 func (s *Backend) logSwitch(address int, failures []error) {
 	name := zap.String("address", s.addresses[address].String())
 	if address == 0 {
 		s.logger.Info("the first address of the site answers again", name)
 		return
 	}
-	s.logger.Warn("an address of the site failed, using another one", name, zap.Errors("failures", failures))
+	s.logger.Warn("an address of the site failed; using another one", name, zap.Errors("failures", failures))
 }
 
-// identityWithin asks an address within its share of the time that is left, of so many shares.
+// identityWithin asks an address, within one of the given number of equal shares of the time that is left.
 func (c request) identityWithin(ctx context.Context, shares int) (frappe.Identity, error) {
 	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
 		var cancel context.CancelFunc
@@ -97,7 +97,7 @@ func (c request) identityWithin(ctx context.Context, shares int) (frappe.Identit
 	return c.identity(ctx)
 }
 
-// afterFailures is the error of the last address, with what the ones before it failed of.
+// afterFailures returns the error of the last address, extended by the failures of the addresses before it.
 func afterFailures(failures []error, last error) error {
 	if last == nil || len(failures) == 0 || errors.Is(last, frappe.ErrDenied) || errors.Is(last, frappe.ErrUnknownSite) {
 		return last
@@ -112,7 +112,7 @@ func afterFailures(failures []error, last error) error {
 	return &result
 }
 
-// reasonOf is what an error says without that of which every UnavailableError begins.
+// reasonOf returns the reason of an UnavailableError, without the text that all of them begin with.
 func reasonOf(err error) error {
 	if unavailable, ok := errors.AsType[*frappe.UnavailableError](err); ok {
 		return unavailable.Reason
@@ -120,7 +120,7 @@ func reasonOf(err error) error {
 	return err
 }
 
-// nextAddressError is a failure that another address of the site may not share.
+// nextAddressError is a failure after which the next address is asked.
 type nextAddressError struct{ error }
 
 func (e *nextAddressError) Unwrap() error { return e.error }

@@ -11,10 +11,10 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// pathPing is what Frappe answers `pong` to, to anybody.
+// pathPing is a method that Frappe answers with `pong`, without a credential.
 const pathPing = "/api/method/ping"
 
-// CheckHealth implements HealthChecker.
+// CheckHealth implements frappe.HealthChecker.
 func (s *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 	findings := make([]frappe.Finding, 0, 4*len(s.addresses))
 	for i := range s.addresses {
@@ -28,10 +28,10 @@ func (s *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 	return findings
 }
 
-// examine asks an address as a guest: whether it is there, and whether Frappe refuses the guest.
+// examine checks an address without a credential: whether a Frappe site answers, and whether it refuses a guest.
 func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 	if c.backend.ResolvesSites() {
-		return []frappe.Finding{frappe.Warning(name, "the site depends on the request; `caddy frappe-auth check --url` tries one")}
+		return []frappe.Finding{frappe.Warning(name, "the site depends on the request; try one with `caddy frappe-auth check --url`")}
 	}
 	findings := c.examineTransport(name)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.backend.Timeout))
@@ -42,11 +42,11 @@ func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 	if err != nil {
 		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
-	findings = append(findings, frappe.OK(name, "answers ping with pong, in %s", time.Since(asked).Round(100*time.Microsecond)))
+	findings = append(findings, frappe.OK(name, "answered ping with pong in %s", time.Since(asked).Round(100*time.Microsecond)))
 
 	switch _, err := c.loggedUser(ctx); {
 	case err == nil:
-		return append(findings, frappe.Trouble(name, "grants a request without a credential; what lets it pass before Frappe?"))
+		return append(findings, frappe.Trouble(name, "accepts a request without a credential; check what stands in front of Frappe"))
 	case !errors.Is(err, frappe.ErrDenied):
 		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
@@ -55,7 +55,7 @@ func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 		examineClock(a.header.Get("Date"), time.Now()))
 }
 
-// ping reports whether there is a Frappe site at the address.
+// ping returns an error unless a Frappe site answers at the address.
 func (c request) ping(ctx context.Context) (siteAnswer, error) {
 	a, err := c.get(ctx, pathPing, "")
 	if err != nil {
@@ -71,17 +71,17 @@ func (c request) ping(ctx context.Context) (siteAnswer, error) {
 	return a, nil
 }
 
-// examineTransport warns of credentials that others on the way can read.
+// examineTransport warns if credentials travel unencrypted over a public network.
 func (c request) examineTransport(name string) []frappe.Finding {
 	host := c.address.url.Hostname()
 	ip := net.ParseIP(host)
 	if c.address.url.Scheme != "http" || c.address.socket != "" || host == "localhost" || (ip != nil && (ip.IsLoopback() || ip.IsPrivate())) {
 		return nil
 	}
-	return []frappe.Finding{frappe.Warning(name, "credentials go to %s without encryption; write https://", host)}
+	return []frappe.Finding{frappe.Warning(name, "credentials are sent to %s without encryption; write https://", host)}
 }
 
-// maxSkew is by how much clocks may differ, beside the second that a Date header leaves out.
+// maxSkew is how far two clocks may differ. A Date header has a resolution of one second.
 const maxSkew = 5 * time.Second
 
 // examineClock compares the site's clock with this machine's.
@@ -89,13 +89,13 @@ func examineClock(date string, now time.Time) frappe.Finding {
 	const check = "clock"
 	theirs, err := http.ParseTime(date)
 	if err != nil {
-		return frappe.Warning(check, "the site does not tell its time")
+		return frappe.Warning(check, "the site sends no Date header")
 	}
 	skew := now.Sub(theirs).Truncate(time.Second)
 	if skew.Abs() > maxSkew {
 		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew.Abs())
 	}
-	return frappe.OK(check, "as this machine's, give or take %s", maxSkew)
+	return frappe.OK(check, "within %s of this machine's", maxSkew)
 }
 
 // Interface guard

@@ -9,14 +9,14 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// The methods of Frappe's API that are asked, as paths.
+// The paths of the API methods that are asked.
 const (
 	pathLoggedUser = "/api/method/frappe.auth.get_logged_user"
 	pathRoles      = "/api/method/frappe.core.doctype.user.user.get_roles"
 	pathUser       = "/api/resource/User/"
 )
 
-// identity asks all that is to be known of the credential's owner.
+// identity asks for everything that the configuration wants to know about the credential's owner.
 func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	user, err := c.loggedUser(ctx)
 	if err != nil {
@@ -36,8 +36,8 @@ func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	return id, nil
 }
 
-// onlyThis says of an answer to a further request that is no verdict that it concerns this user alone: the site has
-// just answered the first. Users have a say in their names, which are part of what is asked.
+// credentialSpecific marks the error of a later request as specific to this credential, since the site has just answered
+// the first request. Users choose their names, and names are part of these requests.
 func credentialSpecific(err error) error {
 	var (
 		next        *nextAddressError
@@ -55,10 +55,9 @@ func credentialSpecific(err error) error {
 	return &frappe.UnavailableError{Reason: err, CredentialSpecific: true}
 }
 
-// unlessUnknownSite tells a site that the bench does not have from a credential that cannot be looked up, since Frappe
-// and firewalls answer 404 to both. Where the answer does not name the site, as that of Frappe 15 does, it asks again without
-// the credential: only a site that is not there answers 404 again. Otherwise one client's credential could make a tenant
-// look unknown to everybody.
+// unlessUnknownSite tells a missing site from a credential that cannot be looked up, because Frappe and firewalls answer
+// 404 to both. If the answer does not name the site, as in Frappe 15, it asks again without the credential: only a
+// missing site answers 404 again. Otherwise one client's credential could make a tenant look unknown to everybody.
 func (c request) unlessUnknownSite(ctx context.Context, err error) error {
 	var notFound *notFoundError
 	if !errors.As(err, &notFound) {
@@ -82,7 +81,7 @@ func (c request) unlessUnknownSite(ctx context.Context, err error) error {
 	return err
 }
 
-// loggedUser is the verdict: the user whose credential it is.
+// loggedUser returns the user that the credential belongs to, or ErrDenied.
 func (c request) loggedUser(ctx context.Context) (string, error) {
 	a, err := c.get(ctx, pathLoggedUser, "")
 	if err != nil {
@@ -99,12 +98,12 @@ func (c request) loggedUser(ctx context.Context) (string, error) {
 	case user == frappe.Guest:
 		return "", frappe.ErrDenied
 	case !frappe.ValidUser(user):
-		return "", c.noVerdict(a.status, errors.New("the answer names no user of Frappe's"))
+		return "", c.noVerdict(a.status, errors.New("the answer names no valid Frappe user"))
 	}
 	return user, nil
 }
 
-// roles are the roles of the credential's owner.
+// roles returns the roles of the credential's owner.
 func (c request) roles(ctx context.Context, user string) ([]string, error) {
 	a, err := c.get(ctx, pathRoles, url.Values{"uid": {user}}.Encode())
 	if err != nil {
@@ -120,7 +119,7 @@ func (c request) roles(ctx context.Context, user string) ([]string, error) {
 	return roles, nil
 }
 
-// enabledUser is the full name of the credential's owner, or ErrDenied if the user is disabled.
+// enabledUser returns the full name of the credential's owner, or ErrDenied if the user is disabled.
 func (c request) enabledUser(ctx context.Context, user string) (string, error) {
 	a, err := c.get(ctx, pathUser+url.PathEscape(user), "")
 	if err != nil {
@@ -146,14 +145,14 @@ func (c request) enabledUser(ctx context.Context, user string) (string, error) {
 	return doc.FullName, nil
 }
 
-// stillGranted takes a refusal of a further request for what it is: 401 says that the credential has ended since it
-// was granted, 403 that its owner may not ask, which says nothing of the credential.
+// stillGranted interprets a refusal of a later request. 401 means that the credential has expired or been revoked since
+// the first request. 403 means that its owner may not ask this, which says nothing about the credential.
 func (c request) stillGranted(a siteAnswer) error {
 	switch a.status {
 	case http.StatusUnauthorized:
 		return frappe.ErrDenied
 	case http.StatusForbidden:
-		return c.noVerdict(a.status, errors.New("the user is not permitted to read the user's own roles or document"))
+		return c.noVerdict(a.status, errors.New("the user is not permitted to read their own roles or User document"))
 	}
 	return nil
 }

@@ -24,31 +24,31 @@ import (
 )
 
 const (
-	// maxBodySize is how much of an answer is read, in bytes. Frappe's longest that says something has about 4000.
+	// maxBodySize is how much of an answer is read, in bytes. Frappe's longest useful answer has about 4000.
 	maxBodySize = 64 << 10
 
-	// maxAuthorizationSize is the longest value of an Authorization header that gunicorn reads: its limit of 8190 bytes
-	// (limit_request_field_size) counts the whole line. It answers 431 to a longer one.
+	// maxAuthorizationSize is the longest value of an Authorization header that gunicorn reads. Its limit of 8190 bytes
+	// (limit_request_field_size) applies to the whole line; it answers 431 to a longer one.
 	maxAuthorizationSize = 8190 - len("Authorization: \r\n")
 )
 
-// siteCall is one verification at one address.
+// request is one verification at one address.
 type request struct {
 	backend       *Backend
 	address       *siteAddress
-	authorization string // empty: no credential, so that Frappe sees a guest
-	site          string // named by the client's request; empty: the backend's site_name
+	authorization string // empty: no credential, so Frappe sees a guest
+	site          string // from the client's request; empty: the backend's site_name
 }
 
-// authorizationOf is the header that carries a credential to Frappe. Not ok: there is none, so Frappe never sees such a
-// credential from a client either, and never grants it.
+// authorizationOf returns the header that carries a credential to Frappe. ok is false if no header can; then Frappe never
+// sees such a credential from a client either and never grants it.
 func authorizationOf(c frappe.Credential) (value string, ok bool) {
 	if c.Bearer() {
 		token, carried := headerText(c.Token)
 		return fits("Bearer "+token, carried)
 	}
 	pair := c.Key + ":" + c.Secret
-	// Basic holds any bytes, but a third more of them.
+	// Basic carries any bytes, but needs a third more of them.
 	if value, ok := fits("Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), true); ok {
 		return value, true
 	}
@@ -63,8 +63,8 @@ func fits(value string, carried bool) (string, bool) {
 	return value, true
 }
 
-// headerText puts text into the bytes that Frappe reads as that text: Latin-1, without a space, at which it splits, and
-// without the white space at the end that is lost on the way.
+// headerText encodes text as the bytes that Frappe decodes to that text (Latin-1). ok is false for text with a space,
+// where Frappe splits the header, or with a trailing tab, which is lost on the way.
 func headerText(text string) (value string, ok bool) {
 	if strings.HasSuffix(text, "\t") || strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > unicode.MaxLatin1 }) {
 		return "", false
@@ -72,23 +72,23 @@ func headerText(text string) (value string, ok bool) {
 	return frappe.ToLatin1(text), true
 }
 
-// siteAnswer is a JSON object that was answered with status 200, 401 or 403.
+// siteAnswer is a JSON object that came with status 200, 401 or 403.
 type siteAnswer struct {
 	status int
 	header http.Header
 	body   map[string]json.RawMessage
 }
 
-// member decodes a member of the object. Names are compared exactly, which struct tags would not do.
+// member decodes a member of the object. Unlike struct tags, it compares names with case.
 func (a siteAnswer) member(name string, into any) error {
 	raw, ok := a.body[name]
 	if !ok || string(raw) == "null" || json.Unmarshal(raw, into) != nil {
-		return fmt.Errorf("the answer's %s is missing or not as Frappe's; is this the address of a Frappe site?", name)
+		return fmt.Errorf("the answer's %s is missing or not as Frappe sends it; is this the address of a Frappe site?", name)
 	}
 	return nil
 }
 
-// get sends a GET. What it returns is for the caller to judge; its error is never a verdict.
+// get sends a GET request. The caller interprets the answer; an error is never a verdict.
 func (c request) get(ctx context.Context, path, query string) (siteAnswer, error) {
 	var progress progress
 	resp, err := c.backend.transport.RoundTrip(c.request(progress.watch(ctx), path, query))
@@ -105,7 +105,7 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return siteAnswer{}, &frappe.UnavailableError{
 			Reason: c.noVerdict(resp.StatusCode,
-				errors.New("the answer is not JSON, so it is not Frappe's but of something in front of it")),
+				errors.New("the answer is not JSON, so it comes from something in front of Frappe")),
 			CredentialSpecific: mayConcernRequest(resp.StatusCode),
 		}
 	}
@@ -118,23 +118,23 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 	}
 	a := siteAnswer{status: resp.StatusCode, header: resp.Header}
 	if json.Unmarshal(body, &a.body) != nil || a.body == nil {
-		return siteAnswer{}, c.noVerdict(resp.StatusCode, errors.New("the answer says it is JSON but is no JSON object"))
+		return siteAnswer{}, c.noVerdict(resp.StatusCode, errors.New("the answer claims to be JSON but is not a JSON object"))
 	}
 	return a, nil
 }
 
-// request is made from nothing but the credential: a cookie would beat it, and other headers make Frappe look the key
-// up elsewhere.
+// request builds an HTTP request from the credential alone. A cookie would override the credential, and other headers
+// could make Frappe look the key up elsewhere.
 func (c request) request(ctx context.Context, path, query string) *http.Request {
 	u := c.address.url
-	u.RawPath = u.EscapedPath() + path // the path is escaped already
+	u.RawPath = u.EscapedPath() + path // path is already escaped
 	u.Path, _ = url.PathUnescape(u.RawPath)
 	u.RawQuery = query
 
-	// Transports expand placeholders of their own configuration, from the request's replacer; this one has none of the
-	// client's.
+	// Transports expand placeholders in their own configuration with the request's replacer. This new one has none of the
+	// client's placeholders.
 	ctx = context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer())
-	host := u.Host // TLS goes by the URL, whatever the Host header says
+	host := u.Host // TLS uses the host of the URL, not the Host header
 	if c.address.socket != "" {
 		host = "localhost"
 		ctx = context.WithValue(ctx, dialInfoKey, reverseproxy.DialInfo{Network: "unix", Address: c.address.socket})
@@ -147,7 +147,7 @@ func (c request) request(ctx context.Context, path, query string) *http.Request 
 		header["Authorization"] = []string{c.authorization}
 	}
 	if name := c.siteName(); name != "" {
-		// gunicorn picks the site by X-Frappe-Site-Name, the nginx of bench and of frappe_docker by Host.
+		// gunicorn selects the site by X-Frappe-Site-Name; the nginx of bench and of frappe_docker selects it by Host.
 		host = name
 		header["X-Frappe-Site-Name"] = []string{name}
 	}
@@ -164,10 +164,10 @@ func (c request) request(ctx context.Context, path, query string) *http.Request 
 	return req.WithContext(ctx)
 }
 
-// dialInfoKey is where Caddy's transports look for a Unix socket to dial (reverseproxy.GetDialInfo).
+// dialInfoKey is the context key where Caddy's transports look for a Unix socket to dial (reverseproxy.GetDialInfo).
 const dialInfoKey caddy.CtxKey = "reverse_proxy.dial_info"
 
-// siteName is the name that is sent.
+// siteName returns the site name to send.
 func (c request) siteName() string {
 	if c.site != "" {
 		return c.site
@@ -175,8 +175,8 @@ func (c request) siteName() string {
 	return c.backend.SiteName
 }
 
-// passTraceOn tells who is asked which trace the question belongs to (W3C Trace Context), by numbers alone: in tracestate
-// and baggage the client has a say.
+// passTraceOn adds the trace of this request to the header (W3C Trace Context). It sends only the IDs, because the client
+// controls tracestate and baggage.
 func passTraceOn(ctx context.Context, header http.Header) {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() {

@@ -1,3 +1,4 @@
+// Package site is the backend that verifies credentials by asking a live Frappe site over HTTP.
 package site
 
 import (
@@ -22,47 +23,49 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend asks a live Frappe site over HTTP, as the credential's owner would:
-// `GET /api/method/frappe.auth.get_logged_user` with the credential and nothing else of the client's request.
+// Backend verifies a credential by asking a live Frappe site over HTTP, as the owner of the credential would: `GET
+// /api/method/frappe.auth.get_logged_user`. It sends the credential and nothing else from the client's request.
 //
-// A credential is granted only by status 200 with JSON that names a user other than Guest, and denied only by 401 or
-// 403 with JSON. Anything else, such as a redirect, the HTML of something in front of Frappe, a rate limit, maintenance
-// or a time-out, is no verdict: the backend is unavailable. One refusal needs no request: a credential whose
-// Authorization header is longer than gunicorn reads (8190 bytes for the whole line), or that no header can hold, never
-// reaches Frappe from a client either, and is denied.
+// A credential is granted only if the answer is status 200 with JSON that names a user other than Guest. It is denied
+// only if the answer is 401 or 403 with JSON. Any other answer means that the backend is unavailable: a redirect, HTML
+// from something in front of Frappe, a rate limit, maintenance mode, or a timeout. One kind of credential is denied
+// without asking: one whose Authorization header gunicorn would not read (more than 8190 bytes for the whole line), or
+// that no header can carry. Frappe would never see it from a client either.
 //
-// With several addresses, each gets an equal share of the timeout that is left. The next one is asked when an address
-// cannot be reached, does not answer in its share, or answers 502, 503 or 504 without JSON: that comes from a proxy in
-// front of Frappe. Any other answer is final. The address that last answered is asked first; every 30 seconds one
-// verification starts at the first address again.
+// If there are several addresses, each gets an equal share of the time that is left. The next address is asked if one
+// cannot be reached, does not answer in its share of the time, or answers 502, 503 or 504 without Frappe's JSON, which
+// means that the answer comes from a proxy in front of Frappe. Any other answer is final. The address that answered last
+// is asked first. Every 30 seconds, one verification tries the first address again.
 //
-// Frappe before its newest versions lets a disabled user's credential in; see refuse_disabled.
+// All but the newest versions of Frappe accept the credentials of a disabled user; see refuse_disabled.
 type Backend struct {
-	// The addresses of the site: `http://` or `https://` and a host, with a path where Frappe is mounted below one; or
-	// `unix/` and the absolute path of a Unix socket. Several addresses must lead to the same site. Global
-	// placeholders such as `{env.*}` are allowed; an empty or unknown one is an error. At least one is required.
+	// The addresses of the site: `http://` or `https://` and a host, followed by a path if Frappe is mounted below one;
+	// or `unix/` and the absolute path of a Unix socket. All of them must lead to the same site. Global placeholders such
+	// as `{env.*}` are allowed; an empty or unknown one is an error. At least one address is required.
 	URLs []string `json:"urls,omitempty"`
 
-	// The name of the site, sent as Host and as X-Frappe-Site-Name, for a bench that serves several sites at one
-	// address. TLS goes by the host in the address. Placeholders are allowed, those of the request too: the name is
-	// then lower-cased, loses its port and one dot at the end, and is part of the cache key. A request that gives no
-	// valid name gets 400, one that names a site the bench does not have gets 404. An empty or unknown global
-	// placeholder such as `{env.*}` is an error. Default: none; Frappe goes by the host in the address.
+	// The name of the site, for a bench that serves several sites at one address. It is sent as Host and as
+	// X-Frappe-Site-Name. TLS still uses the host in the address. Placeholders are allowed, including those of the
+	// request: the name is then lower-cased, loses its port and one trailing dot, and is part of the cache key. A request
+	// that yields no valid name gets 400, and one that names a site that the bench does not have gets 404. An empty or
+	// unknown global placeholder such as `{env.*}` is an error. Default: none; Frappe uses the host in the address.
 	SiteName string `json:"site_name,omitempty"`
 
-	// How long one verification may take, all its requests to all addresses together: 1 millisecond to 1 minute.
-	// Default: `5s`.
+	// How long one verification may take, including all its requests to all addresses: 1 millisecond to 1 minute. If it
+	// takes longer, the backend is unavailable. Default: `5s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// Also asks for the user's roles, in one more request. Required for a requirement of a role. Default: false.
+	// Also asks for the user's roles, with one more request. You need this to require a role; without it, such a
+	// requirement is an error when the configuration is loaded. Default: false.
 	Roles bool `json:"roles,omitempty"`
 
-	// Also asks whether the user is enabled, in one more request, which tells the full name too. Only Frappe's newest
-	// versions refuse disabled users by themselves. Default: false.
+	// Also asks whether the user is enabled, with one more request that returns the full name too. Only the newest
+	// versions of Frappe refuse disabled users by themselves. Default: false.
 	RefuseDisabled bool `json:"refuse_disabled,omitempty"`
 
-	// How the site is reached: TLS, custom CA, client certificate, keep-alive. Default: `http` with its defaults, but for
-	// HTTP/1.1 only and headers of an answer of 64 KiB at most.
+	// The transport to the site, for TLS, a custom CA, a client certificate or keep-alive: any transport of Caddy's
+	// `reverse_proxy`. Default: `http` with its defaults, except that it uses HTTP/1.1 only and accepts at most 64 KiB of
+	// response headers.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	addresses []siteAddress
@@ -77,8 +80,8 @@ const (
 	minSiteTimeout     = caddy.Duration(time.Millisecond)
 	maxSiteTimeout     = caddy.Duration(time.Minute)
 
-	// defaultTransport bounds the headers of an answer as its body is bounded, and speaks HTTP/1.1: the header tables of
-	// HTTP/2 would keep credentials for as long as a connection lives.
+	// defaultTransport limits the headers of an answer, as the body is limited. It uses HTTP/1.1 because the header
+	// tables of HTTP/2 would keep credentials in memory for as long as a connection lives.
 	defaultTransport = `{"protocol": "http", "max_response_header_size": 65536, "versions": ["1.1"]}`
 )
 
@@ -127,7 +130,7 @@ func (s *Backend) loadTransport(ctx caddy.Context) error {
 	if t, ok := transport.(reverseproxy.TLSTransport); ok && t.TLSEnabled() {
 		for _, a := range s.addresses {
 			if a.url.Scheme == "http" {
-				return fmt.Errorf("address %s is plain HTTP but the transport has TLS: write https://", a.url.String())
+				return fmt.Errorf("address %s is plain HTTP but the transport uses TLS; write https://", a.url.String())
 			}
 		}
 	}
@@ -135,7 +138,7 @@ func (s *Backend) loadTransport(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate reports what is wrong with the configuration. Placeholders are taken for right.
+// Validate returns an error if the configuration is wrong. Placeholders are assumed to be right.
 func (s *Backend) Validate() error {
 	if len(s.URLs) == 0 {
 		return errors.New("the address of the Frappe site is required, such as https://erp.example.com")
@@ -149,7 +152,7 @@ func (s *Backend) Validate() error {
 		}
 	}
 	if s.SiteName != "" && !validSiteTemplate(s.SiteName) {
-		return fmt.Errorf("site_name: %q is no name of a site; use the name of its directory in sites/", s.SiteName)
+		return fmt.Errorf("site_name: %q is not a valid site name; write the name of the site's directory in sites/", s.SiteName)
 	}
 	switch {
 	case s.Timeout > 0 && s.Timeout < minSiteTimeout:
@@ -161,7 +164,7 @@ func (s *Backend) Validate() error {
 	return nil
 }
 
-// String names the site: its addresses, and its name where it has one.
+// String returns the addresses of the site, and its name if it has one.
 func (s *Backend) String() string {
 	text := strings.Join(s.URLs, " ")
 	if s.SiteName != "" {
@@ -170,28 +173,28 @@ func (s *Backend) String() string {
 	return text
 }
 
-// Fingerprint implements Fingerprinter: addresses and name may come from placeholders.
+// Fingerprint implements frappe.Fingerprinter: addresses and name may come from placeholders.
 func (s *Backend) Fingerprint() string { return strings.Join(s.URLs, " ") + " " + s.SiteName }
 
-// ReportsRoles implements RoleReporter.
+// ReportsRoles implements frappe.RoleReporter.
 func (s *Backend) ReportsRoles() bool { return s.Roles }
 
-// ResolvesSites implements frappe.SiteResolver: the backend does where the site's name depends on the request.
+// ResolvesSites implements frappe.SiteResolver. It is true if site_name depends on the request.
 func (s *Backend) ResolvesSites() bool { return strings.Contains(s.SiteName, "{") }
 
-// Site implements SiteResolver. All spellings of a host are one tenant.
+// Site implements frappe.SiteResolver. All spellings of a host give the same name.
 func (s *Backend) Site(repl *caddy.Replacer) (string, error) {
 	name, err := repl.ReplaceOrErr(s.SiteName, true, true)
 	if err != nil {
 		return "", err
 	}
 	if name = withoutPort(name); !validSiteName(name) {
-		return "", errors.New("not the name of a site")
+		return "", errors.New("not a valid site name")
 	}
 	return strings.ToLower(name), nil
 }
 
-// Verify implements Backend.
+// Verify implements frappe.Backend.
 func (s *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	if (c.Site != "" || s.ResolvesSites()) && !validSiteName(c.Site) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
@@ -206,17 +209,17 @@ func (s *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Ident
 	return s.askInTurn(ctx, request{backend: s, authorization: authorization, site: c.Site})
 }
 
-// Cleanup says that the configuration was unloaded. Verifications under way go on.
+// Cleanup marks the configuration as unloaded. Verifications in flight go on.
 func (s *Backend) Cleanup() error {
 	s.unloaded.Store(true)
 	return nil
 }
 
-// closeIfUnloaded closes the connection of a verification that outlived the configuration. Those that were idle when
-// it was unloaded, the transport has closed itself.
+// closeIfUnloaded closes the connection of a verification that outlived the configuration. The transport itself has
+// closed the connections that were idle at that time.
 func (s *Backend) closeIfUnloaded() {
 	if cleaner, ok := s.transport.(caddy.CleanerUpper); ok && s.unloaded.Load() {
-		_ = cleaner.Cleanup() // nobody is left to tell
+		_ = cleaner.Cleanup() // too late to report an error
 	}
 }
 

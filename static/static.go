@@ -1,3 +1,4 @@
+// Package static is the backend that verifies credentials against hashes in the configuration.
 package static
 
 import (
