@@ -18,19 +18,19 @@ func init() {
 	caddy.RegisterModule(AdminAPI{})
 }
 
-// AdminAPI shows on Caddy's admin endpoint what the `frappe_auth` handlers of this Caddy do, and lets an operator
-// intervene. It needs no configuration.
+// AdminAPI adds endpoints to Caddy's admin API that show what the `frappe_auth` handlers of this Caddy do, and that let
+// an operator drop cached verdicts and check a credential. It needs no configuration.
 //
-// `GET /frappe_auth/` answers with the handlers, the state of their backends, and how full and how useful the caches are.
+// `GET /frappe_auth/` returns the handlers, the state of their backends, and the size and the hit ratio of their caches.
 //
-// `DELETE /frappe_auth/cache` drops all cached verdicts, with `?user=<name>` those of that user, and with
-// `&handler=<name>` only in the caches of the handlers of that name. It is answered with 204.
+// `DELETE /frappe_auth/cache` drops all cached verdicts. With `?user=<name>` it drops only those of that user; with
+// `handler=<name>`, only those in the caches of the handlers with that name. The answer is 204.
 //
-// `POST /frappe_auth/check`, with a credential in the body as an Authorization header would carry it, answers what each
-// handler would do with it, as whom, and where the verdict came from. It asks backends as a request would, fills the cache,
-// and counts against no client. With `?handler=<name>` only handlers of that name are asked; `?url=<URL>` is the URL of
-// the request, for backends that serve several sites. The answer never holds more of the credential than four characters
-// of the API key.
+// `POST /frappe_auth/check` takes a credential in the body, written as in an Authorization header. It returns what each
+// handler would do with it, the user, and where the verdict came from. It asks the backends as a request would and fills
+// the cache, but it does not count failures against any client. `?handler=<name>` selects the handlers with that name.
+// `?url=<URL>` is the URL of the request, for backends that serve several sites. Of the credential, the answer contains
+// at most four characters of the API key.
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -50,7 +50,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 	}
 }
 
-// requested checks the method, and that the query has no parameters but those.
+// requested checks the method and the query, which may contain only the given parameters, and returns the query.
 func requested(w http.ResponseWriter, r *http.Request, method string, parameters ...string) (url.Values, error) {
 	if r.Method != method {
 		w.Header().Set("Allow", method)
@@ -58,14 +58,14 @@ func requested(w http.ResponseWriter, r *http.Request, method string, parameters
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, apiError(http.StatusBadRequest, "the query cannot be read; in it a user's + is written %%2B")
+		return nil, apiError(http.StatusBadRequest, "the query cannot be parsed; write a + in a user's name as %%2B")
 	}
 	for name, values := range query {
 		switch {
 		case !slices.Contains(parameters, name):
-			return nil, apiError(http.StatusBadRequest, "%s has no such parameter; it has: %s", r.URL.Path, strings.Join(parameters, ", "))
+			return nil, apiError(http.StatusBadRequest, "%s does not take that parameter; it takes: %s", r.URL.Path, strings.Join(parameters, ", "))
 		case len(values) != 1 || values[0] == "":
-			return nil, apiError(http.StatusBadRequest, "give %s once, and not empty", name)
+			return nil, apiError(http.StatusBadRequest, "give %s exactly once, with a value", name)
 		}
 	}
 	return query, nil
@@ -113,13 +113,13 @@ type backendOverview struct {
 	Source      string   `json:"source,omitempty"`
 	InFlight    int64    `json:"in_flight"`
 	Waiting     int64    `json:"waiting"`
-	CircuitOpen []string `json:"circuit_open"`                // sites; the empty name where there is but one
-	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // of backends that look for changes
+	CircuitOpen []string `json:"circuit_open"`                // sites; an empty name if the backend serves only one
+	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // only for backends that look for changes
 }
 
 func serveOverview(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path != "/frappe_auth/" {
-		return apiError(http.StatusNotFound, "there are /frappe_auth/, /frappe_auth/cache and /frappe_auth/check")
+		return apiError(http.StatusNotFound, "no such endpoint; use /frappe_auth/, /frappe_auth/cache or /frappe_auth/check")
 	}
 	if _, err := requested(w, r, http.MethodGet); err != nil {
 		return err

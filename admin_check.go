@@ -19,27 +19,27 @@ import (
 // checked is the answer to POST /frappe_auth/check.
 type checked struct {
 	Scheme   frappe.Scheme    `json:"scheme"`
-	APIKey   string           `json:"api_key,omitempty"` // its first four characters at most
+	APIKey   string           `json:"api_key,omitempty"` // at most its first four characters
 	Verdicts []handlerVerdict `json:"verdicts"`
 }
 
-// handlerVerdict is what one handler does with a credential.
+// handlerVerdict is what one handler would do with a credential.
 type handlerVerdict struct {
 	Handler  string     `json:"handler"`
 	Backends []string   `json:"backends"`
-	Status   int        `json:"status"` // of the answer; 200 stands for whatever the next handler answers
+	Status   int        `json:"status"` // of the answer; 200 means that the request goes on
 	Outcome  string     `json:"outcome"`
-	Reason   string     `json:"reason,omitempty"` // in the backend's words, where it was unavailable
+	Reason   string     `json:"reason,omitempty"` // with the backend's error if it was unavailable
 	User     string     `json:"user,omitempty"`
 	FullName string     `json:"full_name,omitempty"`
 	Roles    []string   `json:"roles,omitempty"`
 	Scopes   []string   `json:"scopes,omitempty"`
 	Expires  *time.Time `json:"expires,omitempty"`
-	Backend  string     `json:"backend,omitempty"` // that granted
-	Cache    string     `json:"cache,omitempty"`   // as {http.auth.frappe.cache}
+	Backend  string     `json:"backend,omitempty"` // the one that granted
+	Cache    string     `json:"cache,omitempty"`   // same as {http.auth.frappe.cache}
 }
 
-// serveCheck tells what the handlers do with a credential.
+// serveCheck returns what the handlers would do with a credential.
 func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	query, err := requested(w, r, http.MethodPost, "handler", "url")
 	if err != nil {
@@ -50,13 +50,13 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return apiError(http.StatusRequestEntityTooLarge, "a credential has 8 KiB at most")
+		return apiError(http.StatusRequestEntityTooLarge, "the credential is longer than 8 KiB")
 	case err != nil:
 		return apiError(http.StatusBadRequest, "the body ended early")
 	}
 	header := withoutLineEnd(body)
 	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
-		return apiError(http.StatusBadRequest, "the body is the value of one Authorization header, such as `token <api_key>:<api_secret>`")
+		return apiError(http.StatusBadRequest, "send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`")
 	}
 	repl, err := replacerFor(query.Get("url"))
 	if err != nil {
@@ -81,12 +81,12 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer)
 }
 
-// withoutLineEnd is a line as text.
+// withoutLineEnd returns a line without its line break.
 func withoutLineEnd(line []byte) string {
 	return string(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
 }
 
-// replacerFor has the placeholders of a request for a URL.
+// replacerFor returns a replacer with the placeholders of a request for a URL.
 func replacerFor(requestURL string) (*caddy.Replacer, error) {
 	repl := caddy.NewReplacer()
 	if requestURL == "" {
@@ -94,20 +94,20 @@ func replacerFor(requestURL string) (*caddy.Replacer, error) {
 	}
 	u, err := url.Parse(requestURL)
 	if err != nil || u.Host == "" {
-		return nil, errors.New("no URL of a request")
+		return nil, errors.New("not the URL of a request")
 	}
 	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: make(http.Header)}
 	caddyhttp.PrepareRequest(r, repl, noResponse{}, new(caddyhttp.Server))
 	return repl, nil
 }
 
-// noResponse is the response to a request that nobody sent.
+// noResponse stands in for the response of a request that was never sent.
 type noResponse struct{ http.ResponseWriter }
 
 // Header implements http.ResponseWriter.
 func (noResponse) Header() http.Header { return http.Header{} }
 
-// try is what the handler does with a header, which counts against no client.
+// try returns what the handler would do with a header. It counts no failure against any client.
 func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) handlerVerdict {
 	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, uncharged: true})
 	found := handlerVerdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}

@@ -24,14 +24,14 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "frappe-auth",
 		Usage: "<command>",
-		Short: "Explains credentials, and checks backends, of frappe_auth",
+		Short: "Tests credentials and backends of frappe_auth",
 		Long: `
 Tools for those who run the frappe_auth handler. They read the configuration and ask its
 backends by themselves: no Caddy has to run, and a running one is not touched.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			for _, sub := range []*cobra.Command{checkCommand(), hashCommand(), doctorCommand()} {
 				sub.Args = noArguments
-				// Exit codes speak for themselves; errors are logged, as Caddy's own.
+				// Caddy logs the error, so cobra must not print it as well.
 				sub.SilenceErrors, sub.SilenceUsage = true, true
 				cmd.AddCommand(sub)
 			}
@@ -43,24 +43,24 @@ backends by themselves: no Caddy has to run, and a running one is not touched.`,
 	})
 }
 
-// wrongUsage prints what is wrong with the command line, and how the command is used. The exit code is then 1.
+// wrongUsage prints what is wrong with the command line and how to use the command. The exit code is then 1.
 func wrongUsage(cmd *cobra.Command, err error) error {
 	cmd.PrintErrf("Error: %v\n\n%s", err, cmd.UsageString())
 	return err
 }
 
-// noArguments rejects arguments, without showing them: one may be a secret.
+// noArguments rejects arguments. It does not print them, since one may be a secret.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return wrongUsage(cmd, errors.New("unexpected argument; a credential is read from standard input, everything else is given by flags"))
+	return wrongUsage(cmd, errors.New("unexpected argument; write the credential to standard input, and everything else as flags"))
 }
 
-// commandName is how the name of a command looks. Anything else is not shown, since it may be a secret.
+// commandName matches what looks like the name of a command. Anything else may be a secret and is not printed.
 var commandName = regexp.MustCompile(`^[a-z-]{1,20}$`)
 
-// noCommand rejects a command that there is not.
+// noCommand rejects a command that does not exist.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -79,7 +79,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return wrongUsage(cmd, errors.New(problem))
 }
 
-// Exit codes, beside 1 for what is wrong with the command line or the configuration.
+// Exit codes. 1 means that the command line or the configuration is wrong.
 const (
 	exitRefused     = 2
 	exitUnavailable = 3
@@ -88,18 +88,18 @@ const (
 )
 
 func configFlags(cmd *cobra.Command) {
-	cmd.Flags().StringP("config", "c", "", "Configuration file (default: the Caddyfile here)")
+	cmd.Flags().StringP("config", "c", "", "Configuration file (default: Caddyfile in the current directory)")
 	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter")
 }
 
-// readCredential reads a credential from a file, or asks for it where a human is to type it in.
+// readCredential reads a credential from a file, or prompts for it if the file is a terminal.
 func readCredential(in, questions *os.File) (string, error) {
 	var (
 		line []byte
 		err  error
 	)
 	if fd := int(in.Fd()); term.IsTerminal(fd) {
-		fmt.Fprintln(questions, "The credential as an Authorization header carries it, "+headerExample+":")
+		fmt.Fprintln(questions, "Enter the credential as in an Authorization header, "+headerExample+":")
 		line, err = readHidden(fd)
 	} else {
 		line, err = bufio.NewReader(io.LimitReader(in, frappe.MaxHeaderSize+2)).ReadBytes('\n')
@@ -117,7 +117,7 @@ func readCredential(in, questions *os.File) (string, error) {
 	return header, nil
 }
 
-// readHidden reads a line that is not shown, and leaves the terminal as it was also when interrupted.
+// readHidden reads a line without echoing it. It restores the terminal even when interrupted.
 func readHidden(fd int) ([]byte, error) {
 	before, err := term.GetState(fd)
 	if err != nil {

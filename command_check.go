@@ -70,8 +70,8 @@ func cmdCheck(fl caddycmd.Flags) (int, error) {
 	return explain(os.Stdout, handlers, repl, header), nil
 }
 
-// toCheck is the handlers of the configuration, with --site in place of their backends; without --config it is that site
-// alone.
+// toCheck returns the handlers to check. With --site, that site replaces their backends. With --site and without
+// --config, it returns one handler for that site.
 func toCheck(fl caddycmd.Flags) ([]configPart, error) {
 	site := fl.String("site")
 	ask := func(roles bool) []any {
@@ -98,7 +98,7 @@ func toCheck(fl caddycmd.Flags) ([]configPart, error) {
 	return parts, nil
 }
 
-// explain writes step by step what becomes of a credential, and returns the exit code.
+// explain writes step by step what happens to a credential, and returns the exit code.
 func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header string) (code int) {
 	fmt.Fprintln(w, "Credential")
 	cred, err := frappe.ParseCredential(header)
@@ -114,7 +114,7 @@ func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header st
 	return code
 }
 
-// describe writes what was parsed, and what is odd about it.
+// describe writes what was parsed and what is unusual about it.
 func describe(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  scheme      %s\n", cred.Scheme)
 	if cred.Bearer() {
@@ -138,10 +138,10 @@ func describe(w io.Writer, cred frappe.Credential) {
 	}
 }
 
-// frappeHash is how long the keys and secrets are that Frappe makes (generate_hash, User.generate_keys).
+// frappeHash is the length of the keys and secrets that Frappe generates (generate_hash, User.generate_keys).
 const frappeHash = 15
 
-// explain writes what one handler makes of a header, without its cache.
+// explain writes what one handler does with a header, without using its cache.
 func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cred frappe.Credential) int {
 	asked := 0
 	d := c.decide(context.Background(), &attempt{headers: []string{header}, repl: repl, uncharged: true, trace: func(s step) {
@@ -176,7 +176,7 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cr
 	return exitRefused
 }
 
-// explainStep writes what one backend answered.
+// explainStep writes one backend's answer.
 func explainStep(w io.Writer, number int, s step, cred frappe.Credential) {
 	fmt.Fprintf(w, "  %d. %s", number, s.backend.name)
 	if source := s.backend.source(); source != "" {
@@ -215,7 +215,7 @@ func describeIdentity(w io.Writer, id frappe.Identity) {
 	}
 }
 
-// whyDenied lists the causes, of which a backend does not tell one from another.
+// whyDenied lists the possible causes of a denial. Backends do not tell them apart.
 func whyDenied(cred frappe.Credential) string {
 	if cred.Bearer() {
 		return "the token is unknown, expired or revoked, its scopes are not its client's, or the user is disabled"

@@ -13,7 +13,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// configured is a frappe_auth of the configuration.
+// configured is a loaded handler or provider of the configuration.
 type configured struct {
 	where string
 	*Options
@@ -31,7 +31,7 @@ func readConfiguration(fl caddycmd.Flags) (configuration, error) {
 	case err != nil:
 		return configuration{}, err
 	case raw == nil:
-		return configuration{}, errors.New("no configuration: name its file with --config")
+		return configuration{}, errors.New("no configuration file found; name it with --config")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
@@ -43,7 +43,7 @@ func readConfiguration(fl caddycmd.Flags) (configuration, error) {
 	return configuration{file: file, http: apps["http"]}, nil
 }
 
-// handlers are the handlers and providers of the configuration.
+// handlers returns the handlers and providers of the configuration.
 func (c configuration) handlers() ([]configPart, error) {
 	parts := findHandlers(c.http)
 	if len(parts) == 0 {
@@ -52,8 +52,8 @@ func (c configuration) handlers() ([]configPart, error) {
 	return parts, nil
 }
 
-// newToolContext is a context for modules that are loaded by themselves. Caddy's logs would only stand between the lines, so
-// that errors alone are logged from then on; what matters is said. cancel must be called, if there is no error.
+// newToolContext returns a context for loading modules outside a running Caddy. From then on only errors are logged, so
+// that Caddy's logs do not mix with the command's output. If there is no error, the caller must call cancel.
 func newToolContext() (ctx caddy.Context, cancel func(), err error) {
 	quiet := &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}}
 	provisioned, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}, Logging: quiet})
@@ -64,8 +64,7 @@ func newToolContext() (ctx caddy.Context, cancel func(), err error) {
 	return ctx, cancel, nil
 }
 
-// loadHandlers loads handlers and providers by themselves, without the servers they are in. They are unloaded when ctx is
-// canceled.
+// loadHandlers loads handlers and providers without the servers they belong to. They are unloaded when ctx is canceled.
 func loadHandlers(ctx caddy.Context, parts []configPart) (found []configured, err error) {
 	for _, part := range parts {
 		raw, err := json.Marshal(part.json)
@@ -88,15 +87,16 @@ func loadHandlers(ctx caddy.Context, parts []configPart) (found []configured, er
 	return found, nil
 }
 
-// configPart is a handler or provider in the JSON of a configuration, with what is said of the requests that reach it.
+// configPart is a handler or provider in the JSON of a configuration, with what is known about the requests that reach
+// it.
 type configPart struct {
 	module              string
 	json                map[string]any
 	listen, hosts, path []string
-	label               string // in place of the requests that reach it
+	label               string // if set: describes the handler instead of the requests that reach it
 }
 
-// where names the requests that reach the handler.
+// where describes the requests that reach the handler.
 func (p configPart) where() string {
 	if p.label != "" {
 		return p.label
@@ -124,8 +124,8 @@ func (p configPart) where() string {
 	return text
 }
 
-// findHandlers finds the handlers and providers in a part of the configuration, in the order of the file as far as JSON
-// keeps it.
+// findHandlers returns the handlers and providers in a part of the configuration, in the order of the file as far as JSON
+// preserves it.
 func findHandlers(part any) (found []configPart) {
 	walkConfig(part, configPart{}, func(object map[string]any, at configPart) (goOn bool) {
 		switch object["handler"] {
@@ -148,7 +148,8 @@ func findHandlers(part any) (found []configPart) {
 	return found
 }
 
-// walkConfig calls visit for every object in a part of the configuration, and goes on into those of which it says so.
+// walkConfig calls visit for every object in a part of the configuration. It descends into an object if visit returns
+// true.
 func walkConfig(part any, at configPart, visit func(object map[string]any, at configPart) (goOn bool)) {
 	switch part := part.(type) {
 	case []any:
@@ -166,7 +167,7 @@ func walkConfig(part any, at configPart, visit func(object map[string]any, at co
 	}
 }
 
-// read takes in what an object of the configuration says of the requests that reach what is in it.
+// read records what an object of the configuration says about the requests that reach its contents.
 func (p *configPart) read(object map[string]any) {
 	texts := func(value any) (all []string) {
 		list, _ := value.([]any)

@@ -21,7 +21,7 @@ import (
 func hashCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hash --user <user> [--role <role>]...",
-		Short: "Makes a line for the static backend",
+		Short: "Prints a line for the static backend",
 		Long: `
 Reads one credential, as an Authorization header carries it, from standard input, or asks
 for it without showing it, and writes the line that makes it known to the static backend:
@@ -32,7 +32,7 @@ The hash is SHA-256, which is enough for what Frappe makes, since it is random. 
 that a person made up, put what caddy hash-password prints in its place.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(cmdHash),
 	}
-	cmd.Flags().StringP("user", "u", "", "User whose credential it is, as Frappe spells it (required)")
+	cmd.Flags().StringP("user", "u", "", "User that the credential belongs to, as Frappe spells it (required)")
 	cmd.Flags().StringArrayP("role", "r", nil, "A role of the user; repeat for more")
 	return cmd
 }
@@ -68,23 +68,24 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 	return 0, nil
 }
 
-// hashOf is the SHA-256 of a credential's secret part, as the static backend takes it.
+// hashOf returns the SHA-256 of a credential's secret part, in the format of the static backend.
 func hashOf(cred frappe.Credential) string {
 	sum := sha256.Sum256([]byte(cred.Secret + cred.Token)) // one of them is empty
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// caddyfileWord writes a text as one token of a Caddyfile: as it is, or in quotes or backticks where Caddy would otherwise read
-// something else. Braces are placeholders wherever they stand, and a line break would end the line.
+// caddyfileWord quotes a text as one token of a Caddyfile: as it is, or in quotes or backticks if Caddy would otherwise
+// read something else. Text with braces or a line break is an error, because Caddy always expands braces as placeholders
+// and a line break ends the line.
 func caddyfileWord(text string) (string, error) {
 	if text != "" && !strings.ContainsAny(text, "{}\r\n") {
 		for _, word := range []string{text, `"` + strings.ReplaceAll(text, `"`, `\"`) + `"`, "`" + text + "`"} {
-			// Some texts are read otherwise at the end of a line.
+			// Some texts are read differently at the end of a line, so try both positions.
 			tokens, err := caddyfile.Tokenize([]byte("token "+word+" "+word+"\nnext"), "")
 			if err == nil && len(tokens) == 4 && tokens[1].Text == text && tokens[2].Text == text && tokens[3].Text == "next" && tokens[3].Line == 2 {
 				return word, nil
 			}
 		}
 	}
-	return "", fmt.Errorf("%q cannot stand in a Caddyfile as it is: give it as a placeholder", text)
+	return "", fmt.Errorf("%q cannot be written in a Caddyfile; use a placeholder such as {env.NAME} for it", text)
 }

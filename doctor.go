@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// maxExamination is how long the examination of one backend may take.
+// maxExamination is how long checking one backend may take.
 const maxExamination = 30 * time.Second
 
 func doctorCommand() *cobra.Command {
@@ -64,7 +64,7 @@ func cmdDoctor(fl caddycmd.Flags) (int, error) {
 	return max(code, whole), err
 }
 
-// examine writes a table of what is found about each backend, once for all handlers that share it.
+// examine writes a table with the findings about each backend. Handlers that share a backend get one entry.
 func examine(w io.Writer, handlers []configured) (int, error) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "BACKEND\tCHECK\tRESULT\tDETAIL")

@@ -10,14 +10,14 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// located is a finding about a handler.
+// located is a finding with the handler it is about.
 type located struct {
 	where string
 	frappe.Finding
 }
 
-// examineHandlers writes a table of what is found about each handler and what stands around it, unless there is nothing to
-// say.
+// examineHandlers writes a table with the findings about each handler and the configuration around it. It writes nothing
+// if there are none.
 func examineHandlers(w io.Writer, config configuration, handlers []configured) (int, error) {
 	var findings []located
 	for _, c := range handlers {
@@ -42,7 +42,7 @@ func examineHandlers(w io.Writer, config configuration, handlers []configured) (
 	return code, table.Flush()
 }
 
-// examineRoles checks that the required roles exist, where a backend knows. There is no finding where none does.
+// examineRoles checks that the required roles exist. There is no finding if no backend can list its roles.
 func (c configured) examineRoles() (frappe.Finding, bool) {
 	const check = "require role"
 	if !c.requiresRole() {
@@ -67,7 +67,7 @@ func (c configured) examineRoles() (frappe.Finding, bool) {
 	return frappe.Finding{}, false
 }
 
-// examineWebhooks finds webhooks for a handler that there is not.
+// examineWebhooks reports webhooks that name a handler that does not exist.
 func examineWebhooks(http any, handlers []configured) (findings []located) {
 	names := make(map[string]bool)
 	for _, c := range handlers {

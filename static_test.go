@@ -101,10 +101,10 @@ func TestStaticPlaceholders(t *testing.T) {
 		{"within a field", "token {KEY} {HASH} x{USER} a{ROLE}b", "xalice@example.com|aEmployeeb"},
 		{"what a placeholder stands for is no template", "token {KEY} {HASH} {NESTED}", "{env.FRAPPE_AUTH_TEST_ROLE}|"},
 		{"no hash", "token {KEY} {NO_HASH} {USER}", "write the hash as sha256:"},
-		{"no bcrypt hash", "token {KEY} {BRACES} {USER}", "the hash is no bcrypt hash"},
-		{"no bcrypt hash, of the right length", "token {KEY} {SPOILT} {USER}", "the hash is no bcrypt hash"},
+		{"no bcrypt hash", "token {KEY} {BRACES} {USER}", "the hash is not a valid bcrypt hash"},
+		{"no bcrypt hash, of the right length", "token {KEY} {SPOILT} {USER}", "the hash is not a valid bcrypt hash"},
 		{"no hash of a token", "bearer {NO_HASH} {USER}", "write the hash as sha256:"},
-		{"Guest", "token {KEY} {HASH} {GUEST}", "no credential is Guest's"},
+		{"Guest", "token {KEY} {HASH} {GUEST}", "the user must not be Guest"},
 		{"key with a colon", "token {COLON} {HASH} {USER}", "must not be empty or contain a colon"},
 		{"the same key twice", "token {KEY} {HASH} {USER}\ntoken " + aliceKey + " {HASH} {USER}", "is given twice"},
 		{"the same token twice", "bearer {HASH} {USER}\nbearer " + hashed(aliceSecret) + " {USER}", "is given twice"},
@@ -158,7 +158,7 @@ func TestStaticBrokenHashes(t *testing.T) {
 	argon := func(version, parameters, salt, digest string) string {
 		return "$argon2id$" + version + "$" + parameters + "$" + salt + "$" + digest
 	}
-	const notArgon, notBcrypt = "the hash is no argon2id hash", "the hash is no bcrypt hash"
+	const notArgon, notBcrypt = "the hash is not a valid argon2id hash", "the hash is not a valid bcrypt hash"
 	for _, test := range []struct{ name, hash, want string }{
 		{"argon2id", argon("v=19", "m=64,t=1,p=1", salt, digest), ""},
 		{"argon2id of Caddy's parameters", argon("v=19", "m=47104,t=1,p=1", salt, digest), ""},
@@ -233,7 +233,7 @@ func TestStaticBrokenHashes(t *testing.T) {
 
 // TestStaticForeignHash: a hash of an algorithm that a plugin adds is tried when the configuration is loaded.
 func TestStaticForeignHash(t *testing.T) {
-	for hash, want := range map[string]string{"$reversed$terces": "", "$reversed$": "cannot compare with the hash"} {
+	for hash, want := range map[string]string{"$reversed$terces": "", "$reversed$": "does not accept the hash"} {
 		adapted, _, err := adapt("http://localhost {\nfrappe_auth {\nbackend static {\ntoken key " + hash + " user@example.com\n}\n}\n}")
 		if err != nil {
 			t.Fatal(err)

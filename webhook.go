@@ -29,15 +29,15 @@ func init() {
 	caddy.RegisterModule(Webhook{})
 }
 
-// Webhook takes the deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`, and drops the cached
-// verdicts that they concern: those of the user, or those about the access token, granted and denied.
+// Webhook receives the deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`, and drops the cached
+// verdicts they concern, granted and denied: those of the user and the API key, or those of the access token.
 //
-// A delivery is a POST of a JSON object with `doctype` and `name`, and for a `User` preferably `api_key`, signed as
-// Frappe does with the Webhook Secret: X-Frappe-Webhook-Signature is the base64 of the HMAC-SHA256 of the body. Repeating a
-// delivery does no harm; backends are asked once more.
+// A delivery is a POST request whose body is a JSON object with `doctype` and `name` and, for a `User`, preferably
+// `api_key`. It is signed with the Webhook Secret, as Frappe does: X-Frappe-Webhook-Signature is the base64 of the
+// HMAC-SHA256 of the body. A repeated delivery does no harm; it only makes the backends be asked once more.
 //
-// A delivery that is accepted is answered with 204. Any other is answered with a JSON object whose `error` says what to do.
-// Frappe's Webhook Request Log shows that answer, so it is written by this handler itself and not by `handle_errors`:
+// An accepted delivery is answered with 204. Any other is answered with a JSON object whose `error` says what to do.
+// Frappe's Webhook Request Log shows that answer, so the handler writes it itself and does not use `handle_errors`:
 //
 // Status | Cause
 // -------|------
@@ -48,14 +48,15 @@ func init() {
 // 422 | The body is signed, but is not a delivery
 // 500 | No `frappe_auth` has the name that this webhook is for
 //
-// Refused deliveries are logged at level WARN, at most once a minute for each cause, and counted in the metric
+// Refused deliveries are logged at level WARN, at most once a minute for each cause, and are counted in the metric
 // `caddy_frappe_auth_webhook_deliveries_total`.
 type Webhook struct {
-	// The Webhook Secret, as in Frappe. Placeholders such as `{env.*}` and `{file.*}` are allowed. Required.
+	// The Webhook Secret that is set in Frappe. Placeholders such as `{env.*}` and `{file.*}` are allowed. Required.
 	Secret string `json:"secret"`
 
-	// The name of the handlers whose cached verdicts are dropped. Handlers with the same backends share a cache, so
-	// that it concerns them too. Default: every handler of this Caddy.
+	// The name of the `frappe_auth` handlers whose cached verdicts are dropped. Handlers with the same backends share a
+	// cache, so they are affected too. If no handler has that name, deliveries are answered with 500. Default: every
+	// handler of this Caddy.
 	HandlerName string `json:"handler_name,omitempty"`
 
 	logger   *zap.Logger
@@ -83,7 +84,7 @@ func (Webhook) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// UnmarshalJSON rejects unknown fields, as Caddy does, and names the field that is called for.
+// UnmarshalJSON rejects unknown fields, as Caddy does. For the old field `for`, the error names the new one.
 func (h *Webhook) UnmarshalJSON(raw []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -107,7 +108,7 @@ func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	args := d.RemainingArgs()
 	if len(args) != 1 || args[0] == "" {
-		return d.Err("give the Webhook Secret of the Webhook in Frappe, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
+		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
 	}
 	h.Secret = args[0]
 	return directive.Block{
@@ -134,7 +135,7 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// ServeHTTP takes a delivery.
+// ServeHTTP receives a delivery and answers it.
 func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	refused := h.take(w, r)
 	h.metrics.countDelivery(refused.outcome)
@@ -157,22 +158,22 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	return err
 }
 
-// deliveryOutcome is what became of a delivery, for metrics and logs.
+// deliveryOutcome is the result of a delivery, for metrics and logs.
 type deliveryOutcome uint8
 
 const (
 	deliveryAccepted deliveryOutcome = iota
 	deliveryBadSignature
-	deliveryMalformed // also: another method, too long, too slow
+	deliveryMalformed // also: wrong method, too long, too slow
 	deliveryUnknownHandler
-	deliveryOutcomes // how many there are
+	deliveryOutcomes // number of outcomes
 )
 
 func (o deliveryOutcome) String() string {
 	return [deliveryOutcomes]string{"accepted", "bad_signature", "malformed", "unknown_handler"}[o]
 }
 
-// refusedDelivery says why a delivery is not accepted, and what to do. It holds nothing that the client sent.
+// refusedDelivery says why a delivery is refused and what to do. It contains nothing from the client.
 type refusedDelivery struct {
 	outcome deliveryOutcome
 	status  int
@@ -183,7 +184,8 @@ func malformedDelivery(status int, what string) refusedDelivery {
 	return refusedDelivery{outcome: deliveryMalformed, status: status, what: what}
 }
 
-// take verifies a delivery and drops what it concerns. The zero refusedDelivery accepts it.
+// take verifies a delivery and drops the verdicts it concerns. It returns the zero refusedDelivery if the delivery is
+// accepted.
 func (h *Webhook) take(w http.ResponseWriter, r *http.Request) refusedDelivery {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -221,19 +223,19 @@ func (h *Webhook) take(w http.ResponseWriter, r *http.Request) refusedDelivery {
 	return refusedDelivery{}
 }
 
-// readBody reads the body of a delivery, which is bounded in size and in time.
+// readBody reads the body of a delivery, within limits of size and time.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxDelivery {
 		return nil, &http.MaxBytesError{Limit: maxDelivery}
 	}
 	err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxDeliveryTime))
-	if err != nil && !errors.Is(err, http.ErrNotSupported) { // then the timeouts of Caddy's server hold
+	if err != nil && !errors.Is(err, http.ErrNotSupported) { // if not supported, the timeouts of Caddy's server apply
 		return nil, err
 	}
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxDelivery))
 }
 
-// signed reports whether the only signature is that of the body.
+// signed reports whether there is exactly one signature and it matches the body.
 func (h *Webhook) signed(body []byte, signatures []string) bool {
 	mac := hmac.New(sha256.New, []byte(h.Secret))
 	mac.Write(body)
@@ -241,7 +243,7 @@ func (h *Webhook) signed(body []byte, signatures []string) bool {
 	return len(signatures) == 1 && hmac.Equal([]byte(signatures[0]), []byte(want))
 }
 
-// readDelivery reads what a delivery says has changed.
+// readDelivery parses a delivery and returns what has changed.
 func readDelivery(body []byte) (frappe.Change, error) {
 	var delivery struct {
 		Doctype string `json:"doctype"`
@@ -263,8 +265,8 @@ func readDelivery(body []byte) (frappe.Change, error) {
 	return frappe.Change{}, errors.New(`the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`)
 }
 
-// revokeIn drops the verdicts that a change selects in the caches of all handlers, or of those with that name. It
-// reports whether there was any.
+// revokeIn drops the verdicts that a change selects, in the caches of all handlers or of those with that name. It reports
+// whether there was such a cache.
 func revokeIn(name string, change frappe.Change, source string) (found bool) {
 	states.Range(func(_, value any) bool {
 		if s := value.(*state); name == "" || s.serves(name) {

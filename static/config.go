@@ -60,7 +60,7 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// validate reports what is wrong with the configuration. Placeholders are taken for right.
+// validate returns an error if the configuration is wrong. Placeholders are assumed to be right.
 func (s *Backend) validate() error {
 	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
 		return errNothingListed
@@ -79,9 +79,9 @@ func (s *Backend) validate() error {
 	return nil
 }
 
-var errNothingListed = errors.New("static lists no credential: add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
+var errNothingListed = errors.New("the static backend lists no credential; add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
 
-// listed is the credentials that were listed so far, of which none is listed twice.
+// listed holds the credentials listed so far, to find those that are listed twice.
 type listed struct {
 	keys   map[string]bool
 	hashes map[string]bool // of access tokens
@@ -129,9 +129,9 @@ func CheckUser(user string) error {
 	case user == "":
 		return errors.New("a user is required")
 	case user == frappe.Guest:
-		return errors.New("no credential is Guest's; for requests without a credential there is `anonymous`")
+		return errors.New("the user must not be Guest; to let requests without a credential pass, use `anonymous`")
 	case !frappe.ValidUser(user):
-		return fmt.Errorf("%q is no name of a user", user)
+		return fmt.Errorf("%q is not a valid user name", user)
 	}
 	return nil
 }

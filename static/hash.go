@@ -17,10 +17,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 )
 
-// hashesNamespace holds Caddy's modules for password hashes, by the identifier in modular crypt format.
+// hashesNamespace is the namespace of Caddy's modules for password hashes. Their names are the identifiers of the modular
+// crypt format.
 const hashesNamespace = "http.authentication.hashes."
 
-// checkHash reports what is wrong with a hash, unless it has placeholders.
+// checkHash returns an error if a hash is wrong, unless it contains placeholders.
 func checkHash(hash string) error {
 	if strings.Contains(hash, "{") {
 		return nil
@@ -28,8 +29,8 @@ func checkHash(hash string) error {
 	return checkExpandedHash(hash)
 }
 
-// checkExpandedHash reports what is wrong with a hash. It checks all of it, since the comparison takes a truncated hash for
-// what it is: of a digest of one byte, one secret in 256 is right. It takes no time to speak of.
+// checkExpandedHash returns an error if a hash is wrong. It checks the whole hash, because a comparison accepts a
+// truncated one: with a digest of one byte, one secret in 256 would match. This is fast, since it does not hash anything.
 func checkExpandedHash(hash string) error {
 	if !strings.HasPrefix(hash, "$") {
 		_, err := parseSHA256(hash)
@@ -42,35 +43,35 @@ func checkExpandedHash(hash string) error {
 	case algorithm == "argon2id":
 		return checkArgon2id(hash)
 	case algorithm == "":
-		return errors.New("the hash names no algorithm; copy it whole, as `caddy hash-password` prints it")
+		return errors.New("the hash names no algorithm; copy the whole output of `caddy hash-password`")
 	}
 	if _, err := caddy.GetModule(hashesNamespace + algorithm); err != nil {
-		return fmt.Errorf("this Caddy cannot compare with a hash of the algorithm %q; use bcrypt or argon2id, as `caddy hash-password` prints them",
+		return fmt.Errorf("this Caddy does not support hashes of the algorithm %q; use bcrypt or argon2id, as `caddy hash-password` prints them",
 			algorithm)
 	}
 	return nil
 }
 
-// maxBcryptCost bounds what a comparison takes: about 4 seconds.
+// maxBcryptCost is the highest bcrypt cost. A comparison then takes about 4 seconds.
 const maxBcryptCost = 16
 
-// bcryptForm is a whole bcrypt hash: version, cost, 22 characters of salt and 31 of digest.
+// bcryptForm matches a whole bcrypt hash: version, cost, 22 characters of salt and 31 of digest.
 var bcryptForm = regexp.MustCompile(`^\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
 
 func checkBcrypt(hash string) error {
 	cost, err := bcrypt.Cost([]byte(hash))
 	switch {
 	case err != nil || !bcryptForm.MatchString(hash):
-		return errors.New("the hash is no bcrypt hash; copy it whole, as `caddy hash-password` prints it")
+		return errors.New("the hash is not a valid bcrypt hash; copy the whole output of `caddy hash-password`")
 	case cost > maxBcryptCost:
-		return fmt.Errorf("the bcrypt hash has a cost of %d; at most %d is allowed, since each comparison takes twice as long as with one less",
+		return fmt.Errorf("the bcrypt hash has a cost of %d; use %d or less, because each step doubles the time of a comparison",
 			cost, maxBcryptCost)
 	}
 	return nil
 }
 
-// Bounds of argon2id: RFC 9106 recommends 2 GiB or 64 MiB of memory, 1 or 3 passes, 4 lanes, a salt of 16 bytes and a digest of
-// 32; Caddy makes hashes of 46 MiB, 1 pass and 1 lane.
+// Limits for argon2id. RFC 9106 recommends 2 GiB or 64 MiB of memory, 1 or 3 passes, 4 lanes, a salt of 16 bytes and a
+// digest of 32. Caddy's own hashes use 46 MiB, 1 pass and 1 lane.
 const (
 	maxArgon2Memory  = 1 << 20 // KiB
 	maxArgon2Time    = 16
@@ -79,17 +80,18 @@ const (
 	maxArgon2Salt    = 64
 )
 
-// argon2idForm is an argon2id hash as caddyauth reads it, strictly: it also takes parameters without their names.
+// argon2idForm matches an argon2id hash as caddyauth reads it, but more strictly: caddyauth also accepts parameters
+// without their names.
 var argon2idForm = regexp.MustCompile(`^\$argon2id\$v=19\$m=([0-9]{1,10}),t=([0-9]{1,10}),p=([0-9]{1,10})\$([A-Za-z0-9+/]+)\$[A-Za-z0-9+/]+$`)
 
 func checkArgon2id(hash string) error {
-	broken := errors.New("the hash is no argon2id hash of version 19; copy it whole, as `caddy hash-password` prints it")
+	broken := errors.New("the hash is not a valid argon2id hash of version 19; copy the whole output of `caddy hash-password`")
 	parts := argon2idForm.FindStringSubmatch(hash)
 	if parts == nil {
 		return broken
 	}
 	number := func(text string) int {
-		n, _ := strconv.Atoi(text) // ten digits
+		n, _ := strconv.Atoi(text) // at most ten digits
 		return n
 	}
 	memory, passes, threads := number(parts[1]), number(parts[2]), number(parts[3])
@@ -109,7 +111,7 @@ func checkArgon2id(hash string) error {
 	case salt < minArgon2Salt || salt > maxArgon2Salt:
 		return fmt.Errorf("the salt of the argon2id hash has %d bytes; it must have %d to %d: copy the hash whole", salt, minArgon2Salt, maxArgon2Salt)
 	case len(digest) != 16 && len(digest) != 32 && len(digest) != 48 && len(digest) != 64:
-		return fmt.Errorf("the digest of the argon2id hash has %d bytes, where 16, 32, 48 or 64 are usual; it was probably cut off: copy the "+
+		return fmt.Errorf("the digest of the argon2id hash has %d bytes instead of 16, 32, 48 or 64; it was probably cut off: copy the "+
 			"hash whole", len(digest))
 	}
 	return nil
@@ -120,12 +122,12 @@ func parseSHA256(hash string) ([]byte, error) {
 	digest, err := hex.DecodeString(digits)
 	if !ok || err != nil || len(digest) != sha256.Size {
 		return nil, errors.New("write the hash as sha256: and 64 hexadecimal digits, " +
-			"such as `printf %s \"$SECRET\" | sha256sum` prints, or give the secret to `caddy hash-password`")
+			"which `printf %s \"$SECRET\" | sha256sum` prints, or use the output of `caddy hash-password`")
 	}
 	return digest, nil
 }
 
-// sha256Hash compares with a bare SHA-256.
+// sha256Hash compares a secret with a plain SHA-256 digest.
 type sha256Hash struct{}
 
 // Compare implements caddyauth.Comparer.
@@ -134,7 +136,7 @@ func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
 	return subtle.ConstantTimeCompare(hashed, digest[:]) == 1, nil
 }
 
-// bcryptHash compares with Caddy's bcrypt.
+// bcryptHash compares a secret with a hash by means of Caddy's bcrypt.
 type bcryptHash struct{ caddyauth.Comparer }
 
 // Compare implements caddyauth.Comparer.
@@ -143,6 +145,6 @@ func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
 	return same && !bcryptAmbiguous(plaintext), err
 }
 
-// bcryptAmbiguous reports whether bcrypt takes another secret for this one: it reads a secret in a circle with a NUL at its
-// end, and no more than 72 bytes of it, so that it takes "s\x00s" for "s"; Frappe does not.
+// bcryptAmbiguous reports whether bcrypt cannot tell this secret from others. It uses at most 72 bytes of a secret, and
+// repeats the secret with a NUL after each copy, so "s\x00s" and "s" have the same hash. Frappe tells them apart.
 func bcryptAmbiguous(secret []byte) bool { return len(secret) > 72 || bytes.IndexByte(secret, 0) >= 0 }

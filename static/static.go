@@ -23,18 +23,18 @@ func init() {
 	caddy.RegisterModule(Backend{})
 }
 
-// Backend knows the credentials that the configuration lists, by their hashes. It needs no Frappe: for a handful
-// of service accounts, for tests, or behind another backend for when the site is down.
+// Backend verifies credentials against a list of hashes in the configuration. It needs no Frappe site. Use it for a few
+// service accounts, for tests, or after another backend as a fallback while the site is down.
 //
-// Keys, secrets and tokens compare with case.
+// API keys, secrets and tokens are compared with case.
 type Backend struct {
-	// API keys with the hashes of their secrets.
+	// The API keys, with the hashes of their secrets. At least one key or access token is required.
 	Tokens []Token `json:"tokens,omitempty"`
 
-	// Hashes of access tokens.
+	// The access tokens, by their hashes.
 	Bearers []Bearer `json:"bearers,omitempty"`
 
-	index   [sha256.Size]byte // keys the maps, so that the time of a look-up tells nothing
+	index   [sha256.Size]byte // HMAC key for the keys of the maps, so that the time of a lookup reveals nothing
 	keys    map[[sha256.Size]byte]*staticPair
 	bearers map[[sha256.Size]byte]*staticBearer
 	groups  []*hashGroup
@@ -42,15 +42,16 @@ type Backend struct {
 
 // Token is an API key and its secret.
 type Token struct {
-	// The API key. Placeholders such as `{env.*}` are allowed here and in every other field. Required, and unique.
+	// The API key. Placeholders such as `{env.*}` are allowed here and in every other field. Required, and must be
+	// unique.
 	Key string `json:"key"`
 
-	// The hash of the API secret: `sha256:` and the 64 hexadecimal digits of its SHA-256, which is enough for the
-	// secrets that Frappe makes, since they are random; or what `caddy hash-password` prints: bcrypt with a cost of at most 16,
-	// or argon2id with at most 1 GiB of memory, 16 passes and 64 lanes. A hash that is cut off is an error. Required.
+	// The hash of the API secret. Either `sha256:` and the 64 hexadecimal digits of its SHA-256, which is enough for the
+	// random secrets that Frappe generates. Or the output of `caddy hash-password`: bcrypt with a cost of at most 16, or
+	// argon2id with at most 1 GiB of memory, 16 passes and 64 lanes. A truncated hash is an error. Required.
 	Hash string `json:"hash"`
 
-	// The user whose key it is. Required.
+	// The user that the key belongs to, as Frappe spells it. Required.
 	User string `json:"user"`
 
 	// The user's roles. Default: none.
@@ -59,10 +60,10 @@ type Token struct {
 
 // Bearer is an access token.
 type Bearer struct {
-	// The hash of the access token: `sha256:` and the 64 hexadecimal digits of its SHA-256. Required, and unique.
+	// The hash of the access token: `sha256:` and the 64 hexadecimal digits of its SHA-256. Required, and must be unique.
 	Hash string `json:"hash"`
 
-	// The user whose token it is. Required.
+	// The user that the token belongs to, as Frappe spells it. Required.
 	User string `json:"user"`
 
 	// The user's roles. Default: none.
@@ -80,22 +81,23 @@ type staticBearer struct {
 	digest   []byte
 }
 
-// hashGroup is the hashes of one algorithm with the same parameters: to compare with any of them takes the same time.
+// hashGroup holds the hashes that have the same algorithm and parameters, so that comparing with any of them takes the
+// same time.
 type hashGroup struct {
 	name  string
 	hash  caddyauth.Comparer
-	dummy []byte // one of the hashes, to compare with where none is meant
+	dummy []byte // one of the hashes, to compare with if no other applies
 }
 
-// try compares once with a hash of an algorithm whose form only its module knows, so that a broken hash is an error when the
-// configuration is loaded.
+// try compares once with the hash if only the algorithm's module knows its format. A broken hash is then an error when
+// the configuration is loaded.
 func (g *hashGroup) try(hash []byte) error {
 	switch g.hash.(type) {
 	case sha256Hash, bcryptHash, *caddyauth.Argon2idHash:
-		return nil // checked by their form
+		return nil // already checked by their format
 	}
 	if _, err := g.hash.Compare(hash, []byte("x")); err != nil {
-		return errors.New("the module of its algorithm cannot compare with the hash; copy it whole")
+		return errors.New("the module of its algorithm does not accept the hash; copy it whole")
 	}
 	return nil
 }
@@ -108,7 +110,7 @@ func (Backend) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision expands placeholders and indexes the credentials.
+// Provision expands the placeholders and indexes the credentials.
 func (s *Backend) Provision(ctx caddy.Context) error {
 	if err := s.expand(); err != nil {
 		return err
@@ -149,7 +151,7 @@ func (s *Backend) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// expand replaces placeholders.
+// expand replaces the placeholders.
 func (s *Backend) expand() error {
 	repl := caddy.NewReplacer()
 	expand := func(fields ...*string) error {
@@ -185,8 +187,8 @@ func pointers(texts []string) []*string {
 	return to
 }
 
-// group finds or makes the group of a hash. Of a hash in modular crypt format, all but salt and digest is what
-// determines the time that a comparison takes.
+// group returns the group of a hash, which it creates if needed, and the value to compare with. In the modular crypt
+// format, everything but salt and digest determines how long a comparison takes.
 func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
 	var (
 		name      string
@@ -221,7 +223,7 @@ func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, err
 		}
 		comparer, ok := module.(caddyauth.Comparer)
 		if !ok {
-			return nil, nil, fmt.Errorf("module %T cannot compare with a hash", module)
+			return nil, nil, fmt.Errorf("module %T cannot compare hashes", module)
 		}
 		g.hash = comparer
 		if algorithm == "bcrypt" {
@@ -232,22 +234,22 @@ func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, err
 	return g, value, nil
 }
 
-// String tells how many credentials are listed.
+// String says how many credentials are listed.
 func (s *Backend) String() string {
 	return fmt.Sprintf("credentials listed: %d", len(s.Tokens)+len(s.Bearers))
 }
 
-// CheckHealth implements HealthChecker: all it needs is in the configuration, which was read.
+// CheckHealth implements frappe.HealthChecker. There is nothing to reach, since everything is in the configuration.
 func (s *Backend) CheckHealth(context.Context) []frappe.Finding {
 	return []frappe.Finding{frappe.OK("configuration", "nothing to reach: all of it is in the configuration")}
 }
 
-// Fingerprint implements Fingerprinter: what placeholders stand for may change.
+// Fingerprint implements frappe.Fingerprinter: the values of placeholders may change.
 func (s *Backend) Fingerprint() string {
 	return fmt.Sprintf("%q %q", s.Tokens, s.Bearers)
 }
 
-// Verify implements Backend.
+// Verify implements frappe.Backend.
 func (s *Backend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
 	if c.Bearer() {
 		return s.verifyBearer(c.Token)
@@ -255,8 +257,8 @@ func (s *Backend) Verify(_ context.Context, c frappe.Credential) (frappe.Identit
 	return s.verifyPair(c.Key, []byte(c.Secret))
 }
 
-// verifyPair compares once in every group, whether the key is known or not and whichever group it is of, so that the
-// time tells neither.
+// verifyPair compares once in every group, whether or not the key is known and whichever group it belongs to, so that the
+// time reveals neither.
 func (s *Backend) verifyPair(key string, secret []byte) (frappe.Identity, error) {
 	known := s.keys[s.indexOf([]byte(key))]
 	granted := false
@@ -302,7 +304,7 @@ func (s *Backend) indexOf(name []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// RoleNames implements frappe.RoleLister: a role that no credential has is none.
+// RoleNames implements frappe.RoleLister. Only roles of listed credentials exist.
 func (s *Backend) RoleNames(context.Context) (names []string, err error) {
 	for _, t := range s.Tokens {
 		names = append(names, t.Roles...)
