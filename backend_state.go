@@ -32,46 +32,46 @@ type backendState struct {
 const maxBreakers = 1024
 
 func newBackendState(name string, limit int, random func() float64) *backendState {
-	g := &backendState{
+	b := &backendState{
 		name:         name,
 		sites:        breaker.NewGroup[string](maxBreakers, random),
 		credentials:  breaker.NewGroup[cacheKey](maxBreakers, random),
 		unknownSites: newUnknownSites(),
 	}
-	g.resize(limit)
-	return g
+	b.resize(limit)
+	return b
 }
 
 // resize sets the in-flight limit for new calls. Calls in flight are not affected.
-func (g *backendState) resize(limit int) {
-	if current := g.limit.Load(); current == nil || current.Max() != limit {
-		g.limit.Store(inflight.New(limit))
+func (b *backendState) resize(limit int) {
+	if current := b.limit.Load(); current == nil || current.Max() != limit {
+		b.limit.Store(inflight.New(limit))
 	}
 }
 
 // backendName returns the backend's name. A nil receiver means that no backend granted, as for Guest.
-func (g *backendState) backendName() string {
-	if g == nil {
+func (b *backendState) backendName() string {
+	if b == nil {
 		return ""
 	}
-	return g.name
+	return b.name
 }
 
 // checkBreakers returns an error if the breaker of the site or of the credential is open.
-func (g *backendState) checkBreakers(site string, credential cacheKey, now time.Time) error {
-	if err := g.sites.Check(site, now); err != nil {
+func (b *backendState) checkBreakers(site string, credential cacheKey, now time.Time) error {
+	if err := b.sites.Check(site, now); err != nil {
 		return err
 	}
-	return g.credentials.Check(credential, now)
+	return b.credentials.Check(credential, now)
 }
 
 // acquireProbes checks both breakers and claims the probes that are due.
-func (g *backendState) acquireProbes(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
-	if siteProbe, err = g.sites.Acquire(site, now); err != nil {
+func (b *backendState) acquireProbes(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
+	if siteProbe, err = b.sites.Acquire(site, now); err != nil {
 		return false, false, err
 	}
-	if credentialProbe, err = g.credentials.Acquire(credential, now); err != nil {
-		g.sites.Cancel(site, siteProbe)
+	if credentialProbe, err = b.credentials.Acquire(credential, now); err != nil {
+		b.sites.Cancel(site, siteProbe)
 		return false, false, err
 	}
 	return siteProbe, credentialProbe, nil

@@ -145,11 +145,11 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 
 // askBackend asks one backend. It does not ask if the in-flight limit is reached, a circuit breaker is open or the client
 // has reached its failure limit.
-func (v *verifier) askBackend(b namedBackend, g *backendState, site string, q *lookup) (frappe.Identity, error) {
-	if b.resolver != nil && g.unknownSites.has(site, v.state.clock(v.now())) {
+func (v *verifier) askBackend(b namedBackend, bs *backendState, site string, q *lookup) (frappe.Identity, error) {
+	if b.resolver != nil && bs.unknownSites.has(site, v.state.clock(v.now())) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
-	p, err := v.acquire(g, site, q)
+	p, err := v.acquire(bs, site, q)
 	if err != nil {
 		v.metrics.countRejection(b.name, err)
 		return frappe.Identity{}, err
@@ -163,23 +163,23 @@ func (v *verifier) askBackend(b namedBackend, g *backendState, site string, q *l
 	v.metrics.countCall(b.name, err, v.now().Sub(asked))
 	switch {
 	case err == nil, errors.Is(err, frappe.ErrDenied):
-		v.succeeded(b, g, site, q)
+		v.succeeded(b, bs, site, q)
 	case errors.Is(err, frappe.ErrUnknownSite) && b.resolver != nil:
-		v.succeeded(b, g, site, q)
-		g.unknownSites.add(site, v.state.clock(asked))
+		v.succeeded(b, bs, site, q)
+		bs.unknownSites.add(site, v.state.clock(asked))
 		v.charge(q)
 	default:
-		v.failed(b, g, site, q, p, err)
+		v.failed(b, bs, site, q, p, err)
 	}
 	return id, err
 }
 
 // succeeded records that a backend gave a verdict.
-func (v *verifier) succeeded(b namedBackend, g *backendState, site string, q *lookup) {
-	g.credentials.Success(q.subject.key)
-	ended, wasOpen := g.sites.Success(site)
+func (v *verifier) succeeded(b namedBackend, bs *backendState, site string, q *lookup) {
+	bs.credentials.Success(q.subject.key)
+	ended, wasOpen := bs.sites.Success(site)
 	if wasOpen {
-		g.credentials.Reset() // their failures came from the site's outage
+		bs.credentials.Reset() // their failures came from the site's outage
 	}
 	if ended {
 		v.logger.Info("the backend is available again", zap.String("backend", b.name), zap.String("site", site))
@@ -188,19 +188,19 @@ func (v *verifier) succeeded(b namedBackend, g *backendState, site string, q *lo
 }
 
 // failed records that a backend gave no verdict.
-func (v *verifier) failed(b namedBackend, g *backendState, site string, q *lookup, p permit, err error) {
+func (v *verifier) failed(b namedBackend, bs *backendState, site string, q *lookup, p permit, err error) {
 	v.logger.Warn("the credential could not be verified",
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
 	now := v.now()
-	first := g.credentials.Failure(q.subject.key, v.state.cache.begin().lookup, now, p.credentialProbe)
+	first := bs.credentials.Failure(q.subject.key, v.state.cache.begin().lookup, now, p.credentialProbe)
 	unavailable, ok := errors.AsType[*frappe.UnavailableError](err)
 	switch {
 	case !ok || !unavailable.CredentialSpecific:
-		if began := g.sites.Failure(site, v.state.cache.claimTag(&q.cred), now, p.siteProbe); began {
+		if began := bs.sites.Failure(site, v.state.cache.claimTag(&q.cred), now, p.siteProbe); began {
 			v.events.emit(eventUnavailable, "backend", b.name, "site", site)
 		}
 	default:
-		g.sites.Cancel(site, p.siteProbe)
+		bs.sites.Cancel(site, p.siteProbe)
 		if first && !q.known {
 			v.charge(q)
 		}
@@ -215,16 +215,16 @@ type permit struct {
 
 // acquire waits until the backend may be called. It checks the client again after the wait, because other credentials of
 // that client may have been denied in the meantime.
-func (v *verifier) acquire(g *backendState, site string, q *lookup) (p permit, err error) {
-	if err := g.checkBreakers(site, q.subject.key, v.now()); err != nil {
+func (v *verifier) acquire(bs *backendState, site string, q *lookup) (p permit, err error) {
+	if err := bs.checkBreakers(site, q.subject.key, v.now()); err != nil {
 		return permit{}, err
 	}
-	if p.release, err = g.limit.Load().Acquire(q.known); err != nil {
+	if p.release, err = bs.limit.Load().Acquire(q.known); err != nil {
 		return permit{}, &frappe.UnavailableError{Reason: err, RetryAfter: time.Second}
 	}
 	now := v.now()
 	if err = v.throttled(q, now); err == nil {
-		p.siteProbe, p.credentialProbe, err = g.acquireProbes(site, q.subject.key, now)
+		p.siteProbe, p.credentialProbe, err = bs.acquireProbes(site, q.subject.key, now)
 	}
 	if err != nil {
 		p.release()

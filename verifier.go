@@ -113,15 +113,15 @@ func (v *verifier) close() error {
 }
 
 // watch drops the cached verdicts that a backend reports as changed.
-func (v *verifier) watch(ctx context.Context, w frappe.Watcher, g *backendState) {
-	g.watch.began(v.state.clock(v.now()))
-	defer g.watch.ended()
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, bs *backendState) {
+	bs.watch.began(v.state.clock(v.now()))
+	defer bs.watch.ended()
 	w.Watch(ctx, func(changes []frappe.Change) {
 		for _, c := range changes {
 			v.state.cache.revoke(c)
 			v.metrics.countRevocation(revokedByWatch)
 		}
-		g.watch.looked(v.state.clock(v.now()))
+		bs.watch.looked(v.state.clock(v.now()))
 	})
 }
 

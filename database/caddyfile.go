@@ -70,7 +70,7 @@ func (b *Backend) set(d *caddyfile.Dispenser, name, value string) error {
 	case durations[name] != nil:
 		duration, err := caddy.ParseDuration(value)
 		if err != nil || duration <= 0 {
-			return d.Errf("%s is no duration; write it as 500ms or 1s", value)
+			return d.Errf("%s is not a duration; write it as 500ms or 1s", value)
 		}
 		*durations[name] = caddy.Duration(duration)
 	case renamed[name] != "":
@@ -78,7 +78,7 @@ func (b *Backend) set(d *caddyfile.Dispenser, name, value string) error {
 	case name == "max_open_conns":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 {
-			return d.Errf("%s is no positive whole number", value)
+			return d.Errf("%s is not a positive whole number", value)
 		}
 		b.MaxOpenConns = n
 	default:

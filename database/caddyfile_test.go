@@ -36,14 +36,14 @@ func TestCaddyfile(t *testing.T) {
 		{"no value", "database /sites/erp {\npoll_interval\n}", "wrong argument count or unexpected line ending after 'poll_interval', at Caddyfile:4"},
 		{"two values", "database /sites/erp {\npoll_interval 1s 2s\n}", "wrong argument count or unexpected line ending after '2s', at Caddyfile:4"},
 		{"a block", "database /sites/erp {\npoll_interval 1s {\nx\n}\n}", "poll_interval takes no block, at Caddyfile:5"},
-		{"no duration", "database /sites/erp {\npoll_interval soon\n}", "soon is no duration; write it as 500ms or 1s, at Caddyfile:4"},
+		{"no duration", "database /sites/erp {\npoll_interval soon\n}", "soon is not a duration; write it as 500ms or 1s, at Caddyfile:4"},
 		{"too often", "database /sites/erp {\npoll_interval 1ms\n}", "poll_interval: 1ms is not between 100ms and 1m0s, at Caddyfile:5"},
 		{"old name of poll_interval", "database /sites/erp {\nrefresh 2s\n}", "refresh is now poll_interval; write poll_interval 2s, at Caddyfile:4"},
 		{"old name of max_open_conns", "database /sites/erp {\nmax_open 8\n}", "max_open is now max_open_conns; write max_open_conns 8, at Caddyfile:4"},
-		{"no number", "database /sites/erp {\nmax_open_conns many\n}", "many is no positive whole number, at Caddyfile:4"},
+		{"no number", "database /sites/erp {\nmax_open_conns many\n}", "many is not a positive whole number, at Caddyfile:4"},
 		{"too many", "database /sites/erp {\nmax_open_conns 1000\n}", "max_open_conns: 1000 is not between 1 and 100, at Caddyfile:5"},
 		{"too long", "database /sites/erp {\ntimeout 1h\n}", "timeout: 1h0m0s is not between 10ms and 1m0s, at Caddyfile:5"},
-		{"SQLite without a site", "database {\ndb_type sqlite\ndb_name n\n}", "give the site's directory: SQLite's file is in it, at Caddyfile:6"},
+		{"SQLite without a site", "database {\ndb_type sqlite\ndb_name n\n}", "give the site's directory, because it contains SQLite's file, at Caddyfile:6"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(

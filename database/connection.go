@@ -12,24 +12,24 @@ import (
 	"github.com/fernet/fernet-go"
 )
 
-// connection is a site's database, opened with one state of the site's configuration.
+// connection is an open database of a site. It is used with one version of the site's configuration.
 type connection struct {
 	settings *settings
 	dialect  dialect
 	db       *sql.DB
 	timeout  time.Duration
 
-	// dummy is a secret encrypted with dummyKey. It is decrypted where there is no secret, so that an unknown key costs what
-	// a wrong secret costs.
+	// dummy is a secret encrypted with dummyKey. It is decrypted if there is no secret, so that an unknown key takes as
+	// long as a wrong secret.
 	dummy    []byte
 	dummyKey *fernet.Key
 
-	using  sync.RWMutex // held for reading by verifications, for writing to close
+	using  sync.RWMutex // read-locked by verifications, locked by close
 	closed bool
 	schema atomic.Pointer[schema]
 }
 
-// connect prepares a connection. It does not dial: a server that is away is no fault of the configuration.
+// connect prepares a connection without dialing, because a server that is down is not an error of the configuration.
 func connect(s *settings, timeout time.Duration, maxOpen int) (*connection, error) {
 	c := &connection{settings: s, dialect: dialects[s.dbType], timeout: timeout, dummyKey: s.key}
 	if c.dummyKey == nil {
@@ -43,7 +43,7 @@ func connect(s *settings, timeout time.Duration, maxOpen int) (*connection, erro
 		return nil, errors.New("encryption_key cannot be used")
 	}
 	if c.db, err = c.dialect.open(s, timeout); err != nil {
-		return nil, fmt.Errorf("%s: cannot be opened with these settings", s)
+		return nil, fmt.Errorf("%s: the database cannot be opened with these settings", s)
 	}
 	c.db.SetMaxOpenConns(maxOpen)
 	c.db.SetMaxIdleConns(maxOpen)
@@ -61,7 +61,7 @@ func (c *connection) enter() (leave func(), open bool) {
 	return c.using.RUnlock, true
 }
 
-// close waits for the verifications under way, which are short.
+// close waits for the verifications in flight, which are short.
 func (c *connection) close() error {
 	c.using.Lock()
 	defer c.using.Unlock()
@@ -69,7 +69,7 @@ func (c *connection) close() error {
 	return c.db.Close()
 }
 
-// one returns the single text that a query answers with, or empty.
+// one returns the single text that a query yields, or an empty string if there is no row.
 func (c *connection) one(ctx context.Context, query string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

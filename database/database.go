@@ -1,4 +1,4 @@
-// Package database adds a backend to frappe_auth that reads a Frappe site's own database.
+// Package database is the backend that verifies credentials by reading a Frappe site's own database.
 package database
 
 import (
@@ -21,80 +21,84 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend verifies credentials against a Frappe site's own database, without asking Frappe: in about a millisecond, also
-// while no worker is free. It refuses disabled users, knows when an access token expires, and knows roles and full names.
+// Backend verifies credentials by reading a Frappe site's own database, without asking Frappe. A verification takes about
+// a millisecond and works even while all of Frappe's workers are busy. The backend refuses disabled users, and it knows
+// the expiry of access tokens, the roles and the full names.
 //
-// It reads MariaDB and MySQL, PostgreSQL, and the SQLite of Frappe 16, of Frappe 13 to 16, and never writes. Keys and
-// tokens compare with case. API secrets are decrypted with the site's encryption_key. A site that has none yet serves
-// access tokens.
+// It reads the databases of Frappe 13 to 16: MariaDB and MySQL, PostgreSQL, and the SQLite of Frappe 16. It never writes.
+// Keys and tokens are compared with case. API secrets are decrypted with the site's encryption_key. A site that does not
+// have one yet can only serve access tokens.
 //
-// Once per `poll_interval` it looks for changes and drops the cached verdicts that they concern: new keys and secrets; users
-// that were disabled, enabled, renamed or deleted, or whose roles changed; access tokens that were revoked, refreshed or
-// deleted; OAuth clients that were deleted or whose scopes changed. A role that was disabled, another time zone, a restored
-// backup, a deletion that leaves no trace in `tabDeleted Document` and a `modified` that was put back drop every verdict.
-// Deletions without a trace and old times are found by counting rows, which takes a hundredth of the time at most: with each
-// look on a small site, every few seconds with 100,000 users.
+// Once per `poll_interval` it looks for changes and drops the cached verdicts that they concern: keys and secrets that
+// were generated; users that were disabled, enabled, renamed or deleted, or whose roles changed; access tokens that were
+// revoked, refreshed or deleted; OAuth clients that were deleted or whose scopes changed. Some changes drop every cached
+// verdict of the site: a disabled role, a new time zone, a restored backup, a deletion that leaves no trace in
+// `tabDeleted Document`, and a `modified` that goes back. The last two are found by counting rows, which takes at most
+// one hundredth of the time: on a small site the rows are counted at each look, with 100,000 users every few seconds.
 //
-// These take up to the cache's `ttl`: what SQL changes without `modified`, a renamed role, and a deletion without a trace at
-// the very moment at which another row was added to the same table. Nothing takes longer.
+// These changes take up to the cache's `ttl` to take effect: what SQL changes without changing `modified`, a renamed
+// role, and a deletion without a trace at the very moment when a row was added to the same table. No change takes longer.
 //
-// The site's configuration is read again with each look, and when the database refuses the login: a new password, address
-// or encryption_key needs no reload of Caddy. All verdicts are then dropped. While `site_config.json` is broken, the
-// settings that were read before stay in use.
+// The site's configuration is read again at each look, and when the database refuses the login. A new password, address
+// or encryption_key therefore takes effect without a reload of Caddy; all cached verdicts are then dropped. While
+// `site_config.json` is broken, the previous settings stay in use.
 //
-// What is configured here, and where it is read from if not, never is in a log.
+// No password or key appears in a log, whether it is set here or read from the site's configuration.
 type Backend struct {
-	// The site's directory in the bench, such as `/home/frappe/frappe-bench/sites/erp.example.com`. Its site_config.json,
-	// over the common_site_config.json beside it, says where the database is. Default: none; then db_name,
-	// db_password and encryption_key are required. This and all that follows may have placeholders such as `{env.*}`.
+	// The site's directory in the bench, such as `/home/frappe/frappe-bench/sites/erp.example.com`. The connection
+	// settings are read from its site_config.json and from common_site_config.json in the parent directory;
+	// site_config.json wins. Default: none; then db_name, db_password and encryption_key are required. This option and
+	// all that follow may contain placeholders such as `{env.*}`.
 	Site string `json:"site,omitempty"`
 
-	// `mariadb` (also for MySQL), `postgres` or `sqlite`. Default: that of the site, or else `mariadb`.
+	// `mariadb` (also for MySQL), `postgres` or `sqlite`. Default: the site's db_type, or else `mariadb`.
 	DBType string `json:"db_type,omitempty"`
 
-	// The host of the database. Default: that of the site, or else `127.0.0.1`.
+	// The host of the database. Default: the site's db_host, or else `127.0.0.1`.
 	DBHost string `json:"db_host,omitempty"`
 
-	// The port of the database. Default: that of the site, or else the server's usual one.
+	// The port of the database. Default: the site's db_port, or else 3306 for MariaDB and 5432 for PostgreSQL.
 	DBPort string `json:"db_port,omitempty"`
 
-	// The Unix socket of MariaDB, or the directory of PostgreSQL's. Default: that of the site, or else by TCP.
+	// The path of MariaDB's Unix socket, or the directory of PostgreSQL's. Default: the site's db_socket, or else TCP is
+	// used.
 	DBSocket string `json:"db_socket,omitempty"`
 
-	// The name of the database. Default: that of the site.
+	// The name of the database. Default: the site's db_name.
 	DBName string `json:"db_name,omitempty"`
 
-	// The user of the database. One that may only read what is needed is best. Default: that of the site, or else its
-	// db_name.
+	// The user that logs in to the database. Best is a user that may only read what is needed. Default: the site's
+	// db_user, or else its db_name.
 	DBUser string `json:"db_user,omitempty"`
 
-	// The password of the database's user. Default: that of the site.
+	// The password of that user. Default: the site's db_password.
 	DBPassword string `json:"db_password,omitempty"`
 
-	// A file in PEM form with the CA of the server's certificate. With it, connections by TCP use TLS, and the server's
-	// certificate must be from that CA and for db_host. Default: that of the site, or else no TLS with MariaDB, and with
-	// PostgreSQL TLS without verification where the server has it.
+	// A PEM file with the CA of the server's certificate. If it is set, TCP connections use TLS, and the server's
+	// certificate must be issued by that CA for db_host. Default: the site's db_ssl_ca. Without either, MariaDB is used
+	// without TLS, and PostgreSQL with TLS but without verification if the server offers it.
 	DBSSLCA string `json:"db_ssl_ca,omitempty"`
 
-	// A file in PEM form with the certificate that the server wants to see of Caddy. It needs db_ssl_ca and db_ssl_key.
-	// Default: that of the site, or else none.
+	// A PEM file with the client certificate that Caddy presents to the server. It needs db_ssl_ca and db_ssl_key.
+	// Default: the site's db_ssl_cert, or else none.
 	DBSSLCert string `json:"db_ssl_cert,omitempty"`
 
-	// A file in PEM form with the key of db_ssl_cert. Default: that of the site, or else none.
+	// A PEM file with the private key of db_ssl_cert. Default: the site's db_ssl_key, or else none.
 	DBSSLKey string `json:"db_ssl_key,omitempty"`
 
-	// The key with which Frappe encrypts API secrets. Default: that of the site. A site without one has no API secrets
-	// yet; it is used as soon as Frappe writes it.
+	// The key that Frappe encrypts API secrets with. Default: the site's encryption_key. A site without one has no API
+	// secrets yet; the key is used as soon as Frappe writes it.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
-	// How often to look for changes, 100 milliseconds to 1 minute. A look takes less than a millisecond, where Frappe has its
-	// index on `modified`. Default: `1s`.
+	// How often to look for changes, 100 milliseconds to 1 minute. A look takes less than a millisecond if Frappe's index
+	// on `modified` exists. Default: `1s`.
 	PollInterval caddy.Duration `json:"poll_interval,omitempty"`
 
-	// How many connections to the database may be open, 1 to 100. Default: 4.
+	// How many connections to the database may be open at once, 1 to 100. Default: 4.
 	MaxOpenConns int `json:"max_open_conns,omitempty"`
 
-	// How long the database may take, to connect and to answer, 10 milliseconds to 1 minute. Default: `5s`.
+	// How long the database may take to connect and to answer, 10 milliseconds to 1 minute. If it takes longer, the
+	// backend is unavailable. Default: `5s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	fingerprint string
@@ -115,7 +119,7 @@ const (
 	maxTimeout          = caddy.Duration(time.Minute)
 )
 
-// sources holds each distinct database once, by its fingerprint.
+// sources holds one source for each distinct database, by its fingerprint.
 var sources = caddy.NewUsagePool()
 
 // CaddyModule returns the Caddy module information.
@@ -126,7 +130,7 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision reads the site's configuration and opens the database. A database that is away is no error.
+// Provision reads the site's configuration and prepares the connection. A database that is down is not an error.
 func (b *Backend) Provision(ctx caddy.Context) error {
 	if err := b.validate(); err != nil {
 		return err
@@ -142,8 +146,8 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	}
 	b.siteDir, b.logger = conf.site, ctx.Logger()
 	if found.key == nil {
-		b.logger.Warn("the site has no encryption_key, so that no API key can be verified; access tokens can; "+
-			"it is read as soon as Frappe writes it to site_config.json, with the first secret that it stores", zap.String("site", conf.site))
+		b.logger.Warn("the site has no encryption_key, so only access tokens can be verified, not API keys; "+
+			"Frappe writes one to site_config.json when it stores the first secret, and it is then read", zap.String("site", conf.site))
 	}
 	options := *b
 	options.source, options.logger = nil, nil
@@ -164,7 +168,7 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup closes the database, unless another configuration uses it.
+// Cleanup closes the database, unless another configuration still uses it.
 func (b *Backend) Cleanup() error {
 	if b.source == nil {
 		return nil // provisioning failed
@@ -189,7 +193,7 @@ func (b *Backend) setDefaults() {
 	}
 }
 
-// validate reports what is wrong with the options.
+// validate returns an error if the options are wrong.
 func (b *Backend) validate() error {
 	for _, option := range []struct {
 		name             string
@@ -211,18 +215,18 @@ func (b *Backend) validate() error {
 	case b.Site == "" && b.DBName == "":
 		return errors.New("give the site's directory, such as " + exampleSite + ", or db_name, db_password and encryption_key")
 	case b.DBType == "sqlite" && b.Site == "":
-		return errors.New("give the site's directory: SQLite's file is in it")
+		return errors.New("give the site's directory, because it contains SQLite's file")
 	}
 	return nil
 }
 
-// expanded is the options with their placeholders replaced, as they stand over the site's own configuration.
+// expanded holds the options after their placeholders were replaced. They override the site's own configuration.
 type expanded struct {
 	site    string
 	options map[string]string // by their names in site_config.json
 }
 
-// texts are the options that site_config.json has too.
+// texts returns the options that also exist in site_config.json.
 func (b *Backend) texts() map[string]*string {
 	return map[string]*string{
 		"db_type": &b.DBType, "db_host": &b.DBHost, "db_port": &b.DBPort, "db_socket": &b.DBSocket, "db_name": &b.DBName,
@@ -231,7 +235,7 @@ func (b *Backend) texts() map[string]*string {
 	}
 }
 
-// expand replaces the placeholders of the options.
+// expand replaces the placeholders in the options.
 func (b *Backend) expand() (*expanded, error) {
 	repl := caddy.NewReplacer()
 	e := &expanded{options: make(map[string]string)}
@@ -250,7 +254,7 @@ func (b *Backend) expand() (*expanded, error) {
 	return e, nil
 }
 
-// readSettings reads the settings as they are now.
+// readSettings reads the current settings.
 func (b *Backend) readSettings() (*settings, error) {
 	e, err := b.expand()
 	if err != nil {
@@ -259,7 +263,7 @@ func (b *Backend) readSettings() (*settings, error) {
 	return e.settings()
 }
 
-// settings is the site's own configuration with the options over it.
+// settings returns the site's own configuration, overridden by the options.
 func (e *expanded) settings() (*settings, error) {
 	var conf siteConfig
 	if e.site != "" {
@@ -269,7 +273,7 @@ func (e *expanded) settings() (*settings, error) {
 		}
 	}
 	if e.options["db_host"] != "" {
-		conf.DBSocket = "" // a host that is given as an option is meant
+		conf.DBSocket = "" // a host given as an option overrides the site's socket
 	}
 	raw, err := json.Marshal(e.options)
 	if err != nil {
@@ -281,8 +285,8 @@ func (e *expanded) settings() (*settings, error) {
 	return conf.complete(e.site)
 }
 
-// fingerprint tells databases apart without holding a secret. What site_config.json says is not part of it: the source follows
-// that by itself, and drops the verdicts.
+// fingerprint identifies a database without containing a secret. It does not cover the content of site_config.json: the
+// source follows that file itself and drops the verdicts.
 func (e *expanded) fingerprint(more ...any) (string, error) {
 	raw, err := json.Marshal([]any{e.site, e.options, more})
 	digest := sha256.Sum256(raw)
@@ -315,15 +319,15 @@ func (b *Backend) verify(ctx context.Context, cred frappe.Credential) (id frappe
 	return id, c, err
 }
 
-// Watch implements frappe.Watcher: it reports what the looks for changes find, as said of Backend.
+// Watch implements frappe.Watcher. Backend describes which changes it reports.
 func (b *Backend) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	b.source.poller.watch(ctx, observe)
 }
 
-// String names the database.
+// String names the database, without a secret.
 func (b *Backend) String() string { return b.source.current.Load().settings.String() }
 
-// Fingerprint implements frappe.Fingerprinter: placeholders may stand for something else than before.
+// Fingerprint implements frappe.Fingerprinter: the values of placeholders may have changed.
 func (b *Backend) Fingerprint() string { return b.fingerprint }
 
 // Interface guards

@@ -345,9 +345,9 @@ func TestSiteConfig(t *testing.T) {
 		{"no name", with("db_name", ""), `{}`, "db_name is missing"},
 		{"no password", with("db_password", ""), `{}`, "db_password is missing"},
 		{"no key yet", with("encryption_key", ""), `{}`, "mariadb n at 127.0.0.1:3306"},
-		{"broken key", with("encryption_key", "s3cret"), `{}`, "encryption_key is no key as Frappe makes it"},
-		{"broken port", with("db_port", "x"), `{}`, "db_port is no number"},
-		{"broken common", good, `{"db_host": `, "common_site_config.json is broken JSON, at line 1, column 12"},
+		{"broken key", with("encryption_key", "s3cret"), `{}`, "encryption_key is not a Frappe key"},
+		{"broken port", with("db_port", "x"), `{}`, "db_port is not a port number"},
+		{"broken common", good, `{"db_host": `, "common_site_config.json is not valid JSON, at line 1, column 12"},
 		{"no site", nil, `{}`, "has no site_config.json: give the site's directory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -393,7 +393,7 @@ func TestInstant(t *testing.T) {
 		{"Australia/Lord_Howe", "2026-10-04 02:30:00", "2026-10-03T15:30:00Z"},
 		{"Pacific/Apia", "2011-12-30 12:00:00", "2011-12-30T10:00:00Z"}, // a day that was skipped
 		{"Mars/Olympus", "2026-06-01 12:00:00", "unknown"},
-		{"Asia/Kolkata", "yesterday", "not as Frappe"},
+		{"Asia/Kolkata", "yesterday", "not in Frappe's format"},
 	} {
 		got, err := instant(test.naive, test.zone)
 		text := fmt.Sprint(err)

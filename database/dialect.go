@@ -18,33 +18,33 @@ import (
 	_ "modernc.org/sqlite" // registers the driver
 )
 
-// dialect is in what one database server differs from the others. Queries are written in ANSI SQL, with names in double
-// quotes and ? for arguments.
+// dialect holds what differs between database servers. Queries are written in ANSI SQL, with names in double quotes and ?
+// for arguments.
 type dialect struct {
 	open func(s *settings, timeout time.Duration) (*sql.DB, error)
 
-	// schema lists tables and columns that can be read.
+	// schema lists the tables and columns that can be read.
 	schema string
 
-	// For the examination: the server's version, and something where its user may write.
+	// For the health check: the server's version, and a row if the user may write.
 	version, mayWrite string
 
-	// utc is the server's time in UTC, as stamp writes it.
+	// utc yields the server's time in UTC, in the format of stamp.
 	utc string
 
-	// text casts to text.
+	// text casts a column to text.
 	text func(column string) string
 
-	// stamp writes a time as timeLayout does.
+	// stamp formats a time as timeLayout.
 	stamp func(column string) string
 
-	// sum adds up times, at least to the millisecond. Infinite and malformed ones do not count.
+	// sum adds up times, with a precision of at least a millisecond. Infinite and malformed times are ignored.
 	sum func(column string) string
 
-	// time makes a time of a text.
+	// time converts a text to a time.
 	time func(text string) string
 
-	// query puts a query into the server's words.
+	// query translates a query into the server's dialect.
 	query func(ansi string) string
 }
 
@@ -91,7 +91,7 @@ var dialects = map[string]dialect{
 	},
 }
 
-// numbered writes $1, $2, … for ?.
+// numbered replaces each ? by $1, $2 and so on.
 func numbered(ansi string) string {
 	var b strings.Builder
 	n := 0
@@ -124,12 +124,12 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	return sql.OpenDB(sessions{connector}), nil
 }
 
-// silent drops what the MySQL driver logs by itself; every error is also returned.
+// silent discards what the MySQL driver logs. Every error is also returned.
 type silent struct{}
 
 func (silent) Print(...any) {}
 
-// sessions makes every session of a connector one that cannot write, and on which the server's own settings have no bearing.
+// sessions makes every session of a connector read-only and independent of the server's own settings.
 type sessions struct{ driver.Connector }
 
 func (s sessions) Connect(ctx context.Context) (driver.Conn, error) {
@@ -167,12 +167,12 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 	}
 	conf.User, conf.Password, conf.Database = s.user, s.password, s.name
 	conf.ConnectTimeout = timeout
-	maps.Copy(conf.RuntimeParams, map[string]string{ // whatever the server, the database and the user are set to
+	maps.Copy(conf.RuntimeParams, map[string]string{ // override the settings of the server, the database and the user
 		"client_encoding": "UTF8", "DateStyle": "ISO, YMD", "TimeZone": "UTC", "standard_conforming_strings": "on",
 	})
 	conf.RuntimeParams["default_transaction_read_only"] = "on"
 	conf.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
-	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // parsed and planned once a connection
+	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // parse and plan once per connection
 	return stdlib.OpenDB(*conf), nil
 }
 

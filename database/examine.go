@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// maxSkew and badSkew are by how much the clocks may differ before it is worth a warning, and before tokens end wrongly.
+// maxSkew is how far the clocks may differ without a warning. Beyond badSkew, tokens expire at the wrong time.
 const (
 	maxSkew = 5 * time.Second
 	badSkew = time.Minute
@@ -44,28 +44,29 @@ func (b *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 
 func examineTables(sch *schema) []frappe.Finding {
 	if sch.missing == nil {
-		return []frappe.Finding{frappe.OK("tables", "all that is needed can be read")}
+		return []frappe.Finding{frappe.OK("tables", "everything that is needed can be read")}
 	}
 	return sch.missing
 }
 
-// examineRights warns of a user that may write. Sessions are read-only for any user; less is better still.
+// examineRights warns if the user may write. Sessions are always read-only; a user without the right to write is safer
+// still.
 func (c *connection) examineRights(ctx context.Context) frappe.Finding {
 	const check = "rights"
 	if c.dialect.mayWrite == "" {
-		return frappe.OK(check, "the file is opened to read only")
+		return frappe.OK(check, "the file is opened read-only")
 	}
 	may, err := c.one(ctx, c.dialect.mayWrite)
 	switch {
 	case err != nil:
 		return frappe.Warning(check, "%v", err)
 	case may != "":
-		return frappe.Warning(check, "user %s may also write; the README has the statements for one that may only read", c.settings.user)
+		return frappe.Warning(check, "user %s may also write; the README has the statements to create a read-only user", c.settings.user)
 	}
 	return frappe.OK(check, "user %s may only read", c.settings.user)
 }
 
-// examineKey decrypts a secret, and forgets it.
+// examineKey tries to decrypt a secret and discards it.
 func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	const check = "encryption_key"
 	encrypted, err := c.one(ctx, `SELECT "password" FROM "__Auth" WHERE "doctype" = 'User' AND "fieldname" = 'api_secret' AND "encrypted" = 1 LIMIT 1`)
@@ -73,21 +74,22 @@ func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	case err != nil:
 		return frappe.Trouble(check, "%v", err)
 	case encrypted == "" && c.settings.key == nil:
-		return frappe.Warning(check, "missing, and no user has an API secret; Frappe writes it to site_config.json with the first secret that it stores")
+		return frappe.Warning(check, "missing, and no user has an API secret; Frappe writes one to site_config.json when it stores the first secret")
 	case encrypted == "":
 		return frappe.Warning(check, "no user has an API secret to try it on")
 	case c.settings.key == nil:
-		return frappe.Trouble(check, "missing, so that no API key can be verified; take it from the site's site_config.json")
+		return frappe.Trouble(check, "missing, so no API key can be verified; copy it from the site's site_config.json")
 	case fernet.VerifyAndDecrypt([]byte(encrypted), 0, []*fernet.Key{c.settings.key}) == nil:
-		return frappe.Trouble(check, "does not decrypt the site's API secrets; take it from the site's site_config.json")
+		return frappe.Trouble(check, "does not decrypt the site's API secrets; copy it from the site's site_config.json")
 	}
 	return frappe.OK(check, "decrypts the site's API secrets")
 }
 
-// versionLine is where Frappe says its version.
+// versionLine matches the line with Frappe's version.
 var versionLine = regexp.MustCompile(`(?m)^__version__ = "([0-9A-Za-z.-]{1,32})"`)
 
-// examineVersion looks for Frappe in the bench around the site, or else tells what the tables show.
+// examineVersion looks for Frappe in the bench around the site. If it is not there, the version is guessed from the
+// tables.
 func (b *Backend) examineVersion(sch *schema) frappe.Finding {
 	const check = "Frappe"
 	if b.siteDir != "" {
@@ -112,10 +114,10 @@ func (c *connection) examineZone(ctx context.Context) frappe.Finding {
 		return frappe.Trouble(check, "%v", err)
 	}
 	if zone == "" {
-		return frappe.Warning(check, "System Settings name none; access tokens then end by Frappe's, %s", defaultZone)
+		return frappe.Warning(check, "System Settings name none; access tokens then expire by Frappe's default, %s", defaultZone)
 	}
 	if _, err := time.LoadLocation(zone); err != nil {
-		return frappe.Trouble(check, "unknown: check time_zone in System Settings")
+		return frappe.Trouble(check, "unknown; check time_zone in System Settings")
 	}
 	return frappe.OK(check, "%s", zone)
 }
@@ -131,15 +133,15 @@ func (c *connection) examineClock(ctx context.Context, now time.Time) frappe.Fin
 	}
 	theirs, err := time.Parse(timeLayout, text)
 	if err != nil {
-		return frappe.Warning(check, "the database's time cannot be read")
+		return frappe.Warning(check, "the database's time cannot be parsed")
 	}
 	switch skew := now.Sub(theirs).Abs().Round(time.Second); {
 	case skew > badSkew:
-		return frappe.Trouble(check, "differs from this machine's by %s, and so does the end of access tokens; run NTP on both", skew)
+		return frappe.Trouble(check, "differs from this machine's by %s, so access tokens expire at the wrong time; run NTP on both", skew)
 	case skew > maxSkew:
 		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew)
 	}
-	return frappe.OK(check, "as this machine's, give or take %s", maxSkew)
+	return frappe.OK(check, "differs from this machine's by at most %s", maxSkew)
 }
 
 // Interface guards

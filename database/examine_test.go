@@ -31,23 +31,23 @@ func examined(t testing.TB, b *Backend) string {
 // TestExamine: a recorded site is well, on each server.
 func TestExamine(t *testing.T) {
 	rights := map[string]string{
-		"mariadb":  "warning rights: user _site may also write; the README has the statements for one that may only read",
+		"mariadb":  "warning rights: user _site may also write; the README has the statements to create a read-only user",
 		"postgres": "ok rights: user _site may only read",
-		"sqlite":   "ok rights: the file is opened to read only",
+		"sqlite":   "ok rights: the file is opened read-only",
 	}
 	server := map[string]string{"mariadb": "x.y", "postgres": "PostgreSQL x.y", "sqlite": "SQLite x.y"}
-	clock := map[string]string{"mariadb": "as this machine's, give or take 5s", "postgres": "as this machine's, give or take 5s", "sqlite": "this machine's"}
+	clock := map[string]string{"mariadb": "differs from this machine's by at most 5s", "postgres": "differs from this machine's by at most 5s", "sqlite": "this machine's"}
 	forEachKind(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		b := provisioned(t, &Backend{Site: s.dir})
 		want := []string{
 			"ok database: " + server[kind] + ", in no time",
 			"warning tables: tabRole: no name, modified, disabled, or its user may not read it; Administrator's roles and the names of all roles " +
-				"are not known, and a role that is disabled takes up to ttl; the README has the GRANT",
+				"are not known, and disabling a role takes up to ttl to take effect; the README has the GRANT",
 			rights[kind],
 			"ok encryption_key: decrypts the site's API secrets",
 			"ok Frappe: 15 or later, by its tables",
-			"warning time zone: System Settings name none; access tokens then end by Frappe's, Asia/Kolkata",
+			"warning time zone: System Settings name none; access tokens then expire by Frappe's default, Asia/Kolkata",
 			"ok clock: " + clock[kind],
 		}
 		got := examined(t, b)
@@ -66,7 +66,7 @@ func TestExamine(t *testing.T) {
 		s.createRoles(t)
 		b.source.current.Load().schema.Store(nil)
 		got = examined(t, b)
-		for _, line := range []string{"ok Frappe: 15.44.2, by the bench", "ok tables: all that is needed can be read"} {
+		for _, line := range []string{"ok Frappe: 15.44.2, by the bench", "ok tables: everything that is needed can be read"} {
 			if !strings.Contains(got, line) {
 				t.Errorf("no %q in\n%s", line, got)
 			}
@@ -80,7 +80,7 @@ func TestExamineTrouble(t *testing.T) {
 		s := newSite(t, kind)
 		t.Run("another key", func(t *testing.T) {
 			b := provisioned(t, &Backend{Site: s.dir, EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
-			expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; take it from the site's site_config.json")
+			expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; copy it from the site's site_config.json")
 		})
 		t.Run("clock", func(t *testing.T) {
 			if kind == "sqlite" {
@@ -90,7 +90,7 @@ func TestExamineTrouble(t *testing.T) {
 			b.now = func() time.Time { return time.Now().Add(10 * time.Second) }
 			expect(t, b, "warning clock: differs from this machine's by 10s; run NTP on both")
 			b.now = func() time.Time { return time.Now().Add(-time.Hour) }
-			expect(t, b, "TROUBLE clock: differs from this machine's by 1h0m0s, and so does the end of access tokens; run NTP on both")
+			expect(t, b, "TROUBLE clock: differs from this machine's by 1h0m0s, so access tokens expire at the wrong time; run NTP on both")
 		})
 		t.Run("time zone", func(t *testing.T) {
 			s.change(t, `DELETE FROM "tabSingles" WHERE "field" = 'time_zone'`)
@@ -98,14 +98,14 @@ func TestExamineTrouble(t *testing.T) {
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "ok time zone: Europe/Berlin")
 			s.change(t, `UPDATE "tabSingles" SET "value" = 'Mars/Olympus' WHERE "field" = 'time_zone'`)
-			expect(t, b, "TROUBLE time zone: unknown: check time_zone in System Settings")
+			expect(t, b, "TROUBLE time zone: unknown; check time_zone in System Settings")
 		})
 		t.Run("tables", func(t *testing.T) {
 			s.change(t, `DROP TABLE "tabDeleted Document"`)
 			s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
-				"a deletion drops every cached verdict instead of those it concerns; the README has the GRANT")
+				"a deletion drops every cached verdict, not only those it concerns; the README has the GRANT")
 			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, user, client, scopes, status, expiration_time, modified, "+
 				"or its user may not read it; the README has the GRANT")
 			s.change(t, `DROP TABLE "tabUser"`)

@@ -16,8 +16,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// fault is an error of the database, with the database's name and what to do. Errors of the drivers name hosts, users and
-// statements, but no passwords and no arguments.
+// fault adds the database's name and advice to a database error. Driver errors contain hosts, users and statements, but
+// no passwords and no arguments.
 func (c *connection) fault(err error) error {
 	c.schema.Store(nil)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -29,7 +29,7 @@ func (c *connection) fault(err error) error {
 	return fmt.Errorf("%s: %w", c.settings, err)
 }
 
-// advice says what to do about an error, or is empty.
+// advice returns what to do about an error, or an empty string.
 func (c *connection) advice(err error) string {
 	var (
 		authority   x509.UnknownAuthorityError
@@ -38,22 +38,22 @@ func (c *connection) advice(err error) string {
 	)
 	switch {
 	case errors.As(err, &authority):
-		return "the server's certificate was not issued by a CA in " + c.settings.caFile + ": give the server's CA as db_ssl_ca"
+		return "the server's certificate was not issued by a CA in " + c.settings.caFile + "; set db_ssl_ca to the server's CA"
 	case errors.As(err, &hostname):
-		return "give a name that is in the server's certificate as db_host"
+		return "set db_host to a name that is in the server's certificate"
 	case errors.As(err, &certificate):
-		return "the server's certificate does not hold against db_ssl_ca"
-	case errors.Is(err, mysql.ErrNoTLS), strings.Contains(err.Error(), "server refused TLS connection"): // pgx has no name for it
+		return "the server's certificate cannot be verified with db_ssl_ca"
+	case errors.Is(err, mysql.ErrNoTLS), strings.Contains(err.Error(), "server refused TLS connection"): // pgx has no error value for it
 		return "enable TLS on the server, or remove db_ssl_ca"
 	case loginRefused(err):
-		return "check db_user and db_password, in site_config.json or as options, and from which host the user may log in"
+		return "check db_user and db_password, in site_config.json or as options, and whether the user may log in from this host"
 	case grantMissing(err):
 		return fmt.Sprintf("run the GRANT statements of the README for user %s", c.settings.user)
 	}
 	return ""
 }
 
-// code returns the number or code of an error that the server itself answered with, or empty.
+// code returns the code of an error that came from the server itself, or an empty string.
 func code(err error) string {
 	var (
 		ofMariaDB    *mysql.MySQLError
@@ -71,22 +71,22 @@ func code(err error) string {
 	return ""
 }
 
-// loginRefused reports whether the server does not know the user, or not with this password.
+// loginRefused reports whether the server refused the user or the password.
 func loginRefused(err error) bool {
 	return slices.Contains([]string{"1045", "1698", "28000", "28P01"}, code(err))
 }
 
-// grantMissing reports whether the server knows the user and does not let it read.
+// grantMissing reports whether the server accepted the login but does not let the user read something.
 func grantMissing(err error) bool {
 	return slices.Contains([]string{"1044", "1142", "1143", "42501"}, code(err))
 }
 
-// onlyThis is an error about one credential, or one kind of them, while the database is well.
+// credentialSpecific returns an error about one credential, or one kind of credential, while the database works.
 func (c *connection) credentialSpecific(err error) error {
 	return &frappe.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, err), CredentialSpecific: true}
 }
 
-// columnError says that a table or column that every verdict needs cannot be read.
+// columnError says that a table or column that every verification needs cannot be read.
 type columnError struct {
 	column, user string
 	tables       bool // other tables can be read

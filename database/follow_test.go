@@ -124,12 +124,12 @@ func TestFollow(t *testing.T) {
 				t.Errorf("without encryption_key, %s: %s", name, test[0])
 			}
 		}
-		expect(t, b, "TROUBLE encryption_key: missing, so that no API key can be verified; take it from the site's site_config.json")
+		expect(t, b, "TROUBLE encryption_key: missing, so no API key can be verified; copy it from the site's site_config.json")
 		s.change(t, `UPDATE "__Auth" SET "encrypted" = 0`)
 		if got := verdict(b, alice); got != "denied" {
 			t.Errorf("without encryption_key and secrets: %s", got)
 		}
-		expect(t, b, "warning encryption_key: missing, and no user has an API secret; Frappe writes it")
+		expect(t, b, "warning encryption_key: missing, and no user has an API secret; Frappe writes one")
 		s.change(t, `UPDATE "__Auth" SET "encrypted" = 1 WHERE "fieldname" = 'api_secret'`)
 
 		// Frappe writes one.
@@ -155,7 +155,7 @@ func TestFollow(t *testing.T) {
 			t.Errorf("with a broken file: %s", got)
 		}
 		warnings := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("configuration").All()
-		if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()), "broken JSON, at line 1, column ") ||
+		if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()), "not valid JSON, at line 1, column ") ||
 			strings.Contains(fmt.Sprint(warnings[0].ContextMap()), "s3cret") {
 			t.Errorf("a broken file is logged as %v", warnings)
 		}
@@ -234,7 +234,7 @@ func TestDirectories(t *testing.T) {
 	if err := os.Chmod(config, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := asNobody(s.dir); err == nil || !strings.Contains(err.Error(), "read the file, such as by `setfacl -m u:caddy:r "+config+"`") {
+	if err := asNobody(s.dir); err == nil || !strings.Contains(err.Error(), "read the file, for example with `setfacl -m u:caddy:r "+config+"`") {
 		t.Errorf("a file: %v", err)
 	}
 	sites := filepath.Dir(s.dir)
@@ -242,7 +242,7 @@ func TestDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(sites, 0o700) }) //nolint:errcheck,gosec // so that it can be removed
-	if err := asNobody(s.dir); err == nil || !strings.Contains(err.Error(), "enter the directory "+sites+", such as by `setfacl -m u:caddy:x "+sites+"`") {
+	if err := asNobody(s.dir); err == nil || !strings.Contains(err.Error(), "enter the directory "+sites+", for example with `setfacl -m u:caddy:x "+sites+"`") {
 		t.Errorf("a directory: %v", err)
 	}
 }
@@ -250,11 +250,11 @@ func TestDirectories(t *testing.T) {
 // TestMessages: what is wrong with a path, a file or a number is said, with what to write.
 func TestMessages(t *testing.T) {
 	for _, test := range []struct{ name, config, want string }{
-		{"broken", "{\n \"db_name\": \"n\",\n \"db_password\": \"s3cret\"\n \"db_type\": \"mariadb\"\n}", "site_config.json is broken JSON, at line 4, column 2"},
-		{"truncated", `{"db_password": "s3cret`, "site_config.json is broken JSON, at line 1, column 23"},
-		{"number", `{"db_name": 5}`, "site_config.json: db_name is no text in quotes, at line 1, column 13"},
-		{"array", `["s3cret"]`, "site_config.json is no JSON object as Frappe writes it"},
-		{"empty", ``, "site_config.json is broken JSON, at line 1, column 1"},
+		{"broken", "{\n \"db_name\": \"n\",\n \"db_password\": \"s3cret\"\n \"db_type\": \"mariadb\"\n}", "site_config.json is not valid JSON, at line 4, column 2"},
+		{"truncated", `{"db_password": "s3cret`, "site_config.json is not valid JSON, at line 1, column 23"},
+		{"number", `{"db_name": 5}`, "site_config.json: db_name is not a string in quotes, at line 1, column 13"},
+		{"array", `["s3cret"]`, "site_config.json is not a JSON object as Frappe writes it"},
+		{"empty", ``, "site_config.json is not valid JSON, at line 1, column 1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -10,17 +10,17 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// listing is the rows of a look, sorted.
+// listing is the sorted result of a look.
 type listing struct {
 	rows     []row // without the clock and the counts
 	seen     map[sighting]bool
 	newest   map[[2]string]string // the newest `modified` of a kind and name
-	complete map[string]string    // of a kind that was cut off, before which `modified` the list is complete
-	tooMany  bool                 // a kind was cut off before the present
-	tallies  map[string]*tally    // of the tables that were counted
+	complete map[string]string    // by kind that was cut off: the list is complete before this `modified`
+	tooMany  bool                 // a kind was cut off before the current time
+	tallies  map[string]*tally    // by table that was counted
 }
 
-// sort sorts the rows of a look.
+// sort sorts the rows of a look into a listing.
 func (v *view) sort(rows []row) *listing {
 	l := &listing{
 		seen: make(map[sighting]bool), newest: make(map[[2]string]string),
@@ -49,7 +49,7 @@ func (v *view) sort(rows []row) *listing {
 	return l
 }
 
-// integer is a number as the database writes it, or 0 where it has none.
+// integer parses a number from the database. NULL counts as 0.
 func integer(text string) *big.Int {
 	n, ok := new(big.Int).SetString(text, 10)
 	if !ok {
@@ -58,15 +58,16 @@ func integer(text string) *big.Int {
 	return n
 }
 
-// judgement is what changed.
+// judgement says what changed.
 type judgement struct {
 	changes        []frappe.Change
-	users, clients []string // whose access tokens changed with them
-	reason         string   // why everything changed
-	lost           bool     // what was known does not hold any more
+	users, clients []string // those whose access tokens are affected too
+	reason         string   // if set: why every verdict is dropped
+	lost           bool     // the view is no longer valid
 }
 
-// judge compares the rows of a look, of what was modified after a time, with what is known, and learns them.
+// judge compares the rows of a look, which lists what was modified after a time, with the previous looks, and remembers
+// them.
 func (v *view) judge(rows []row, after string) (found judgement) {
 	l := v.sort(rows)
 	if l.tooMany {
@@ -88,21 +89,22 @@ func (v *view) judge(rows []row, after string) (found judgement) {
 		case changedClient, deletedClient:
 			found.clients = append(found.clients, r.name)
 		case changedRole:
-			found.reason = "a role changed" // Frappe removes a disabled role from its users, and changes none of them
+			found.reason = "a role changed" // Frappe removes a disabled role from its users without changing their `modified`
 		}
 		v.count(r.kind)
 	}
 	v.seen = l.seen
 	for table, now := range l.tallies {
 		if before := v.tallies[table]; before != nil && !before.explains(now) {
-			found.reason = table + ": rows are gone without a trace, or have an older modified than before"
+			found.reason = table + ": rows are gone without a trace, or their modified went back"
 		}
 		v.tallies[table] = now
 	}
 	return found
 }
 
-// gone says whether rows that should be listed again are not, and nothing explains it: a newer `modified`, or a deletion.
+// gone returns a reason if a row that should be listed again is not, and neither a newer `modified` nor a deletion
+// explains it.
 func (v *view) gone(l *listing, after string) string {
 	for s := range v.seen {
 		complete, cut := l.complete[s.kind]
@@ -111,13 +113,13 @@ func (v *view) gone(l *listing, after string) string {
 		case l.newest[[2]string{s.kind, s.name}] > s.modified:
 		case l.newest[[2]string{"deleted " + s.kind, s.name}] != "":
 		default:
-			return "a row that was there is gone, or has an older modified than before"
+			return "a row is gone, or its modified went back"
 		}
 	}
 	return ""
 }
 
-// count counts a row that is new in the list.
+// count counts a new row of the list in the tallies.
 func (v *view) count(kind string) {
 	for _, b := range branches {
 		t := v.tallies[b.of]
@@ -131,14 +133,14 @@ func (v *view) count(kind string) {
 	}
 }
 
-// explains reports whether what was listed since explains a later count.
+// explains reports whether the rows listed since the last count explain the new count.
 func (t *tally) explains(now *tally) bool {
 	more := new(big.Int).Sub(now.rows, t.rows)
 	switch {
 	case more.Cmp(big.NewInt(int64(t.changed))) > 0:
-		return false // rows came that were not listed
+		return false // rows were added that were not listed
 	case more.Cmp(big.NewInt(int64(-t.deleted))) < 0:
-		return false // rows went that were not listed
+		return false // rows disappeared that were not listed
 	case t.deleted == 0 && now.sum.Cmp(t.sum) < 0:
 		return false // a change makes `modified` newer
 	}

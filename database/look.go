@@ -12,25 +12,27 @@ import (
 )
 
 const (
-	// overlap is how far behind the time of the last look a look goes, since `modified` is set when a document is saved and
-	// seen when its transaction is committed. It is also by how much Frappe's clock may be ahead of the database's.
+	// overlap is how far each look goes back behind the time of the previous one. A document's `modified` is set when it
+	// is saved, but is visible only when its transaction is committed. It is also how far Frappe's clock may be ahead of
+	// the database's.
 	overlap = 10 * time.Minute
 
-	// maxRows bounds what one look lists of each table. Where more changed, every verdict is dropped.
+	// maxRows is how many rows of each table one look lists. If more have changed, every verdict is dropped.
 	maxRows = 1000
 
-	// maxTokens bounds for how many access tokens one look reports a change of their user or client.
+	// maxTokens is how many access tokens one look reports because their users or clients changed. Beyond that, every
+	// verdict is dropped.
 	maxTokens = 10_000
 
-	// timeLayout is that of a time as stamp writes it, and parameterLayout that of a time as a parameter.
+	// timeLayout is the format of dialect.stamp; parameterLayout is the format of a time as a parameter.
 	timeLayout      = "2006-01-02 15:04:05.999999"
 	parameterLayout = "2006-01-02 15:04:05.000000"
 )
 
-// siteZone is the site's time zone in SQL, NULL where System Settings name none.
+// siteZone is an SQL expression for the site's time zone, NULL if System Settings name none.
 const siteZone = `(SELECT z."value" FROM "tabSingles" z WHERE z."doctype" = 'System Settings' AND z."field" = 'time_zone' LIMIT 1)`
 
-// Kinds of rows of a look.
+// The kinds of rows in a look.
 const (
 	theClock      = "clock"
 	count         = "count "
@@ -43,10 +45,10 @@ const (
 	deletedClient = "deleted client"
 )
 
-// branch is a table that is looked at.
+// branch is one part of a look: a table and the rows to list.
 type branch struct {
 	kind, table, name, key, and string
-	of                          string // the table of the document that was deleted, or table
+	of                          string // the table that the listed documents are, or were, in
 }
 
 var branches = []branch{
@@ -62,7 +64,7 @@ var branches = []branch{
 // deleted reports whether the branch lists deletions.
 func (b branch) deleted() bool { return b.of != b.table }
 
-// readable are the branches that the schema has.
+// readable returns the branches whose columns can be read.
 func readable(sch *schema) (found []branch) {
 	for _, b := range branches {
 		if sch.has(b.table, "modified", b.name) && (!b.deleted() || sch.has(b.table, "deleted_doctype")) {
@@ -72,13 +74,15 @@ func readable(sch *schema) (found []branch) {
 	return found
 }
 
-// row is one of a look: of the clock, the name is the time zone; of a count, it is the number of rows, and modified the sum.
+// row is one row of a look. For the clock, name is the time zone. For a count, name is the number of rows and modified
+// their sum.
 type row struct{ kind, name, key, modified string }
 
-// list asks in one statement, and so of one state of the database, for the clock, for what was modified after a time by the
-// site's clock, oldest first, and with counts for the number and the sum of `modified` of each table.
+// list runs one look. A single statement, which sees one state of the database, returns the clock, the rows that were
+// modified after a time by the site's clock, oldest first, and, with counts, the number of rows and the sum of `modified`
+// of each table.
 func (c *connection) list(ctx context.Context, sch *schema, after string, counts bool) ([]row, error) {
-	zone := "'?'" // no zone's name
+	zone := "'?'" // not the name of a zone
 	if sch.has("tabSingles", "doctype", "field", "value") {
 		zone = siteZone
 	}
@@ -115,7 +119,7 @@ func (c *connection) list(ctx context.Context, sch *schema, after string, counts
 	return found, nil
 }
 
-// newest is the newest time up to a time that any row has.
+// newest returns the newest `modified` of any row that is not later than upTo.
 func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (string, error) {
 	tables := readable(sch)
 	parts := make([]string, 0, len(tables))
@@ -130,8 +134,8 @@ func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (stri
 	return text.String, nil
 }
 
-// tokensOf adds the access tokens of users or clients to changes: a renamed user has tokens that did not change, and whose
-// verdicts name the old user; a client with other scopes has tokens that are judged differently.
+// tokensOf adds the access tokens of users or clients to changes. The tokens of a renamed user do not change, but their
+// cached verdicts name the old user; the tokens of a client with new scopes may have a new verdict.
 func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string, changes *[]frappe.Change) (tooMany bool, err error) {
 	const table = "tabOAuth Bearer Token"
 	if !sch.has(table, "name", column) {
@@ -160,7 +164,7 @@ func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, n
 	return false, nil
 }
 
-// clockOf takes the clock from the rows of a look.
+// clockOf returns the clock from the rows of a look.
 func clockOf(rows []row) (now time.Time, zone string, err error) {
 	for _, r := range rows {
 		if r.kind == theClock {

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// RoleNames implements frappe.RoleLister. It returns the names of all roles of the site that are not disabled, and fails
-// where the database's user may not read `tabRole`.
+// RoleNames implements frappe.RoleLister. It returns the names of all roles of the site that are not disabled. It returns
+// an error if the database's user may not read `tabRole`.
 func (b *Backend) RoleNames(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.Timeout))
 	defer cancel()
@@ -32,7 +32,7 @@ func (b *Backend) RoleNames(ctx context.Context) ([]string, error) {
 	return c.texts(ctx, c.dialect.query(query), nil)
 }
 
-// texts returns the texts that a query of one column answers with.
+// texts returns the values of a query with one column of text.
 func (c *connection) texts(ctx context.Context, query string, args []any) ([]string, error) {
 	rows, err := c.db.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// read lists what is read of each table, as the README grants it. Without a table that is not needed, verifications work
-// except for what it says.
+// read lists the columns that are read, by table; the README has the matching GRANT statements. If a table that is not
+// needed is missing, verifications still work, except for what without says.
 var read = []struct {
 	table   string
 	columns []string
@@ -27,7 +27,7 @@ var read = []struct {
 		"tabRole",
 		[]string{"name", "modified", "disabled"},
 		false,
-		"Administrator's roles and the names of all roles are not known, and a role that is disabled takes up to ttl",
+		"Administrator's roles and the names of all roles are not known, and disabling a role takes up to ttl to take effect",
 	},
 	{"tabOAuth Bearer Token", []string{"name", "user", "client", "scopes", "status", "expiration_time", "modified"}, true, ""},
 	{"tabOAuth Client", []string{"name", "scopes", "modified"}, true, ""},
@@ -35,12 +35,12 @@ var read = []struct {
 		"tabDeleted Document",
 		[]string{"deleted_doctype", "deleted_name", "modified"},
 		false,
-		"a deletion drops every cached verdict instead of those it concerns",
+		"a deletion drops every cached verdict, not only those it concerns",
 	},
 	{"tabSingles", []string{"doctype", "field", "value"}, true, ""},
 }
 
-// schema is what the site's version of Frappe has, and what the database's user may read.
+// schema records which tables and columns exist in the site's version of Frappe and can be read by the database's user.
 type schema struct {
 	columns  map[string]bool // `table.column`
 	deskUser bool            // system users have the role Desk User (15 and later)
@@ -52,7 +52,7 @@ func (s *schema) has(table string, columns ...string) bool {
 	return !slices.ContainsFunc(columns, func(column string) bool { return !s.columns[table+"."+column] })
 }
 
-// column returns the column, or otherwise where the version of Frappe does not have it.
+// column returns the column, or otherwise if it does not exist.
 func (s *schema) column(alias, table, column, otherwise string) string {
 	if s.has(table, column) {
 		return alias + `."` + column + `"`
@@ -60,7 +60,8 @@ func (s *schema) column(alias, table, column, otherwise string) string {
 	return otherwise
 }
 
-// currentSchema reads the schema once, and again after a query failed: a migration may have changed it.
+// currentSchema returns the schema. It is read once, and again after a query failed, because a migration may have changed
+// it.
 func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	if known := c.schema.Load(); known != nil {
 		return known, nil
@@ -116,7 +117,7 @@ func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	return found, nil
 }
 
-// findMissing says which tables and columns of read cannot be read, and what follows.
+// findMissing returns which tables and columns cannot be read, and the consequences.
 func (s *schema) findMissing() (findings []frappe.Finding) {
 	const check = "tables"
 	for _, r := range read {

@@ -13,7 +13,7 @@ import (
 	"github.com/fernet/fernet-go"
 )
 
-// settings is where a site's database is, and the key of its secrets.
+// settings say where a site's database is, who logs in, and the key of its secrets.
 type settings struct {
 	dbType   string
 	host     string
@@ -22,16 +22,16 @@ type settings struct {
 	name     string
 	user     string
 	password string
-	file     string      // of SQLite
-	opened   os.FileInfo // the file as it was found; nil where there is none
+	file     string      // SQLite's file
+	opened   os.FileInfo // the file when the settings were read; nil if there was none
 	caFile   string
-	tls      *tls.Config // nil where the site has no db_ssl_ca
-	key      *fernet.Key // nil where the site has none yet
+	tls      *tls.Config // nil if the site has no db_ssl_ca
+	key      *fernet.Key // nil if the site has none yet
 	digest   [sha256.Size]byte
 }
 
-// complete applies Frappe's defaults and checks. Only a site may be without an encryption_key: Frappe makes one when it
-// stores the first secret, and site_config.json is then read again.
+// complete applies Frappe's defaults and checks the result. encryption_key may be missing only if there is a site
+// directory: Frappe creates the key when it stores the first secret, and site_config.json is then read again.
 func (c siteConfig) complete(site string) (*settings, error) {
 	s := &settings{
 		dbType: c.DBType, host: c.DBHost, socket: c.DBSocket, name: c.DBName, user: c.DBUser, password: c.DBPassword, caFile: c.DBSSLCA,
@@ -46,7 +46,7 @@ func (c siteConfig) complete(site string) (*settings, error) {
 	case c.EncryptionKey != "":
 		key, err := fernet.DecodeKey(c.EncryptionKey)
 		if err != nil {
-			return nil, errors.New("encryption_key is no key as Frappe makes it: 32 bytes in base64")
+			return nil, errors.New("encryption_key is not a Frappe key, which has 32 bytes in base64")
 		}
 		s.key = key
 	case site == "":
@@ -70,7 +70,7 @@ func (c siteConfig) complete(site string) (*settings, error) {
 	return s, err
 }
 
-// place fills in where the database is and who logs in.
+// place sets where the database is and who logs in.
 func (c siteConfig) place(s *settings, site string) (err error) {
 	switch s.dbType {
 	case "mariadb":
@@ -79,7 +79,7 @@ func (c siteConfig) place(s *settings, site string) (err error) {
 		s.port = 5432
 	case "sqlite":
 		s.file = filepath.Join(site, "db", s.name+".db")
-		s.opened, _ = os.Stat(s.file) // that it is away is no fault of the configuration
+		s.opened, _ = os.Stat(s.file) // a missing file is not an error of the configuration
 		return nil
 	default:
 		return fmt.Errorf("db_type %q is none of mariadb, postgres and sqlite", s.dbType)
@@ -98,14 +98,14 @@ func (c siteConfig) place(s *settings, site string) (err error) {
 			text = unquoted
 		}
 		if s.port, err = strconv.Atoi(text); err != nil || s.port < 1 || s.port > 65535 {
-			return errors.New("db_port is no number of a port")
+			return errors.New("db_port is not a port number")
 		}
 	}
 	return nil
 }
 
-// equal reports whether the settings are the same, and lead to the same file: `bench restore` may have put another SQLite
-// file in its place, while the one that is open goes on answering.
+// equal reports whether the settings are the same and lead to the same file. `bench restore` may have replaced SQLite's
+// file, while the old one is still open and answers.
 func (s *settings) equal(other *settings) bool {
 	if s.digest != other.digest {
 		return false

@@ -14,10 +14,11 @@ import (
 // maxConfigSize is how much of a site_config.json is read, in bytes.
 const maxConfigSize = 1 << 20
 
-// exampleSite is what errors give as an example of a site's directory.
+// exampleSite is the example of a site's directory in errors.
 const exampleSite = "/home/frappe/frappe-bench/sites/erp.example.com"
 
-// siteConfig is what of site_config.json matters here. A port is a number in some sites and a string in others.
+// siteConfig is the part of site_config.json that is used here. The port is a number in some sites and a string in
+// others.
 type siteConfig struct {
 	DBType        string          `json:"db_type"`
 	DBHost        string          `json:"db_host"`
@@ -32,7 +33,8 @@ type siteConfig struct {
 	EncryptionKey string          `json:"encryption_key"`
 }
 
-// readSiteConfig reads a site's configuration as Frappe does: site_config.json over the bench's common_site_config.json.
+// readSiteConfig reads a site's configuration as Frappe does: site_config.json overrides the bench's
+// common_site_config.json.
 func readSiteConfig(site string) (siteConfig, error) {
 	var conf siteConfig
 	if strings.EqualFold(filepath.Base(site), "site_config.json") {
@@ -49,7 +51,8 @@ func readSiteConfig(site string) (siteConfig, error) {
 	return conf, err
 }
 
-// readJSON decodes a file over what is there already. Its errors name the file and the position, and nothing of the content.
+// readJSON decodes a file into a value and keeps the fields that the file does not have. Its errors contain the name of
+// the file and the position, but none of the content.
 func readJSON(name string, into any) error {
 	file, err := os.Open(name) //nolint:gosec // the operator names it
 	if err != nil {
@@ -72,21 +75,21 @@ func readJSON(name string, into any) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &syntax):
-		return fmt.Errorf("%s is broken JSON, %s", name, position(raw, syntax.Offset))
+		return fmt.Errorf("%s is not valid JSON, %s", name, position(raw, syntax.Offset))
 	case errors.As(err, &wrongType) && wrongType.Field != "":
-		return fmt.Errorf("%s: %s is no text in quotes, %s", name, wrongType.Field, position(raw, wrongType.Offset))
+		return fmt.Errorf("%s: %s is not a string in quotes, %s", name, wrongType.Field, position(raw, wrongType.Offset))
 	}
-	return fmt.Errorf("%s is no JSON object as Frappe writes it", name)
+	return fmt.Errorf("%s is not a JSON object as Frappe writes it", name)
 }
 
-// position says where in a text the byte before offset is.
+// position returns the line and column of the byte before offset.
 func position(text []byte, offset int64) string {
 	before := text[:min(max(int(offset)-1, 0), len(text))]
 	column := len(before) - bytes.LastIndexByte(before, '\n')
 	return fmt.Sprintf("at line %d, column %d", bytes.Count(before, []byte("\n"))+1, column)
 }
 
-// readError adds to the error of opening a file which right is missing, and where.
+// readError adds to a permission error what to do: which right is missing, and where.
 func readError(err error, name string) error {
 	if !errors.Is(err, os.ErrPermission) {
 		return err
@@ -95,7 +98,7 @@ func readError(err error, name string) error {
 	if absErr != nil {
 		return err
 	}
-	// The first path that cannot be looked at is in a directory that may not be entered.
+	// If a path cannot be examined, its parent directory is the one that may not be entered.
 	for i, r := range absolute {
 		if r != filepath.Separator || i == 0 {
 			continue
@@ -107,9 +110,9 @@ func readError(err error, name string) error {
 	if _, statErr := os.Lstat(absolute); errors.Is(statErr, os.ErrPermission) {
 		return mayNotEnter(err, filepath.Dir(absolute))
 	}
-	return fmt.Errorf("%w: let the user that Caddy runs as read the file, such as by `setfacl -m u:caddy:r %s`", err, absolute)
+	return fmt.Errorf("%w: let Caddy's user read the file, for example with `setfacl -m u:caddy:r %s`", err, absolute)
 }
 
 func mayNotEnter(err error, dir string) error {
-	return fmt.Errorf("%w: let the user that Caddy runs as enter the directory %s, such as by `setfacl -m u:caddy:x %s`", err, dir, dir)
+	return fmt.Errorf("%w: let Caddy's user enter the directory %s, for example with `setfacl -m u:caddy:x %s`", err, dir, dir)
 }

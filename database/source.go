@@ -9,28 +9,28 @@ import (
 	"go.uber.org/zap"
 )
 
-// source is a site's database, for every backend of this Caddy that reads it, across reloads of Caddy's configuration. It
-// follows the site's configuration.
+// source is a site's database. All backends of this Caddy that read the same database share it, across reloads of Caddy's
+// configuration. It follows changes of the site's own configuration.
 type source struct {
 	read    func() (*settings, error)
 	timeout time.Duration
 	maxOpen int
 
 	current atomic.Pointer[connection]
-	asked   atomic.Bool // a verdict may be cached somewhere
+	asked   atomic.Bool // a verdict may be in a cache
 	closing sync.WaitGroup
 
-	following sync.Mutex // guards what follows
+	following sync.Mutex // guards gone and unread
 	gone      bool
-	unread    string // why the site's configuration could not be read again, as logged
+	unread    string // the last logged reason why the site's configuration could not be read
 
 	logging sync.Mutex
-	loggers []*zap.Logger // of the configurations in use, the newest last
+	loggers []*zap.Logger // one for each configuration in use, the newest last
 
 	poller *poller
 }
 
-// newSource opens a database without connecting to it, and starts to look for changes.
+// newSource prepares a database without connecting to it, and starts to look for changes.
 func newSource(s *settings, read func() (*settings, error), timeout, interval time.Duration, maxOpen int, logger *zap.Logger) (*source, error) {
 	c, err := connect(s, timeout, maxOpen)
 	if err != nil {
@@ -42,7 +42,7 @@ func newSource(s *settings, read func() (*settings, error), timeout, interval ti
 	return src, nil
 }
 
-// Destruct implements caddy.Destructor. It waits for verifications under way, which are short.
+// Destruct implements caddy.Destructor. It waits for the verifications in flight, which are short.
 func (s *source) Destruct() error {
 	s.poller.stop()
 	s.following.Lock()
@@ -52,8 +52,8 @@ func (s *source) Destruct() error {
 	return s.current.Load().close()
 }
 
-// enter returns the connection to use until leave is called. Caddy may have requests for a configuration that it has
-// unloaded; each of them opens the database once more, for itself.
+// enter returns the connection to use until leave is called. Caddy may still be finishing requests for a configuration
+// that it has unloaded. Each of them opens a connection of its own.
 func (s *source) enter() (c *connection, leave func(), err error) {
 	for {
 		c = s.current.Load()
@@ -61,7 +61,7 @@ func (s *source) enter() (c *connection, leave func(), err error) {
 			return c, leave, nil
 		}
 		if s.current.Load() == c {
-			break // it is closed for good
+			break // it was closed by Destruct
 		}
 	}
 	again, err := connect(c.settings, s.timeout, 1)
@@ -69,11 +69,12 @@ func (s *source) enter() (c *connection, leave func(), err error) {
 		return nil, nil, err
 	}
 	again.schema.Store(c.schema.Load())
-	return again, func() { _ = again.close() }, nil // nobody is left to tell
+	return again, func() { _ = again.close() }, nil // too late to report an error
 }
 
-// follow reads the site's configuration again. Where it has changed, follow opens the database with it and returns true. A
-// configuration that cannot be read, such as a broken site_config.json, changes nothing and is logged once.
+// follow reads the site's configuration again. If it has changed, follow opens the database with the new settings and
+// returns true. If it cannot be read, for example because site_config.json is broken, nothing changes and the error is
+// logged once.
 func (s *source) follow() (changed bool) {
 	s.following.Lock()
 	defer s.following.Unlock()
@@ -96,26 +97,26 @@ func (s *source) follow() (changed bool) {
 	if err != nil {
 		if s.unread != err.Error() {
 			s.unread = err.Error()
-			s.logger().Warn("the site's configuration has changed and cannot be used; the settings read before stay in use",
+			s.logger().Warn("the site's configuration has changed and cannot be used; the previous settings stay in use",
 				zap.Stringer("database", before.settings), zap.Error(err))
 		}
 		return false
 	}
 	s.unread = ""
 	s.current.Store(c)
-	s.closing.Go(func() { _ = before.close() }) // of no use any more
+	s.closing.Go(func() { _ = before.close() }) // no longer used, so an error does not matter
 	s.logger().Info("the site's configuration has changed; its new settings are in use", zap.Stringer("database", next))
 	return true
 }
 
-// use makes logger the one to log to, until release.
+// use makes logger the one that is logged to, until release.
 func (s *source) use(logger *zap.Logger) {
 	s.logging.Lock()
 	defer s.logging.Unlock()
 	s.loggers = append(s.loggers, logger)
 }
 
-// release ends the use of a logger. The last one stays.
+// release stops the use of a logger, unless it is the last one.
 func (s *source) release(logger *zap.Logger) {
 	s.logging.Lock()
 	defer s.logging.Unlock()
@@ -124,7 +125,7 @@ func (s *source) release(logger *zap.Logger) {
 	}
 }
 
-// logger is that of the newest configuration in use.
+// logger returns the logger of the newest configuration in use.
 func (s *source) logger() *zap.Logger {
 	s.logging.Lock()
 	defer s.logging.Unlock()

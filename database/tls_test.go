@@ -140,7 +140,7 @@ func TestTLS(t *testing.T) {
 				{"no certificate of Caddy", &Backend{DBSSLCA: file("server/ca.pem")}, "unavailable"},
 				{
 					"another CA", &Backend{DBSSLCA: file("theirs/ca.pem"), DBSSLCert: file("caddy/cert.pem"), DBSSLKey: file("caddy/key.pem")},
-					"the server's certificate was not issued by a CA in " + file("theirs/ca.pem") + ": give the server's CA as db_ssl_ca",
+					"the server's certificate was not issued by a CA in " + file("theirs/ca.pem") + "; set db_ssl_ca to the server's CA",
 				},
 			} {
 				t.Run(test.name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestTLS(t *testing.T) {
 				on.kill()
 				on.tls = file("elsewhere")
 				on.start(t)
-				if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "give a name that is in the server's certificate as db_host") {
+				if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "set db_host to a name that is in the server's certificate") {
 					t.Error(got)
 				}
 			})
@@ -196,11 +196,11 @@ func TestTLSFiles(t *testing.T) {
 	}{
 		{"all", ca, cert, key, ""},
 		{"CA alone", ca, "", "", ""},
-		{"no CA", "", cert, key, "db_ssl_cert and db_ssl_key need db_ssl_ca: give the CA of the server's certificate"},
-		{"no key", ca, cert, "", "db_ssl_cert and db_ssl_key go together: give both or neither"},
+		{"no CA", "", cert, key, "db_ssl_cert and db_ssl_key need db_ssl_ca; set it to the CA of the server's certificate"},
+		{"no key", ca, cert, "", "db_ssl_cert and db_ssl_key belong together; give both or neither"},
 		{"no file", dir + "/none.pem", "", "", "db_ssl_ca: open " + dir + "/none.pem: no such file or directory"},
-		{"a key as CA", key, "", "", "db_ssl_ca: " + key + " holds no certificate; give a file in PEM form"},
-		{"a key of another", ca, ca, key, "db_ssl_cert and db_ssl_key: " + ca + " and " + key + " are no certificate and its key in PEM form"},
+		{"a key as CA", key, "", "", "db_ssl_ca: " + key + " contains no certificate; give a PEM file"},
+		{"a key of another", ca, ca, key, "db_ssl_cert and db_ssl_key: " + ca + " and " + key + " are not PEM files with a certificate and its key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			conf := siteConfig{

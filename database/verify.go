@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// person is a user as the database has it.
+// person is a user in the database.
 type person struct {
 	name     string
 	enabled  bool
@@ -25,8 +25,8 @@ type person struct {
 	roles    []string
 }
 
-// add takes in a row, which has one of the user's roles. A credential of two users is nobody's: which of them Frappe
-// takes is chance.
+// add adds a row, which contains one of the user's roles. A credential that two users have is an error, because it is
+// undefined which of them Frappe takes.
 func (p *person) add(row person, role string) error {
 	if p.name != "" && p.name != row.name {
 		return errors.New("several users have the same API key or access token")
@@ -36,14 +36,14 @@ func (p *person) add(row person, role string) error {
 	return nil
 }
 
-// userColumns are what every verdict needs of the user, u, and a role, r, of which each has a row.
+// userColumns returns the columns that every verification needs: those of the user, u, and one role, r.
 func (s *schema) userColumns() string {
 	return `u."name", u."enabled", ` + s.column("u", "tabUser", "full_name", "NULL") + `, ` +
 		s.column("u", "tabUser", "user_type", "NULL") + `, r."role"`
 }
 
-// withRoles completes a query for users u to one that has a row for each of their roles, and for Administrator, who has
-// all roles, a row for each role there is.
+// withRoles builds a query with one row for each role of the users, u. Administrator has all roles, so there is one row
+// for each role that exists.
 func (s *schema) withRoles(columns, from, where string) string {
 	query := `SELECT ` + columns + ` FROM ` + from +
 		` LEFT JOIN "tabHas Role" r ON r."parent" = u."name" AND r."parenttype" = 'User' WHERE ` + where
@@ -54,7 +54,7 @@ func (s *schema) withRoles(columns, from, where string) string {
 	return query
 }
 
-// arguments repeats an argument for each ? of a query.
+// arguments returns the argument once for each ? of a query.
 func arguments(query, value string) []any {
 	args := make([]any, strings.Count(query, "?"))
 	for i := range args {
@@ -63,7 +63,7 @@ func arguments(query, value string) []any {
 	return args
 }
 
-// identity is that of an enabled user.
+// identity returns the identity of the user, or ErrDenied if the user is disabled or Guest.
 func (p *person) identity(s *schema) (frappe.Identity, error) {
 	if !p.enabled || p.name == frappe.Guest {
 		return frappe.Identity{}, frappe.ErrDenied
@@ -103,7 +103,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 	var (
 		owner     person
 		found     string
-		stored    sql.NullString // none where a user has a key and no secret
+		stored    sql.NullString // NULL if a user has a key but no secret
 		encrypted sql.NullBool
 	)
 	for rows.Next() {
@@ -118,7 +118,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 			return frappe.Identity{}, c.fault(err)
 		}
 		if own != key {
-			continue // the collation takes it for the same
+			continue // equal only by the collation
 		}
 		found, stored, encrypted = own, ownSecret, isEncrypted
 		if err := owner.add(row, role.String); err != nil {
@@ -129,12 +129,12 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 		return frappe.Identity{}, c.fault(err)
 	}
 
-	// With encrypted = 0 the row is the hash of a password, and Frappe finds no secret.
+	// With encrypted = 0 the row is the hash of a password, and Frappe finds no API secret.
 	known := key != "" && found == key && stored.String != "" && encrypted.Bool
 	token, decryptWith := c.dummy, c.dummyKey
 	if known {
 		if c.settings.key == nil {
-			return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted: encryption_key is missing, "+
+			return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted; encryption_key is missing, "+
 				"in site_config.json or as an option here", owner.name))
 		}
 		token, decryptWith = []byte(stored.String), c.settings.key
@@ -151,7 +151,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 	return owner.identity(sch)
 }
 
-// verifyToken looks an access token up.
+// verifyToken looks up an access token.
 func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappe.Identity, error) {
 	if token == "" || strings.ContainsRune(token, 0) {
 		return frappe.Identity{}, frappe.ErrDenied
@@ -202,7 +202,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	if err := rows.Err(); err != nil {
 		return frappe.Identity{}, c.fault(err)
 	}
-	// Without an expiration_time Frappe answers 500. A denial lets the client ask for a token that it can use.
+	// Without an expiration_time Frappe answers 500. Denying the token makes the client ask for a new one that works.
 	if found != token || status.String == "Revoked" || !expiration.Valid {
 		return frappe.Identity{}, frappe.ErrDenied
 	}

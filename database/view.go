@@ -20,36 +20,37 @@ const (
 // countWait is how long to wait after a count that took that long.
 func countWait(took time.Duration) time.Duration { return min(countShare*took, maxCountWait) }
 
-// view is what a poller knows of a database. Two things together see changes:
+// view is what a poller knows about a database. Two methods together find changes:
 //
-// The list of rows that were modified lately, or ahead of the site's clock, finds most of them, and names them. It starts at
-// the database's own clock in the site's time zone, less an overlap, and so no `modified` in the future can hide the
-// others. A row that was listed is not reported again until its `modified` changes.
+// The list contains the rows that were modified recently, or that are ahead of the site's clock. It finds most changes
+// and says which rows they concern. It starts at the database's own clock, converted to the site's time zone, minus an
+// overlap, so a `modified` in the future cannot hide other changes. A row that was listed is reported again only if its
+// `modified` changes.
 //
-// The count and the sum of `modified` of each table find what the list cannot: a row that is gone, or whose `modified`
-// went back. They are no news where the list explains them.
+// The number of rows and the sum of `modified` of each table find what the list cannot: a row that is gone, or whose
+// `modified` went back. They count as a change only if the list does not explain them.
 type view struct {
 	connection *connection
-	clock      time.Time // of the database at the last look
-	zone       string    // of the site
-	floor      string    // the list starts after this, also where the overlap goes further back
+	clock      time.Time // the database's time at the last look
+	zone       string    // the site's time zone
+	floor      string    // if set: the list never starts before this
 	seen       map[sighting]bool
 	tallies    map[string]*tally // by table
-	countNext  time.Time         // when counting has used its share of the time
-	lost       bool              // what is known does not hold any more
+	countNext  time.Time         // when to count next, so that counting stays within its share
+	lost       bool              // the view is no longer valid
 }
 
-// sighting is a row that was listed.
+// sighting identifies a row that was listed.
 type sighting struct{ kind, name, modified string }
 
-// tally is what is known of a table since it was counted.
+// tally is what is known about a table since it was last counted.
 type tally struct {
 	rows, sum *big.Int
-	changed   int // rows that were listed since with a new `modified`
-	deleted   int // deletions that were listed since
+	changed   int // rows listed since, with a new `modified`
+	deleted   int // deletions listed since
 }
 
-// newView learns the state of a database.
+// newView reads the current state of a database.
 func newView(ctx context.Context, c *connection, sch *schema) (*view, error) {
 	rows, err := c.list(ctx, sch, "9999-12-31", false)
 	if err != nil {
@@ -77,8 +78,8 @@ func newView(ctx context.Context, c *connection, sch *schema) (*view, error) {
 	}
 }
 
-// wall is a time by the site's clock; by which of the two where the zone's offset just changed, or is not known, is the
-// caller's choice: the earlier or the later one.
+// wall converts a time to the site's local time. If the zone's offset changes around that time or is not known, there are
+// two candidates; later selects which one is returned.
 func (v *view) wall(t time.Time, later bool) string {
 	name := v.zone
 	if name == "" {
@@ -87,7 +88,7 @@ func (v *view) wall(t time.Time, later bool) string {
 	early, late := -12*time.Hour, 14*time.Hour
 	if location, err := time.LoadLocation(name); err == nil {
 		then, now := offset(v.clock.Add(-overlap), location), offset(v.clock.Add(overlap), location)
-		// Looks may have failed for a while: what comes next counts for the earlier one.
+		// Looks may have failed for a while, so the earlier candidate also considers the next hours.
 		early, late = min(then, now, offset(v.clock.Add(3*time.Hour), location)), max(then, now)
 	}
 	if later {
@@ -96,16 +97,17 @@ func (v *view) wall(t time.Time, later bool) string {
 	return t.Add(early).Format(parameterLayout)
 }
 
-// after is after which `modified` the list starts.
+// after returns the `modified` after which the list starts.
 func (v *view) after() string { return max(v.floor, v.wall(v.clock.Add(-overlap), false)) }
 
-// upTo is up to which `modified` a change can have been made by now. Later ones lie in the future.
+// upTo returns the latest `modified` that a change can have by now. Anything later lies in the future.
 func (v *view) upTo() string { return v.wall(v.clock.Add(overlap), true) }
 
-// look asks what changed. A reason says why everything did. The view is lost where what is known does not hold any more.
+// look returns what changed since the last look. reason is set if every verdict must be dropped. If the view is no longer
+// valid, lost is set.
 func (v *view) look(ctx context.Context, sch *schema) (changes []frappe.Change, reason string, err error) {
 	if v.lost {
-		return nil, "the database was not as expected", nil
+		return nil, "the state of the database is not known", nil
 	}
 	began := time.Now()
 	counting := !began.Before(v.countNext)
@@ -137,7 +139,7 @@ func (v *view) look(ctx context.Context, sch *schema) (changes []frappe.Change, 
 	for column, names := range map[string][]string{"user": found.users, "client": found.clients} {
 		tooMany, err := v.connection.tokensOf(ctx, sch, column, names, &found.changes)
 		if err != nil {
-			v.lost = true // the rows count as seen, and were not reported
+			v.lost = true // the rows are marked as seen but were not reported
 			return nil, "", err
 		}
 		if tooMany {
@@ -147,11 +149,11 @@ func (v *view) look(ctx context.Context, sch *schema) (changes []frappe.Change, 
 	return found.changes, "", nil
 }
 
-// turned says how the site's clock is another than before.
+// turned returns a reason if the site's clock or time zone differs from the last look.
 func (v *view) turned(clock time.Time, zone string) string {
 	switch {
 	case zone != v.zone:
-		return "the site has another time zone"
+		return "the site's time zone changed"
 	case clock.Before(v.clock.Add(-overlap)):
 		return "the database's clock went back"
 	}

@@ -41,8 +41,8 @@ func TestTurned(t *testing.T) {
 		{"later", "Europe/Berlin", clock.Add(time.Second), ""},
 		{"set by NTP", "Europe/Berlin", clock.Add(-time.Second), ""},
 		{"set back", "Europe/Berlin", clock.Add(-time.Hour), "the database's clock went back"},
-		{"another zone", "Asia/Tokyo", clock.Add(time.Second), "the site has another time zone"},
-		{"no zone any more", "", clock.Add(time.Second), "the site has another time zone"},
+		{"another zone", "Asia/Tokyo", clock.Add(time.Second), "the site's time zone changed"},
+		{"no zone any more", "", clock.Add(time.Second), "the site's time zone changed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := v.turned(test.clock, test.zone); got != test.want {

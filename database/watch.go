@@ -11,10 +11,11 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// schemaAge is after how long a schema in which something is missing is read again: it may have been granted since.
+// schemaAge is how long a schema with missing columns is kept before it is read again, because they may have been granted
+// since.
 const schemaAge = time.Minute
 
-// poller looks for changes on behalf of all who watch a source.
+// poller looks for changes for everyone who watches a source.
 type poller struct {
 	source   *source
 	interval time.Duration
@@ -27,11 +28,11 @@ type poller struct {
 	down      bool // the last look failed
 
 	// Only the poller's goroutine uses these.
-	view   *view  // what is known of the database; nil: nothing that holds
-	warned string // about what cannot be read
+	view   *view  // what is known about the database; nil: nothing yet
+	warned string // the last warning about what cannot be read
 }
 
-// observer is one who watches.
+// observer is one watcher of a source.
 type observer struct{ observe func([]frappe.Change) }
 
 func newPoller(s *source, interval time.Duration) *poller {
@@ -52,7 +53,8 @@ func (p *poller) stop() {
 	<-p.done
 }
 
-// watch reports to observe until ctx is done. An observer that comes later sees what the others see, from at once.
+// watch reports changes to observe until ctx is done. If the poller already works, an observer is told at once that
+// changes are seen from now on.
 func (p *poller) watch(ctx context.Context, observe func([]frappe.Change)) {
 	o := &observer{observe: observe}
 	p.mu.Lock()
@@ -81,7 +83,7 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// poll looks once, and reports.
+// poll looks for changes once and reports them.
 func (p *poller) poll(ctx context.Context) {
 	p.source.follow()
 	timeout, cancel := context.WithTimeout(ctx, p.source.timeout)
@@ -94,7 +96,7 @@ func (p *poller) poll(ctx context.Context) {
 	defer p.mu.Unlock()
 	switch {
 	case err != nil && !p.down:
-		p.source.logger().Warn("cannot look for changes of users and tokens; until it can, a change takes up to ttl", zap.Error(err))
+		p.source.logger().Warn("cannot look for changes of users and tokens; until this works again, changes take up to ttl to take effect", zap.Error(err))
 	case err == nil && p.down:
 		p.source.logger().Info("looking for changes of users and tokens again", zap.Stringer("database", p.source.current.Load().settings))
 	}
@@ -108,10 +110,10 @@ func (p *poller) poll(ctx context.Context) {
 	}
 }
 
-// everything is the change that concerns every verdict.
+// everything is the change that selects every verdict.
 var everything = []frappe.Change{{Everything: true}}
 
-// look asks what changed since the last look.
+// look returns what changed since the last look.
 func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	c, leave, err := p.source.enter()
 	if err != nil {
@@ -127,7 +129,7 @@ func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	}
 	p.warn(c, sch)
 
-	reason := "the site's database was opened anew"
+	reason := "the site's database was opened again"
 	if p.view != nil && p.view.connection == c {
 		var changes []frappe.Change
 		if changes, reason, err = p.view.look(ctx, sch); err != nil {
@@ -148,20 +150,20 @@ func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	p.view = fresh
 	switch {
 	case first && !p.source.asked.Load():
-		return nil, nil // there are no verdicts yet
+		return nil, nil // no verdict can be cached yet
 	case !first:
 		p.drop(c, reason)
 	}
 	return everything, nil
 }
 
-// drop says why every verdict is dropped.
+// drop logs why every verdict is dropped.
 func (p *poller) drop(c *connection, reason string) {
 	p.source.logger().Info("dropping every cached verdict of the site", zap.String("reason", reason), zap.Stringer("database", c.settings))
 }
 
-// failed notes that a look failed. After an error of the server itself, such as a missing table, nothing that was known of the
-// database holds: that is what a restore of a backup looks like. After a lost connection it does.
+// failed records that a look failed. After an error of the server itself, such as a missing table, the view is no longer
+// valid, because this is what restoring a backup looks like. After a lost connection it is still valid.
 func (p *poller) failed(err error) error {
 	if code(err) != "" && p.view != nil {
 		p.view.lost = true
@@ -169,7 +171,7 @@ func (p *poller) failed(err error) error {
 	return err
 }
 
-// warn logs what cannot be read, once.
+// warn logs, once, what cannot be read.
 func (p *poller) warn(c *connection, sch *schema) {
 	details := make([]string, len(sch.missing))
 	for i, finding := range sch.missing {

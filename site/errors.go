@@ -116,10 +116,10 @@ func certificateFault(err error) string {
 
 // notFoundError is the error for status 404.
 type notFoundError struct {
-	error          // the site may be missing
-	onlyThis error // the error to use if the site is known to exist
-	socketIO bool  // the answer comes from Frappe's socket.io server
-	named    bool  // Frappe says that it has no site with this name
+	error              // the site may be missing
+	ifSiteExists error // the error to use if the site is known to exist
+	socketIO     bool  // the answer comes from Frappe's socket.io server
+	named        bool  // Frappe says that it has no site with this name
 }
 
 func (e *notFoundError) Unwrap() error { return e.error }
@@ -151,10 +151,10 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusNotFound:
 		result.Reason = &notFoundError{
-			error:    result.Reason,
-			onlyThis: c.noVerdict(resp.StatusCode, errors.New("the site exists, but does not find something that this credential or its user needs")),
-			socketIO: socketIO,
-			named:    c.siteName() != "" && bytes.Contains(body, []byte(">"+c.siteName()+" does not exist<")),
+			error:        result.Reason,
+			ifSiteExists: c.noVerdict(resp.StatusCode, errors.New("the site exists, but does not find something that this credential or its user needs")),
+			socketIO:     socketIO,
+			named:        c.siteName() != "" && bytes.Contains(body, []byte(">"+c.siteName()+" does not exist<")),
 		}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if !fromFrappe(body) {

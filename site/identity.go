@@ -48,7 +48,7 @@ func credentialSpecific(err error) error {
 	case errors.Is(err, frappe.ErrDenied), errors.As(err, &next):
 		return err
 	case errors.As(err, &notFound):
-		return &frappe.UnavailableError{Reason: notFound.onlyThis, CredentialSpecific: true}
+		return &frappe.UnavailableError{Reason: notFound.ifSiteExists, CredentialSpecific: true}
 	case errors.As(err, &unavailable):
 		return &frappe.UnavailableError{Reason: unavailable.Reason, RetryAfter: unavailable.RetryAfter, CredentialSpecific: true}
 	}
