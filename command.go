@@ -26,8 +26,8 @@ func init() {
 		Usage: "<command>",
 		Short: "Tests credentials and backends of frappe_auth",
 		Long: `
-Tools for those who run the frappe_auth handler. They read the configuration and ask its
-backends by themselves: no Caddy has to run, and a running one is not touched.`,
+Tools for operators of the frappe_auth handler. They read the configuration and ask its
+backends directly. Caddy does not have to run, and a running Caddy is not affected.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			for _, sub := range []*cobra.Command{checkCommand(), hashCommand(), doctorCommand()} {
 				sub.Args = noArguments

@@ -21,26 +21,27 @@ import (
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--config <file>] [--adapter <name>] [--site <url>] [--url <url>]",
-		Short: "Explains what becomes of a credential",
+		Short: "Explains what happens to a credential",
 		Long: `
-Reads one credential, as an Authorization header carries it, from standard input, or asks
-for it without showing it, and explains step by step what every frappe_auth of the
-configuration makes of it: how it was parsed, which backend said what, and why.
+Reads one credential from standard input, written as in an Authorization header, or prompts
+for it without showing it. Explains step by step what every frappe_auth of the configuration
+does with it: how it is parsed, what each backend answers, and why.
 
     printf 'token 2c6245becaa0961:61066224add85e6' | caddy frappe-auth check --config Caddyfile
 
---site asks that Frappe site in place of the configured backends; without --config it asks
-that site alone, with default options. --url is the URL of the request, for backends whose
+--site asks that Frappe site instead of the configured backends. Without --config, it asks
+only that site, with default options. --url is the URL of the request, for backends whose
 site_name depends on it.
 
-Nothing is cached and nothing counted. No secret is shown; of an API key four characters.
+Nothing is cached and no failure is counted. No secret is shown, and at most four characters
+of an API key.
 
 Exit codes: 0 if every handler lets the credential pass, 2 if one refuses it, 3 if it could
 not be verified, 1 if the command line or the configuration is wrong.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(cmdCheck),
 	}
 	configFlags(cmd)
-	cmd.Flags().String("site", "", "URL of a Frappe site to ask in place of the configured backends")
+	cmd.Flags().String("site", "", "URL of a Frappe site to ask instead of the configured backends")
 	cmd.Flags().String("url", "", "URL of the request")
 	return cmd
 }
@@ -120,7 +121,7 @@ func describe(w io.Writer, cred frappe.Credential) {
 	if cred.Bearer() {
 		fmt.Fprintf(w, "  token       %d characters\n", len(cred.Token))
 		if strings.Count(cred.Token, ".") == 2 {
-			fmt.Fprintln(w, "              Three parts with dots between them may be a JWT; Frappe accepts one only with auth_hooks of an app.")
+			fmt.Fprintln(w, "              Three parts separated by dots look like a JWT; Frappe accepts one only if an app has auth_hooks for it.")
 		}
 		return
 	}
@@ -133,7 +134,7 @@ func describe(w io.Writer, cred frappe.Credential) {
 	}
 	for _, part := range []struct{ name, text string }{{"key", cred.Key}, {"secret", cred.Secret}} {
 		if _, err := hex.DecodeString(part.text + "0"); err != nil || len(part.text) != frappeHash {
-			fmt.Fprintf(w, "              Frappe makes an API %s of %d hexadecimal digits; was this one copied whole, and nothing with it?\n", part.name, frappeHash)
+			fmt.Fprintf(w, "              Frappe generates an API %s of %d hexadecimal digits; check that exactly this was copied\n", part.name, frappeHash)
 		}
 	}
 }
@@ -159,7 +160,7 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cr
 	}
 	switch {
 	case d.rejection == nil:
-		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.user())
+		fmt.Fprintf(w, "  It lets the request pass as %s.\n", d.user())
 		return 0
 	case errors.Is(d.reason, errNotAccepted):
 		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", d.reason, join(c.Schemes))
@@ -218,9 +219,9 @@ func describeIdentity(w io.Writer, id frappe.Identity) {
 // whyDenied lists the possible causes of a denial. Backends do not tell them apart.
 func whyDenied(cred frappe.Credential) string {
 	if cred.Bearer() {
-		return "the token is unknown, expired or revoked, its scopes are not its client's, or the user is disabled"
+		return "the token is unknown, expired or revoked, its client does not have its scopes, or the user is disabled"
 	}
-	return "the API key is unknown, the secret is another, or the user is disabled"
+	return "the API key is unknown, the secret is wrong, or the user is disabled"
 }
 
 func join(schemes []frappe.Scheme) string {

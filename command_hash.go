@@ -23,13 +23,13 @@ func hashCommand() *cobra.Command {
 		Use:   "hash --user <user> [--role <role>]...",
 		Short: "Prints a line for the static backend",
 		Long: `
-Reads one credential, as an Authorization header carries it, from standard input, or asks
-for it without showing it, and writes the line that makes it known to the static backend:
+Reads one credential from standard input, written as in an Authorization header, or prompts
+for it without showing it. Prints the line that adds the credential to the static backend:
 
     printf 'token 2c6245becaa0961:61066224add85e6' | caddy frappe-auth hash --user alice@example.com
 
-The hash is SHA-256, which is enough for what Frappe makes, since it is random. For a secret
-that a person made up, put what caddy hash-password prints in its place.`,
+The hash is SHA-256, which is enough for the random secrets that Frappe generates. For a
+secret that a person chose, replace the hash by the output of caddy hash-password.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(cmdHash),
 	}
 	cmd.Flags().StringP("user", "u", "", "User that the credential belongs to, as Frappe spells it (required)")

@@ -24,14 +24,14 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor --config <file> [--adapter <name>]",
 		Short: "Checks the backends, and the configuration around frappe_auth",
 		Long: `
-Checks every backend of the configuration: whether it can be reached and is what it should
-be, the version of Frappe, the site's name, what the database's user may read, the time
-zone, the clocks. Also checks whether the required roles exist, whether the user's
+Checks every backend of the configuration: whether it can be reached and is a Frappe site or
+its database, the version of Frappe, the site's name, what the database's user may read, the
+time zone and the clocks. Also checks whether the required roles exist, whether the user's
 placeholders are used before frappe_auth sets them, and whether each webhook has a handler.
-Writes tables.
+Prints the results as tables.
 
-Exit codes: 0 if all is well, 2 if a check found trouble, 1 if command line or configuration
-are wrong. Warnings are no trouble.`,
+Exit codes: 0 if all is well, warnings included; 2 if a check found trouble; 1 if the command
+line or the configuration is wrong.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(cmdDoctor),
 	}
 	configFlags(cmd)

@@ -299,7 +299,7 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 		name := module.(caddy.Module).CaddyModule().ID.Name()
 		backend, ok := module.(frappe.Backend)
 		if !ok {
-			return nil, "", fmt.Errorf("backend %s: module %T is no backend", name, module)
+			return nil, "", fmt.Errorf("backend %s: module %T is not a backend", name, module)
 		}
 		if reporter, ok := module.(frappe.RoleReporter); ok && !reporter.ReportsRoles() && o.requiresRole() {
 			return nil, "", fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)

@@ -81,7 +81,7 @@ func (p *person) identity(s *schema) (frappe.Identity, error) {
 	return frappe.Identity{User: p.name, FullName: p.fullName.String, Roles: roles}, nil
 }
 
-// verifyPair looks an API key up. An unknown key costs what a wrong secret costs.
+// verifyPair looks up an API key and checks the secret. An unknown key takes as long as a wrong secret.
 func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe.Identity, error) {
 	if strings.ContainsRune(key, 0) { // PostgreSQL takes none in text, and no key has any
 		key = ""
