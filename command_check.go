@@ -160,7 +160,7 @@ func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cr
 	}
 	switch {
 	case d.rejection == nil:
-		fmt.Fprintf(w, "  It lets the request pass as %s.\n", d.user())
+		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.user())
 		return 0
 	case errors.Is(d.reason, errNotAccepted):
 		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", d.reason, join(c.Schemes))

@@ -141,7 +141,7 @@ func (c *connection) examineClock(ctx context.Context, now time.Time) frappe.Fin
 	case skew > maxSkew:
 		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew)
 	}
-	return frappe.OK(check, "differs from this machine's by at most %s", maxSkew)
+	return frappe.OK(check, "at most %s from this machine's", maxSkew)
 }
 
 // Interface guards

@@ -84,7 +84,7 @@ func TestDocsCommands(t *testing.T) {
 			}
 		}
 		screen, code := command(t, "token "+aliceKey+":"+aliceSecret, words[2:]...)
-		want := []string{"It lets the request pass as alice@example.com.", "nothing to reach", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`}[i]
+		want := []string{"It lets the request pass, as alice@example.com.", "nothing to reach", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`}[i]
 		if code != 0 || !strings.Contains(screen, want) {
 			t.Errorf("%s: exit code %d\n%s", line, code, screen)
 		}

@@ -95,7 +95,7 @@ func examineClock(date string, now time.Time) frappe.Finding {
 	if skew.Abs() > maxSkew {
 		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew.Abs())
 	}
-	return frappe.OK(check, "differs from this machine's by at most %s", maxSkew)
+	return frappe.OK(check, "at most %s from this machine's", maxSkew)
 }
 
 // Interface guard
