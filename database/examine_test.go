@@ -36,7 +36,7 @@ func TestExamine(t *testing.T) {
 		"sqlite":   "ok rights: the file is opened read-only",
 	}
 	server := map[string]string{"mariadb": "x.y", "postgres": "PostgreSQL x.y", "sqlite": "SQLite x.y"}
-	clock := map[string]string{"mariadb": "at most 5s from this machine's", "postgres": "differs from this machine's by at most 5s", "sqlite": "this machine's"}
+	clock := map[string]string{"mariadb": "at most 5s from this machine's", "postgres": "at most 5s from this machine's", "sqlite": "this machine's"}
 	forEachKind(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		b := provisioned(t, &Backend{Site: s.dir})
