@@ -1,9 +1,7 @@
 package frappeauth
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +18,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestBreaker: after five failures in a row the breaker keeps the backend from calls for 1, 2, 4 … 10 seconds, one probe at a time.
@@ -328,8 +327,6 @@ func TestStale(t *testing.T) {
 	})
 }
 
-var updateOutage = flag.Bool("update-outage", false, "write testdata/outage.txt anew")
-
 // TestOutageDrill is the outage of a site, second by second, as in the README: what a steady client, one with a
 // credential nobody knows yet, one whose credential was revoked during the outage, and one with a bad credential get.
 func TestOutageDrill(t *testing.T) {
@@ -382,17 +379,6 @@ func TestOutageDrill(t *testing.T) {
 			}
 			time.Sleep(time.Until(v.state.start.Add(time.Duration(second+1) * time.Second)))
 		}
-		if *updateOutage {
-			if err := os.WriteFile("testdata/outage.txt", []byte(table.String()), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile("testdata/outage.txt")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if table.String() != string(want) {
-			t.Errorf("got:\n%s", table.String())
-		}
+		testutil.Golden(t, "testdata/outage.txt", table.String())
 	})
 }

@@ -2,8 +2,6 @@ package frappeauth
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -82,7 +81,7 @@ var hitCases = []struct {
 func benchBackend() string {
 	return fmt.Sprintf(`{"backend": "static",
 		"tokens": [{"key": "2c6245becaa0961", "hash": %q, "user": "alice@example.com", "roles": ["Employee"]}],
-		"bearers": [{"hash": %q, "user": "alice@example.com"}]}`, sha256Of("61066224add85e6"), sha256Of("641cc7393fbf7e529b94837c181e81"))
+		"bearers": [{"hash": %q, "user": "alice@example.com"}]}`, testutil.Hash("61066224add85e6"), testutil.Hash("641cc7393fbf7e529b94837c181e81"))
 }
 
 func BenchmarkHit(b *testing.B) {
@@ -268,10 +267,10 @@ func BenchmarkEqualCost(b *testing.B) {
 	const bcrypt = "$2a$04$0UYO3mMh8qN4/ZiNwxUDg.3WFAZ5NpZKJkKNd2JHVHsmTTFxQXm1S"
 	const argon2id = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"
 	for name, hashes := range map[string][]string{
-		"sha256":   {sha256Of("s")},
+		"sha256":   {testutil.Hash("s")},
 		"bcrypt":   {bcrypt},
 		"argon2id": {argon2id},
-		"mixed":    {sha256Of("s"), bcrypt, argon2id},
+		"mixed":    {testutil.Hash("s"), bcrypt, argon2id},
 	} {
 		b.Run(name, func(b *testing.B) {
 			backend := new(static.Backend)
@@ -297,9 +296,4 @@ func BenchmarkEqualCost(b *testing.B) {
 			b.ReportMetric(float64(spent[0])/float64(spent[1]), "unknown/wrong")
 		})
 	}
-}
-
-func sha256Of(secret string) string {
-	digest := sha256.Sum256([]byte(secret))
-	return "sha256:" + hex.EncodeToString(digest[:])
 }

@@ -3,16 +3,15 @@ package frappeauth_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
 
 const goldenSeparator = "----------\n"
 
@@ -31,7 +30,7 @@ func TestCaddyfileGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			input, want, _ := strings.Cut(string(raw), goldenSeparator)
+			input, _, _ := strings.Cut(string(raw), goldenSeparator)
 			var got string
 			adapted, _, err := adapt(input)
 			if err != nil {
@@ -43,15 +42,7 @@ func TestCaddyfileGolden(t *testing.T) {
 				}
 				got = indented.String() + "\n"
 			}
-			if *update {
-				if err := os.WriteFile(file, []byte(input+goldenSeparator+got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got != want {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
+			testutil.Golden(t, file, input+goldenSeparator+got)
 			if err != nil {
 				return
 			}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 func init() {
@@ -103,15 +105,14 @@ func TestEvents(t *testing.T) {
 		"frappe_auth.recovered backend=site site=",
 		"frappe_auth.throttled client_ip=127.0.0.1 scheme=token",
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	var got []string
+	testutil.Holds(5*time.Second, func() bool {
 		recorded.Lock()
-		got := slices.Clone(recorded.events)
-		recorded.Unlock()
-		if slices.Equal(got, want) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-		}
+		defer recorded.Unlock()
+		got = slices.Clone(recorded.events)
+		return slices.Equal(got, want)
+	})
+	if !slices.Equal(got, want) {
+		t.Fatalf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

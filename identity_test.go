@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // upstream is an application that passes on the headers and trailers of what it gets.
@@ -263,7 +265,7 @@ func TestAnyNameInHeader(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			site := jsonSite(t, map[string]func(*http.Request) (int, string){
+			site := jsonSite(t, testutil.Answers{
 				loggedUser:                             always(200, `{"message":"alice@example.com"}`),
 				getRoles:                               always(200, `{"message":["Sales, East",`+string(quoted)+`]}`),
 				"/api/resource/User/alice@example.com": always(200, `{"data":{"name":"alice@example.com","enabled":1,"full_name":`+string(quoted)+`}}`),

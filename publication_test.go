@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // placeholders are the names of all that is published.
@@ -17,7 +19,7 @@ var placeholders = []string{
 // TestPublication: the placeholders are those of the last handler that judged the request, whoever came before it and
 // however it made them known.
 func TestPublication(t *testing.T) {
-	hash := func(secret string) string { return sha256Of(secret) }
+	hash := testutil.Hash
 	handlers := map[string]*Handler{
 		"alice": provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+`", "user": "alice", "roles": ["A"]}]}]}`),
 		"bob":   provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+`", "user": "bob", "roles": ["B"]}]}]}`),

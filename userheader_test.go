@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestUserHeaderNames: a header that has a meaning of its own cannot hold the user, however its name is spelled.
@@ -32,7 +34,7 @@ func TestUserHeaderNames(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				config, err := json.Marshal(map[string]any{
 					"user_header": name,
-					"backends":    []any{map[string]any{"backend": "static", "bearers": []any{map[string]any{"hash": sha256Of("t"), "user": "alice"}}}},
+					"backends":    []any{map[string]any{"backend": "static", "bearers": []any{map[string]any{"hash": testutil.Hash("t"), "user": "alice"}}}},
 				})
 				if err != nil {
 					t.Fatal(err)

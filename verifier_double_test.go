@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // doubleBackend is a backend whose users, and whose faults, a test controls.
@@ -110,7 +111,7 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 		failures:    rate.Unlimited,
 		now:         time.Now,
 		random:      func() float64 { return 0.5 }, // no jitter
-		logger:      LoggedInTests.logger(),
+		logger:      testutil.Logged.Logger(),
 	}
 	if adjust != nil {
 		adjust(&conf)

@@ -202,7 +202,8 @@ func TestPanicOfABackend(t *testing.T) {
 	}
 }
 
-// TestFloodEvictsNoGoodOne: a million bad credentials leave the good ones cached, and memory bounded.
+// TestFloodEvictsNoGoodOne: a hundred times as many bad credentials as the cache has places leave the good ones cached, and
+// memory bounded.
 func TestFloodEvictsNoGoodOne(t *testing.T) {
 	backend := newDoubleBackend()
 	for i := range 100 {

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // delivery is a recorded delivery of Frappe's, signed with `s3cret`.
@@ -138,7 +139,7 @@ func TestWebhookFieldFor(t *testing.T) {
 func TestWebhook(t *testing.T) {
 	var mu sync.Mutex
 	asked := make(map[string]int)
-	site := jsonSite(t, map[string]func(*http.Request) (int, string){
+	site := jsonSite(t, testutil.Answers{
 		loggedUser: func(r *http.Request) (int, string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -285,7 +286,7 @@ http://%s {
 func TestWebhookRevokesEverySpelling(t *testing.T) {
 	const token = "2d6f2973a9c21c820d549cdb01d1b3"
 	var asked atomic.Int64
-	site := jsonSite(t, map[string]func(*http.Request) (int, string){
+	site := jsonSite(t, testutil.Answers{
 		loggedUser: func(*http.Request) (int, string) {
 			asked.Add(1)
 			return 200, `{"message":"bob@example.com"}`

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	sitebackend "github.com/caddy-frappe/frappe-auth/site"
 )
 
@@ -165,7 +165,7 @@ func BenchmarkOverhead(b *testing.B) {
 		b.Fatal(err)
 	}
 	for name, hash := range map[string]string{
-		"sha256": fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(known.Secret))),
+		"sha256": testutil.Hash(known.Secret),
 		"bcrypt": string(bcrypted),
 	} {
 		b.Run("static, "+name, func(b *testing.B) {

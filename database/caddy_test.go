@@ -3,11 +3,7 @@ package database
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,51 +12,24 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // serve runs a Caddy with the directive until the test ends, and returns its address.
 func serve(t testing.TB, directive string) (url string, logs func() string) {
 	t.Helper()
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	log := filepath.Join(t.TempDir(), "log")
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(fmt.Sprintf(`
-{
-	admin off
-	persist_config off
-	log {
-		output file %s
-		level DEBUG
-	}
-}
-http://%s {
-	%s
-	respond "{http.auth.user.id}|{http.auth.user.roles}"
-}`, log, address, directive)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Load(config, true); err != nil {
-		t.Fatal(err)
-	}
-	logs = func() string {
-		text, err := os.ReadFile(log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
+	address := testutil.FreeAddress(t)
+	c := testutil.NewCaddy(t)
 	t.Cleanup(func() {
-		if err := caddy.Stop(); err != nil {
-			t.Error(err)
-		}
-		if secret := secretIn(t, logs()); secret != "" {
+		c.Stop()
+		if secret := secretIn(t, c.Logs()); secret != "" {
 			t.Errorf("the log holds the secret %s", secret)
 		}
 	})
-	return "http://" + address, logs
+	c.Load(fmt.Sprintf("http://%s {\n%s\nrespond \"{http.auth.user.id}|{http.auth.user.roles}\"\n}", address, directive))
+	return "http://" + address, c.Logs
 }
 
 // secretIn is a secret of the recorded sites that a text holds, or empty: of users, of the database, and of the site.
@@ -91,50 +60,24 @@ func secretIn(t testing.TB, text string) string {
 // ask is what Caddy answers to a credential: the status, and the user and roles if it is good.
 func ask(t testing.TB, url, authorization string) string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header["Authorization"] = []string{authorization}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return err.Error()
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	return strings.TrimSuffix(fmt.Sprintf("%d %s", resp.StatusCode, body), " ")
+	got := testutil.Get(t, url, "Authorization: "+authorization)
+	return strings.TrimSuffix(fmt.Sprintf("%d %s", got.Status, got.Body), " ")
 }
 
 // TestCorpusThroughCaddy: on every database a running Caddy lets in what the recorded site let in, but for disabled users,
 // and for keys and tokens in another case.
 func TestCorpusThroughCaddy(t *testing.T) {
-	raw, err := os.ReadFile("../testdata/authorization-corpus.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var corpus []struct {
-		Name          string
-		Authorization []string
-		Headers       map[string]string
-		Frappe        map[string]struct {
-			Status int
-			User   *string
-		}
-	}
-	if err := json.Unmarshal(raw, &corpus); err != nil {
-		t.Fatal(err)
-	}
 	recordedWith := readCredentials(t, "mariadb-site")
 	forEachKind(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		url, _ := serve(t, fmt.Sprintf("frappe_auth {\nbackend database %s\nfailures off\n}", s.dir))
 		driven := 0
-		for _, c := range corpus {
+		for _, c := range testutil.Corpus(t) {
 			if len(c.Headers) > 0 || len(c.Authorization) != 1 || strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
 				continue // what other headers do, and white space, is the handler's part
 			}
 			driven++
-			recorded := c.Frappe["15.44.2 on PostgreSQL"] // which compares with case
+			recorded := c.Frappe[testutil.OnPostgreSQL] // which compares with case
 			got := ask(t, url, s.creds.inPlaceOf(recordedWith, c.Authorization[0]))
 			switch {
 			case strings.Contains(c.Name, "disabled"):
@@ -324,12 +267,10 @@ func TestChanges(t *testing.T) {
 					}
 					got := ""
 					// A restored backup that looks like the rows before is found by the next count, which waits longer on a busy machine.
-					for deadline := time.Now().Add(2 * maxCountWait); time.Now().Before(deadline); {
-						if got = ask(t, url, authorizations[i]); has(got) {
-							break
-						}
-					}
-					if !has(got) {
+					if !testutil.Holds(2*maxCountWait, func() bool {
+						got = ask(t, url, authorizations[i])
+						return has(got)
+					}) {
 						t.Errorf("afterwards %q gets %s, want %s", authorizations[i][:6], got, want)
 					}
 				}
@@ -354,10 +295,10 @@ func TestChanges(t *testing.T) {
 			s.change(t, `UPDATE "tabUser" SET "api_key" = 'newkey', "modified" = ? WHERE "name" = 'nokey@example.com'`, stamp())
 			for _, authorization := range authorizations {
 				got := ""
-				for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && !strings.HasPrefix(got, "200 "); {
+				if !testutil.Holds(10*time.Second, func() bool {
 					got = ask(t, url, authorization)
-				}
-				if !strings.HasPrefix(got, "200 ") {
+					return strings.HasPrefix(got, "200 ")
+				}) {
 					t.Errorf("afterwards %q gets %s: a denial was not dropped", authorization[:6], got)
 				}
 			}
@@ -445,11 +386,9 @@ func TestOutage(t *testing.T) {
 			}
 			until := func(what string, condition func() bool) {
 				t.Helper()
-				for deadline := time.Now().Add(30 * time.Second); !condition(); {
-					if time.Now().After(deadline) {
-						stop.Store(true)
-						t.Fatalf("never: %s", what)
-					}
+				if !testutil.Holds(30*time.Second, condition) {
+					stop.Store(true)
+					t.Fatalf("never: %s", what)
 				}
 			}
 			for range 2 {
@@ -487,12 +426,12 @@ func TestAway(t *testing.T) {
 	other := newSite(t, "postgres")
 	mustExec(t, s.admin, "CREATE DATABASE IF NOT EXISTS empty; GRANT ALL ON empty.* TO "+s.name+"@'127.0.0.1'")
 	for name, b := range map[string]*Backend{
-		"no server":       {Site: s.dir, DBPort: fmt.Sprint(freePort(t))},
+		"no server":       {Site: s.dir, DBPort: testutil.FreePort(t)},
 		"no socket":       {Site: s.dir, DBSocket: "/nonexistent"},
 		"wrong password":  {Site: s.dir, DBPassword: "wrong-s3cret"},
 		"no database":     {Site: s.dir, DBUser: s.name, DBName: "nosuch"},
 		"not Frappe's":    {Site: s.dir, DBUser: s.name, DBName: "empty"},
-		"PostgreSQL away": {Site: other.dir, DBPort: fmt.Sprint(freePort(t))},
+		"PostgreSQL away": {Site: other.dir, DBPort: testutil.FreePort(t)},
 		"SQLite away":     {Site: s.dir, DBType: "sqlite"},
 	} {
 		t.Run(name, func(t *testing.T) {

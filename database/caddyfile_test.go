@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestCaddyfile: what each subdirective becomes, and what each mistake is told.
@@ -46,8 +46,7 @@ func TestCaddyfile(t *testing.T) {
 		{"SQLite without a site", "database {\ndb_type sqlite\ndb_name n\n}", "give the site's directory, because it contains SQLite's file, at Caddyfile:6"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(
-				[]byte("http://localhost {\nfrappe_auth {\nbackend "+test.backend+"\n}\n}"), map[string]any{"filename": "Caddyfile"})
+			adapted, _, err := testutil.Adapt("http://localhost {\nfrappe_auth {\nbackend " + test.backend + "\n}\n}")
 			if err != nil {
 				if !strings.HasSuffix(err.Error(), test.want) {
 					t.Errorf("%v, want %s", err, test.want)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
@@ -91,9 +90,6 @@ func TestCredentials(t *testing.T) {
 				"empty key":                  {"", p[1]},
 				"key of a user without keys": {"", ""},
 			} {
-				if strings.ToUpper(p[0]) == wrong[0] && wrong[0] == p[0] || wrong == p {
-					continue
-				}
 				if got := verdict(b, pair(wrong)); got != "denied" && name != "key that is no UTF-8" {
 					t.Errorf("%s of %s: %s", name, user, got)
 				} else if got == user {

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -20,13 +19,15 @@ import (
 
 	"github.com/fernet/fernet-go"
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // server is a database server of this test run, started from the installed programs.
 type server struct {
 	kind string
 	dir  string
-	port int
+	port string
 	tls  string // directory with ca.pem, cert.pem and key.pem; empty: no TLS
 
 	mu      sync.Mutex
@@ -40,7 +41,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := testutil.Main(m)
 	for _, s := range []*server{mariaDB, postgreSQL} {
 		s.kill()
 		if s.dir != "" {
@@ -48,25 +49,6 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
-}
-
-// program is the path of an installed program; the test is skipped, or failed where everything has to be there.
-func program(t testing.TB, debianPackage string, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if matches, _ := filepath.Glob(name); len(matches) > 0 {
-			return matches[len(matches)-1]
-		}
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	missing := fmt.Sprintf("%s is missing: apt-get install %s", names[0], debianPackage)
-	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
 }
 
 // unprivileged makes a command run as somebody who may run PostgreSQL, which root may not.
@@ -111,18 +93,18 @@ func (s *server) start(t testing.TB) {
 		if err := os.Chmod(s.dir, 0o755); err != nil { //nolint:gosec // another user runs PostgreSQL
 			t.Fatal(err)
 		}
-		s.port = freePort(t)
+		s.port = testutil.FreePort(t)
 	}
 	data := filepath.Join(s.dir, "data")
 	switch s.kind {
 	case "mariadb":
-		daemon := program(t, "mariadb-server", "mariadbd")
+		daemon := testutil.RequireProgram(t, "mariadb-server", "mariadbd")
 		if fresh {
-			run(t, exec.Command(program(t, "mariadb-server", "mariadb-install-db"), "--no-defaults", "--datadir="+data,
+			run(t, exec.Command(testutil.RequireProgram(t, "mariadb-server", "mariadb-install-db"), "--no-defaults", "--datadir="+data,
 				"--auth-root-authentication-method=normal", "--skip-test-db"))
 		}
 		s.process = exec.Command(daemon, "--no-defaults", "--datadir="+data, "--socket="+filepath.Join(s.dir, "s"),
-			"--port="+strconv.Itoa(s.port), "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M")
+			"--port="+s.port, "--bind-address=127.0.0.1", "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M")
 		if os.Getuid() == 0 {
 			s.process.Args = append(s.process.Args, "--user=root")
 		}
@@ -133,7 +115,7 @@ func (s *server) start(t testing.TB) {
 				"--ssl-cert="+filepath.Join(s.tls, "cert.pem"), "--ssl-key="+filepath.Join(s.tls, "key.pem"))
 		}
 	case "postgres":
-		initdb := program(t, "postgresql", "/usr/lib/postgresql/*/bin/initdb", "initdb")
+		initdb := testutil.RequireProgram(t, "postgresql", "/usr/lib/postgresql/*/bin/initdb", "initdb")
 		if fresh {
 			uid, gid := unprivileged(t, nil)
 			if err := os.Chown(s.dir, uid, gid); err != nil {
@@ -144,7 +126,7 @@ func (s *server) start(t testing.TB) {
 			command.Dir = s.dir
 			run(t, command)
 		}
-		s.process = exec.Command(filepath.Join(filepath.Dir(initdb), "postgres"), "-D", data, "-p", strconv.Itoa(s.port),
+		s.process = exec.Command(filepath.Join(filepath.Dir(initdb), "postgres"), "-D", data, "-p", s.port,
 			"-k", s.dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off")
 		if s.tls != "" {
 			s.process.Args = append(s.process.Args, "-c", "ssl=on", "-c", "ssl_ca_file="+filepath.Join(s.tls, "ca.pem"),
@@ -163,15 +145,13 @@ func (s *server) start(t testing.TB) {
 	}
 	admin := s.admin(t, "")
 	defer admin.Close()
-	for deadline := time.Now().Add(time.Minute); ; {
-		err := admin.Ping()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			output, _ := os.ReadFile(log.Name())
-			t.Fatalf("%s does not start: %v\n%s", s.kind, err, output)
-		}
+	var failure error
+	if !testutil.Holds(time.Minute, func() bool {
+		failure = admin.PingContext(t.Context())
+		return failure == nil
+	}) {
+		output, _ := os.ReadFile(log.Name())
+		t.Fatalf("%s does not start: %v\n%s", s.kind, failure, output)
 	}
 }
 
@@ -191,16 +171,6 @@ func (s *server) kill() {
 	s.process = nil
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
 // admin is a connection that may do anything.
 func (s *server) admin(t testing.TB, database string) *sql.DB {
 	t.Helper()
@@ -209,14 +179,14 @@ func (s *server) admin(t testing.TB, database string) *sql.DB {
 	switch s.kind {
 	case "mariadb":
 		conf := mysql.NewConfig()
-		conf.Net, conf.Addr, conf.User, conf.DBName = "tcp", fmt.Sprintf("127.0.0.1:%d", s.port), "root", database
+		conf.Net, conf.Addr, conf.User, conf.DBName = "tcp", "127.0.0.1:"+s.port, "root", database
 		conf.MultiStatements, conf.InterpolateParams, conf.Logger = true, true, silent{}
 		db, err = sql.Open("mysql", conf.FormatDSN())
 	case "postgres":
 		if database == "" {
 			database = "postgres"
 		}
-		db, err = sql.Open("pgx", fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=%s sslmode=disable default_query_exec_mode=simple_protocol", s.port, database))
+		db, err = sql.Open("pgx", fmt.Sprintf("host=127.0.0.1 port=%s user=postgres dbname=%s sslmode=disable default_query_exec_mode=simple_protocol", s.port, database))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -325,8 +295,8 @@ func (s *site) load(t testing.TB) {
 		}
 		mustExec(t, s.admin, string(text))
 	case "postgres":
-		run(t, exec.Command(program(t, "postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1",
-			"-h", "127.0.0.1", "-p", strconv.Itoa(s.server.port), "-U", "postgres", "-d", s.name, "-f", s.dump))
+		run(t, exec.Command(testutil.RequireProgram(t, "postgresql-client", "/usr/lib/postgresql/*/bin/psql", "psql"), "-q", "-X", "-v", "ON_ERROR_STOP=1",
+			"-h", "127.0.0.1", "-p", s.server.port, "-U", "postgres", "-d", s.name, "-f", s.dump))
 		mustExec(t, s.admin, fmt.Sprintf("GRANT SELECT ON ALL TABLES IN SCHEMA public TO %s", s.name))
 	case "sqlite":
 		var err error

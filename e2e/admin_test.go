@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // siteDouble lets good-token in, and knows several sites.
@@ -33,7 +35,7 @@ func siteDouble(t *testing.T) string {
 // TestAdmin: what an operator sees and does on the admin endpoint.
 func TestAdmin(t *testing.T) {
 	site := siteDouble(t)
-	files, tenants := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	files, tenants := testutil.FreeAddress(t), testutil.FreeAddress(t)
 	p := start(t, "", fmt.Sprintf(`
 http://%s {
 	frappe_auth {

@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestRefusedUploads: clients that people use see the status of a refusal, whatever the size of the body they send with it.
 func TestRefusedUploads(t *testing.T) {
 	requireProgram(t, "curl", "curl", "--version")
-	plain, secure, page := "127.0.0.1:"+freePort(t), "localhost:"+freePort(t), "localhost:"+freePort(t)
+	plain, secure, page := testutil.FreeAddress(t), "localhost:"+freePort(t), "localhost:"+freePort(t)
 	data := t.TempDir()
 	site := "frappe_auth {\n" + alice + "failures off\n}\nrespond passed\n"
 	start(t, "skip_install_trust\nauto_https disable_redirects\nservers {\nprotocols h1 h2\n}",

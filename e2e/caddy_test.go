@@ -4,10 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,19 +13,17 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fernet/fernet-go"
 	_ "modernc.org/sqlite" // registers the driver
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
 
 // caddy is the binary of cmd/caddy.
 var caddy string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	dir, err := os.MkdirTemp("", "frappe-auth-e2e")
 	if err != nil {
 		panic(err)
@@ -38,7 +34,7 @@ func TestMain(m *testing.M) {
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("%v\n%s", err, out))
 	}
-	code := m.Run()
+	code := testutil.Main(m)
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -57,7 +53,7 @@ type process struct {
 func start(t *testing.T, globals, sites string, env ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
-	p := &process{t: t, admin: "127.0.0.1:" + freePort(t), config: filepath.Join(dir, "Caddyfile"), log: filepath.Join(dir, "log")}
+	p := &process{t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"), log: filepath.Join(dir, "log")}
 	p.configure(globals, sites)
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -113,6 +109,7 @@ func (p *process) stop() {
 	p.command.Process.Signal(os.Interrupt)
 	p.command.Wait() //nolint:errcheck // it was interrupted
 	logged := p.logged()
+	testutil.Logged.Write([]byte(logged))
 	for _, secret := range secrets {
 		if strings.Contains(logged, secret) {
 			p.t.Errorf("the log holds the secret %s", secret)
@@ -126,7 +123,7 @@ func (p *process) stop() {
 
 // secrets are what no log and no answer may hold, in the forms that a client sends them.
 var secrets = []string{
-	aliceSecret, aliceToken, "091f121aa6a0031", "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token",
+	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token",
 }
 
 func (p *process) logged() string {
@@ -140,17 +137,7 @@ func (p *process) logged() string {
 
 func (p *process) eventually(what string, holds func() bool) {
 	p.t.Helper()
-	eventually(p.t, what, holds)
-}
-
-// eventually waits until something holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never came about that %s", what)
-		}
-	}
+	testutil.Eventually(p.t, what, holds)
 }
 
 // logLine waits for a line of the log, which is JSON, with that message, and returns it.
@@ -180,13 +167,7 @@ func ask(t *testing.T, method, url, body string, headers ...string) (int, string
 		name, value, _ := strings.Cut(header, ": ")
 		r.Header.Set(name, value)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(r)
-	for range 5 { // a reload may reset a connection that was not accepted yet
-		if err == nil {
-			break
-		}
-		resp, err = http.DefaultTransport.RoundTrip(r.Clone(t.Context()))
-	}
+	resp, _, err := testutil.DoAcrossReload(testutil.Client, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,47 +179,19 @@ func ask(t *testing.T, method, url, body string, headers ...string) (int, string
 	return resp.StatusCode, string(text)
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
-}
+// Short names of what these tests use all the time.
+var (
+	freePort       = testutil.FreePort
+	requireProgram = testutil.RequireCommand
+)
 
-// requireProgram skips the test if the program is missing, and fails it where everything has to be there.
-func requireProgram(t *testing.T, debianPackage, program string, args ...string) {
-	t.Helper()
-	if err := exec.CommandContext(t.Context(), program, args...).Run(); err != nil {
-		missing := fmt.Sprintf("%s %s: %v: apt-get install %s", program, strings.Join(args, " "), err, debianPackage)
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
-}
-
-// golden compares with a file of testdata, or writes it. What differs from run to run is replaced.
+// golden compares with a file of testdata. What differs from run to run is replaced.
 func golden(t *testing.T, name, got string, replacements ...string) {
 	t.Helper()
 	for i := 0; i < len(replacements); i += 2 {
 		got = regexp.MustCompile(replacements[i]).ReplaceAllString(got, replacements[i+1])
 	}
-	file := filepath.Join("testdata", strings.ReplaceAll(name, " ", "-"))
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
-	}
+	testutil.Golden(t, "e2e/testdata/"+strings.ReplaceAll(name, " ", "-"), got)
 }
 
 // sqliteSite is the directory of a site of Frappe 16 whose database is a file, with one user.
@@ -283,9 +236,9 @@ func sqliteSite(t *testing.T) string {
 }
 
 // alice is backend static with alice's credentials.
-const alice = `backend static {
-	token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"
-	bearer sha256:6525c0fccc047228cda3b9e06a8b4977877dfa2ac890c36a84fa929761ec6746 alice@example.com "Report Manager"
+var alice = `backend static {
+	token ` + aliceKey + ` ` + testutil.Hash(aliceSecret) + ` alice@example.com "Report Manager"
+	bearer ` + testutil.Hash(aliceToken) + ` alice@example.com "Report Manager"
 }
 `
 

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // command runs `caddy frappe-auth` and returns what it wrote, with its exit code.
@@ -152,7 +154,7 @@ func TestHashCommand(t *testing.T) {
 			if code != 0 {
 				t.Fatal(line)
 			}
-			address := "127.0.0.1:" + freePort(t)
+			address := testutil.FreeAddress(t)
 			start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+line+"}\n}\nrespond `{http.auth.user.id} {http.auth.user.roles}`\n}")
 			if _, got := ask(t, "GET", "http://"+address, "", test.header); got != `alice@example.com The "Report" Manager` {
 				t.Errorf("%s lets in %s", line, got)
@@ -189,7 +191,7 @@ func TestHashCommandQuotes(t *testing.T) {
 		}
 		lines.WriteString(line)
 	}
-	address := "127.0.0.1:" + freePort(t)
+	address := testutil.FreeAddress(t)
 	start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+lines.String()+"}\n}\nrespond {http.auth.user.roles}\n}")
 	for i, role := range roles {
 		if _, got := ask(t, "GET", "http://"+address, "", fmt.Sprintf("Authorization: token key%d:secret", i)); got != role {
@@ -276,21 +278,11 @@ func TestDoctorConfiguration(t *testing.T) {
 // TestDoctorCommand: what is wrong with a site, and that all is well with the recorded ones.
 func TestDoctorCommand(t *testing.T) {
 	answer := func(recorded string) func(w http.ResponseWriter, r *http.Request) {
-		raw, err := os.ReadFile(filepath.Join("../testdata/answers", recorded))
-		if err != nil {
-			t.Fatal(err)
-		}
-		head, body, _ := strings.Cut(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n\n")
+		parsed := testutil.ParsedAnswer(t, recorded)
 		return func(w http.ResponseWriter, r *http.Request) {
-			var status int
-			fmt.Sscanf(head, "HTTP/1.1 %d", &status)
-			for _, line := range strings.Split(head, "\n")[1:] {
-				if name, value, _ := strings.Cut(line, ": "); name == "Content-Type" {
-					w.Header().Set(name, value)
-				}
-			}
-			w.WriteHeader(status)
-			io.WriteString(w, body)
+			w.Header()["Content-Type"] = parsed.Header["Content-Type"]
+			w.WriteHeader(parsed.Status)
+			io.WriteString(w, parsed.Body)
 		}
 	}
 	message := func(text string) func(w http.ResponseWriter, r *http.Request) {

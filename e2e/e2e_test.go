@@ -8,13 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 const (
-	aliceKey    = "2c6245becaa0961"
-	aliceSecret = "61066224add85e6"
-	aliceToken  = "641cc7393fbf7e529b94837c181e81"
-	bobPair     = "5f200e7119f1d3c:091f121aa6a0031"
+	aliceKey    = testutil.AliceKey
+	aliceSecret = testutil.AliceSecret
+	aliceToken  = testutil.AliceToken
+	bobPair     = "5f200e7119f1d3c:" + testutil.BobSecret
 )
 
 // startExample runs the example with its ports replaced by free ones, and returns those that stand for 8080 and 8081.

@@ -16,13 +16,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // watchedSites are sites whose requests move every metric: a static one, one with a site that answers and one without.
 func watchedSites(t *testing.T) (sites string, addresses [3]string) {
 	t.Helper()
 	for i := range addresses {
-		addresses[i] = "127.0.0.1:" + freePort(t)
+		addresses[i] = testutil.FreeAddress(t)
 	}
 	return fmt.Sprintf(`
 http://%s {
@@ -47,7 +49,7 @@ http://%s {
 http://%s {
 	frappe_auth http://127.0.0.1:%s
 	respond ok
-}`, addresses[0], alice+"backend static {\nbearer sha256:"+strings.Repeat("0", 64)+" x\n}\n", addresses[1], siteDouble(t), addresses[2], freePort(t)), addresses
+}`, addresses[0], alice+"backend static {\nbearer "+testutil.Hash("of nobody")+" x\n}\n", addresses[1], siteDouble(t), addresses[2], freePort(t)), addresses
 }
 
 // drive sends requests of every sort. When it is not the first time, they get other answers.
@@ -212,7 +214,7 @@ func TestMonitoring(t *testing.T) {
 	requireProgram(t, "prometheus", "prometheus", "--version")
 	sites, addresses := watchedSites(t)
 	// What only the database backend has is also looked at.
-	database := "127.0.0.1:" + freePort(t)
+	database := testutil.FreeAddress(t)
 	p := start(t, "metrics", sites+"\nhttp://"+database+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\nrespond ok\n}")
 	if status, body := ask(t, "GET", "http://"+database, "", tokenHeader); status != 200 {
 		t.Errorf("database: %d %s", status, body)
@@ -234,7 +236,7 @@ func TestMonitoring(t *testing.T) {
 	}
 	// Rates need two scrapes with requests in between.
 	drive(t, addresses, true)
-	eventually(t, "Prometheus has scraped twice", func() bool {
+	testutil.Eventually(t, "Prometheus has scraped twice", func() bool {
 		return slices.ContainsFunc(prometheus.query(t, `count_over_time(caddy_frappe_auth_failing_clients[1m]) > 1`), func(float64) bool { return true })
 	})
 	drive(t, addresses, false)
@@ -244,7 +246,7 @@ func TestMonitoring(t *testing.T) {
 	for _, panel := range dashboard.Panels {
 		for _, target := range panel.Targets {
 			query := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*").Replace(target.Expr)
-			eventually(t, fmt.Sprintf("%s: %s has an answer", panel.Title, query), func() bool {
+			testutil.Eventually(t, fmt.Sprintf("%s: %s has an answer", panel.Title, query), func() bool {
 				return slices.ContainsFunc(prometheus.query(t, query), func(v float64) bool { return !math.IsNaN(v) })
 			})
 		}
@@ -279,7 +281,7 @@ func startPrometheus(t *testing.T, target string) prometheusServer {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := prometheusServer{address: "127.0.0.1:" + freePort(t)}
+	s := prometheusServer{address: testutil.FreeAddress(t)}
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(context.Background())
 	command := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+s.address)
@@ -294,7 +296,7 @@ func startPrometheus(t *testing.T, target string) prometheusServer {
 			t.Log(log.String())
 		}
 	})
-	eventually(t, "Prometheus is ready", func() bool {
+	testutil.Eventually(t, "Prometheus is ready", func() bool {
 		resp, err := http.Get("http://" + s.address + "/-/ready")
 		if err != nil {
 			return false

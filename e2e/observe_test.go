@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // span is a span as OpenTelemetry's console exporter writes it.
@@ -66,7 +68,7 @@ func TestTracing(t *testing.T) {
 		}
 	}))
 	defer site.Close()
-	traced, plain := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	traced, plain := testutil.FreeAddress(t), testutil.FreeAddress(t)
 	p := start(t, "", fmt.Sprintf("http://%s {\ntracing\nfrappe_auth %s\nrespond ok\n}\nhttp://%s {\nfrappe_auth %s {\ncache {\nttl 0\n}\n}\nrespond ok\n}", traced, site.URL, plain, site.URL),
 		"OTEL_TRACES_EXPORTER=console", "OTEL_BSP_SCHEDULE_DELAY=50")
 
@@ -134,7 +136,7 @@ func TestTracing(t *testing.T) {
 // TestAccessLog: the access log tells how a request was judged, and the debug log which key was refused, up to four
 // characters of it.
 func TestAccessLog(t *testing.T) {
-	address := "127.0.0.1:" + freePort(t)
+	address := testutil.FreeAddress(t)
 	p := start(t, "", "http://"+address+" {\nlog\nfrappe_auth {\n"+alice+"\n}\nrespond ok\n}")
 	for _, test := range []struct{ header, user, want string }{
 		{tokenHeader, "alice@example.com", "backend:static cache:miss outcome:granted scheme:token"},

@@ -1,4 +1,4 @@
-package frappeauth_test
+package site_test
 
 import (
 	"context"
@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddy-frappe/frappe-auth/site"
 )
 
@@ -198,7 +199,7 @@ func TestSiteFailover(t *testing.T) {
 					case balancer:
 						return answerWith(503, "application/json", `{"message":"no available server"}`), nil
 					case stopped:
-						return answerWith(503, "application/json", parsedAnswer(t, "maintenance.http").body), nil
+						return answerWith(503, "application/json", testutil.ParsedAnswer(t, "maintenance.http").Body), nil
 					case notFound:
 						return answerWith(404, "text/html", "<h1>Not Found</h1>"), nil
 					case broken:
@@ -260,8 +261,8 @@ func TestSiteThatHangs(t *testing.T) {
 	defer half.Close()
 	defer close(ended)
 	var asked atomic.Int64
-	good := jsonSite(t, map[string]func(*http.Request) (int, string){
-		loggedUser: func(*http.Request) (int, string) {
+	good := testutil.JSONSite(t, testutil.Answers{
+		testutil.LoggedUser: func(*http.Request) (int, string) {
 			asked.Add(1)
 			return 200, `{"message":"alice@example.com"}`
 		},
@@ -273,19 +274,19 @@ func TestSiteThatHangs(t *testing.T) {
 		"never answers on a subpath": "http://" + listener.Addr().String() + "/erp",
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := freeAddress(t)
-			c := runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s %s {\ntimeout 600ms\n}\n}\nrespond {http.auth.user.id}\n}",
+			address := testutil.FreeAddress(t)
+			c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s %s {\ntimeout 600ms\n}\n}\nrespond {http.auth.user.id}\n}",
 				address, hanging, good.URL))
 			for i := range 4 {
 				before := asked.Load()
-				got := get(t, "http://"+address, fmt.Sprintf("Authorization: Bearer %d", i))
-				if got.status != 200 || asked.Load() != before+1 {
-					t.Fatalf("request %d: status %d, the second address was asked %d times", i, got.status, asked.Load()-before)
+				got := testutil.Get(t, "http://"+address, fmt.Sprintf("Authorization: Bearer %d", i))
+				if got.Status != 200 || asked.Load() != before+1 {
+					t.Fatalf("request %d: status %d, the second address was asked %d times", i, got.Status, asked.Load()-before)
 				}
 			}
-			line := c.logged("an address of the site failed")
-			if !strings.Contains(line, hanging) || !strings.Contains(line, good.URL) || strings.Count(c.logs(), "an address of the site failed") != 1 {
-				t.Errorf("logged %s", c.logs())
+			line := c.Logged("an address of the site failed")
+			if !strings.Contains(line, hanging) || !strings.Contains(line, good.URL) || strings.Count(c.Logs(), "an address of the site failed") != 1 {
+				t.Errorf("logged %s", c.Logs())
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package frappeauth_test
+package site_test
 
 import (
 	"crypto/tls"
@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // gunicornDouble knows one pair, and refuses header lines as gunicorn does: measured on gunicorn 27, which counts the
@@ -121,17 +122,17 @@ func TestLongPairs(t *testing.T) {
 func TestLongPairThroughCaddy(t *testing.T) {
 	secret := strings.Repeat("s", 8100)
 	double, schemes := gunicornDouble(t, "k", secret)
-	address := freeAddress(t)
-	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond {http.auth.user.id}\n}", address, double.URL))
-	if got := get(t, "http://"+address, "Authorization: token k:"+secret); got.status != 200 || got.body != "alice@example.com" {
-		t.Errorf("good pair: %d %q", got.status, got.body)
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond {http.auth.user.id}\n}", address, double.URL))
+	if got := testutil.Get(t, "http://"+address, "Authorization: token k:"+secret); got.Status != 200 || got.Body != "alice@example.com" {
+		t.Errorf("good pair: %d %q", got.Status, got.Body)
 	}
-	if got := get(t, "http://"+address, "Authorization: token k:x"+secret[1:]); got.status != 401 {
-		t.Errorf("wrong secret: status %d", got.status)
+	if got := testutil.Get(t, "http://"+address, "Authorization: token k:x"+secret[1:]); got.Status != 401 {
+		t.Errorf("wrong secret: status %d", got.Status)
 	}
 	asked := len(schemes())
-	if got := get(t, "http://"+address, "Authorization: token k:"+strings.Repeat("s", 8180)); got.status != 401 {
-		t.Errorf("longer than gunicorn reads: status %d", got.status)
+	if got := testutil.Get(t, "http://"+address, "Authorization: token k:"+strings.Repeat("s", 8180)); got.Status != 401 {
+		t.Errorf("longer than gunicorn reads: status %d", got.Status)
 	}
 	if n := len(schemes()); n != asked {
 		t.Errorf("a pair that gunicorn does not read was sent %d times", n-asked)
@@ -261,5 +262,55 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 				t.Errorf("Host %q, X-Frappe-Site-Name %q, server name of TLS %q", host, header, sni)
 			}
 		})
+	}
+}
+
+// TestTenants: one address, many sites; a credential of one is none of another's.
+func TestTenants(t *testing.T) {
+	var mu sync.Mutex
+	asked := make(map[string]int)
+	site := testutil.JSONSite(t, testutil.Answers{
+		testutil.LoggedUser: func(r *http.Request) (int, string) {
+			mu.Lock()
+			defer mu.Unlock()
+			tenant := r.Header.Get("X-Frappe-Site-Name")
+			if r.Host != tenant {
+				t.Errorf("asked with Host %q about %q", r.Host, tenant)
+			}
+			asked[tenant]++
+			if tenant == "one.example" {
+				return 200, `{"message":"alice@example.com"}`
+			}
+			return 401, `{}`
+		},
+	})
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nbind 127.0.0.1\nfrappe_auth {\nbackend site %s {\nsite_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}",
+		testutil.PortOf(address), site.URL))
+	for _, test := range []struct {
+		host   string
+		status int
+	}{
+		{"one.example", 200},
+		{"two.example", 401},
+		{"one.example", 200},
+		{"two.example", 401},
+		{"ONE.example", 200},
+		{"one.Example.", 200},
+		{"Two.Example.", 401},
+		{"one.example..", 400},
+		{"..", 400},
+		{"-x", 400},
+		{".hidden", 400},
+		{"a..b", 400},
+		{"[::1]", 400},
+		{strings.Repeat("a", 256), 400},
+	} {
+		if got := testutil.Get(t, "http://"+address, "Host: "+test.host, "Authorization: "+testutil.AlicePair, "X-Frappe-Site-Name: one.example"); got.Status != test.status {
+			t.Errorf("%s: status %d, want %d", test.host, got.Status, test.status)
+		}
+	}
+	if len(asked) != 2 || asked["one.example"] != 1 || asked["two.example"] != 1 {
+		t.Errorf("asked %v, want each of the two sites once", asked)
 	}
 }

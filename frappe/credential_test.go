@@ -1,4 +1,4 @@
-package frappeauth_test
+package frappe_test
 
 import (
 	"encoding/base64"
@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 func TestParseCredential(t *testing.T) {
@@ -89,7 +90,7 @@ func TestParseCredential(t *testing.T) {
 }
 
 func TestCredentialShowsNoSecret(t *testing.T) {
-	for _, header := range []string{aliceToken, aliceBasic, aliceBearer, "token k:" + aliceSecret} {
+	for _, header := range []string{testutil.AlicePair, testutil.AliceBasic, testutil.AliceBearer, "token k:" + testutil.AliceSecret} {
 		c, err := frappe.ParseCredential(header)
 		if err != nil {
 			t.Fatal(err)
@@ -99,7 +100,7 @@ func TestCredentialShowsNoSecret(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, shown := range []string{fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s %q", c, c, c, c, c), string(marshaled)} {
-			if strings.Contains(shown, aliceSecret) || strings.Contains(shown, aliceKey) || strings.Contains(shown, "641cc") {
+			if strings.Contains(shown, testutil.AliceSecret) || strings.Contains(shown, testutil.AliceKey) || strings.Contains(shown, "641cc") {
 				t.Errorf("shows %s", shown)
 			}
 		}
@@ -178,7 +179,7 @@ func b64decode(s string) ([]byte, bool) {
 }
 
 func FuzzParseCredential(f *testing.F) {
-	for _, c := range corpus(f) {
+	for _, c := range testutil.Corpus(f) {
 		for _, header := range c.Authorization {
 			f.Add(header)
 		}
@@ -199,8 +200,8 @@ func FuzzParseCredential(f *testing.F) {
 	})
 }
 
-// python is what Frappe does with a header, by the real Python: hexadecimal headers in, JSON out.
-const python = `
+// script is what Frappe does with a header, by the real Python: hexadecimal headers in, JSON out.
+const script = `
 import base64, json, sys
 for line in sys.stdin:
     header = bytes.fromhex(line.strip()).decode("latin-1").lstrip(" \t").split(" ")
@@ -223,10 +224,10 @@ for line in sys.stdin:
 
 // TestParseCredentialAsPython compares with the Python that is installed, over mutations of the corpus.
 func TestParseCredentialAsPython(t *testing.T) {
-	requireProgram(t, "python3", "python3")
+	python := testutil.RequireProgram(t, "python3", "python3")
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable on purpose
 	var seeds, headers []string
-	for _, c := range corpus(t) {
+	for _, c := range testutil.Corpus(t) {
 		seeds = append(seeds, c.Authorization...)
 	}
 	headers = append(headers, seeds...)
@@ -253,7 +254,7 @@ func TestParseCredentialAsPython(t *testing.T) {
 	for _, header := range headers {
 		fmt.Fprintf(&input, "%x\n", header)
 	}
-	command := exec.CommandContext(t.Context(), "python3", "-c", python)
+	command := exec.CommandContext(t.Context(), python, "-c", script)
 	command.Stdin = strings.NewReader(input.String())
 	output, err := command.Output()
 	if err != nil {

@@ -1,4 +1,4 @@
-package frappeauth_test
+package static_test
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestStaticHashes: every hash that Caddy makes, and none that a trick can pass for.
@@ -38,9 +39,9 @@ func TestStaticHashes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("FRAPPE_AUTH_TEST_HASH", hashed("from the environment"))
-	address := freeAddress(t)
-	runCaddy(t, fmt.Sprintf(`
+	t.Setenv("FRAPPE_AUTH_TEST_HASH", testutil.Hash("from the environment"))
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`
 http://%s {
 	frappe_auth {
 		backend static {
@@ -54,7 +55,7 @@ http://%s {
 		failures off
 	}
 	respond {http.auth.user.id}
-}`, address, hashed("s3cret"), cheap, atLimit, argon, argonLong))
+}`, address, testutil.Hash("s3cret"), cheap, atLimit, argon, argonLong))
 	for _, test := range []struct {
 		key, secret string
 		user        string
@@ -77,9 +78,9 @@ http://%s {
 		{"env", "from the environment", "env@example.com"},
 		{"unknown", "s3cret", ""},
 	} {
-		got := get(t, "http://"+address, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte(test.key+":"+test.secret)))
-		if got.body != test.user || (got.status == 200) != (test.user != "") {
-			t.Errorf("%s %q: %d %q, want %q", test.key, test.secret, got.status, got.body, test.user)
+		got := testutil.Get(t, "http://"+address, "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte(test.key+":"+test.secret)))
+		if got.Body != test.user || (got.Status == 200) != (test.user != "") {
+			t.Errorf("%s %q: %d %q, want %q", test.key, test.secret, got.Status, got.Body, test.user)
 		}
 	}
 }
@@ -87,7 +88,7 @@ http://%s {
 // TestStaticPlaceholders: every field takes them, and what they stand for is checked as if it were written out.
 func TestStaticPlaceholders(t *testing.T) {
 	for name, value := range map[string]string{
-		"KEY": aliceKey, "HASH": hashed(aliceSecret), "USER": "alice@example.com", "ROLE": "Employee",
+		"KEY": testutil.AliceKey, "HASH": testutil.Hash(testutil.AliceSecret), "USER": "alice@example.com", "ROLE": "Employee",
 		"NO_HASH": "sha256:12", "BRACES": "$2a$04${}", "SPOILT": "$2a$04$" + strings.Repeat("x", 52) + "!", "GUEST": "Guest", "COLON": "a:b", "NESTED": "{env.FRAPPE_AUTH_TEST_ROLE}", "EMPTY": "",
 	} {
 		t.Setenv("FRAPPE_AUTH_TEST_"+name, value)
@@ -106,32 +107,30 @@ func TestStaticPlaceholders(t *testing.T) {
 		{"no hash of a token", "bearer {NO_HASH} {USER}", "write the hash as sha256:"},
 		{"Guest", "token {KEY} {HASH} {GUEST}", "the user must not be Guest"},
 		{"key with a colon", "token {COLON} {HASH} {USER}", "must not be empty or contain a colon"},
-		{"the same key twice", "token {KEY} {HASH} {USER}\ntoken " + aliceKey + " {HASH} {USER}", "is given twice"},
-		{"the same token twice", "bearer {HASH} {USER}\nbearer " + hashed(aliceSecret) + " {USER}", "is given twice"},
+		{"the same key twice", "token {KEY} {HASH} {USER}\ntoken " + testutil.AliceKey + " {HASH} {USER}", "is given twice"},
+		{"the same token twice", "bearer {HASH} {USER}\nbearer " + testutil.Hash(testutil.AliceSecret) + " {USER}", "is given twice"},
 		{"unset variable", "token {KEY} {HASH} {UNSET}", "FRAPPE_AUTH_TEST_UNSET"},
 		{"empty variable", "token {KEY} {HASH} {USER} {EMPTY}", "FRAPPE_AUTH_TEST_EMPTY"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			lines := regexp.MustCompile(`\{([A-Z_]+)\}`).ReplaceAllString(test.line, "{env.FRAPPE_AUTH_TEST_$1}")
-			address := freeAddress(t)
-			c := &runningCaddy{t: t, log: filepath.Join(t.TempDir(), "log")}
-			err := c.tryLoad(fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\n%s\n}\n}\nrespond {http.auth.user.id}|{http.auth.user.roles}\n}", address, lines))
+			address := testutil.FreeAddress(t)
+			err := testutil.NewCaddy(t).TryLoad(fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\n%s\n}\n}\nrespond {http.auth.user.id}|{http.auth.user.roles}\n}", address, lines))
 			if err != nil {
 				if !strings.Contains(err.Error(), test.want) {
 					t.Errorf("error %v, want %s", err, test.want)
 				}
-				if strings.Contains(err.Error(), hashed(aliceSecret)) {
+				if strings.Contains(err.Error(), testutil.Hash(testutil.AliceSecret)) {
 					t.Error("the error shows a hash")
 				}
 				return
 			}
-			defer caddy.Stop()
-			authorization := aliceToken
+			authorization := testutil.AlicePair
 			if strings.HasPrefix(lines, "bearer") {
-				authorization = "Bearer " + aliceSecret
+				authorization = "Bearer " + testutil.AliceSecret
 			}
-			if got := get(t, "http://"+address, "Authorization: "+authorization); got.body != test.want {
-				t.Errorf("%d %q, want %q", got.status, got.body, test.want)
+			if got := testutil.Get(t, "http://"+address, "Authorization: "+authorization); got.Body != test.want {
+				t.Errorf("%d %q, want %q", got.Status, got.Body, test.want)
 			}
 		})
 	}
@@ -201,16 +200,16 @@ func TestStaticBrokenHashes(t *testing.T) {
 		{"dollars", "$$", "the hash names no algorithm"},
 		{"dollar and a word", "$secret", `the algorithm "secret"`},
 		{"SHA-crypt", "$6$salt$digest", `the algorithm "6"`},
-		{"SHA-256", hashed("x"), ""},
-		{"SHA-256, cut off", hashed("x")[:70], "write the hash as sha256:"},
+		{"SHA-256", testutil.Hash("x"), ""},
+		{"SHA-256, cut off", testutil.Hash("x")[:70], "write the hash as sha256:"},
 		{"SHA-256 of nothing", "sha256:", "write the hash as sha256:"},
 		{"plain secret", "61066224add85e6", "write the hash as sha256:"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("FRAPPE_AUTH_TEST_HASH", test.hash)
 			const config = "http://localhost {\nfrappe_auth {\nbackend static {\ntoken key %s user@example.com\n}\n}\n}"
-			_, _, adapting := adapt(fmt.Sprintf(config, test.hash))
-			adapted, _, err := adapt(fmt.Sprintf(config, "{env.FRAPPE_AUTH_TEST_HASH}"))
+			_, _, adapting := testutil.Adapt(fmt.Sprintf(config, test.hash))
+			adapted, _, err := testutil.Adapt(fmt.Sprintf(config, "{env.FRAPPE_AUTH_TEST_HASH}"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +233,7 @@ func TestStaticBrokenHashes(t *testing.T) {
 // TestStaticForeignHash: a hash of an algorithm that a plugin adds is tried when the configuration is loaded.
 func TestStaticForeignHash(t *testing.T) {
 	for hash, want := range map[string]string{"$reversed$terces": "", "$reversed$": "does not accept the hash"} {
-		adapted, _, err := adapt("http://localhost {\nfrappe_auth {\nbackend static {\ntoken key " + hash + " user@example.com\n}\n}\n}")
+		adapted, _, err := testutil.Adapt("http://localhost {\nfrappe_auth {\nbackend static {\ntoken key " + hash + " user@example.com\n}\n}\n}")
 		if err != nil {
 			t.Fatal(err)
 		}

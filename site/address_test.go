@@ -1,12 +1,22 @@
-package frappeauth_test
+package site_test
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestSiteConfiguration: what would go wrong later is an error when the configuration is loaded, and says what to write.
@@ -88,9 +98,87 @@ func TestSiteConfiguration(t *testing.T) {
 
 // TestUnsetSiteNameInCaddyfile: Caddy does not start, and says which placeholder it is.
 func TestUnsetSiteNameInCaddyfile(t *testing.T) {
-	c := runCaddy(t, "http://"+freeAddress(t)+" {\nrespond ok\n}")
-	err := c.tryLoad(fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site http://127.0.0.1:8000 {\nsite_name {env.FRAPPE_AUTH_TEST_NOT_SET}\n}\n}\n}", freeAddress(t)))
+	c := testutil.RunCaddy(t, "http://"+testutil.FreeAddress(t)+" {\nrespond ok\n}")
+	err := c.TryLoad(fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site http://127.0.0.1:8000 {\nsite_name {env.FRAPPE_AUTH_TEST_NOT_SET}\n}\n}\n}", testutil.FreeAddress(t)))
 	if err == nil || !strings.Contains(err.Error(), "{env.FRAPPE_AUTH_TEST_NOT_SET}") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestSiteAddresses: TLS with the right and the wrong authority, a client certificate, a Unix socket, and a second
+// address for when the first cannot be reached.
+func TestSiteAddresses(t *testing.T) {
+	granted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user := "alice@example.com"
+		if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+			user = "by " + r.TLS.PeerCertificates[0].Subject.Organization[0]
+		}
+		if r.Host == "erp.localhost" {
+			user = "by socket"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"message":%q}`, user)
+	})
+	secure := httptest.NewUnstartedServer(granted)
+	secure.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	secure.StartTLS()
+	defer secure.Close()
+	plain := httptest.NewServer(granted)
+	defer plain.Close()
+
+	dir := t.TempDir()
+	certificate := filepath.Join(dir, "certificate.pem")
+	key := filepath.Join(dir, "key.pem")
+	writePEM(t, certificate, "CERTIFICATE", secure.Certificate().Raw)
+	writeKey(t, key, secure.TLS.Certificates[0])
+
+	socket := filepath.Join(dir, "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onSocket := &http.Server{Handler: granted, ReadHeaderTimeout: time.Second}
+	go onSocket.Serve(listener) //nolint:errcheck // ends with Shutdown
+	defer onSocket.Shutdown(context.Background())
+
+	trust := "transport http {\ntls_trust_pool file " + certificate + "\n"
+	for _, test := range []struct {
+		name, backend string
+		status        int
+		body          string
+	}{
+		{"authority is not trusted", secure.URL, 503, ""},
+		{"authority is trusted", secure.URL + " {\n" + trust + "}\n}", 200, "alice@example.com"},
+		{"client certificate", secure.URL + " {\n" + trust + "tls_client_auth " + certificate + " " + key + "\n}\n}", 200, "by Acme Co"},
+		{"Unix socket", "unix/" + socket + " {\nsite_name erp.localhost\n}", 200, "by socket"},
+		{"Unix socket without a site name", "unix/" + socket, 200, "alice@example.com"},
+		{"second address", "http://" + testutil.FreeAddress(t) + " " + plain.URL, 200, "alice@example.com"},
+		{"second address after a Unix socket that is not there", "unix/" + socket + "x " + plain.URL, 200, "alice@example.com"},
+		{"a path below which Frappe is mounted", plain.URL + "/erp%20x", 200, "alice@example.com"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s\n}\nrespond {http.auth.user.id}\n}", address, test.backend))
+			got := testutil.Get(t, "http://"+address, "Authorization: "+testutil.AlicePair)
+			if got.Status != test.status || (test.body != "" && got.Body != test.body) {
+				t.Errorf("%d %q, want %d %q", got.Status, got.Body, test.status, test.body)
+			}
+		})
+	}
+}
+
+func writeKey(t *testing.T, name string, certificate tls.Certificate) {
+	t.Helper()
+	raw, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePEM(t, name, "PRIVATE KEY", raw)
+}
+
+func writePEM(t *testing.T, name, kind string, raw []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package frappeauth_test
+package site_test
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // verdictOf is how a verification came out, in one word or the user.
@@ -57,14 +58,14 @@ func TestRecordedAnswers(t *testing.T) {
 		"roles.http":            "unavailable",
 		"user.http":             "unavailable",
 	}
-	files, err := filepath.Glob("testdata/answers/*.http")
+	files, err := filepath.Glob(testutil.Path(t, "testdata/answers/*.http"))
 	if err != nil || len(files) != len(want) {
 		t.Errorf("%d recordings, %d expectations: %v", len(files), len(want), err)
 	}
 	for _, file := range files {
 		name := filepath.Base(file)
 		t.Run(name, func(t *testing.T) {
-			double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { reply(t, w, answerOf(t, name)) }))
+			double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { testutil.Reply(t, w, testutil.Answer(t, name)) }))
 			defer double.Close()
 			site := mustLoadSite(t, map[string]any{"urls": []string{double.URL}})
 			id, err := site.Verify(t.Context(), bearer(""))
@@ -78,14 +79,14 @@ func TestRecordedAnswers(t *testing.T) {
 // TestUnknownSite: a tenant that the bench does not have is told from a credential that cannot be looked up, and from a
 // site_name that is wrong.
 func TestUnknownSite(t *testing.T) {
-	html := func(w http.ResponseWriter) { reply(t, w, answerOf(t, "unknown-site.http")) } // names nosuch.example
+	html := func(w http.ResponseWriter) { testutil.Reply(t, w, testutil.Answer(t, "unknown-site.http")) } // names nosuch.example
 	json404 := func(w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(404)
 		io.WriteString(w, `{"exc_type":"DoesNotExistError"}`)
 	}
-	denies := func(w http.ResponseWriter) { reply(t, w, answerOf(t, "denied-15.http")) }
-	failing := func(w http.ResponseWriter) { reply(t, w, nil) }
+	denies := func(w http.ResponseWriter) { testutil.Reply(t, w, testutil.Answer(t, "denied-15.http")) }
+	failing := func(w http.ResponseWriter) { testutil.Reply(t, w, nil) }
 	for _, test := range []struct {
 		name, siteName, tenant string
 		answer, guest          func(w http.ResponseWriter)

@@ -1,0 +1,110 @@
+package testutil
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Response is a response, read whole.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Client neither follows redirects nor keeps cookies.
+var Client = &http.Client{
+	Timeout:       20 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// H2CClient returns a client that speaks HTTP/2 without TLS.
+func H2CClient() *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: protocols}}
+}
+
+// Get sends a GET request with headers, each as `Name: value`, spelled as given.
+func Get(t testing.TB, url string, headers ...string) Response {
+	t.Helper()
+	return RequestOver(t, Client, http.MethodGet, url, headers...)
+}
+
+// RequestOver does as Get does, with a client and a method.
+func RequestOver(t testing.TB, client *http.Client, method, url string, headers ...string) Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		if name == "Host" {
+			r.Host = value
+			continue
+		}
+		r.Header[name] = append(r.Header[name], value)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return whole(t, resp)
+}
+
+// DoAcrossReload does as client.Do does, and sends the request again if the connection was closed before any byte of an answer
+// came: at a reload Caddy closes connections that it has not read from. It reports how often the request was sent. Any other
+// error is returned, and so is the fifth of these.
+func DoAcrossReload(client *http.Client, r *http.Request) (resp *http.Response, sent int, err error) {
+	for sent < 5 {
+		var answered atomic.Bool
+		try := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+			GotFirstResponseByte: func() { answered.Store(true) },
+		}))
+		if r.GetBody != nil {
+			if try.Body, err = r.GetBody(); err != nil {
+				return nil, sent, err
+			}
+		}
+		sent++
+		resp, err = client.Do(try)
+		closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		if !closed || answered.Load() {
+			break
+		}
+	}
+	return resp, sent, err
+}
+
+// RawRequest sends bytes as they are over a connection of their own, and reads one response.
+func RawRequest(t testing.TB, address, raw string) Response {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, raw); err != nil {
+		t.Fatal(err)
+	}
+	return readResponse(t, conn)
+}
+
+func whole(t testing.TB, resp *http.Response) Response {
+	t.Helper()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Response{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}
+}

@@ -1,0 +1,97 @@
+package testutil
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Logged holds what was logged while the tests of a package ran. Every Caddy of RunCaddy adds its log.
+var Logged Logs
+
+// Main runs the tests of a package, and returns the exit code. It fails the run if a secret of the recorded sites was
+// logged anywhere in it. TestMain is to be os.Exit(testutil.Main(m)).
+func Main(m *testing.M) int {
+	code := m.Run()
+	if err := Logged.FindSecrets(); err != nil {
+		fmt.Println("FAIL:", err)
+		return 1
+	}
+	return code
+}
+
+// Logs collects what is logged, from any goroutine.
+type Logs struct {
+	mu    sync.Mutex
+	lines bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *Logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines.Write(p)
+}
+
+// Logger returns a logger of everything.
+func (l *Logs) Logger() *zap.Logger {
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(l), zapcore.DebugLevel))
+}
+
+// FindSecrets returns an error if a secret of the recorded sites was logged, in any form in which a client sends it.
+func (l *Logs) FindSecrets() error {
+	secrets, err := recordedSecrets()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.lines.String()) {
+		for _, secret := range secrets {
+			if strings.Contains(line, secret) {
+				return fmt.Errorf("the secret %s was logged: %s", secret, line)
+			}
+		}
+	}
+	return nil
+}
+
+// secretInHeader is what stands behind a colon, or is no pair: a secret, a token, or base64.
+var secretInHeader = regexp.MustCompile(`(?:^|[ :])([0-9A-Za-z+/=]{12,})$`)
+
+// recordedSecrets are the API secrets, access tokens and base64 pairs of the corpus.
+func recordedSecrets() ([]string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(filepath.Join(root, corpusFile))
+	if err != nil {
+		return nil, err
+	}
+	var cases []Recording
+	if err := json.Unmarshal(raw, &cases); err != nil {
+		return nil, err
+	}
+	var secrets []string
+	for _, c := range cases {
+		for _, header := range c.Authorization {
+			if match := secretInHeader.FindStringSubmatch(header); match != nil {
+				secrets = append(secrets, match[1])
+			}
+		}
+	}
+	if len(secrets) < 20 {
+		return nil, fmt.Errorf("the corpus has only %d secrets", len(secrets))
+	}
+	return secrets, nil
+}
