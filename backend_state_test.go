@@ -327,7 +327,7 @@ func TestStale(t *testing.T) {
 	})
 }
 
-// TestOutageDrill is the outage of a site, second by second, as in the README: what a steady client, one with a
+// TestOutageDrill is the outage of a site, second by second, as in docs/freshness.md: what a steady client, one with a
 // credential nobody knows yet, one whose credential was revoked during the outage, and one with a bad credential get.
 func TestOutageDrill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -252,7 +252,7 @@ func readDelivery(body []byte) (frappe.Change, error) {
 	}
 	if err := json.Unmarshal(body, &delivery); err != nil {
 		return frappe.Change{}, errors.New("the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body " +
-			"to the one in the README of frappe-auth")
+			"to the one in docs/freshness.md of frappe-auth")
 	}
 	switch {
 	case delivery.Name == "":

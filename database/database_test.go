@@ -275,7 +275,7 @@ func TestOlderSchemas(t *testing.T) {
 	})
 }
 
-// TestGrants: the statements of the README let the backend do all of its work, and no more.
+// TestGrants: the statements of docs/database.md let the backend do all of its work, and no more.
 func TestGrants(t *testing.T) {
 	for _, kind := range []string{"mariadb", "postgres"} {
 		t.Run(kind, func(t *testing.T) {

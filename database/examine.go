@@ -61,7 +61,7 @@ func (c *connection) examineRights(ctx context.Context) frappe.Finding {
 	case err != nil:
 		return frappe.Warning(check, "%v", err)
 	case may != "":
-		return frappe.Warning(check, "user %s may also write; the README has the statements to create a read-only user", c.settings.user)
+		return frappe.Warning(check, "user %s may also write; docs/database.md has the statements to create a read-only user", c.settings.user)
 	}
 	return frappe.OK(check, "user %s may only read", c.settings.user)
 }

@@ -31,7 +31,7 @@ func examined(t testing.TB, b *Backend) string {
 // TestExamine: a recorded site is well, on each server.
 func TestExamine(t *testing.T) {
 	rights := map[string]string{
-		"mariadb":  "warning rights: user _site may also write; the README has the statements to create a read-only user",
+		"mariadb":  "warning rights: user _site may also write; docs/database.md has the statements to create a read-only user",
 		"postgres": "ok rights: user _site may only read",
 		"sqlite":   "ok rights: the file is opened read-only",
 	}
@@ -43,7 +43,7 @@ func TestExamine(t *testing.T) {
 		want := []string{
 			"ok database: " + server[kind] + ", in no time",
 			"warning tables: tabRole: no name, modified, disabled, or its user may not read it; Administrator's roles and the names of all roles " +
-				"are not known, and disabling a role takes up to ttl to take effect; the README has the GRANT",
+				"are not known, and disabling a role takes up to ttl to take effect; docs/database.md has the GRANT",
 			rights[kind],
 			"ok encryption_key: decrypts the site's API secrets",
 			"ok Frappe: 15 or later, by its tables",
@@ -105,15 +105,15 @@ func TestExamineTrouble(t *testing.T) {
 			s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
-				"a deletion drops every cached verdict, not only those it concerns; the README has the GRANT")
+				"a deletion drops every cached verdict, not only those it concerns; docs/database.md has the GRANT")
 			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, user, client, scopes, status, expiration_time, modified, "+
-				"or its user may not read it; the README has the GRANT")
+				"or its user may not read it; docs/database.md has the GRANT")
 			s.change(t, `DROP TABLE "tabUser"`)
 			b.source.current.Load().schema.Store(nil)
 			if kind == "sqlite" {
 				expect(t, b, "; is this the database of a Frappe site?")
 			} else {
-				expect(t, b, "column tabUser.name cannot be read; run the GRANT statements of the README for user _site, or give the database of a Frappe site")
+				expect(t, b, "column tabUser.name cannot be read; run the GRANT statements of docs/database.md for user _site, or give the database of a Frappe site")
 			}
 		})
 		t.Run("no secrets", func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestExamineTrouble(t *testing.T) {
 			}
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "warning encryption_key: no user has an API secret to try it on")
-			expect(t, b, "TROUBLE tables: tabUser: no full_name, user_type, or its user may not read it; the README has the GRANT")
+			expect(t, b, "TROUBLE tables: tabUser: no full_name, user_type, or its user may not read it; docs/database.md has the GRANT")
 		})
 	})
 	b := provisioned(t, &Backend{DBName: "_site", DBPassword: "x", DBPort: "1", EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})

@@ -48,7 +48,7 @@ func (c *connection) advice(err error) string {
 	case loginRefused(err):
 		return "check db_user and db_password, in site_config.json or as options, and whether the user may log in from this host"
 	case grantMissing(err):
-		return fmt.Sprintf("run the GRANT statements of the README for user %s", c.settings.user)
+		return fmt.Sprintf("run the GRANT statements of docs/database.md for user %s", c.settings.user)
 	}
 	return ""
 }
@@ -100,5 +100,5 @@ func (e *columnError) Error() string {
 	if e.user == "" {
 		return what + "; is this the database of a Frappe site?"
 	}
-	return fmt.Sprintf("%s; run the GRANT statements of the README for user %s, or give the database of a Frappe site", what, e.user)
+	return fmt.Sprintf("%s; run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site", what, e.user)
 }

@@ -302,11 +302,11 @@ func TestGrantsMissing(t *testing.T) {
 			})
 			b := provisioned(t, &Backend{Site: s.dir, DBUser: user, DBPassword: "choose-a-password", PollInterval: minPollInterval})
 			logs := observed(b)
-			advice := "run the GRANT statements of the README for user " + user
+			advice := "run the GRANT statements of docs/database.md for user " + user
 			if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, advice) {
 				t.Errorf("without grants: %s", got)
 			}
-			expect(t, b, "run the GRANT statements of the README for user _site_reader")
+			expect(t, b, "run the GRANT statements of docs/database.md for user _site_reader")
 
 			raw, err := os.ReadFile("testdata/grants-" + kind + ".sql")
 			if err != nil {
@@ -340,7 +340,7 @@ func TestRoleNames(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		b := provisioned(t, &Backend{Site: s.dir})
-		if _, err := b.RoleNames(t.Context()); err == nil || !strings.Contains(err.Error(), "tabRole cannot be read; the README has the GRANT") {
+		if _, err := b.RoleNames(t.Context()); err == nil || !strings.Contains(err.Error(), "tabRole cannot be read; docs/database.md has the GRANT") {
 			t.Errorf("without the table: %v", err)
 		}
 		s.createRoles(t)

@@ -23,7 +23,7 @@ func (b *Backend) RoleNames(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if !sch.has("tabRole", "name") {
-		return nil, c.credentialSpecific(errors.New("tabRole cannot be read; the README has the GRANT"))
+		return nil, c.credentialSpecific(errors.New("tabRole cannot be read; docs/database.md has the GRANT"))
 	}
 	query := `SELECT "name" FROM "tabRole"`
 	if sch.has("tabRole", "disabled") {

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// read lists the columns that are read, by table; the README has the matching GRANT statements. If a table that is not
+// read lists the columns that are read, by table; docs/database.md has the matching GRANT statements. If a table that is not
 // needed is missing, verifications still work, except for what without says.
 var read = []struct {
 	table   string
@@ -126,11 +126,11 @@ func (s *schema) findMissing() (findings []frappe.Finding) {
 		switch {
 		case len(missing) == 0:
 		case !r.needed:
-			findings = append(findings, frappe.Warning(check, "%s; %s; the README has the GRANT", what, r.without))
+			findings = append(findings, frappe.Warning(check, "%s; %s; docs/database.md has the GRANT", what, r.without))
 		case slices.Equal(missing, []string{"full_name"}) || slices.Equal(missing, []string{"user_type"}):
 			findings = append(findings, frappe.Warning(check, "%s", what))
 		default:
-			findings = append(findings, frappe.Trouble(check, "%s; the README has the GRANT", what))
+			findings = append(findings, frappe.Trouble(check, "%s; docs/database.md has the GRANT", what))
 		}
 	}
 	return findings

@@ -167,7 +167,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	} {
 		for _, column := range needed[1:] {
 			if !sch.has(needed[0], column) {
-				return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("no column %s.%s, or its user may not read it; the README has the GRANT", needed[0], column))
+				return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("no column %s.%s, or its user may not read it; docs/database.md has the GRANT", needed[0], column))
 			}
 		}
 	}
