@@ -217,7 +217,7 @@ http://%s {
 	const (
 		badSignature = "the signature is missing or wrong; tick Enable Security in the Webhook, and set its Webhook Secret to the secret of " +
 			"frappe_auth_webhook in Caddy"
-		noObject = "the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body to the one in the " +
+		noObject = "the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body to the one in " +
 			"docs/freshness.md of frappe-auth"
 		noName         = `the body has no name; add "name": "{{ doc.name }}" to the JSON Request Body of the Webhook`
 		wrongDoctype   = `the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`
