@@ -27,6 +27,10 @@ type connection struct {
 	using  sync.RWMutex // read-locked by verifications, locked by close
 	closed bool
 	schema atomic.Pointer[schema]
+
+	// replaced is set when a verification or a look found a table or a column missing. The tables may have been restored from a
+	// backup since, with rows that look as before, so the next look drops everything.
+	replaced atomic.Bool
 }
 
 // connect prepares a connection without dialing, because a server that is down is not an error of the configuration.

@@ -20,6 +20,9 @@ import (
 // no passwords and no arguments.
 func (c *connection) fault(err error) error {
 	c.schema.Store(nil)
+	if tableMissing(err) {
+		c.replaced.Store(true)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: no answer within %s", c.settings, c.timeout)
 	}
@@ -69,6 +72,12 @@ func code(err error) string {
 		return fmt.Sprint("SQLite ", ofSQLite.Code())
 	}
 	return ""
+}
+
+// tableMissing reports whether a table or a column that was there before does not exist.
+func tableMissing(err error) bool {
+	var missing *columnError
+	return errors.As(err, &missing) || slices.Contains([]string{"1051", "1054", "1146", "42P01", "42703", "SQLite 1"}, code(err))
 }
 
 // loginRefused reports whether the server refused the user or the password.

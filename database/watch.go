@@ -130,6 +130,9 @@ func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	p.warn(c, sch)
 
 	reason := "the site's database was opened again"
+	if c.replaced.Swap(false) && p.view != nil {
+		p.view.lost = true
+	}
 	if p.view != nil && p.view.connection == c {
 		var changes []frappe.Change
 		if changes, reason, err = p.view.look(ctx, sch); err != nil {
