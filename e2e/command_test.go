@@ -120,7 +120,7 @@ func TestCredentialIsNotShown(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"The credential as an Authorization header carries it", "It lets the request pass, as alice@example.com."} {
+	for _, want := range []string{"Enter the credential as in an Authorization header", "It lets the request pass, as alice@example.com."} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
