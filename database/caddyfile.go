@@ -1,10 +1,13 @@
 package database
 
 import (
-	"strconv"
+	"maps"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
@@ -50,8 +53,8 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := b.set(d, name, value); err != nil {
 			return err
 		}
-		if d.NextBlock(d.Nesting()) {
-			return d.Errf("%s takes no block", name)
+		if err := directive.NoBlock(d, name); err != nil {
+			return err
 		}
 	}
 	if err := b.validate(); err != nil {
@@ -76,13 +79,11 @@ func (b *Backend) set(d *caddyfile.Dispenser, name, value string) error {
 	case renamed[name] != "":
 		return d.Errf("%s is now %s; write %[2]s %s", name, renamed[name], value)
 	case name == "max_open_conns":
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 {
-			return d.Errf("%s is not a positive whole number", value)
-		}
-		b.MaxOpenConns = n
+		return directive.ParseNumber(d, value, &b.MaxOpenConns)
 	default:
-		return d.Errf("unrecognized subdirective %s of backend database", name)
+		options := slices.Concat(slices.Collect(maps.Keys(texts)), slices.Collect(maps.Keys(durations)), []string{"max_open_conns"})
+		slices.Sort(options)
+		return directive.Unknown(d, "backend database", name, options)
 	}
 	return nil
 }

@@ -73,16 +73,20 @@ func (b Block) unexpected(d *caddyfile.Dispenser) error {
 	return d.Errf("%s: unexpected argument %s; options go into a block", b.Owner, d.Val())
 }
 
-// unknown returns an error about an option that does not exist. It suggests the one that was probably meant.
+// unknown returns the error for a name that is not an option.
 func (b Block) unknown(d *caddyfile.Dispenser, name string) error {
-	names := slices.Sorted(maps.Keys(b.Options))
 	if instead, ok := b.Instead[name]; ok {
 		return d.Errf("%s has no option %s; %s", b.Owner, name, instead)
 	}
-	if nearest, ok := Nearest(name, names); ok {
-		return d.Errf("%s has no option %s; did you mean %s?", b.Owner, name, nearest)
+	return Unknown(d, b.Owner, name, slices.Sorted(maps.Keys(b.Options)))
+}
+
+// Unknown returns the error for a name that is none of the options of an owner. It names the nearest one, or all of them.
+func Unknown(d *caddyfile.Dispenser, owner, name string, options []string) error {
+	if nearest, ok := Nearest(name, options); ok {
+		return d.Errf("%s has no option %s; did you mean %s?", owner, name, nearest)
 	}
-	return d.Errf("%s has no option %s; it has %s", b.Owner, name, strings.Join(names, ", "))
+	return d.Errf("%s has no option %s; it has %s", owner, name, strings.Join(options, ", "))
 }
 
 // Toggle parses an option that takes neither arguments nor a block.
