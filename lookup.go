@@ -27,6 +27,7 @@ type lookup struct {
 	known   bool   // a backend has granted it before
 	bad     bool   // a backend has denied it before
 	renew   *grant // a verdict to refresh although it is still fresh
+	asked   moment // when the backends were asked; no two lookups have the same
 
 	client   netip.Prefix // charged with a failure
 	failures rate.Limit   // of the client
@@ -77,7 +78,8 @@ func (v *verifier) lookUp(q *lookup) verdict {
 	if a, ok := v.answeredSince(q); ok {
 		return a
 	}
-	asked, at := v.state.cache.begin(), v.state.clock(v.now())
+	q.asked = v.state.cache.begin()
+	at := v.state.clock(v.now())
 	var (
 		unavailable     *frappe.UnavailableError
 		denied, unknown bool
@@ -92,7 +94,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 		switch {
 		case err == nil:
 			g := v.newGrant(q, id, v.state.backends[i])
-			g.at, g.moment = at, asked
+			g.at, g.moment = at, q.asked
 			// Cache it even with a ttl of 0: a credential that is known to be good is exempt from the failure limit.
 			if !q.subject.uncached && v.state.cache.grant(q.subject, g) {
 				v.metrics.countEviction("granted")
@@ -112,10 +114,10 @@ func (v *verifier) lookUp(q *lookup) verdict {
 	case unavailable != nil:
 		return verdict{cache: cacheMiss, err: unavailable}
 	case unknown && !denied:
-		v.state.cache.forget(q.subject, asked)
+		v.state.cache.forget(q.subject, q.asked)
 		return verdict{cache: cacheMiss, err: frappe.ErrUnknownSite}
 	}
-	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: asked}
+	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: q.asked}
 	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
 		v.metrics.countEviction("denied")
 	}
@@ -192,7 +194,7 @@ func (v *verifier) failed(b namedBackend, bs *backendState, site string, q *look
 	v.logger.Warn("the credential could not be verified",
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
 	now := v.now()
-	first := bs.credentials.Failure(q.subject.key, v.state.cache.begin().lookup, now, p.credentialProbe)
+	first := bs.credentials.Failure(q.subject.key, q.asked.lookup, now, p.credentialProbe)
 	unavailable, ok := errors.AsType[*frappe.UnavailableError](err)
 	switch {
 	case !ok || !unavailable.CredentialSpecific:
