@@ -253,29 +253,25 @@ func (c *CacheConfig) validate() error {
 		return fmt.Errorf("cache size: %d is not between 1 and %d", c.Size, maxCacheSize)
 	}
 	for _, option := range []struct {
-		name string
-		d    *caddy.Duration
-	}{{"ttl", c.TTL}, {"bearer_ttl", c.BearerTTL}, {"negative_ttl", c.NegativeTTL}, {"stale_if_error", &c.StaleIfError}} {
+		name   string
+		d      *caddy.Duration
+		max    caddy.Duration
+		theMax string // before max, in an error
+	}{
+		{"ttl", c.TTL, maxTTL, ""},
+		{"bearer_ttl", c.BearerTTL, *durationOr(c.TTL, defaultTTL), "the ttl of "},
+		{"negative_ttl", c.NegativeTTL, maxNegativeTTL, ""},
+		{"stale_if_error", &c.StaleIfError, maxStaleIfError, ""},
+	} {
 		if option.d == nil {
 			continue
 		}
 		if err := directive.CheckDuration("cache "+option.name, *option.d); err != nil {
 			return err
 		}
-	}
-	if c.TTL != nil && (*c.TTL < 0 || *c.TTL > maxTTL) {
-		return fmt.Errorf("cache ttl: %s is not between 0 and %s", time.Duration(*c.TTL), time.Duration(maxTTL))
-	}
-	if ttl := *durationOr(c.TTL, defaultTTL); c.BearerTTL != nil && (*c.BearerTTL < 0 || *c.BearerTTL > ttl) {
-		return fmt.Errorf("cache bearer_ttl: %s is not between 0 and the ttl of %s", time.Duration(*c.BearerTTL), time.Duration(ttl))
-	}
-	if c.NegativeTTL != nil && (*c.NegativeTTL < 0 || *c.NegativeTTL > maxNegativeTTL) {
-		return fmt.Errorf("cache negative_ttl: %s is not between 0 and %s",
-			time.Duration(*c.NegativeTTL), time.Duration(maxNegativeTTL))
-	}
-	if c.StaleIfError < 0 || c.StaleIfError > maxStaleIfError {
-		return fmt.Errorf("cache stale_if_error: %s is not between 0 and %s",
-			time.Duration(c.StaleIfError), time.Duration(maxStaleIfError))
+		if *option.d < 0 || *option.d > option.max {
+			return fmt.Errorf("cache %s: %s is not between 0 and %s%s", option.name, time.Duration(*option.d), option.theMax, time.Duration(option.max))
+		}
 	}
 	return nil
 }
