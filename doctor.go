@@ -89,11 +89,11 @@ func examine(w io.Writer, handlers []configured) (int, error) {
 }
 
 func findingsOf(b namedBackend) []frappe.Finding {
-	examiner, ok := b.Backend.(frappe.HealthChecker)
+	checker, ok := b.Backend.(frappe.HealthChecker)
 	if !ok {
 		return []frappe.Finding{frappe.OK("configuration", "this backend has no checks of its own")}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
 	defer cancel()
-	return examiner.CheckHealth(ctx)
+	return checker.CheckHealth(ctx)
 }

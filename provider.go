@@ -46,19 +46,18 @@ func (p *Provider) Cleanup() error { return p.cleanup() }
 // Authenticate implements caddyauth.Authenticator.
 func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
 	d := p.decideRequest(r, false)
-	if d.rejection == nil {
-		publish(r, &d)
-		p.observe(r, &d)
-		return caddyauth.User{ID: d.user()}, true, nil
+	if d.rejection != nil {
+		unauthorized := *d.rejection
+		unauthorized.status = http.StatusUnauthorized // Caddy answers 401 whatever the cause, and a 401 needs a challenge
+		d.rejection = &unauthorized
 	}
-	unavailable := d.outcome == outcomeUnavailable
-	unauthorized := *d.rejection
-	unauthorized.status = http.StatusUnauthorized // Caddy answers 401 whatever the cause, and a 401 needs a challenge
-	d.rejection = &unauthorized
 	publish(r, &d)
 	p.observe(r, &d)
+	if d.rejection == nil {
+		return caddyauth.User{ID: d.user()}, true, nil
+	}
 	p.challenge(w, r, &d)
-	if unavailable {
+	if d.outcome == outcomeUnavailable {
 		return caddyauth.User{}, false, d.reason
 	}
 	return caddyauth.User{ID: d.credential.Key}, false, nil
