@@ -64,8 +64,23 @@ type RoleLister interface {
 	RoleNames(ctx context.Context) ([]string, error)
 }
 
+// SessionVerifier is an optional interface of a Backend that can verify the session of a user who is logged in to Frappe
+// (SchemeSession).
+type SessionVerifier interface {
+	// VerifiesSessions returns nil if the backend can verify sessions as it is configured, or else an error that says why
+	// it cannot. The scheme `session` is then an error when the configuration is loaded.
+	VerifiesSessions() error
+}
+
+// TokenReporter is an optional interface of a Backend that may not see the scopes and the client of an access token. If
+// ReportsTokens returns false, requiring a scope or a client is an error when the configuration is loaded.
+type TokenReporter interface {
+	ReportsTokens() bool
+}
+
 // Watcher is an optional interface of a Backend that has a change feed: it notices by itself when something changes at
-// its source. The cached verdicts concerned are then dropped at once.
+// its source. The cached verdicts concerned are then dropped at once. Guest modules in the namespace
+// `http.frappe_auth.feeds` are Watchers, too.
 type Watcher interface {
 	// Watch reports changes until ctx is done, and then returns. It calls observe after each successful look at the
 	// source, with the changes since the previous look, or nil if there were none. The first call means that changes are
@@ -73,9 +88,13 @@ type Watcher interface {
 	Watch(ctx context.Context, observe func([]Change))
 }
 
-// Change selects cached verdicts that may no longer be correct. Each field that is not empty selects verdicts
+// Change selects cached verdicts that may no longer be correct. Each field but Site that is not empty selects verdicts
 // independently of the others.
 type Change struct {
+	// Site restricts the change to the verdicts of this site, as a SiteResolver names it. It has no effect on the verdicts
+	// of backends that serve one site only. If it is empty, the change concerns all sites.
+	Site string
+
 	// User selects the granted verdicts of this user.
 	User string
 
@@ -84,6 +103,9 @@ type Change struct {
 
 	// Token selects the verdicts, granted and denied, about this access token.
 	Token string
+
+	// Session selects the verdicts, granted and denied, about this session id.
+	Session string
 
 	// Everything selects every verdict.
 	Everything bool
@@ -100,9 +122,13 @@ type Identity struct {
 	// Roles are the user's roles, including automatic ones such as All. It is nil if the backend did not ask.
 	Roles []string
 
-	// Scopes are the OAuth scopes of an access token. It is nil for an API key and secret, and if the backend cannot see
+	// Scopes are the OAuth scopes of an access token. It is nil for any other credential, and if the backend cannot see
 	// them.
 	Scopes []string
+
+	// Client is the client id of the OAuth client that an access token was issued to. It is empty for any other credential,
+	// and if the backend cannot see it.
+	Client string
 
 	// Expiry is when the credential expires. It is zero if it never does, or if the backend cannot see it.
 	Expiry time.Time

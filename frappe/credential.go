@@ -15,7 +15,7 @@ const MaxHeaderSize = 8 << 10
 // section 11.1. These constants are the spellings in Caddy's configuration and placeholders.
 type Scheme string
 
-// The schemes that Frappe reads from an Authorization header.
+// The schemes that Frappe reads from an Authorization header, and SchemeSession.
 const (
 	// SchemeToken is `token <api_key>:<api_secret>`.
 	SchemeToken Scheme = "token"
@@ -26,6 +26,9 @@ const (
 
 	// SchemeBearer is `Bearer <access_token>`.
 	SchemeBearer Scheme = "bearer"
+
+	// SchemeSession is the cookie `sid` of a user who is logged in to Frappe.
+	SchemeSession Scheme = "session"
 )
 
 // Credential is what an Authorization header contains, in canonical form: the same pair has the same Key and Secret
@@ -37,27 +40,33 @@ type Credential struct {
 	// Scheme is how the credential was sent.
 	Scheme Scheme
 
-	// Key is the API key, the public half of a pair. Empty for a bearer credential.
+	// Key is the API key, the public half of a pair. Empty for any other credential.
 	Key string
 
-	// Secret is the API secret, the private half of a pair. Empty for a bearer credential.
+	// Secret is the API secret, the private half of a pair. Empty for any other credential.
 	Secret string
 
-	// Token is the access token of a bearer credential. Empty for a pair.
+	// Token is the access token of a bearer credential. Empty for any other credential.
 	Token string
+
+	// Session is the session id of a session credential. Empty for any other credential.
+	Session string
 
 	// Site is the name of the site to verify the credential with. It is set for a SiteResolver and empty for other
 	// backends.
 	Site string
 }
 
-// Bearer reports whether the credential is an access token rather than a pair of API key and secret.
+// Bearer reports whether the credential is an access token.
 func (c Credential) Bearer() bool { return c.Scheme == SchemeBearer }
 
 // String names the scheme and at most four characters of the API key, never a secret.
 func (c Credential) String() string {
-	if c.Bearer() {
+	switch c.Scheme {
+	case SchemeBearer:
 		return "bearer credential"
+	case SchemeSession:
+		return "session"
 	}
 	return string(c.Scheme) + " credential of API key " + c.KeyPrefix()
 }
