@@ -1,19 +1,17 @@
 package frappeauth
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/input"
 )
 
 // checked is the answer to POST /frappe_auth/check.
@@ -54,11 +52,11 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return apiError(http.StatusBadRequest, "the body ended early")
 	}
-	header := withoutLineEnd(body)
+	header := input.Line(body)
 	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
 		return apiError(http.StatusBadRequest, "send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`")
 	}
-	repl, err := replacerFor(query.Get("url"))
+	repl, err := input.Replacer(query.Get("url"))
 	if err != nil {
 		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
 	}
@@ -80,32 +78,6 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	}
 	return writeJSON(w, answer)
 }
-
-// withoutLineEnd returns a line without its line break.
-func withoutLineEnd(line []byte) string {
-	return string(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
-}
-
-// replacerFor returns a replacer with the placeholders of a request for a URL.
-func replacerFor(requestURL string) (*caddy.Replacer, error) {
-	repl := caddy.NewReplacer()
-	if requestURL == "" {
-		return repl, nil
-	}
-	u, err := url.Parse(requestURL)
-	if err != nil || u.Host == "" {
-		return nil, errors.New("not the URL of a request")
-	}
-	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: make(http.Header)}
-	caddyhttp.PrepareRequest(r, repl, noResponse{}, new(caddyhttp.Server))
-	return repl, nil
-}
-
-// noResponse stands in for the response of a request that was never sent.
-type noResponse struct{ http.ResponseWriter }
-
-// Header implements http.ResponseWriter.
-func (noResponse) Header() http.Header { return http.Header{} }
 
 // try returns what the handler would do with a header. It counts no failure against any client.
 func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) handlerVerdict {

@@ -124,6 +124,7 @@ func (l listed) addBearer(b Bearer) error {
 	return nil
 }
 
+// CheckUser returns an error if no listed credential can belong to a user of that name.
 func CheckUser(user string) error {
 	switch {
 	case user == "":

@@ -1,34 +1,41 @@
-package frappeauth
+package httpconfig
 
 import (
 	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// examineRoutes finds placeholders of the user in what runs before the handler that sets them. They are empty there, so that
+// EarlyUse is a placeholder of the user that is used before frappe_auth sets it. It is empty there, so that
 // `root * /srv/{http.auth.user.id}` serves the files of all users to each.
-func examineRoutes(http any) (findings []located) {
+type EarlyUse struct {
+	// By is the directive that uses the placeholder.
+	By string
+
+	// Placeholder is what it uses, with braces.
+	Placeholder string
+
+	// Where describes the requests that reach the directive.
+	Where string
+}
+
+// EarlyUses returns the placeholders of the user in what runs before the handler that sets them.
+func EarlyUses(http any) (found []EarlyUse) {
 	app, _ := http.(map[string]any)
 	servers, _ := app["servers"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		server, _ := servers[name].(map[string]any)
 		walk := routeWalk{placeholders: []string{"{http.auth.user.", "{http.auth.frappe."}}
 		walk.named, _ = server["named_routes"].(map[string]any)
-		var at configPart
-		at.read(server)
-		walk.list(server["routes"], passage{}, at, 0)
+		walk.list(server["routes"], passage{}, place{}.within(server), 0)
 		for _, m := range walk.mentions {
 			if m.early {
-				findings = append(findings, located{m.at.where(), frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is "+
-					"empty there; put frappe_auth and what follows into a `route` block, in that order", m.by, m.what)})
+				found = append(found, m.EarlyUse)
 			}
 		}
 	}
-	return findings
+	return found
 }
 
 // routeWalk goes through routes in the order in which requests take them.
@@ -40,9 +47,8 @@ type routeWalk struct {
 
 // mention is a placeholder that is used where no authentication came before.
 type mention struct {
-	by, what string
-	at       configPart
-	early    bool // one comes after
+	EarlyUse
+	early bool // authentication comes after
 }
 
 // passage is what a part of the routes adds to the way of a request.
@@ -60,7 +66,7 @@ func (p passage) then(q passage) passage {
 const maxRouteDepth = 64
 
 // list goes through a list of routes, to which a request comes on a way.
-func (w *routeWalk) list(list any, way passage, at configPart, depth int) (all passage) {
+func (w *routeWalk) list(list any, way passage, at place, depth int) (all passage) {
 	type taken struct {
 		group string
 		passage
@@ -86,11 +92,11 @@ func (w *routeWalk) list(list any, way passage, at configPart, depth int) (all p
 }
 
 // route goes through the matchers and handlers of a route, to which a request comes on a way.
-func (w *routeWalk) route(route map[string]any, way passage, at configPart, depth int) (own passage) {
-	at.read(route)
+func (w *routeWalk) route(route map[string]any, way passage, at place, depth int) (own passage) {
+	at = at.within(route)
 	note := func(by string, in any) {
 		if what := w.find(in); what != "" && !way.then(own).authenticated {
-			m := &mention{by: by, what: what, at: at}
+			m := &mention{EarlyUse: EarlyUse{By: by, Placeholder: what, Where: at.String()}}
 			w.mentions = append(w.mentions, m)
 			own.pending = append(own.pending, m)
 		}
@@ -106,7 +112,7 @@ func (w *routeWalk) route(route map[string]any, way passage, at configPart, dept
 			invoked, _ := handler["name"].(string)
 			own = own.then(w.within([]any{w.named[invoked]}, way.then(own), at, depth))
 		case "frappe_auth", "authentication":
-			at.read(handler)
+			at = at.within(handler)
 			note("a matcher", handler["match"])
 			options := maps.Clone(handler)
 			delete(options, "match")
@@ -128,7 +134,7 @@ func (w *routeWalk) route(route map[string]any, way passage, at configPart, dept
 	return own
 }
 
-func (w *routeWalk) within(list any, way passage, at configPart, depth int) passage {
+func (w *routeWalk) within(list any, way passage, at place, depth int) passage {
 	if depth == maxRouteDepth {
 		return passage{}
 	}

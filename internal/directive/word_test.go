@@ -1,4 +1,4 @@
-package frappeauth
+package directive_test
 
 import (
 	"strings"
@@ -7,10 +7,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// TestCaddyfileWord: what Caddy would split or change is quoted.
-func TestCaddyfileWord(t *testing.T) {
+// TestWord: what Caddy would split or change is quoted.
+func TestWord(t *testing.T) {
 	for text, want := range map[string]string{
 		"alice@example.com": "alice@example.com",
 		"System Manager":    `"System Manager"`,
@@ -39,20 +41,20 @@ func TestCaddyfileWord(t *testing.T) {
 		"\xff":              "",
 		"both ` and \\\"":   "",
 	} {
-		got, err := caddyfileWord(text)
+		got, err := directive.Word(text)
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("%q: %q %v, want %q", text, got, err, want)
 		}
 	}
 }
 
-// FuzzCaddyfileWord: Caddy reads back what was written, in a whole block of a Caddyfile.
-func FuzzCaddyfileWord(f *testing.F) {
+// FuzzWord: Caddy reads back what was written, in a whole block of a Caddyfile.
+func FuzzWord(f *testing.F) {
 	for _, text := range []string{"a b", "\u2028", `\"`, "<<x", "#", "`", `"`, "{", "\\", "a\\", "\ufeff", "import", "&(x)"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		word, err := caddyfileWord(text)
+		word, err := directive.Word(text)
 		if err != nil {
 			if utf8.ValidString(text) && text != "" && !strings.ContainsAny(text, "{}\r\n`\\\"") {
 				t.Errorf("%q is refused: %v", text, err)

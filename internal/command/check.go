@@ -1,4 +1,4 @@
-package frappeauth
+package command
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -16,9 +17,11 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/httpconfig"
+	"github.com/caddy-frappe/frappe-auth/internal/input"
 )
 
-func checkCommand() *cobra.Command {
+func (l loader) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--config <file>] [--adapter <name>] [--site <url>] [--url <url>]",
 		Short: "Explains what happens to a credential",
@@ -38,7 +41,7 @@ of an API key.
 
 Exit codes: 0 if every handler lets the credential pass, 2 if one refuses it, 3 if it could
 not be verified, 1 if the command line or the configuration is wrong.`,
-		RunE: caddycmd.WrapCommandFuncForCobra(cmdCheck),
+		RunE: caddycmd.WrapCommandFuncForCobra(l.check),
 	}
 	configFlags(cmd)
 	cmd.Flags().String("site", "", "URL of a Frappe site to ask instead of the configured backends")
@@ -46,25 +49,25 @@ not be verified, 1 if the command line or the configuration is wrong.`,
 	return cmd
 }
 
-func cmdCheck(fl caddycmd.Flags) (int, error) {
-	repl, err := replacerFor(fl.String("url"))
+func (l loader) check(fl caddycmd.Flags) (int, error) {
+	repl, err := input.Replacer(fl.String("url"))
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, errors.New("--url: write the URL of a request, such as https://files.example.com/")
 	}
-	ctx, cancel, err := newToolContext()
+	ctx, cancel, err := newContext()
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	defer cancel()
-	parts, err := toCheck(fl)
+	toAsk, err := toCheck(fl)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	handlers, err := loadHandlers(ctx, parts)
+	handlers, err := l.load(ctx, toAsk)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	header, err := readCredential(os.Stdin, os.Stderr)
+	header, err := input.Credential(os.Stdin, os.Stderr)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -73,34 +76,34 @@ func cmdCheck(fl caddycmd.Flags) (int, error) {
 
 // toCheck returns the handlers to check. With --site, that site replaces their backends. With --site and without
 // --config, it returns one handler for that site.
-func toCheck(fl caddycmd.Flags) ([]configPart, error) {
+func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
 	site := fl.String("site")
 	ask := func(roles bool) []any {
 		return []any{map[string]any{"backend": "site", "urls": []string{site}, "roles": roles}}
 	}
 	if site != "" && fl.String("config") == "" {
-		return []configPart{{
-			module: "http.handlers.frappe_auth", json: map[string]any{"backends": ask(false)}, label: "with default options, for --site",
+		return []httpconfig.Handler{{
+			Module: httpconfig.HandlerModule, JSON: map[string]any{"backends": ask(false)}, Where: "with default options, for --site",
 		}}, nil
 	}
-	config, err := readConfiguration(fl)
+	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
 	if err != nil {
 		return nil, err
 	}
-	parts, err := config.handlers()
+	handlers, err := config.handlers()
 	if err != nil {
 		return nil, err
 	}
-	for _, part := range parts {
+	for _, handler := range handlers {
 		if site != "" {
-			part.json["backends"] = ask(part.json["require"] != nil)
+			handler.JSON["backends"] = ask(handler.JSON["require"] != nil)
 		}
 	}
-	return parts, nil
+	return handlers, nil
 }
 
 // explain writes step by step what happens to a credential, and returns the exit code.
-func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header string) (code int) {
+func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string) (code int) {
 	fmt.Fprintln(w, "Credential")
 	cred, err := frappe.ParseCredential(header)
 	if err != nil {
@@ -108,9 +111,9 @@ func explain(w io.Writer, handlers []configured, repl *caddy.Replacer, header st
 		return exitRefused
 	}
 	describe(w, cred)
-	for _, c := range handlers {
-		fmt.Fprintf(w, "\nHandler %s\n", c.where)
-		code = max(code, c.explain(w, repl, header, cred))
+	for _, handler := range handlers {
+		fmt.Fprintf(w, "\nHandler %s\n", handler.where)
+		code = max(code, handler.explain(w, repl, header, cred))
 	}
 	return code
 }
@@ -143,61 +146,59 @@ func describe(w io.Writer, cred frappe.Credential) {
 const frappeHash = 15
 
 // explain writes what one handler does with a header, without using its cache.
-func (c configured) explain(w io.Writer, repl *caddy.Replacer, header string, cred frappe.Credential) int {
+func (h loaded) explain(w io.Writer, repl *caddy.Replacer, header string, cred frappe.Credential) int {
 	asked := 0
-	d := c.decide(context.Background(), &attempt{headers: []string{header}, repl: repl, uncharged: true, trace: func(s step) {
+	d := h.Check(context.Background(), header, repl, func(a Answer) {
 		asked++
-		explainStep(w, asked, s, cred)
-	}})
-	if g := d.verdict.grant; g != nil {
-		for _, required := range c.Require {
-			met := "met"
-			if !required.metBy(g) {
-				met = "not met"
-			}
-			fmt.Fprintf(w, "  requires %s: %s\n", required, met)
+		a.explain(w, asked, cred)
+	})
+	for _, required := range d.Requirements {
+		met := "met"
+		if !required.Met {
+			met = "not met"
 		}
+		fmt.Fprintf(w, "  requires %s: %s\n", required.Text, met)
 	}
 	switch {
-	case d.rejection == nil:
-		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.user())
+	case d.Reason == nil:
+		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.User)
 		return 0
-	case errors.Is(d.reason, errNotAccepted):
-		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", d.reason, join(c.Schemes))
-	case d.rejection == rejectNoSite:
+	case d.Status == http.StatusUnauthorized && asked == 0: // the credential is well-formed, so its scheme was the reason
+		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", d.Reason, join(h.Schemes()))
+	case d.Status == http.StatusBadRequest:
 		fmt.Fprintf(w, "  The site depends on the request, and --url names none.\n  It answers 400.\n")
-	case d.outcome == outcomeUnavailable:
+	case d.Status == http.StatusServiceUnavailable:
 		fmt.Fprintln(w, "  It answers 503: no backend granted, and one was unavailable.")
 		return exitUnavailable
-	case d.outcome == outcomeForbidden:
-		fmt.Fprintf(w, "  It answers %d: %v.\n", d.status, d.reason)
+	case d.Status == http.StatusForbidden:
+		fmt.Fprintf(w, "  It answers %d: %v.\n", d.Status, d.Reason)
 	default:
-		fmt.Fprintf(w, "  It answers %d.\n", d.status)
+		fmt.Fprintf(w, "  It answers %d.\n", d.Status)
 	}
 	return exitRefused
 }
 
-// explainStep writes one backend's answer.
-func explainStep(w io.Writer, number int, s step, cred frappe.Credential) {
-	fmt.Fprintf(w, "  %d. %s", number, s.backend.name)
-	if source := s.backend.source(); source != "" {
-		fmt.Fprintf(w, ": %s", source)
+// explain writes one backend's answer.
+func (a Answer) explain(w io.Writer, number int, cred frappe.Credential) {
+	fmt.Fprintf(w, "  %d. %s", number, a.Backend)
+	if a.Source != "" {
+		fmt.Fprintf(w, ": %s", a.Source)
 	}
-	if s.site != "" {
-		fmt.Fprintf(w, ", site %s", s.site)
+	if a.Site != "" {
+		fmt.Fprintf(w, ", site %s", a.Site)
 	}
 	fmt.Fprintln(w)
-	took := s.took.Round(10 * time.Microsecond)
+	took := a.Took.Round(10 * time.Microsecond)
 	switch {
-	case s.err == nil:
-		fmt.Fprintf(w, "     granted in %s: %s\n", took, s.identity.User)
-		describeIdentity(w, s.identity)
-	case errors.Is(s.err, frappe.ErrDenied):
+	case a.Err == nil:
+		fmt.Fprintf(w, "     granted in %s: %s\n", took, a.Identity.User)
+		describeIdentity(w, a.Identity)
+	case errors.Is(a.Err, frappe.ErrDenied):
 		fmt.Fprintf(w, "     denied in %s: %s\n", took, whyDenied(cred))
-	case errors.Is(s.err, frappe.ErrUnknownSite):
+	case errors.Is(a.Err, frappe.ErrUnknownSite):
 		fmt.Fprintf(w, "     no such site, after %s\n", took)
 	default:
-		fmt.Fprintf(w, "     unavailable, after %s: %v\n", took, s.err)
+		fmt.Fprintf(w, "     unavailable, after %s: %v\n", took, a.Err)
 	}
 }
 

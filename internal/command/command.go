@@ -1,0 +1,143 @@
+// Package command implements `caddy frappe-auth`. It reads a configuration and asks its backends, without a running
+// Caddy.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+)
+
+// Handler is a loaded handler or provider.
+type Handler interface {
+	// Name returns the option `name`.
+	Name() string
+
+	// Schemes returns the accepted schemes.
+	Schemes() []frappe.Scheme
+
+	// Backends returns the backends in the order in which they are asked.
+	Backends() []Backend
+
+	// Check decides about a header without the cache, and counts no failure. It calls answered with the answer of each
+	// backend.
+	Check(ctx context.Context, header string, repl *caddy.Replacer, answered func(Answer)) Decision
+
+	// CheckRoles checks that the required roles exist. found is false if there is nothing to say.
+	CheckRoles(ctx context.Context) (finding frappe.Finding, found bool)
+}
+
+// Backend is a backend of a handler.
+type Backend struct {
+	frappe.Backend
+	Name   string
+	Source string // empty if the backend does not name it
+}
+
+// Answer is what a backend says about a credential.
+type Answer struct {
+	Backend  string
+	Source   string
+	Site     string // empty if the backend serves only one
+	Identity frappe.Identity
+	Err      error
+	Took     time.Duration
+}
+
+// Decision is what a handler does with a request.
+type Decision struct {
+	Status       int           // of the answer; 200 if the request goes on
+	Reason       error         // nil if the request goes on
+	User         string        // empty unless the request goes on
+	Requirements []Requirement // empty unless a backend granted
+}
+
+// Requirement is a line `require`.
+type Requirement struct {
+	Text string
+	Met  bool
+}
+
+// Root returns the command `caddy frappe-auth`, for caddycmd.RegisterCommand. open returns what the commands may ask of
+// a module with one of the ids of package httpconfig.
+func Root(open func(module any) Handler) caddycmd.Command {
+	l := loader{open: open}
+	return caddycmd.Command{
+		Name:  "frappe-auth",
+		Usage: "<command>",
+		Short: "Tests credentials and backends of frappe_auth",
+		Long: `
+Tools for operators of the frappe_auth handler. They read the configuration and ask its
+backends directly. Caddy does not have to run, and a running Caddy is not affected.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			for _, sub := range []*cobra.Command{l.checkCommand(), hashCommand(), l.doctorCommand()} {
+				sub.Args = noArguments
+				// Caddy logs the error, so cobra must not print it as well.
+				sub.SilenceErrors, sub.SilenceUsage = true, true
+				cmd.AddCommand(sub)
+			}
+			cmd.Args = noCommand
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			cmd.SilenceErrors, cmd.SilenceUsage = true, true
+			cmd.SetFlagErrorFunc(wrongUsage)
+		},
+	}
+}
+
+// Exit codes. 1, caddy.ExitCodeFailedStartup, means that the command line or the configuration is wrong.
+const (
+	exitRefused     = 2
+	exitUnavailable = 3
+	exitTrouble     = 2
+)
+
+// wrongUsage prints what is wrong with the command line and how to use the command. The exit code is then 1.
+func wrongUsage(cmd *cobra.Command, err error) error {
+	cmd.PrintErrf("Error: %v\n\n%s", err, cmd.UsageString())
+	return err
+}
+
+// noArguments rejects arguments. It does not print them, since one may be a secret.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return wrongUsage(cmd, errors.New("unexpected argument; write the credential to standard input, and everything else as flags"))
+}
+
+// commandName matches what looks like the name of a command. Anything else may be a secret and is not printed.
+var commandName = regexp.MustCompile(`^[a-z-]{1,20}$`)
+
+// noCommand rejects a command that does not exist.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	problem := "unknown command"
+	if commandName.MatchString(args[0]) {
+		problem += " " + args[0]
+	}
+	if nearest, ok := directive.Nearest(args[0], names); ok {
+		return wrongUsage(cmd, fmt.Errorf("%s; did you mean %s?", problem, nearest))
+	}
+	return wrongUsage(cmd, errors.New(problem))
+}
+
+func configFlags(cmd *cobra.Command) {
+	cmd.Flags().StringP("config", "c", "", "Configuration file (default: Caddyfile in the current directory)")
+	cmd.Flags().StringP("adapter", "a", "", "Name of the config adapter")
+}

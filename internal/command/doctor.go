@@ -1,0 +1,172 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/httpconfig"
+)
+
+// maxExamination is how long the checks of one backend may take, or those of one handler.
+const maxExamination = 30 * time.Second
+
+func (l loader) doctorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor --config <file> [--adapter <name>]",
+		Short: "Checks the backends, and the configuration around frappe_auth",
+		Long: `
+Checks every backend of the configuration: whether it can be reached and is a Frappe site or
+its database, the version of Frappe, the site's name, what the database's user may read, the
+time zone and the clocks. Also checks whether the required roles exist, whether the user's
+placeholders are used before frappe_auth sets them, and whether each webhook has a handler.
+Prints the results as tables.
+
+Exit codes: 0 if all is well, warnings included; 2 if a check found trouble; 1 if the command
+line or the configuration is wrong.`,
+		RunE: caddycmd.WrapCommandFuncForCobra(l.doctor),
+	}
+	configFlags(cmd)
+	return cmd
+}
+
+func (l loader) doctor(fl caddycmd.Flags) (int, error) {
+	ctx, cancel, err := newContext()
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	defer cancel()
+	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	configured, err := config.handlers()
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	handlers, err := l.load(ctx, configured)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	r := examine(config, handlers)
+	if err := r.writeTables(os.Stdout); err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
+	return r.code(), nil
+}
+
+// report has the findings about a configuration.
+type report struct {
+	backends []located
+	handlers []located // and what is around them
+}
+
+// located is a finding with the backend or handler it is about.
+type located struct {
+	where string
+	frappe.Finding
+}
+
+// examine checks each backend, each handler, and the configuration around them. Handlers that share a backend get one
+// entry.
+func examine(config configuration, handlers []loaded) (r report) {
+	seen := make(map[string]bool)
+	for _, handler := range handlers {
+		for _, b := range handler.Backends() {
+			name := b.Name + " " + b.Source
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			for _, f := range b.examine() {
+				r.backends = append(r.backends, located{name, f})
+			}
+		}
+	}
+	for _, handler := range handlers {
+		if f, ok := handler.examineRoles(); ok {
+			r.handlers = append(r.handlers, located{handler.where, f})
+		}
+	}
+	r.handlers = append(r.handlers, examineRoutes(config)...)
+	r.handlers = append(r.handlers, examineWebhooks(config, handlers)...)
+	return r
+}
+
+func (b Backend) examine() []frappe.Finding {
+	checker, ok := b.Backend.(frappe.HealthChecker)
+	if !ok {
+		return []frappe.Finding{frappe.OK("configuration", "this backend has no checks of its own")}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
+	defer cancel()
+	return checker.CheckHealth(ctx)
+}
+
+func (h loaded) examineRoles() (frappe.Finding, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
+	defer cancel()
+	return h.CheckRoles(ctx)
+}
+
+// examineRoutes finds placeholders of the user in what runs before the handler that sets them.
+func examineRoutes(config configuration) (findings []located) {
+	for _, use := range httpconfig.EarlyUses(config.http) {
+		findings = append(findings, located{use.Where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is "+
+			"empty there; put frappe_auth and what follows into a `route` block, in that order", use.By, use.Placeholder)})
+	}
+	return findings
+}
+
+// examineWebhooks finds webhooks that name a handler that does not exist.
+func examineWebhooks(config configuration, handlers []loaded) (findings []located) {
+	names := make(map[string]bool)
+	for _, handler := range handlers {
+		names[handler.Name()] = true
+	}
+	for _, hook := range httpconfig.Webhooks(config.http) {
+		if !names[hook.Handler] {
+			findings = append(findings, located{hook.Where, frappe.Trouble("webhook", "no frappe_auth is named %s; correct `handler` of "+
+				"frappe_auth_webhook or `name` of frappe_auth", hook.Handler)})
+		}
+	}
+	return findings
+}
+
+// code returns the exit code.
+func (r report) code() int {
+	for _, findings := range [][]located{r.backends, r.handlers} {
+		for _, f := range findings {
+			if f.Result == frappe.ResultTrouble {
+				return exitTrouble
+			}
+		}
+	}
+	return 0
+}
+
+// writeTables writes a table of the backends, and one of the handlers if there are findings about them.
+func (r report) writeTables(w io.Writer) error {
+	if err := writeTable(w, "BACKEND", r.backends); err != nil || len(r.handlers) == 0 {
+		return err
+	}
+	return writeTable(w, "\nHANDLER", r.handlers)
+}
+
+func writeTable(w io.Writer, title string, findings []located) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "%s\tCHECK\tRESULT\tDETAIL\n", title)
+	for _, f := range findings {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.where, f.Check, f.Result, f.Detail)
+	}
+	return table.Flush()
+}
