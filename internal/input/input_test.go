@@ -20,8 +20,10 @@ func TestCredential(t *testing.T) {
 		{"spaces stay", "token a:b \n", "token a:b "},
 		{"nothing", "", ""},
 		{"empty line", "\n", ""},
-		{"too long is cut, so that the parser refuses it", "Bearer " + strings.Repeat("x", 2*frappe.MaxHeaderSize),
-			"Bearer " + strings.Repeat("x", frappe.MaxHeaderSize+2-len("Bearer "))},
+		{
+			"too long is cut, so that the parser refuses it", "Bearer " + strings.Repeat("x", 2*frappe.MaxHeaderSize),
+			"Bearer " + strings.Repeat("x", frappe.MaxHeaderSize+2-len("Bearer ")),
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "stdin")
