@@ -69,11 +69,11 @@ func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
 	case len(unknown) == 0 && complete:
 		return frappe.OK(check, "all of these exist: %s", strings.Join(requiredRoles(required), ", ")), true
 	case len(unknown) > 0 && complete && barred(required, unknown):
-		return frappe.Trouble(check, "no backend has %s, so nobody can pass; %s", names, adviceOnRoles), true
+		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(adviceOnRoles), true
 	case len(unknown) > 0 && complete:
-		return frappe.Warning(check, "no backend has %s; %s", names, adviceOnRoles), true
+		return frappe.Warning(check, "no backend has %s", names).Advise(adviceOnRoles), true
 	case len(unknown) > 0:
-		return frappe.Warning(check, "only a backend that cannot list its roles could have %s; %s", names, adviceOnRoles), true
+		return frappe.Warning(check, "only a backend that cannot list its roles could have %s", names).Advise(adviceOnRoles), true
 	}
 	return frappe.Finding{}, false
 }

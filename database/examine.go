@@ -61,7 +61,8 @@ func (c *connection) examineRights(ctx context.Context) frappe.Finding {
 	case err != nil:
 		return frappe.Warning(check, "%v", err)
 	case may != "":
-		return frappe.Warning(check, "user %s may also write; docs/database.md has the statements to create a read-only user", c.settings.user)
+		return frappe.Warning(check, "user %s may also write", c.settings.user).
+			Advise("docs/database.md has the statements to create a read-only user")
 	}
 	return frappe.OK(check, "user %s may only read", c.settings.user)
 }
@@ -78,9 +79,9 @@ func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	case encrypted == "":
 		return frappe.Warning(check, "no user has an API secret to try it on")
 	case c.settings.key == nil:
-		return frappe.Trouble(check, "missing, so no API key can be verified; copy it from the site's site_config.json")
+		return frappe.Trouble(check, "missing, so no API key can be verified").Advise("copy it from the site's site_config.json")
 	case fernet.VerifyAndDecrypt([]byte(encrypted), 0, []*fernet.Key{c.settings.key}) == nil:
-		return frappe.Trouble(check, "does not decrypt the site's API secrets; copy it from the site's site_config.json")
+		return frappe.Trouble(check, "does not decrypt the site's API secrets").Advise("copy it from the site's site_config.json")
 	}
 	return frappe.OK(check, "decrypts the site's API secrets")
 }
@@ -117,7 +118,7 @@ func (c *connection) examineZone(ctx context.Context) frappe.Finding {
 		return frappe.Warning(check, "System Settings name none; access tokens then expire by Frappe's default, %s", defaultZone)
 	}
 	if _, err := time.LoadLocation(zone); err != nil {
-		return frappe.Trouble(check, "unknown; check time_zone in System Settings")
+		return frappe.Trouble(check, "unknown").Advise("check time_zone in System Settings")
 	}
 	return frappe.OK(check, "%s", zone)
 }
@@ -137,9 +138,9 @@ func (c *connection) examineClock(ctx context.Context, now time.Time) frappe.Fin
 	}
 	switch skew := now.Sub(theirs).Abs().Round(time.Second); {
 	case skew > badSkew:
-		return frappe.Trouble(check, "differs from this machine's by %s, so access tokens expire at the wrong time; run NTP on both", skew)
+		return frappe.Trouble(check, "differs from this machine's by %s, so access tokens expire at the wrong time", skew).Advise("run NTP on both")
 	case skew > maxSkew:
-		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew)
+		return frappe.Warning(check, "differs from this machine's by %s", skew).Advise("run NTP on both")
 	}
 	return frappe.OK(check, "at most %s from this machine's", maxSkew)
 }

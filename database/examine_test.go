@@ -14,7 +14,7 @@ func examined(t testing.TB, b *Backend) string {
 	t.Helper()
 	var lines []string
 	for _, f := range b.CheckHealth(t.Context()) {
-		detail := regexp.MustCompile(`in \d[\d.]*(µs|ms|s)`).ReplaceAllString(f.Detail, "in no time")
+		detail := regexp.MustCompile(`in \d[\d.]*(µs|ms|s)`).ReplaceAllString(f.String(), "in no time")
 		if f.Check == "database" {
 			detail = regexp.MustCompile(`^(SQLite |PostgreSQL )?\d+\.[^ ,]+`).ReplaceAllString(detail, "${1}x.y")
 		}

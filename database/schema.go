@@ -126,11 +126,11 @@ func (s *schema) findMissing() (findings []frappe.Finding) {
 		switch {
 		case len(missing) == 0:
 		case !r.needed:
-			findings = append(findings, frappe.Warning(check, "%s; %s; docs/database.md has the GRANT", what, r.without))
+			findings = append(findings, frappe.Warning(check, "%s; %s", what, r.without).Advise("docs/database.md has the GRANT"))
 		case slices.Equal(missing, []string{"full_name"}) || slices.Equal(missing, []string{"user_type"}):
 			findings = append(findings, frappe.Warning(check, "%s", what))
 		default:
-			findings = append(findings, frappe.Trouble(check, "%s; docs/database.md has the GRANT", what))
+			findings = append(findings, frappe.Trouble(check, "%s", what).Advise("docs/database.md has the GRANT"))
 		}
 	}
 	return findings

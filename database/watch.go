@@ -178,7 +178,7 @@ func (p *poller) failed(err error) error {
 func (p *poller) warn(c *connection, sch *schema) {
 	details := make([]string, len(sch.missing))
 	for i, finding := range sch.missing {
-		details[i] = finding.Detail
+		details[i] = finding.String()
 	}
 	what := strings.Join(details, "\n")
 	if what != "" && what != p.warned {

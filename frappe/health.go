@@ -21,8 +21,25 @@ type Finding struct {
 	// Result says whether all is well.
 	Result Result
 
-	// Detail says what was found and, if something is wrong, what to do.
+	// Detail says what was found. If Advice is empty, it may also say what to do.
 	Detail string
+
+	// Advice says what to do if something is wrong.
+	Advice string
+}
+
+// Advise returns the finding with an advice. format and args are those of fmt.Sprintf.
+func (f Finding) Advise(format string, args ...any) Finding {
+	f.Advice = fmt.Sprintf(format, args...)
+	return f
+}
+
+// String returns what was found and what to do, as one sentence.
+func (f Finding) String() string {
+	if f.Advice == "" {
+		return f.Detail
+	}
+	return f.Detail + "; " + f.Advice
 }
 
 // Result is the outcome of a check.

@@ -31,7 +31,7 @@ func (s *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 // examine checks an address without a credential: whether a Frappe site answers, and whether it refuses a guest.
 func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 	if c.backend.ResolvesSites() {
-		return []frappe.Finding{frappe.Warning(name, "the site depends on the request; try one with `caddy frappe-auth check --url`")}
+		return []frappe.Finding{frappe.Warning(name, "the site depends on the request").Advise("try one with `caddy frappe-auth check --url`")}
 	}
 	findings := c.examineTransport(name)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.backend.Timeout))
@@ -46,7 +46,7 @@ func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 
 	switch _, err := c.loggedUser(ctx); {
 	case err == nil:
-		return append(findings, frappe.Trouble(name, "accepts a request without a credential; check what stands in front of Frappe"))
+		return append(findings, frappe.Trouble(name, "accepts a request without a credential").Advise("check what stands in front of Frappe"))
 	case !errors.Is(err, frappe.ErrDenied):
 		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
@@ -78,7 +78,7 @@ func (c request) examineTransport(name string) []frappe.Finding {
 	if c.address.url.Scheme != "http" || c.address.socket != "" || host == "localhost" || (ip != nil && (ip.IsLoopback() || ip.IsPrivate())) {
 		return nil
 	}
-	return []frappe.Finding{frappe.Warning(name, "credentials are sent to %s without encryption; write https://", host)}
+	return []frappe.Finding{frappe.Warning(name, "credentials are sent to %s without encryption", host).Advise("write https://")}
 }
 
 // maxSkew is how far two clocks may differ. A Date header has a resolution of one second.
@@ -93,7 +93,7 @@ func examineClock(date string, now time.Time) frappe.Finding {
 	}
 	skew := now.Sub(theirs).Truncate(time.Second)
 	if skew.Abs() > maxSkew {
-		return frappe.Warning(check, "differs from this machine's by %s; run NTP on both", skew.Abs())
+		return frappe.Warning(check, "differs from this machine's by %s", skew.Abs()).Advise("run NTP on both")
 	}
 	return frappe.OK(check, "at most %s from this machine's", maxSkew)
 }

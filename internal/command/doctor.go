@@ -2,10 +2,8 @@ package command
 
 import (
 	"context"
-	"fmt"
-	"io"
+	"errors"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,58 +20,69 @@ const maxExamination = 30 * time.Second
 
 func (l loader) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "doctor --config <file> [--adapter <name>]",
+		Use:   "doctor --config <file> [--adapter <name>] [--json]",
 		Short: "Checks the backends, and the configuration around frappe_auth",
 		Long: `
 Checks every backend of the configuration: whether it can be reached and is a Frappe site or
 its database, the version of Frappe, the site's name, what the database's user may read, the
 time zone and the clocks. Also checks whether the required roles exist, whether the user's
 placeholders are used before frappe_auth sets them, and whether each webhook has a handler.
-Prints the results as tables.
+Prints the results as tables, or with --json as one JSON object: level is the worst of all
+findings, and findings has for each its level (ok, warning or trouble), what it is about
+(backend, handler or configuration), where, the name of the check, text, and advice if
+there is something to do that the text does not say.
 
 Exit codes: 0 if all is well, warnings included; 2 if a check found trouble; 1 if the command
 line or the configuration is wrong.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(l.doctor),
 	}
 	configFlags(cmd)
+	cmd.Flags().Bool("json", false, "Print one JSON object instead of tables")
 	return cmd
 }
 
 func (l loader) doctor(fl caddycmd.Flags) (int, error) {
-	ctx, cancel, err := newContext()
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
+	asJSON := fl.Bool("json")
+	r, err := l.diagnose(fl.String("config"), fl.String("adapter"))
+	switch {
+	case err != nil && asJSON:
+		err = errors.Join(err, failed(err).writeJSON(os.Stdout))
+	case err == nil && asJSON:
+		err = r.writeJSON(os.Stdout)
+	case err == nil:
+		err = r.writeTables(os.Stdout)
 	}
-	defer cancel()
-	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	configured, err := config.handlers()
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	handlers, err := l.load(ctx, configured)
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	r := examine(config, handlers)
-	if err := r.writeTables(os.Stdout); err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	return r.code(), nil
 }
 
-// report has the findings about a configuration.
-type report struct {
-	backends []located
-	handlers []located // and what is around them
+// diagnose reads a configuration and examines it.
+func (l loader) diagnose(file, adapter string) (report, error) {
+	ctx, cancel, err := newContext()
+	if err != nil {
+		return report{}, err
+	}
+	defer cancel()
+	config, err := readConfiguration(file, adapter)
+	if err != nil {
+		return report{}, err
+	}
+	return l.examine(ctx, config)
 }
 
-// located is a finding with the backend or handler it is about.
-type located struct {
-	where string
-	frappe.Finding
+// examine loads the handlers of a configuration, and checks them and what is around them.
+func (l loader) examine(ctx caddy.Context, config configuration) (report, error) {
+	configured, err := config.handlers()
+	if err != nil {
+		return report{}, err
+	}
+	handlers, err := l.load(ctx, configured)
+	if err != nil {
+		return report{}, err
+	}
+	return examine(config, handlers), nil
 }
 
 // examine checks each backend, each handler, and the configuration around them. Handlers that share a backend get one
@@ -121,8 +130,8 @@ func (h loaded) examineRoles() (frappe.Finding, bool) {
 // examineRoutes finds placeholders of the user in what runs before the handler that sets them.
 func examineRoutes(config configuration) (findings []located) {
 	for _, use := range httpconfig.EarlyUses(config.http) {
-		findings = append(findings, located{use.Where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is "+
-			"empty there; put frappe_auth and what follows into a `route` block, in that order", use.By, use.Placeholder)})
+		findings = append(findings, located{use.Where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there",
+			use.By, use.Placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
 	}
 	return findings
 }
@@ -135,38 +144,9 @@ func examineWebhooks(config configuration, handlers []loaded) (findings []locate
 	}
 	for _, hook := range httpconfig.Webhooks(config.http) {
 		if !names[hook.Handler] {
-			findings = append(findings, located{hook.Where, frappe.Trouble("webhook", "no frappe_auth is named %s; correct `handler` of "+
-				"frappe_auth_webhook or `name` of frappe_auth", hook.Handler)})
+			findings = append(findings, located{hook.Where, frappe.Trouble("webhook", "no frappe_auth is named %s", hook.Handler).
+				Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
 		}
 	}
 	return findings
-}
-
-// code returns the exit code.
-func (r report) code() int {
-	for _, findings := range [][]located{r.backends, r.handlers} {
-		for _, f := range findings {
-			if f.Result == frappe.ResultTrouble {
-				return exitTrouble
-			}
-		}
-	}
-	return 0
-}
-
-// writeTables writes a table of the backends, and one of the handlers if there are findings about them.
-func (r report) writeTables(w io.Writer) error {
-	if err := writeTable(w, "BACKEND", r.backends); err != nil || len(r.handlers) == 0 {
-		return err
-	}
-	return writeTable(w, "\nHANDLER", r.handlers)
-}
-
-func writeTable(w io.Writer, title string, findings []located) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "%s\tCHECK\tRESULT\tDETAIL\n", title)
-	for _, f := range findings {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", f.where, f.Check, f.Result, f.Detail)
-	}
-	return table.Flush()
 }
