@@ -197,7 +197,13 @@ func golden(t *testing.T, name, got string, replacements ...string) {
 // sqliteSite is the directory of a site of Frappe 16 whose database is a file, with one user.
 func sqliteSite(t *testing.T) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "erp.example.com")
+	return sqliteSiteIn(t, t.TempDir())
+}
+
+// sqliteSiteIn is that directory within a bench's directory of sites.
+func sqliteSiteIn(t *testing.T, sites string) string {
+	t.Helper()
+	dir := filepath.Join(sites, "erp.example.com")
 	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
 		t.Fatal(err)
 	}

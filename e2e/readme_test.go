@@ -75,17 +75,27 @@ func TestDocsAdmin(t *testing.T) {
 
 // TestDocsCommands: the commands of docs/operations.md do what it says, and the screen it shows is theirs.
 func TestDocsCommands(t *testing.T) {
-	for i, line := range shellLines(t, "caddy frappe-auth ") {
+	credential := "token " + aliceKey + ":" + aliceSecret
+	runs := []struct{ input, file, want string }{
+		{namedSite(t, "") + "\n", filepath.Join(t.TempDir(), "Caddyfile"), "Wrote "},
+		{credential, "Caddyfile.example", "It lets the request pass, as alice@example.com."},
+		{credential, "Caddyfile.example", "nothing to reach"},
+		{credential, "", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`},
+	}
+	lines := shellLines(t, "caddy frappe-auth ")
+	if len(lines) != len(runs) {
+		t.Fatalf("%d lines: %v", len(lines), lines)
+	}
+	for i, line := range lines {
 		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
 		for j := range words {
 			words[j] = strings.Trim(words[j], `"`)
 			if words[j] == "Caddyfile" {
-				words[j] = "Caddyfile.example"
+				words[j] = runs[i].file
 			}
 		}
-		screen, code := command(t, "token "+aliceKey+":"+aliceSecret, words[2:]...)
-		want := []string{"It lets the request pass, as alice@example.com.", "nothing to reach", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`}[i]
-		if code != 0 || !strings.Contains(screen, want) {
+		screen, code := command(t, runs[i].input, words[2:]...)
+		if code != 0 || !strings.Contains(screen, runs[i].want) {
 			t.Errorf("%s: exit code %d\n%s", line, code, screen)
 		}
 	}

@@ -26,6 +26,11 @@ func readConfiguration(file, adapter string) (configuration, error) {
 	case raw == nil:
 		return configuration{}, errors.New("no configuration file found; name it with --config")
 	}
+	return parseConfiguration(raw, file)
+}
+
+// parseConfiguration parses the JSON of a configuration. file is its name in errors.
+func parseConfiguration(raw []byte, file string) (configuration, error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var config map[string]any

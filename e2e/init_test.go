@@ -1,0 +1,241 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// runInit runs `caddy frappe-auth init`, and returns the Caddyfile that it wrote to standard output, what it wrote to
+// standard error, and the exit code. It starts in an empty directory with an empty home.
+func runInit(t *testing.T, input string, args ...string) (file, screen string, code int) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), caddy, append([]string{"frappe-auth", "init"}, args...)...)
+	c.Dir = t.TempDir()
+	c.Env = append(os.Environ(), "HOME="+c.Dir)
+	c.Stdin = strings.NewReader(input)
+	var out, err bytes.Buffer
+	c.Stdout, c.Stderr = &out, &err
+	_ = c.Run() // the exit code says it
+	for _, secret := range []string{"s3cret", "38jWnH1vU3H1INnP", "MUx-kgDuoW3K9ELDxqTkj66Ki", "AAAAAAAAAAAAAAAA"} {
+		if strings.Contains(out.String()+err.String(), secret) {
+			t.Errorf("%s is shown:\n%s%s", secret, err.String(), out.String())
+		}
+	}
+	return out.String(), err.String(), c.ProcessState.ExitCode()
+}
+
+// namedSite is a double of a bench's web server, which has one site and finds it by its name.
+func namedSite(t *testing.T, name string) (url string) {
+	t.Helper()
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case name != "" && r.Header.Get("X-Frappe-Site-Name") != name:
+			testutil.Reply(t, w, testutil.Answer(t, "unknown-site.http"))
+		case strings.HasSuffix(r.URL.Path, "/ping"):
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"message": "pong"}`)
+		default:
+			testutil.Reply(t, w, testutil.Answer(t, "guest-15.http"))
+		}
+	}))
+	t.Cleanup(site.Close)
+	return site.URL
+}
+
+// makeBench is a bench with the configuration of all sites, and its directory of sites.
+func makeBench(t *testing.T, common string) (dir, sites string) {
+	t.Helper()
+	dir = t.TempDir()
+	sites = filepath.Join(dir, "sites")
+	if err := os.Mkdir(sites, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(sites, "common_site_config.json"), []byte(common), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir, sites
+}
+
+// recordedSiteIn puts the recorded site on MariaDB into a directory of sites. Its database does not run.
+func recordedSiteIn(t *testing.T, sites, name string) {
+	t.Helper()
+	conf, err := os.ReadFile("../database/testdata/mariadb-site/site_config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(sites, name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(sites, name, "site_config.json"), conf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestInit: what it writes is what doctor passes, and Caddy runs.
+func TestInit(t *testing.T) {
+	named := namedSite(t, "erp.example.com")
+	namedPort := named[strings.LastIndexByte(named, ':')+1:]
+	noDatabase := `{"db_host": "127.0.0.1", "db_port": ` + freePort(t) + `, "webserver_port": ` + namedPort + `}`
+
+	fileBench, sites := makeBench(t, `{"redis_queue": "redis://:s3cret@127.0.0.1:11000"}`)
+	sqliteSiteIn(t, sites)
+	serverBench, sites := makeBench(t, noDatabase)
+	recordedSiteIn(t, sites, "erp.example.com")
+	severalBench, sites := makeBench(t, `{"default_site": "other.example.com"}`)
+	sqliteSiteIn(t, sites)
+	recordedSiteIn(t, sites, "other.example.com")
+
+	for _, test := range []struct {
+		name, input string
+		args        []string
+		golden      string // some cases write the same
+	}{
+		{"site", "", []string{"--site", namedSite(t, "")}, "site"},
+		{"site by name", "", []string{"--site", named, "--site-name", "erp.example.com"}, "site by name"},
+		{"address", "", []string{"--site", namedSite(t, ""), "--address", "files.example.com"}, "address"},
+		{"database", "", []string{"--bench", fileBench}, "database"},
+		{"directory of sites", "", []string{"--bench", filepath.Join(fileBench, "sites")}, "database"},
+		{"one of several sites", "", []string{"--bench", severalBench, "--site-name", "erp.example.com"}, "database"},
+		{"web server where the database does not run", "", []string{"--bench", serverBench}, "site by name"},
+		{"asked for a site", namedSite(t, "") + "\nfiles.example.com\n", nil, "address"},
+		{"asked, with what is proposed", namedSite(t, ""), nil, "site"},
+		{"asked for the name", named + "\n\nerp.example.com\n", nil, "site by name"},
+		{"asked again", "http://127.0.0.1:" + freePort(t) + "\n\n" + named + "\nerp.example.com\n", nil, "site by name"},
+		{"asked for a bench", severalBench + "\nerp.example.com\n\n", nil, "database"},
+		{"asked for another site of the bench", severalBench + "\n\n\nerp.example.com\n", nil, "database"},
+		{"asked for another bench", severalBench + "\n\n\n" + fileBench + "\n", nil, "database"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file, screen, code := runInit(t, test.input, test.args...)
+			if code != 0 {
+				t.Fatalf("exit code %d:\n%s", code, screen)
+			}
+			golden(t, "init "+test.golden+".txt", file, append(onScreens, `database \S+/`, "database /home/frappe/frappe-bench/sites/")...)
+			doctor, code := command(t, "", "doctor", "--config", configFile(t, file))
+			if code != 0 {
+				t.Errorf("doctor does not pass it:\n%s", doctor)
+			}
+			formatted, err := exec.CommandContext(t.Context(), caddy, "fmt", configFile(t, file)).Output()
+			if err != nil || string(formatted) != file {
+				t.Errorf("%v, caddy fmt makes of it:\n%s", err, formatted)
+			}
+		})
+	}
+}
+
+// TestInitServes: the Caddyfile of a bench lets in whom the site's database knows.
+func TestInitServes(t *testing.T) {
+	dir, sites := makeBench(t, `{}`)
+	sqliteSiteIn(t, sites)
+	address := testutil.FreeAddress(t)
+	file, screen, code := runInit(t, "", "--bench", dir, "--address", "http://"+address)
+	if code != 0 {
+		t.Fatal(screen)
+	}
+	start(t, "", file)
+	if status, got := ask(t, "GET", "http://"+address, "", tokenHeader); got != "You are alice@example.com." {
+		t.Errorf("%d %s", status, got)
+	}
+	if status, _ := ask(t, "GET", "http://"+address, "", wrongHeader); status != http.StatusUnauthorized {
+		t.Errorf("a wrong secret gets %d", status)
+	}
+}
+
+// TestInitFindsBench: without flags, it proposes the bench in the current directory or in the home.
+func TestInitFindsBench(t *testing.T) {
+	home := t.TempDir()
+	sites := filepath.Join(home, "frappe-bench", "sites")
+	if err := os.MkdirAll(sites, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sqliteSiteIn(t, sites)
+	for name, dir := range map[string]string{"here": filepath.Join(home, "frappe-bench"), "at home": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			c := exec.CommandContext(t.Context(), caddy, "frappe-auth", "init")
+			c.Dir, c.Env = dir, append(os.Environ(), "HOME="+home)
+			out, err := c.Output() // with nothing on standard input
+			if err != nil || !strings.Contains(string(out), "backend database "+filepath.Join(sites, "erp.example.com")) {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestInitFails: where nothing works, nothing is written, and it says why.
+func TestInitFails(t *testing.T) {
+	serverBench, sites := makeBench(t, `{"db_host": "127.0.0.1", "db_port": `+freePort(t)+`, "webserver_port": `+freePort(t)+`}`)
+	recordedSiteIn(t, sites, "erp.example.com")
+	recordedSiteIn(t, sites, "other.example.com")
+	for _, test := range []struct {
+		name, input string
+		args        []string
+		code        int
+		want        string
+	}{
+		{"nobody there", "", []string{"--site", "http://127.0.0.1:" + freePort(t)}, 2, "connection refused"},
+		{"no site of that name", "", []string{"--site", namedSite(t, "erp.example.com")}, 2, "TROUBLE"},
+		{"nothing runs", "", []string{"--bench", serverBench, "--site-name", "erp.example.com"}, 2, "Mend what is marked TROUBLE"},
+		{"several sites", "", []string{"--bench", serverBench}, 1, "choose one with --site-name: erp.example.com, other.example.com"},
+		{"no such site", "", []string{"--bench", serverBench, "--site-name", "x"}, 1, "no site of that name"},
+		{"no bench", "", []string{"--bench", t.TempDir()}, 1, "no bench"},
+		{"no directory", "", []string{"--bench", "/nonexistent"}, 1, "/nonexistent"},
+		{"both", "", []string{"--bench", serverBench, "--site", "https://erp.example.com"}, 1, "exclude each other"},
+		{"no URL", "", []string{"--site", "erp.example.com"}, 1, "write http:// or https://"},
+		{"password in the URL", "", []string{"--site", "https://alice:s3cret@erp.example.com"}, 1, "remove it"},
+		{"password in the answer", "https://alice:s3cret@erp.example.com\n\n\n", nil, 2, "remove it"},
+		{"placeholder", "", []string{"--site", "https://{env.SITE}"}, 1, "cannot be written in a Caddyfile"},
+		{"address", "", []string{"--site", "https://erp.example.com", "--address", "ftp://x"}, 1, "--address: write an address"},
+		{"no answer", "", nil, 1, "use --site or --bench"},
+		{"argument", "", []string{"https://erp.example.com"}, 1, "unexpected argument"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file, screen, code := runInit(t, test.input, test.args...)
+			if code != test.code || file != "" || !strings.Contains(screen, test.want) {
+				t.Errorf("exit code %d, the Caddyfile %q:\n%s", code, file, screen)
+			}
+		})
+	}
+}
+
+// TestInitOutput: a file is not overwritten without --force, not even where nothing else is wrong.
+func TestInitOutput(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "Caddyfile")
+	args := []string{"--site", namedSite(t, ""), "--output", name}
+	written := func() string {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	if out, screen, code := runInit(t, "", args...); code != 0 || out != "" || !strings.Contains(screen, "Wrote "+name) {
+		t.Fatalf("exit code %d:\n%s%s", code, out, screen)
+	}
+	first := written()
+	if doctor, code := command(t, "", "doctor", "--config", name); code != 0 {
+		t.Errorf("doctor does not pass it:\n%s", doctor)
+	}
+	const mine = "# my own\n"
+	if err := os.WriteFile(name, []byte(mine), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, screen, code := runInit(t, "", args...); code != 1 || written() != mine || !strings.Contains(screen, "--force") {
+		t.Errorf("exit code %d:\n%s", code, screen)
+	}
+	if _, screen, code := runInit(t, "", append(args, "--force")...); code != 0 || written() != first {
+		t.Errorf("with --force: exit code %d:\n%s", code, screen)
+	}
+	failing := []string{"--site", "http://127.0.0.1:" + freePort(t), "--output", name, "--force"}
+	if _, screen, code := runInit(t, "", failing...); code != 2 || written() != first {
+		t.Errorf("where nothing works: exit code %d:\n%s", code, screen)
+	}
+}

@@ -1,0 +1,87 @@
+package bench_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/bench"
+)
+
+// tree makes a directory with files.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestOpen(t *testing.T) {
+	const a, b, common = "sites/a.example/site_config.json", "sites/b.example/site_config.json", "sites/common_site_config.json"
+	for _, test := range []struct {
+		name  string
+		files map[string]string
+		want  bench.Bench
+		err   string
+	}{
+		{"one site", map[string]string{a: "{}", "sites/assets/x": ""}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, ""},
+		{
+			"all that is known",
+			map[string]string{a: "{}", b: "{}", common: `{"default_site": "b.example", "redis_queue": "redis://127.0.0.1:11000", "webserver_port": 8001}`},
+			bench.Bench{Sites: []string{"a.example", "b.example"}, DefaultSite: "b.example", RedisQueue: "redis://127.0.0.1:11000", WebserverPort: 8001}, "",
+		},
+		{"port in quotes", map[string]string{a: "{}", common: `{"webserver_port": "8001"}`}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8001}, ""},
+		{
+			"nonsense is left out", map[string]string{a: "{}", common: `{"default_site": "gone", "webserver_port": {}}`},
+			bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, "",
+		},
+		{"the directory of sites", map[string]string{"a.example/site_config.json": "{}"}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, ""},
+		{"no site", map[string]string{common: "{}"}, bench.Bench{}, "no bench"},
+		{"broken", map[string]string{a: "{}", common: `{"db_password": "s3cret"`}, bench.Bench{}, "is not a JSON object as Frappe writes it"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := tree(t, test.files)
+			got, err := bench.Open(dir)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "s3cret") {
+					t.Errorf("got the error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.SitesDir != dir && got.SitesDir != filepath.Join(dir, "sites") {
+				t.Errorf("the sites are in %s", got.SitesDir)
+			}
+			got.SitesDir = ""
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+	if _, err := bench.Open(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	empty, full := t.TempDir(), tree(t, map[string]string{"sites/a.example/site_config.json": "{}"})
+	if dir, found := bench.Find(empty, full); !found || dir != full {
+		t.Errorf("found %q", dir)
+	}
+	if dir, found := bench.Find(empty); found {
+		t.Errorf("found %q", dir)
+	}
+}

@@ -1,0 +1,170 @@
+package command
+
+import (
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the adapter
+
+	"github.com/caddy-frappe/frappe-auth/internal/bench"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+)
+
+// Modules that are in a Caddy only if it was built with them.
+const (
+	databaseModule = "http.frappe_auth.backends.database"
+	feedModule     = "http.frappe_auth.feeds.frappe_events"
+)
+
+func builtIn(module string) bool {
+	_, err := caddy.GetModule(module)
+	return err == nil
+}
+
+// target is where Frappe is: a site by its URL, or one of a bench.
+type target struct {
+	url      string
+	siteName string
+	bench    *bench.Bench
+}
+
+// proposal is a Caddyfile that could work.
+type proposal struct {
+	database string // directory of the site; empty: the site is asked
+	url      string
+	siteName string
+	feed     string // URL of Redis; empty: none is suggested
+}
+
+// proposals returns what could work for a target, the best first.
+func (t target) proposals() (all []proposal) {
+	if t.bench == nil {
+		return []proposal{{url: t.url, siteName: t.siteName}}
+	}
+	feed := ""
+	if builtIn(feedModule) {
+		feed = feedURL(t.bench.RedisQueue)
+	}
+	if builtIn(databaseModule) {
+		all = append(all, proposal{database: filepath.Join(t.bench.SitesDir, t.siteName), feed: feed})
+	}
+	return append(all, proposal{
+		url: "http://127.0.0.1:" + strconv.Itoa(t.bench.WebserverPort), siteName: t.siteName, feed: feed,
+	})
+}
+
+// redisDatabase matches the path of a Redis URL: the number of a database.
+var redisDatabase = regexp.MustCompile(`^(/[0-9]*)?$`)
+
+// feedURL returns the URL of a Redis as it may be shown. One that could contain a password is replaced by a placeholder.
+func feedURL(redis string) string {
+	if redis == "" {
+		return ""
+	}
+	u, err := url.Parse(redis)
+	if err != nil || u.Host == "" || !redisDatabase.MatchString(u.Path) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "{env.FRAPPE_REDIS_URL}"
+	}
+	return redis
+}
+
+// title says what the proposal uses, for the operator.
+func (p proposal) title() string {
+	if p.database != "" {
+		return "the database of " + p.database
+	}
+	title := p.url
+	if strings.Contains(title, "@") { // there could be a password before it
+		title = "the site"
+	}
+	if p.siteName != "" {
+		title += ", site_name " + p.siteName
+	}
+	return title
+}
+
+// caddyfile returns the Caddyfile. It is an error if a name cannot be written in one.
+func (p proposal) caddyfile(address string) (string, error) {
+	var firstErr error
+	word := func(text string) string {
+		quoted, err := directive.Word(text)
+		if err != nil && firstErr == nil {
+			firstErr = err
+		}
+		return quoted
+	}
+	lines := []string{
+		"# Written by `caddy frappe-auth init`. It can be checked at any time with `caddy frappe-auth doctor`.",
+		"",
+		"# The address that clients use. Replace it with your host name, and Caddy gets a certificate for it.",
+		word(address) + " {",
+		"\tfrappe_auth {",
+	}
+	if p.database != "" {
+		lines = append(lines,
+			"\t\t# Credentials are looked up in the site's database, which is only read. Changes in Frappe take effect",
+			"\t\t# within a second or two.",
+			"\t\tbackend database "+word(p.database))
+	} else {
+		lines = append(lines,
+			"\t\t# The site is asked about each credential that is not cached.",
+			"\t\tbackend site "+word(p.url)+" {")
+		if p.siteName != "" {
+			lines = append(lines, "\t\t\t# The bench finds the site by this name.", "\t\t\tsite_name "+word(p.siteName))
+		}
+		lines = append(lines, "\t\t\t# `require role` needs this; it costs one more request to the site for each lookup.", "\t\t\t# roles", "\t\t}")
+	}
+	if p.feed != "" {
+		lines = append(lines, "", "\t\t# Frappe announces changed documents in its Redis, so that they take effect at once. Remove the # to use that.")
+		shown := p.feed
+		if strings.HasPrefix(shown, "{env.") {
+			lines = append(lines, "\t\t# Set the environment variable to redis_queue of common_site_config.json, which may contain a password.")
+		} else {
+			shown = word(shown)
+		}
+		lines = append(lines, "\t\t# feed frappe_events "+shown)
+	}
+	lines = append(lines,
+		"",
+		"\t\t# How long a good credential is remembered, and so the longest that a revoked one keeps working.",
+		"\t\tcache {",
+		"\t\t\tttl 1m",
+		"\t\t}",
+		"",
+		"\t\t# Only users with one of these roles pass. Without this line, each user of the site does.",
+		"\t\t# require role \"System Manager\"",
+		"\t}",
+		"",
+		"\t# What is protected. Write your own directives here, such as root and file_server, or reverse_proxy.",
+		"\trespond \"You are {http.auth.user.id}.\"",
+		"}",
+		"")
+	return strings.Join(lines, "\n"), firstErr
+}
+
+// examineCaddyfile does what doctor does with a file of this content.
+func (l loader) examineCaddyfile(text string) (report, error) {
+	ctx, cancel, err := newContext()
+	if err != nil {
+		return report{}, err
+	}
+	defer cancel()
+	config, err := adapt(text)
+	if err != nil {
+		return report{}, err
+	}
+	return l.examine(ctx, config)
+}
+
+func adapt(text string) (configuration, error) {
+	raw, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return configuration{}, err
+	}
+	return parseConfiguration(raw, "Caddyfile")
+}
