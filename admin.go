@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
 func init() {
@@ -188,7 +189,7 @@ func serveDrop(w http.ResponseWriter, r *http.Request) error {
 	}
 	change := frappe.Change{User: query.Get("user"), Everything: !query.Has("user")}
 	handler := query.Get("handler")
-	if !revokeIn(handler, change, revokedByAdmin) && handler != "" {
+	if !revokeIn(handler, change, metrics.Admin) && handler != "" {
 		return noSuchHandler()
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -116,39 +115,6 @@ func BenchmarkHit(b *testing.B) {
 			}
 		})
 	})
-}
-
-// BenchmarkMetrics compares a hit with metrics on to one with metrics off, in turns.
-func BenchmarkMetrics(b *testing.B) {
-	const turn = 2000
-	for _, c := range hitCases {
-		b.Run(c.name, func(b *testing.B) {
-			handlers := [2]*Handler{}
-			for i := range handlers {
-				handlers[i] = provisioned(b, `{"backends": [`+benchBackend()+`]}`)
-			}
-			handlers[1].metrics = newMetrics()
-			handlers[1].verifier.metrics = handlers[1].metrics
-			r, w := prepared(c.authorization), httptest.NewRecorder()
-			var spent [2][]time.Duration
-			for b.Loop() {
-				for i, h := range handlers {
-					start := time.Now()
-					for range turn {
-						renew(r)
-						if err := h.ServeHTTP(w, r, nothing); err != nil {
-							b.Fatal(err)
-						}
-					}
-					spent[i] = append(spent[i], time.Since(start))
-				}
-			}
-			off, on := slices.Sorted(slices.Values(spent[0])), slices.Sorted(slices.Values(spent[1]))
-			b.ReportMetric(float64(on[len(on)/2])/float64(off[len(off)/2]), "on/off")
-			b.ReportMetric(float64(off[len(off)/2].Nanoseconds())/turn, "ns/hit")
-			b.ReportMetric(0, "ns/op")
-		})
-	}
 }
 
 func BenchmarkDenied(b *testing.B) {

@@ -10,11 +10,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
 // observe reports a decision to the metrics, the events, the access log and the debug log.
 func (o *Options) observe(r *http.Request, d *decision) {
-	o.metrics.countRequest(d.credential.Scheme, d.outcome)
+	metrics.Request(d.credential.Scheme, d.outcome.String())
 	if o.accessLogs {
 		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 			extra.Set(zap.Object("frappe_auth", logFields{d.credential.Scheme, d.backend(), d.verdict.cache, d.outcome}))

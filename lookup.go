@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 	"github.com/caddy-frappe/frappe-auth/internal/jwt"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
@@ -97,7 +98,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 			g.at, g.moment = at, q.asked
 			// Cache it even with a ttl of 0: a credential that is known to be good is exempt from the failure limit.
 			if !q.subject.uncached && v.state.cache.grant(q.subject, g) {
-				v.metrics.countEviction("granted")
+				metrics.Eviction(metrics.Granted)
 			}
 			return verdict{grant: g, cache: cacheMiss}
 		case throttled:
@@ -119,7 +120,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 	}
 	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: q.asked}
 	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
-		v.metrics.countEviction("denied")
+		metrics.Eviction(metrics.Denied)
 	}
 	if !q.bad {
 		v.charge(q)
@@ -153,7 +154,7 @@ func (v *verifier) askBackend(b namedBackend, bs *backendState, site string, q *
 	}
 	p, err := v.acquire(bs, site, q)
 	if err != nil {
-		v.metrics.countRejection(b.name, err)
+		metrics.Rejection(b.name, rejectionReason(err))
 		return frappe.Identity{}, err
 	}
 	defer p.release()
@@ -162,7 +163,7 @@ func (v *verifier) askBackend(b namedBackend, bs *backendState, site string, q *
 	cred.Site = site
 	asked := v.now()
 	id, err := v.call(b, cred, q.span)
-	v.metrics.countCall(b.name, err, v.now().Sub(asked))
+	metrics.Call(b.name, err, v.now().Sub(asked))
 	switch {
 	case err == nil, errors.Is(err, frappe.ErrDenied):
 		v.succeeded(b, bs, site, q)

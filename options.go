@@ -62,7 +62,6 @@ type Options struct {
 	logger     *zap.Logger
 	accessLogs bool // at least one server of this configuration has access logs
 	events     events
-	metrics    *metrics
 
 	stopRoleCheck func()
 }
@@ -135,7 +134,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.metrics, err = registerMetrics(ctx); err != nil {
+	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
 	o.verifier, err = newVerifier(verifierConfig{
@@ -149,7 +148,6 @@ func (o *Options) provision(ctx caddy.Context) error {
 		random:      weakrand.Float64,
 		logger:      o.logger,
 		events:      o.events,
-		metrics:     o.metrics,
 	})
 	if err != nil {
 		return err

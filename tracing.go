@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
 // tracerName is the instrumentation scope of the spans.
@@ -50,7 +52,7 @@ func startCall(ctx context.Context, parent trace.Span, backend, site string) (ca
 		span.SetAttributes(attribute.String("frappe_auth.site", site))
 	}
 	return ctx, func(err error) {
-		outcome := callOutcome(err)
+		outcome := metrics.CallOutcome(err)
 		span.SetAttributes(attribute.String("frappe_auth.outcome", outcome))
 		if outcome == "unavailable" {
 			span.SetStatus(codes.Error, err.Error())

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
@@ -43,7 +44,6 @@ type verifierConfig struct {
 	random      func() float64 // in [0, 1)
 	logger      *zap.Logger
 	events      events
-	metrics     *metrics
 }
 
 // verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same
@@ -85,7 +85,7 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 		unwatch:        func() {},
 	}
 	for _, b := range v.backends {
-		v.metrics.expect(b.name)
+		metrics.ExpectBackend(b.name)
 		v.resolvesSites = v.resolvesSites || b.resolver != nil
 	}
 	return v, nil
@@ -119,7 +119,7 @@ func (v *verifier) watch(ctx context.Context, w frappe.Watcher, bs *backendState
 	w.Watch(ctx, func(changes []frappe.Change) {
 		for _, c := range changes {
 			v.state.cache.revoke(c)
-			v.metrics.countRevocation(revokedByWatch)
+			metrics.Revocation(metrics.Watch)
 		}
 		bs.watch.looked(v.state.clock(v.now()))
 	})
@@ -236,7 +236,7 @@ func (v *verifier) ask(ctx context.Context, q *lookup) verdict {
 
 func (v *verifier) countLookup(result lookupResult) {
 	v.state.results[result].Add(1)
-	v.metrics.countLookup(result)
+	metrics.Lookup(result.String())
 }
 
 // freshness says how a cached grant may be used.

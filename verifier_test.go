@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
 // TestOneQuestionForAll: however many wait for a credential, a backend is asked once, also when some of them leave.
@@ -486,7 +487,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
 		backend.set(func(d *doubleBackend) { clear(d.users) })
-		revokeIn("", frappe.Change{User: "alice@example.com"}, revokedByWebhook)
+		revokeIn("", frappe.Change{User: "alice@example.com"}, metrics.Webhook)
 		for _, token := range []string{"x", "y"} {
 			if a := gone.verifyFrom(t.Context(), "", nil, pair(token)); a.err == nil {
 				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, summary(a))

@@ -22,11 +22,15 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/occasional"
 )
 
 func init() {
 	caddy.RegisterModule(Webhook{})
+	for o := range deliveryOutcomes {
+		metrics.ExpectDeliveries(o.String())
+	}
 }
 
 // Webhook receives the deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`, and drops the cached
@@ -60,7 +64,6 @@ type Webhook struct {
 	HandlerName string `json:"handler_name,omitempty"`
 
 	logger   *zap.Logger
-	metrics  *metrics
 	warnings *occasional.Log
 	bodies   *drain.Drain
 }
@@ -131,14 +134,13 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	h.Secret = secret
 	h.warnings = &occasional.Log{Now: time.Now}
 	h.bodies = new(drain.Drain)
-	h.metrics, err = registerMetrics(ctx)
-	return err
+	return registerMetrics(ctx)
 }
 
 // ServeHTTP receives a delivery and answers it.
 func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	refused := h.take(w, r)
-	h.metrics.countDelivery(refused.outcome)
+	metrics.Delivery(refused.outcome.String())
 	if refused.outcome == deliveryAccepted {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -213,7 +215,7 @@ func (h *Webhook) take(w http.ResponseWriter, r *http.Request) refusedDelivery {
 	if err != nil {
 		return malformedDelivery(http.StatusUnprocessableEntity, err.Error())
 	}
-	if !revokeIn(h.HandlerName, change, revokedByWebhook) && h.HandlerName != "" {
+	if !revokeIn(h.HandlerName, change, metrics.Webhook) && h.HandlerName != "" {
 		return refusedDelivery{
 			outcome: deliveryUnknownHandler, status: http.StatusInternalServerError,
 			what: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or "+
@@ -267,7 +269,7 @@ func readDelivery(body []byte) (frappe.Change, error) {
 
 // revokeIn drops the verdicts that a change selects, in the caches of all handlers or of those with that name. It reports
 // whether there was such a cache.
-func revokeIn(name string, change frappe.Change, source string) (found bool) {
+func revokeIn(name string, change frappe.Change, source metrics.Source) (found bool) {
 	states.Range(func(_, value any) bool {
 		if s := value.(*state); name == "" || s.serves(name) {
 			s.cache.revoke(change)
@@ -276,7 +278,7 @@ func revokeIn(name string, change frappe.Change, source string) (found bool) {
 		return true
 	})
 	if found {
-		collectors.countRevocation(source)
+		metrics.Revocation(source)
 	}
 	return found
 }

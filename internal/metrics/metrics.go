@@ -1,0 +1,194 @@
+// Package metrics holds the Prometheus collectors of frappe_auth. They count what all handlers of this Caddy do, across
+// reloads, whether or not the configuration enables metrics; Register makes them visible.
+//
+// No label contains anything from a client. Every series exists before its first event, so that a rate includes that
+// event: the package that owns a label's values declares them with Expect….
+package metrics
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+const namespace, subsystem = "caddy", "frappe_auth"
+
+var (
+	requests    = counter("requests_total", "Requests, by scheme of the credential and outcome.", "scheme", "outcome")
+	lookups     = counter("cache_lookups_total", "Verdicts, by where they came from: hit, hit_denied, miss or stale.", "result")
+	evictions   = counter("cache_evictions_total", "Cached verdicts that were evicted to make room for others.", "verdict")
+	calls       = counter("backend_calls_total", "Calls of backends, by outcome.", "backend", "outcome")
+	rejections  = counter("backend_rejections_total", "Verifications that were rejected before the backend was called, by reason.", "backend", "reason")
+	revocations = counter("revocations_total", "Changes that dropped cached verdicts, by source.", "source")
+	deliveries  = counter("webhook_deliveries_total", "Webhook deliveries, by outcome.", "outcome")
+	duration    = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: namespace, Subsystem: subsystem,
+		Name:    "backend_call_duration_seconds",
+		Help:    "Duration of backend calls, in seconds.",
+		Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"backend"})
+)
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+}
+
+// Register adds the collectors, and gauges of what read returns, to the registry of a configuration. It may be called
+// more than once for a registry.
+func Register(registry prometheus.Registerer, read func() Snapshot) error {
+	for _, c := range []prometheus.Collector{
+		requests, lookups, evictions, calls, rejections, revocations, deliveries, duration, gauges{read},
+	} {
+		var registered prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &registered) {
+			return err
+		}
+	}
+	return nil
+}
+
+// requestLabels are the label values of a series of requests.
+type requestLabels struct{ scheme, outcome string }
+
+// The series that every request needs. Their map spares the request the allocations of WithLabelValues. Once requests are
+// served, it is only read.
+var (
+	requestSeries = make(map[requestLabels]prometheus.Counter)
+	lookupSeries  = make(map[string]prometheus.Counter)
+)
+
+// ExpectRequests creates the series of requests with these outcomes. Call it when the program starts.
+func ExpectRequests(outcomes ...string) {
+	for _, scheme := range []string{noScheme, string(frappe.SchemeToken), string(frappe.SchemeBasic), string(frappe.SchemeBearer)} {
+		for _, outcome := range outcomes {
+			requestSeries[requestLabels{scheme, outcome}] = requests.WithLabelValues(scheme, outcome)
+		}
+	}
+}
+
+// noScheme is the label of requests without a well-formed credential.
+const noScheme = "none"
+
+// Request counts a request. The scheme is empty if no credential was recognized.
+func Request(scheme frappe.Scheme, outcome string) {
+	label := string(scheme)
+	if label == "" {
+		label = noScheme
+	}
+	series, ok := requestSeries[requestLabels{label, outcome}]
+	if !ok {
+		series = requests.WithLabelValues(label, outcome)
+	}
+	series.Inc()
+}
+
+// ExpectLookups creates the series of cache lookups with these results. Call it when the program starts.
+func ExpectLookups(results ...string) {
+	for _, result := range results {
+		lookupSeries[result] = lookups.WithLabelValues(result)
+	}
+}
+
+// Lookup counts a verdict by where it came from.
+func Lookup(result string) {
+	series, ok := lookupSeries[result]
+	if !ok {
+		series = lookups.WithLabelValues(result)
+	}
+	series.Inc()
+}
+
+// Verdict is what the cache keeps.
+type Verdict string
+
+// The verdicts.
+const (
+	Granted Verdict = "granted"
+	Denied  Verdict = "denied"
+)
+
+// Eviction counts a cached verdict that was evicted to make room for another.
+func Eviction(v Verdict) { evictions.WithLabelValues(string(v)).Inc() }
+
+// The outcomes of backend calls.
+const (
+	callGranted     = "granted"
+	callDenied      = "denied"
+	callUnavailable = "unavailable"
+)
+
+// CallOutcome returns the label for what a backend answered.
+func CallOutcome(err error) string {
+	switch {
+	case err == nil:
+		return callGranted
+	case errors.Is(err, frappe.ErrDenied):
+		return callDenied
+	}
+	return callUnavailable
+}
+
+// Call counts a call of a backend, which answered with err.
+func Call(backend string, err error, took time.Duration) {
+	calls.WithLabelValues(backend, CallOutcome(err)).Inc()
+	duration.WithLabelValues(backend).Observe(took.Seconds())
+}
+
+// Reason says why a verification was rejected before the backend was called.
+type Reason string
+
+// The reasons.
+const (
+	Busy        Reason = "busy"         // the in-flight limit
+	CircuitOpen Reason = "circuit_open" // a circuit breaker
+	Throttled   Reason = "throttled"    // the failure limit of the client
+)
+
+// Rejection counts a verification that was rejected before the backend was called.
+func Rejection(backend string, why Reason) { rejections.WithLabelValues(backend, string(why)).Inc() }
+
+// ExpectBackend creates the series of a backend.
+func ExpectBackend(backend string) {
+	for _, outcome := range []string{callGranted, callDenied, callUnavailable} {
+		calls.WithLabelValues(backend, outcome)
+	}
+	for _, why := range []Reason{Busy, CircuitOpen, Throttled} {
+		rejections.WithLabelValues(backend, string(why))
+	}
+	duration.WithLabelValues(backend)
+}
+
+// Source says where a revocation came from.
+type Source string
+
+// The sources.
+const (
+	Webhook Source = "webhook"
+	Watch   Source = "watch"
+	Admin   Source = "admin"
+)
+
+// Revocation counts a change that dropped cached verdicts.
+func Revocation(from Source) { revocations.WithLabelValues(string(from)).Inc() }
+
+// ExpectDeliveries creates the series of webhook deliveries with these outcomes.
+func ExpectDeliveries(outcomes ...string) {
+	for _, outcome := range outcomes {
+		deliveries.WithLabelValues(outcome)
+	}
+}
+
+// Delivery counts a webhook delivery.
+func Delivery(outcome string) { deliveries.WithLabelValues(outcome).Inc() }
+
+func init() {
+	for _, v := range []Verdict{Granted, Denied} {
+		evictions.WithLabelValues(string(v))
+	}
+	for _, from := range []Source{Webhook, Watch, Admin} {
+		revocations.WithLabelValues(string(from))
+	}
+}

@@ -1,0 +1,50 @@
+package frappeauth
+
+import "github.com/caddy-frappe/frappe-auth/internal/metrics"
+
+// outcome is the result of a request, for metrics, access logs and spans.
+type outcome uint8
+
+const (
+	outcomeGranted outcome = iota
+	outcomeAnonymous
+	outcomeNoCredential
+	outcomeMalformed // also: scheme not accepted, two headers, no site
+	outcomeDenied
+	outcomeForbidden
+	outcomeThrottled
+	outcomeUnknownSite
+	outcomeUnavailable
+	outcomeClientGone
+	outcomes // number of outcomes
+)
+
+func (o outcome) String() string {
+	return [outcomes]string{
+		"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "unavailable", "client_gone",
+	}[o]
+}
+
+// lookupResult says where a verdict came from.
+type lookupResult uint8
+
+const (
+	lookupHit lookupResult = iota
+	lookupHitDenied
+	lookupMiss
+	lookupStale
+	lookupResults // number of results
+)
+
+func (r lookupResult) String() string {
+	return [lookupResults]string{"hit", "hit_denied", "miss", "stale"}[r]
+}
+
+func init() {
+	for o := range outcomes {
+		metrics.ExpectRequests(o.String())
+	}
+	for r := range lookupResults {
+		metrics.ExpectLookups(r.String())
+	}
+}
