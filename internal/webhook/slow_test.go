@@ -1,4 +1,4 @@
-package frappeauth
+package webhook_test
 
 import (
 	"bufio"
@@ -10,9 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/caddy-frappe/frappe-auth/internal/occasional"
+	"github.com/caddy-frappe/frappe-auth/internal/webhook"
 )
 
 // pipeListener accepts one connection.
@@ -37,13 +35,18 @@ func (l pipeListener) Close() error {
 
 func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestWebhookSlowBody: a body that does not come is not waited for longer than 10 seconds.
-func TestWebhookSlowBody(t *testing.T) {
+// TestSlowBody: a body that does not come is not waited for longer than 10 seconds.
+func TestSlowBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &Webhook{Secret: "s3cret", logger: zap.NewNop(), warnings: &occasional.Log{Now: time.Now}}
+		receiver := &webhook.Receiver{Secret: "s3cret"}
 		listener := pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := h.ServeHTTP(w, r, nil); err != nil {
+			changes, refusal := receiver.Receive(w, r)
+			if refusal == nil {
+				t.Errorf("accepted: %v", changes)
+				return
+			}
+			if err := refusal.Write(w); err != nil {
 				t.Error(err)
 			}
 		})}
