@@ -63,6 +63,36 @@ func arguments(query, value string) []any {
 	return args
 }
 
+// owner runs a query of withRoles with one argument and returns the user it finds, with all roles. columns are the
+// destinations of what the query selects after userColumns. After each row, matches says whether the row counts.
+func (c *connection) owner(ctx context.Context, query, argument string, matches func() bool, columns ...any) (owner person, err error) {
+	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, argument)...)
+	if err != nil {
+		return person{}, c.fault(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			row  person
+			role sql.NullString
+		)
+		into := append([]any{&row.name, &row.enabled, &row.fullName, &row.userType, &role}, columns...)
+		if err := rows.Scan(into...); err != nil {
+			return person{}, c.fault(err)
+		}
+		if !matches() {
+			continue
+		}
+		if err := owner.add(row, role.String); err != nil {
+			return person{}, c.credentialSpecific(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return person{}, c.fault(err)
+	}
+	return owner, nil
+}
+
 // identity returns the identity of the user, or ErrDenied if the user is disabled or Guest.
 func (p *person) identity(s *schema) (frappe.Identity, error) {
 	if !p.enabled || p.name == frappe.Guest {
@@ -94,50 +124,33 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 		sch.userColumns()+`, u."api_key", a."password", `+sch.column("a", "__Auth", "encrypted", "1"),
 		`"tabUser" u LEFT JOIN "__Auth" a ON a."doctype" = 'User' AND a."name" = u."name" AND a."fieldname" = 'api_secret'`,
 		`u."api_key" = ?`)
-	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, key)...)
-	if err != nil {
-		return frappe.Identity{}, c.fault(err)
-	}
-	defer rows.Close()
-
-	var (
-		owner     person
-		found     string
-		stored    sql.NullString // NULL if a user has a key but no secret
+	type pair struct {
+		key       string
+		secret    sql.NullString // NULL if a user has a key but no secret
 		encrypted sql.NullBool
-	)
-	for rows.Next() {
-		var (
-			row         person
-			role        sql.NullString
-			own         string
-			ownSecret   sql.NullString
-			isEncrypted sql.NullBool
-		)
-		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role, &own, &ownSecret, &isEncrypted); err != nil {
-			return frappe.Identity{}, c.fault(err)
-		}
-		if own != key {
-			continue // equal only by the collation
-		}
-		found, stored, encrypted = own, ownSecret, isEncrypted
-		if err := owner.add(row, role.String); err != nil {
-			return frappe.Identity{}, c.credentialSpecific(err)
-		}
 	}
-	if err := rows.Err(); err != nil {
-		return frappe.Identity{}, c.fault(err)
+	var row, stored pair
+	matches := func() bool {
+		if row.key != key { // equal only by the collation
+			return false
+		}
+		stored = row
+		return true
+	}
+	owner, err := c.owner(ctx, query, key, matches, &row.key, &row.secret, &row.encrypted)
+	if err != nil {
+		return frappe.Identity{}, err
 	}
 
 	// With encrypted = 0 the row is the hash of a password, and Frappe finds no API secret.
-	known := key != "" && found == key && stored.String != "" && encrypted.Bool
+	known := key != "" && stored.key == key && stored.secret.String != "" && stored.encrypted.Bool
 	token, decryptWith := c.dummy, c.dummyKey
 	if known {
 		if c.settings.key == nil {
 			return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted; encryption_key is missing, "+
 				"in site_config.json or as an option here", owner.name))
 		}
-		token, decryptWith = []byte(stored.String), c.settings.key
+		token, decryptWith = []byte(stored.secret.String), c.settings.key
 	}
 	plain := fernet.VerifyAndDecrypt(token, 0, []*fernet.Key{decryptWith})
 	if plain == nil {
@@ -175,32 +188,14 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		sch.userColumns()+`, t."name", t."status", t."scopes", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
 		`"tabOAuth Bearer Token" t JOIN "tabUser" u ON u."name" = t."user" LEFT JOIN "tabOAuth Client" c ON c."name" = t."client"`,
 		`t."name" = ?`)
-	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, token)...)
-	if err != nil {
-		return frappe.Identity{}, c.fault(err)
-	}
-	defer rows.Close()
-
 	var (
-		owner                                          person
 		found                                          string
 		status, scopes, clientScopes, expiration, zone sql.NullString
 	)
-	for rows.Next() {
-		var (
-			row  person
-			role sql.NullString
-		)
-		if err := rows.Scan(&row.name, &row.enabled, &row.fullName, &row.userType, &role,
-			&found, &status, &scopes, &clientScopes, &expiration, &zone); err != nil {
-			return frappe.Identity{}, c.fault(err)
-		}
-		if err := owner.add(row, role.String); err != nil {
-			return frappe.Identity{}, c.credentialSpecific(err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return frappe.Identity{}, c.fault(err)
+	every := func() bool { return true }
+	owner, err := c.owner(ctx, query, token, every, &found, &status, &scopes, &clientScopes, &expiration, &zone)
+	if err != nil {
+		return frappe.Identity{}, err
 	}
 	// Without an expiration_time Frappe answers 500. Denying the token makes the client ask for a new one that works.
 	if found != token || status.String == "Revoked" || !expiration.Valid {
