@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -202,11 +203,12 @@ func (b *Backend) validate() error {
 		{"poll_interval", b.PollInterval, minPollInterval, maxPollInterval},
 		{"timeout", b.Timeout, minTimeout, maxTimeout},
 	} {
-		switch value := time.Duration(option.value); {
-		case value > 0 && value < time.Millisecond:
-			return fmt.Errorf(`%s: %d without a unit is %[2]d nanoseconds; write "%[2]ds" for seconds`, option.name, value)
-		case option.value != 0 && (option.value < option.low || option.value > option.high):
-			return fmt.Errorf("%s: %s is not between %s and %s", option.name, value, time.Duration(option.low), time.Duration(option.high))
+		if err := directive.CheckDuration(option.name, option.value); err != nil {
+			return err
+		}
+		if option.value != 0 && (option.value < option.low || option.value > option.high) {
+			return fmt.Errorf("%s: %s is not between %s and %s",
+				option.name, time.Duration(option.value), time.Duration(option.low), time.Duration(option.high))
 		}
 	}
 	switch {

@@ -270,8 +270,8 @@ func TestMessages(t *testing.T) {
 		t.Errorf("the file in place of the directory: %v", err)
 	}
 	for conf, want := range map[string]string{
-		`{"site": "/s", "poll_interval": 60}`:         `poll_interval: 60 without a unit is 60 nanoseconds; write "60s" for seconds`,
-		`{"site": "/s", "timeout": 5}`:                `timeout: 5 without a unit is 5 nanoseconds; write "5s" for seconds`,
+		`{"site": "/s", "poll_interval": 60}`:         `poll_interval: 60ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`,
+		`{"site": "/s", "timeout": 5}`:                `timeout: 5ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`,
 		`{"site": "/s", "poll_interval": 1000000000}`: "",
 		`{"site": "/s", "timeout": "-5s"}`:            "timeout: -5s is not between 10ms and 1m0s",
 	} {

@@ -76,8 +76,8 @@ func TestSiteConfiguration(t *testing.T) {
 		{name: "password without a scheme", urls: []string{"{env.FRAPPE_AUTH_TEST_PASSWORD}@a.example"}, fails: "write http:// or https://", unlike: "61066224add85e6"},
 		{name: "comma and password", urls: []string{"https://{env.FRAPPE_AUTH_TEST_PASSWORD}@a,https://b"}, fails: "separate addresses by a space", unlike: "61066224add85e6"},
 
-		{name: "bare number as timeout", urls: []string{url}, more: map[string]any{"timeout": 5}, fails: `timeout: 5ns is too short; write a duration with its unit, such as "5s"`},
-		{name: "larger bare number as timeout", urls: []string{url}, more: map[string]any{"timeout": 5000}, fails: `write a duration with its unit, such as "5s"`},
+		{name: "bare number as timeout", urls: []string{url}, more: map[string]any{"timeout": 5}, fails: `timeout: 5ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`},
+		{name: "larger bare number as timeout", urls: []string{url}, more: map[string]any{"timeout": 5000}, fails: `write a text such as "60s"`},
 		{name: "negative timeout", urls: []string{url}, more: map[string]any{"timeout": -1}, fails: "timeout"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -26,16 +26,8 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	err := directive.Block{
 		Owner: "backend site",
 		Options: map[string]directive.Option{
-			"site_name": directive.Text(&s.SiteName),
-			"timeout": func(d *caddyfile.Dispenser) error {
-				if err := directive.Duration(&s.Timeout)(d); err != nil {
-					return err
-				}
-				if s.Timeout == 0 {
-					return d.Err("the timeout must not be 0; remove the line to use the default of 5s")
-				}
-				return nil
-			},
+			"site_name":       directive.Text(&s.SiteName),
+			"timeout":         directive.PositiveDuration(&s.Timeout),
 			"roles":           directive.Toggle(&s.Roles),
 			"refuse_disabled": directive.Toggle(&s.RefuseDisabled),
 			"transport":       s.unmarshalTransport,

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -77,7 +78,6 @@ type Backend struct {
 
 const (
 	defaultSiteTimeout = caddy.Duration(5 * time.Second)
-	minSiteTimeout     = caddy.Duration(time.Millisecond)
 	maxSiteTimeout     = caddy.Duration(time.Minute)
 
 	// defaultTransport limits the headers of an answer, as the body is limited. It uses HTTP/1.1 because the header
@@ -154,11 +154,10 @@ func (s *Backend) Validate() error {
 	if s.SiteName != "" && !validSiteTemplate(s.SiteName) {
 		return fmt.Errorf("site_name: %q is not a valid site name; write the name of the site's directory in sites/", s.SiteName)
 	}
-	switch {
-	case s.Timeout > 0 && s.Timeout < minSiteTimeout:
-		return fmt.Errorf("timeout: %s is too short; write a duration with its unit, such as \"5s\" "+
-			"(in JSON, a bare number counts nanoseconds)", time.Duration(s.Timeout))
-	case s.Timeout < 0 || s.Timeout > maxSiteTimeout:
+	if err := directive.CheckDuration("timeout", s.Timeout); err != nil {
+		return err
+	}
+	if s.Timeout < 0 || s.Timeout > maxSiteTimeout {
 		return fmt.Errorf("timeout: %s is not between 0 and %s", time.Duration(s.Timeout), time.Duration(maxSiteTimeout))
 	}
 	return nil

@@ -138,6 +138,20 @@ func Duration(into *caddy.Duration) Option {
 	}
 }
 
+// PositiveDuration is like Duration, but does not take 0, which in JSON means the default.
+func PositiveDuration(into *caddy.Duration) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		if err := Duration(into)(d); err != nil {
+			return err
+		}
+		if *into == 0 {
+			return d.Errf("%s must not be 0; remove the line to use the default", name)
+		}
+		return nil
+	}
+}
+
 // OptionalDuration is like Duration, but keeps 0 apart from an option that was not given.
 func OptionalDuration(into **caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {

@@ -24,7 +24,7 @@ func TestBlock(t *testing.T) {
 		{"misspelled", "d {\nnumbr 1\n}", "d has no option numbr; did you mean number?, at file:2"},
 		{"part of a name", "d {\noptional_time 1s\n}", "d has no option optional_time; did you mean optional?, at file:2"},
 		{"another name", "d {\nfor x\n}", "d has no option for; write text <x>, at file:2"},
-		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, text, at file:2"},
+		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, positive, text, at file:2"},
 		{"given twice", "d {\non\nnumber 1\non\n}", "on is given twice, at file:4"},
 		{"argument of the block", "d off", "d: unexpected argument off; options go into a block, at file:1"},
 		{"braces without spaces", "d {number 1}", "d: unexpected {number; end the line with an opening brace and put each option on a line of its own, at file:1"},
@@ -38,6 +38,8 @@ func TestBlock(t *testing.T) {
 		{"zero", "d {\nnumber 0\n}", "0 is not a positive whole number, at file:2"},
 		{"no unit", "d {\nduration 60\n}", "60 is not a duration; write it as 30s, 5m or 1h, at file:2"},
 		{"negative duration", "d {\noptional -1s\n}", "-1s is not a duration; write it as 30s, 5m or 1h, at file:2"},
+		{"positive duration", "d {\npositive 5s\n}", "false  0 5s - "},
+		{"duration of 0", "d {\npositive 0\n}", "positive must not be 0; remove the line to use the default, at file:2"},
 		{"unlucky number", "d {\non\nnumber 13\non\n}", "13 is unlucky, at file:3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -60,6 +62,7 @@ func TestBlock(t *testing.T) {
 				Options: map[string]directive.Option{
 					"on": directive.Toggle(&on), "text": directive.Text(&text), "number": directive.Number(&number),
 					"duration": directive.Duration(&duration), "optional": directive.OptionalDuration(&optional),
+					"positive": directive.PositiveDuration(&duration),
 					"list": func(d *caddyfile.Dispenser) error {
 						var one string
 						err := directive.Text(&one)(d)
