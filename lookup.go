@@ -14,10 +14,12 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 	"github.com/caddy-frappe/frappe-auth/internal/jwt"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 )
 
 // lookup is one question to the backends: is this credential good, and whose is it?
@@ -186,7 +188,7 @@ func (v *verifier) succeeded(b namedBackend, bs *backendState, site string, q *l
 	}
 	if ended {
 		v.logger.Info("the backend is available again", zap.String("backend", b.name), zap.String("site", site))
-		v.events.emit(eventRecovered, "backend", b.name, "site", site)
+		v.events.Emit(events.Recovered, "backend", b.name, "site", site)
 	}
 }
 
@@ -200,7 +202,7 @@ func (v *verifier) failed(b namedBackend, bs *backendState, site string, q *look
 	switch {
 	case !ok || !unavailable.CredentialSpecific:
 		if began := bs.sites.Failure(site, v.state.cache.claimTag(&q.cred), now, p.siteProbe); began {
-			v.events.emit(eventUnavailable, "backend", b.name, "site", site)
+			v.events.Emit(events.Unavailable, "backend", b.name, "site", site)
 		}
 	default:
 		bs.sites.Cancel(site, p.siteProbe)
@@ -247,7 +249,7 @@ func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Spa
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), maxVerification)
 	defer cancel()
-	ctx, end := startCall(ctx, parent, b.name, cred.Site)
+	ctx, end := tracing.StartCall(ctx, parent, b.name, cred.Site)
 	defer func() { end(err) }()
 	id, err = b.Verify(ctx, cred)
 	switch {

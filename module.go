@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
+	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 )
 
 func init() {
@@ -187,7 +188,7 @@ func isPreflight(r *http.Request) bool {
 
 // decideRequest decides on a request, in its own span if the request is traced.
 func (o *Options) decideRequest(r *http.Request, guest bool) decision {
-	ctx, span := startDecision(r.Context())
+	ctx, span := tracing.StartDecision(r.Context())
 	d := o.decide(ctx, &attempt{
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),

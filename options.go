@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -61,7 +62,7 @@ type Options struct {
 	now        func() time.Time
 	logger     *zap.Logger
 	accessLogs bool // at least one server of this configuration has access logs
-	events     events
+	events     events.Emitter
 
 	stopRoleCheck func()
 }
@@ -120,7 +121,7 @@ const (
 // provision applies the defaults, checks the configuration and loads the backends.
 func (o *Options) provision(ctx caddy.Context) error {
 	o.logger = ctx.Logger()
-	o.events = eventsOf(ctx)
+	o.events = events.Of(ctx)
 	o.accessLogs = hasAccessLogs(ctx)
 	if o.now == nil {
 		o.now = time.Now

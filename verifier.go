@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
@@ -43,7 +44,7 @@ type verifierConfig struct {
 	now         func() time.Time
 	random      func() float64 // in [0, 1)
 	logger      *zap.Logger
-	events      events
+	events      events.Emitter
 }
 
 // verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same

@@ -113,22 +113,22 @@ const (
 // Eviction counts a cached verdict that was evicted to make room for another.
 func Eviction(v Verdict) { evictions.WithLabelValues(string(v)).Inc() }
 
-// The outcomes of backend calls.
+// The outcomes of backend calls, for their series and spans.
 const (
-	callGranted     = "granted"
-	callDenied      = "denied"
-	callUnavailable = "unavailable"
+	CallGranted     = "granted"
+	CallDenied      = "denied"
+	CallUnavailable = "unavailable"
 )
 
 // CallOutcome returns the label for what a backend answered.
 func CallOutcome(err error) string {
 	switch {
 	case err == nil:
-		return callGranted
+		return CallGranted
 	case errors.Is(err, frappe.ErrDenied):
-		return callDenied
+		return CallDenied
 	}
-	return callUnavailable
+	return CallUnavailable
 }
 
 // Call counts a call of a backend, which answered with err.
@@ -152,7 +152,7 @@ func Rejection(backend string, why Reason) { rejections.WithLabelValues(backend,
 
 // ExpectBackend creates the series of a backend.
 func ExpectBackend(backend string) {
-	for _, outcome := range []string{callGranted, callDenied, callUnavailable} {
+	for _, outcome := range []string{CallGranted, CallDenied, CallUnavailable} {
 		calls.WithLabelValues(backend, outcome)
 	}
 	for _, why := range []Reason{Busy, CircuitOpen, Throttled} {

@@ -3,6 +3,10 @@ package frappeauth
 import (
 	"net/http"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -10,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -26,13 +31,29 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 	switch d.outcome {
 	case outcomeDenied:
-		o.events.emit(eventDenied, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
+		o.events.Emit(events.Denied, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
 	case outcomeThrottled:
-		o.events.emit(eventThrottled, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
+		o.events.Emit(events.Throttled, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
 	default:
 	}
 	if c := o.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
 		c.Write(d.debugFields(clientIP(r))...)
+	}
+}
+
+// endDecision records the decision in its span and ends the span.
+func endDecision(span trace.Span, d *decision) {
+	defer span.End()
+	if d.rejection == nil {
+		span.SetAttributes(semconv.EnduserID(d.user()), attribute.String("frappe_auth.backend", d.backend()))
+	}
+	span.SetAttributes(
+		attribute.String("frappe_auth.scheme", string(d.credential.Scheme)),
+		attribute.String("frappe_auth.cache", d.verdict.cache),
+		attribute.String("frappe_auth.outcome", d.outcome.String()),
+	)
+	if d.outcome == outcomeUnavailable {
+		span.SetStatus(codes.Error, d.reason.Error())
 	}
 }
 

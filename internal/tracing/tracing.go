@@ -1,0 +1,46 @@
+// Package tracing starts the spans of frappe_auth, below those of Caddy's `tracing`.
+package tracing
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+)
+
+// tracerName is the instrumentation scope of the spans.
+const tracerName = "github.com/caddy-frappe/frappe-auth"
+
+// StartDecision starts the span around a decision if the request is traced, that is, if Caddy's `tracing` comes before
+// the handler. Otherwise the span is nil.
+func StartDecision(ctx context.Context) (context.Context, trace.Span) {
+	parent := trace.SpanFromContext(ctx)
+	if !parent.SpanContext().IsValid() {
+		return ctx, nil
+	}
+	return parent.TracerProvider().Tracer(tracerName).Start(ctx, "frappe_auth")
+}
+
+// StartCall starts the span around a backend call, below the span of the request that runs it. It may end after that one.
+// The caller must call end with the backend's error.
+func StartCall(ctx context.Context, parent trace.Span, backend, site string) (called context.Context, end func(error)) {
+	if parent == nil || !parent.SpanContext().IsValid() {
+		return ctx, func(error) {}
+	}
+	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(trace.ContextWithSpan(ctx, parent), "frappe_auth "+backend,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("frappe_auth.backend", backend)))
+	if site != "" {
+		span.SetAttributes(attribute.String("frappe_auth.site", site))
+	}
+	return ctx, func(err error) {
+		outcome := metrics.CallOutcome(err)
+		span.SetAttributes(attribute.String("frappe_auth.outcome", outcome))
+		if outcome == metrics.CallUnavailable {
+			span.SetStatus(codes.Error, err.Error())
+		}
+		span.End()
+	}
+}
