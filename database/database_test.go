@@ -2,12 +2,9 @@ package database
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -165,35 +162,6 @@ func TestIdentity(t *testing.T) {
 	})
 }
 
-// TestTokens: what makes an access token end.
-func TestTokens(t *testing.T) {
-	forEachKind(t, func(t *testing.T, kind string) {
-		s := newSite(t, kind)
-		b := provisioned(t, &Backend{Site: s.dir})
-		for _, test := range []struct {
-			name, change, back string
-			want               string
-		}{
-			{"no expiry", `"expiration_time" = NULL`, `"expiration_time" = '2099-01-01 00:00:00'`, "denied"},
-			{"no status", `"status" = NULL`, `"status" = 'Active'`, "alice@example.com"},
-			{"no scopes", `"scopes" = NULL`, `"scopes" = 'all openid'`, "denied"},
-			{"empty scopes", `"scopes" = ''`, `"scopes" = 'all openid'`, "denied"},
-			{"one scope beyond the client's", `"scopes" = 'nosuch all'`, `"scopes" = 'all openid'`, "denied"},
-			{"unknown client", `"client" = 'nosuch'`, `"client" = (SELECT "name" FROM "tabOAuth Client")`, "denied"},
-			{"Guest's", `"user" = 'Guest'`, `"user" = 'alice@example.com'`, "denied"},
-			{"nobody's", `"user" = 'nobody@example.com'`, `"user" = 'alice@example.com'`, "denied"},
-			{"unchanged", `"status" = 'Active'`, `"status" = 'Active'`, "alice@example.com"},
-		} {
-			update := `UPDATE "tabOAuth Bearer Token" SET %s WHERE "name" = '` + s.creds.bearer["alice"] + `'`
-			s.change(t, fmt.Sprintf(update, test.change))
-			if got := verdict(b, bearer(s.creds.bearer["alice"])); got != test.want {
-				t.Errorf("%s: %s, want %s", test.name, got, test.want)
-			}
-			s.change(t, fmt.Sprintf(update, test.back))
-		}
-	})
-}
-
 // TestSecrets: how a secret can be stored.
 func TestSecrets(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {
@@ -311,157 +279,6 @@ func TestGrants(t *testing.T) {
 			b = provisioned(t, &Backend{Site: s.dir})
 			if _, err := b.source.current.Load().db.Exec(dialects[kind].query(`DELETE FROM "tabOAuth Client"`)); err == nil {
 				t.Error("the session may write")
-			}
-		})
-	}
-}
-
-// TestSiteConfig: what is wrong with a site's configuration is said, without its secrets.
-func TestSiteConfig(t *testing.T) {
-	good := map[string]any{"db_name": "n", "db_password": "s3cret", "encryption_key": "MUx-kgDuoW3K9ELDxqTkj66Ki_XXwUytLVR5IbGA5nE="}
-	with := func(name string, value any) map[string]any {
-		changed := maps.Clone(good)
-		changed[name] = value
-		return changed
-	}
-	for _, test := range []struct {
-		name   string
-		conf   map[string]any
-		common string
-		want   string // of the database, or of the error
-	}{
-		{"defaults", good, `{}`, "mariadb n at 127.0.0.1:3306"},
-		{"common", good, `{"db_host": "db.internal", "db_port": 3307}`, "mariadb n at db.internal:3307"},
-		{"site over common", with("db_host", "own.internal"), `{"db_host": "db.internal"}`, "mariadb n at own.internal:3306"},
-		{"postgres", with("db_type", "postgres"), `{}`, "postgres n at 127.0.0.1:5432"},
-		{"port as text", with("db_port", "3308"), `{}`, "mariadb n at 127.0.0.1:3308"},
-		{"socket", with("db_socket", "/run/mysqld/mysqld.sock"), `{}`, "mariadb n at /run/mysqld/mysqld.sock"},
-		{"sqlite", with("db_type", "sqlite"), `{}`, "erp.example.com/db/n.db"},
-		{"unknown type", with("db_type", "oracle"), `{}`, `db_type "oracle" is none of mariadb, postgres and sqlite`},
-		{"no name", with("db_name", ""), `{}`, "db_name is missing"},
-		{"no password", with("db_password", ""), `{}`, "db_password is missing"},
-		{"no key yet", with("encryption_key", ""), `{}`, "mariadb n at 127.0.0.1:3306"},
-		{"broken key", with("encryption_key", "s3cret"), `{}`, "encryption_key is not a Frappe key"},
-		{"broken port", with("db_port", "x"), `{}`, "db_port is not a port number"},
-		{"broken common", good, `{"db_host": `, "common_site_config.json is not valid JSON, at line 1, column 12"},
-		{"no site", nil, `{}`, "has no site_config.json: give the site's directory"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := &site{dir: t.TempDir() + "/erp.example.com"}
-			if err := os.MkdirAll(s.dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if test.conf != nil {
-				s.configure(t, test.conf)
-			}
-			if err := os.WriteFile(s.dir+"/../common_site_config.json", []byte(test.common), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			settings, err := (&Backend{Site: s.dir}).readSettings()
-			got := fmt.Sprint(err)
-			if err == nil {
-				got = settings.String()
-			}
-			if !strings.Contains(got, test.want) || strings.Contains(got, "s3cret") {
-				t.Errorf("%s, want %s", got, test.want)
-			}
-		})
-	}
-}
-
-// TestInstant: the moment that a time without a zone means, at both ends of daylight saving.
-func TestInstant(t *testing.T) {
-	for _, test := range []struct{ zone, naive, want string }{
-		{"", "2026-06-01 12:00:00", "2026-06-01T06:30:00Z"},
-		{"Asia/Kolkata", "2026-06-01 12:00:00.5", "2026-06-01T06:30:00.5Z"},
-		{"Europe/Berlin", "2026-03-29 01:59:59", "2026-03-29T00:59:59Z"},
-		{"Europe/Berlin", "2026-03-29 02:30:00", "2026-03-29T01:00:00Z"}, // skipped: the moment of skipping
-		{"Europe/Berlin", "2026-03-29 03:00:00", "2026-03-29T01:00:00Z"},
-		{"Europe/Berlin", "2026-10-25 01:59:59", "2026-10-24T23:59:59Z"},
-		{"Europe/Berlin", "2026-10-25 02:30:00", "2026-10-25T00:30:00Z"}, // twice: the first
-		{"Europe/Berlin", "2026-10-25 03:00:00", "2026-10-25T02:00:00Z"},
-		{"America/New_York", "2026-03-08 02:15:00", "2026-03-08T07:00:00Z"},
-		{"America/New_York", "2026-03-08 03:15:00", "2026-03-08T07:15:00Z"},
-		{"America/New_York", "2026-11-01 01:15:00", "2026-11-01T05:15:00Z"},
-		{"America/New_York", "2026-11-01 02:15:00", "2026-11-01T07:15:00Z"},
-		{"Australia/Lord_Howe", "2026-04-05 01:45:00", "2026-04-04T14:45:00Z"}, // half an hour, twice
-		{"Australia/Lord_Howe", "2026-10-04 02:15:00", "2026-10-03T15:30:00Z"}, // half an hour, skipped
-		{"Australia/Lord_Howe", "2026-10-04 02:30:00", "2026-10-03T15:30:00Z"},
-		{"Pacific/Apia", "2011-12-30 12:00:00", "2011-12-30T10:00:00Z"}, // a day that was skipped
-		{"Mars/Olympus", "2026-06-01 12:00:00", "unknown"},
-		{"Asia/Kolkata", "yesterday", "not in Frappe's format"},
-	} {
-		got, err := instant(test.naive, test.zone)
-		text := fmt.Sprint(err)
-		if err == nil {
-			text = got.UTC().Format(time.RFC3339Nano)
-		}
-		if !strings.Contains(text, test.want) {
-			t.Errorf("%s in %s: %s, want %s", test.naive, test.zone, text, test.want)
-		}
-	}
-}
-
-// TestExpiryInZones: a token is good until the very moment, in the site's zone, on each database.
-func TestExpiryInZones(t *testing.T) {
-	forEachKind(t, func(t *testing.T, kind string) {
-		s := newSite(t, kind)
-		now := time.Time{}
-		b := &Backend{Site: s.dir, now: func() time.Time { return now }}
-		provisioned(t, b)
-		for _, test := range []struct{ zone, naive string }{
-			{"Europe/Berlin", "2026-03-29 02:30:00"},
-			{"Europe/Berlin", "2026-10-25 02:30:00"},
-			{"America/New_York", "2026-11-01 01:15:00.123456"},
-			{"Australia/Lord_Howe", "2026-10-04 02:15:00"},
-		} {
-			s.change(t, `DELETE FROM "tabSingles" WHERE "field" = 'time_zone'`)
-			s.change(t, `INSERT INTO "tabSingles" ("doctype", "field", "value") VALUES ('System Settings', 'time_zone', ?)`, test.zone)
-			s.change(t, `UPDATE "tabOAuth Bearer Token" SET "expiration_time" = ? WHERE "name" = ?`, test.naive, s.creds.bearer["alice"])
-			ends, err := instant(test.naive, test.zone)
-			if err != nil {
-				t.Fatal(err)
-			}
-			now = ends.Add(-time.Nanosecond)
-			if got := verdict(b, bearer(s.creds.bearer["alice"])); got != "alice@example.com" {
-				t.Errorf("%s in %s, just before: %s", test.naive, test.zone, got)
-			}
-			now = ends
-			if got := verdict(b, bearer(s.creds.bearer["alice"])); got != "denied" {
-				t.Errorf("%s in %s, at the moment: %s", test.naive, test.zone, got)
-			}
-		}
-	})
-}
-
-// TestFingerprint: settings of one database are not taken for another's, and show no secret.
-func TestFingerprint(t *testing.T) {
-	s := newSite(t, "sqlite")
-	a, b := provisioned(t, &Backend{Site: s.dir}), provisioned(t, &Backend{Site: s.dir})
-	if a.Fingerprint() != b.Fingerprint() || a.source != b.source {
-		t.Error("the same database is opened twice")
-	}
-	c := provisioned(t, &Backend{Site: s.dir, EncryptionKey: "MUx-kgDuoW3K9ELDxqTkj66Ki_XXwUytLVR5IbGA5nE="})
-	if c.Fingerprint() == a.Fingerprint() || strings.Contains(c.Fingerprint(), "MUx") {
-		t.Error("another encryption key is not told apart, or shown")
-	}
-	marshaled, _ := json.Marshal(a)
-	if strings.Contains(string(marshaled), "hRND") {
-		t.Error("the configuration shows the site's password")
-	}
-}
-
-// TestSockets: both servers by their Unix sockets.
-func TestSockets(t *testing.T) {
-	for kind, socket := range map[string]string{"mariadb": "s", "postgres": ""} {
-		t.Run(kind, func(t *testing.T) {
-			s := newSite(t, kind)
-			if kind == "mariadb" { // whose users are of a host
-				mustExec(t, s.admin, fmt.Sprintf("CREATE USER %[1]s@localhost IDENTIFIED BY '38jWnH1vU3H1INnP'; GRANT ALL ON %[1]s.* TO %[1]s@localhost", s.name))
-			}
-			b := provisioned(t, &Backend{Site: s.dir, DBHost: "192.0.2.1", DBSocket: filepath.Join(s.server.dir, socket)})
-			if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
-				t.Error(got)
 			}
 		})
 	}
