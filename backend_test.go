@@ -33,7 +33,7 @@ func TestDocsBackend(t *testing.T) {
 	runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend partners\nrequire role Partner\n}\nrespond {http.auth.user.id}|{http.auth.user.backend}\n}", address))
 	for token, want := range map[string]string{"acme": "200 acme@partners.example|partners", "away": "503 ", "other": "401 "} {
 		got := get(t, "http://"+address, "Authorization: Bearer "+token)
-		if answer := fmt.Sprintf("%d %s", got.status, got.body); answer != want {
+		if answer := fmt.Sprintf("%d %s", got.Status, got.Body); answer != want {
 			t.Errorf("%s: %s, want %s", token, answer, want)
 		}
 	}

@@ -229,8 +229,8 @@ func TestErrorRoutesSeeNoBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := rawRequest(t, cases[0].address, "POST / HTTP/1.1\r\nHost: "+cases[0].address+"\r\n"+body)
-			if got.status != http.StatusUnauthorized {
-				t.Fatalf("status %d", got.status)
+			if got.Status != http.StatusUnauthorized {
+				t.Fatalf("status %d", got.Status)
 			}
 			if at := <-seen; at != (received{}) {
 				t.Errorf("the application gets %+v", at)

@@ -93,10 +93,10 @@ func driveCorpus(t *testing.T, address, on string) {
 			}
 			got := requestOver(t, client, http.MethodGet, "http://"+address, headers...)
 			switch {
-			case recorded.Status == 200 && (got.status != 200 || got.body != *recorded.User):
-				t.Errorf("%d %q, but Frappe let %s in", got.status, got.body, *recorded.User)
-			case recorded.Status != 200 && got.status != 401 && got.status != 400:
-				t.Errorf("%d %q, but Frappe refused with %d", got.status, got.body, recorded.Status)
+			case recorded.Status == 200 && (got.Status != 200 || got.Body != *recorded.User):
+				t.Errorf("%d %q, but Frappe let %s in", got.Status, got.Body, *recorded.User)
+			case recorded.Status != 200 && got.Status != 401 && got.Status != 400:
+				t.Errorf("%d %q, but Frappe refused with %d", got.Status, got.Body, recorded.Status)
 			}
 		})
 	}

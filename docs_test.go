@@ -71,9 +71,9 @@ func TestDocsCompatibility(t *testing.T) {
 			client = h2cClient() // where white space at the end arrives
 		}
 		got := requestOver(t, client, http.MethodGet, "http://"+address, headers...)
-		answer := fmt.Sprint(got.status)
-		if got.status == http.StatusOK {
-			answer += " " + got.body
+		answer := fmt.Sprint(got.Status)
+		if got.Status == http.StatusOK {
+			answer += " " + got.Body
 		}
 		fmt.Fprintf(&table, "| %s |\n", answer)
 	}

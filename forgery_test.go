@@ -147,7 +147,7 @@ http://%s {
 		w.WriteHeader(http.StatusUnauthorized)
 		io.WriteString(w, `{}`)
 	})
-	if got := get(t, "http://"+address, "Authorization: token "+template+":x"); strings.Contains(got.body, "expanded") {
-		t.Errorf("the API key was expanded: %s", got.body)
+	if got := get(t, "http://"+address, "Authorization: token "+template+":x"); strings.Contains(got.Body, "expanded") {
+		t.Errorf("the API key was expanded: %s", got.Body)
 	}
 }

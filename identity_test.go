@@ -104,7 +104,7 @@ func TestNoForgedIdentity(t *testing.T) {
 				}
 				got := rawRequest(t, address, method+" "+path+" HTTP/1.1\r\nHost: "+address+"\r\n"+further+forged+"\r\n")
 				if seen := identityOf(<-received, "X-Frappe-User"); seen != test.user {
-					t.Errorf("%q: %d, and the application sees %q, want %q", forged, got.status, seen, test.user)
+					t.Errorf("%q: %d, and the application sees %q, want %q", forged, got.Status, seen, test.user)
 				}
 			}
 		})
@@ -150,8 +150,8 @@ http://%[2]s {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := requestOver(t, clientWithoutMagic, test.method, "http://"+test.address, test.headers...)
-			if got.status != test.status || got.body != test.body {
-				t.Errorf("%d %q, want %d %q", got.status, got.body, test.status, test.body)
+			if got.Status != test.status || got.Body != test.body {
+				t.Errorf("%d %q, want %d %q", got.Status, got.Body, test.status, test.body)
 			}
 		})
 	}
@@ -187,12 +187,12 @@ func TestChallengesForScripts(t *testing.T) {
 				}
 				got := get(t, "http://"+test.address, headers...)
 				var schemes []string
-				for _, line := range got.header["Www-Authenticate"] {
+				for _, line := range got.Header["Www-Authenticate"] {
 					scheme, _, _ := strings.Cut(line, " ")
 					schemes = append(schemes, scheme)
 				}
-				if got.status != 401 || strings.Join(schemes, " ") != test.schemes {
-					t.Errorf("%q: %d %q, want %q", authorization, got.status, schemes, test.schemes)
+				if got.Status != 401 || strings.Join(schemes, " ") != test.schemes {
+					t.Errorf("%q: %d %q, want %q", authorization, got.Status, schemes, test.schemes)
 				}
 			}
 		})
@@ -245,7 +245,7 @@ func TestPlaceholdersAreNeverLiteral(t *testing.T) {
 			}
 			got := rawRequest(t, address, test.request+" HTTP/1.1\r\n"+headers+"\r\n")
 			if len(received) == 0 {
-				t.Fatalf("the application got no request; the client got %d", got.status)
+				t.Fatalf("the application got no request; the client got %d", got.Status)
 			}
 			if seen := (<-received).Get("X-All"); seen != test.want {
 				t.Errorf("the application sees\n%s, want\n%s", seen, test.want)
@@ -284,8 +284,8 @@ func TestAnyNameInHeader(t *testing.T) {
 		header_up X-User {http.auth.user.json}
 	}
 }`, address, site.URL, application))
-			if got := get(t, "http://"+address, "Authorization: "+aliceToken); got.status != 200 {
-				t.Fatalf("status %d", got.status)
+			if got := get(t, "http://"+address, "Authorization: "+aliceToken); got.Status != 200 {
+				t.Fatalf("status %d", got.Status)
 			}
 			headers := <-received
 			inOneLine := strings.NewReplacer("\r", " ", "\n", " ", "\t", " ", "\x00", " ", "\x1f", " ", "\x7f", " ", "\u0080", " ", "\u0085", " ", "\u009f", " ",
@@ -321,14 +321,14 @@ func TestAnyNameInHeader(t *testing.T) {
 func TestLeftOutIsNotCounted(t *testing.T) {
 	address := freeAddress(t)
 	c := runCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth /api/* {\n%s\nhide_credentials\n}\nrespond {header.Authorization}\n}", address, staticSite(t)))
-	if got := get(t, "http://"+address+"/left-out", "Authorization: "+aliceToken); got.body != aliceToken {
-		t.Errorf("left out: %q", got.body)
+	if got := get(t, "http://"+address+"/left-out", "Authorization: "+aliceToken); got.Body != aliceToken {
+		t.Errorf("left out: %q", got.Body)
 	}
-	if got := get(t, "http://"+address+"/api/judged", "Authorization: "+aliceToken); got.body != "" {
-		t.Errorf("judged: %q", got.body)
+	if got := get(t, "http://"+address+"/api/judged", "Authorization: "+aliceToken); got.Body != "" {
+		t.Errorf("judged: %q", got.Body)
 	}
 	for path, judged := range map[string]bool{"/left-out": false, "/api/judged": true} {
-		line := c.logged(`"uri":"` + path + `"`)
+		line := c.Logged(`"uri":"` + path + `"`)
 		if strings.Contains(line, `"frappe_auth":{`) != judged {
 			t.Errorf("%s: %s", path, line)
 		}

@@ -131,16 +131,16 @@ http://%s {
 				headers = append(headers, "Authorization: "+value)
 			}
 			got := get(t, "http://"+test.address, headers...)
-			if got.status != test.status {
-				t.Errorf("status %d, want %d", got.status, test.status)
+			if got.Status != test.status {
+				t.Errorf("status %d, want %d", got.Status, test.status)
 			}
-			if test.body != "" && got.body != test.body {
-				t.Errorf("body %q, want %q", got.body, test.body)
+			if test.body != "" && got.Body != test.body {
+				t.Errorf("body %q, want %q", got.Body, test.body)
 			}
-			if !slices.Equal(got.header["Www-Authenticate"], test.challenges) {
-				t.Errorf("challenges %q, want %q", got.header["Www-Authenticate"], test.challenges)
+			if !slices.Equal(got.Header["Www-Authenticate"], test.challenges) {
+				t.Errorf("challenges %q, want %q", got.Header["Www-Authenticate"], test.challenges)
 			}
-			if retry := got.header.Get("Retry-After"); (test.status == 503) != (retry != "") {
+			if retry := got.Header.Get("Retry-After"); (test.status == 503) != (retry != "") {
 				t.Errorf("Retry-After is %q with status %d", retry, test.status)
 			}
 		})
@@ -162,13 +162,13 @@ http://%s {
 	respond {http.auth.user.id}
 }`, address, staticSite(t)))
 	for i, want := range []int{401, 401, 429} {
-		if got := get(t, "http://"+address, fmt.Sprintf("Authorization: token guess%d:x", i)); got.status != want {
-			t.Fatalf("guess %d: status %d, want %d", i, got.status, want)
-		} else if want == 429 && (got.header.Get("Retry-After") != "1800" || got.header["Www-Authenticate"] != nil) {
-			t.Errorf("headers %q", got.header)
+		if got := get(t, "http://"+address, fmt.Sprintf("Authorization: token guess%d:x", i)); got.Status != want {
+			t.Fatalf("guess %d: status %d, want %d", i, got.Status, want)
+		} else if want == 429 && (got.Header.Get("Retry-After") != "1800" || got.Header["Www-Authenticate"] != nil) {
+			t.Errorf("headers %q", got.Header)
 		}
 	}
-	line := c.logged(`"too many denied credentials from this client"`)
+	line := c.Logged(`"too many denied credentials from this client"`)
 	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`, `"logger":"http.handlers.frappe_auth"`} {
 		if !strings.Contains(line, want) {
 			t.Errorf("log line lacks %s: %s", want, line)
@@ -181,12 +181,12 @@ func TestAccessLog(t *testing.T) {
 	address := freeAddress(t)
 	c := runCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth {\n%s\n}\nrespond ok\n}", address, staticSite(t)))
 	get(t, "http://"+address, "Authorization: "+aliceToken)
-	if line := c.logged(`"msg":"handled request"`); !strings.Contains(line, `"user_id":"alice@example.com"`) {
+	if line := c.Logged(`"msg":"handled request"`); !strings.Contains(line, `"user_id":"alice@example.com"`) {
 		t.Errorf("access log: %s", line)
 	}
 	get(t, "http://"+address+"/refused", "Authorization: token "+aliceKey+":0000"+aliceSecret)
-	c.logged("/refused")
-	if strings.Contains(c.logs(), aliceSecret) {
+	c.Logged("/refused")
+	if strings.Contains(c.Logs(), aliceSecret) {
 		t.Error("a secret was logged")
 	}
 }
@@ -210,12 +210,12 @@ http://%s {
 	respond {http.auth.user.id}
 }`, address, hashed("both"), hashed("role"), hashed("listed"), hashed("case")))
 	for token, want := range map[string]int{"both": 200, "role": 403, "listed": 403, "case": 403} {
-		if got := get(t, "http://"+address, "Authorization: Bearer "+token); got.status != want {
-			t.Errorf("%s: %d, want %d", token, got.status, want)
+		if got := get(t, "http://"+address, "Authorization: Bearer "+token); got.Status != want {
+			t.Errorf("%s: %d, want %d", token, got.Status, want)
 		}
 	}
-	if got := get(t, "http://"+address); got.status != 401 || len(got.header["Www-Authenticate"]) != 3 {
-		t.Errorf("Guest: %d", got.status)
+	if got := get(t, "http://"+address); got.Status != 401 || len(got.Header["Www-Authenticate"]) != 3 {
+		t.Errorf("Guest: %d", got.Status)
 	}
 }
 
@@ -225,13 +225,13 @@ func TestReloadWithAnotherPlaceholder(t *testing.T) {
 	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\nbearer {env.FRAPPE_AUTH_TEST_TOKEN} alice@example.com\n}\ncache {\nttl 1h\n}\n}\nrespond {http.auth.user.id}\n}", address)
 	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", hashed("first"))
 	runCaddy(t, config)
-	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.status != 200 {
-		t.Fatalf("at first: %d", got.status)
+	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 200 {
+		t.Fatalf("at first: %d", got.Status)
 	}
 	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", hashed("second"))
 	runCaddy(t, config)
 	clientWithoutMagic.CloseIdleConnections()
-	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.status != 401 {
-		t.Errorf("after the token was replaced: %d", got.status)
+	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 401 {
+		t.Errorf("after the token was replaced: %d", got.Status)
 	}
 }

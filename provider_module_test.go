@@ -62,10 +62,10 @@ func TestProvider(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := get(t, "http://"+test.address, "Authorization: "+test.authorization)
-			if got.status != test.status || (test.body != "" && got.body != test.body) {
-				t.Errorf("%d %q, want %d %q", got.status, got.body, test.status, test.body)
+			if got.Status != test.status || (test.body != "" && got.Body != test.body) {
+				t.Errorf("%d %q, want %d %q", got.Status, got.Body, test.status, test.body)
 			}
-			if got.status == 401 && got.header["Www-Authenticate"] == nil {
+			if got.Status == 401 && got.Header["Www-Authenticate"] == nil {
 				t.Error("401 without a challenge")
 			}
 		})

@@ -57,8 +57,8 @@ func TestReadmeQuickStart(t *testing.T) {
 		if header == "" {
 			header = "Authorization: " + aliceBasic
 		}
-		if got := get(t, url, header); got.body != "You are alice@example.com, by "+scheme+".\n" {
-			t.Errorf("%s: %d %q", lines[i], got.status, got.body)
+		if got := get(t, url, header); got.Body != "You are alice@example.com, by "+scheme+".\n" {
+			t.Errorf("%s: %d %q", lines[i], got.Status, got.Body)
 		}
 	}
 }

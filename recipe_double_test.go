@@ -14,12 +14,15 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddyserver/caddy/v2"
 )
 
 // recipe is a Caddyfile of a page that runs in this process, in front of doubles.
 type recipe struct {
-	*runningCaddy
+	*testutil.Caddy
+
+	t       *testing.T
 	address string
 	files   string // in place of /srv and /var/log/caddy
 	asked   *atomic.Int64
@@ -30,7 +33,7 @@ type recipe struct {
 // run runs a Caddyfile of a page. Names, addresses and paths of the outside are replaced by those of doubles, and nothing else.
 func run(t *testing.T, text string) *recipe {
 	t.Helper()
-	r := &recipe{runningCaddy: runCaddy(t, ""), address: freeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
+	r := &recipe{Caddy: runCaddy(t, ""), t: t, address: freeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
 	site, bench := benchDouble(t, r.asked, true), benchDouble(t, r.asked, false)
 	for name, content := range map[string]string{
 		"files/report.txt": "report", "alice@example.com/report.txt": "of alice", "files/monitor/status.txt": "status",
@@ -59,7 +62,7 @@ func run(t *testing.T, text string) *recipe {
 // configure loads a Caddyfile whose log, at level DEBUG, is that of the running Caddy.
 func (r *recipe) configure(text string) {
 	r.t.Helper()
-	output := fmt.Sprintf("output file %s\nlevel DEBUG\n", r.log)
+	output := fmt.Sprintf("output file %s\nlevel DEBUG\n", r.LogFile)
 	options, isOptions := strings.CutPrefix(text, "{\n")
 	switch {
 	case !isOptions:
@@ -79,12 +82,12 @@ func (r *recipe) configure(text string) {
 }
 
 // expect sends a request, as `Name: value` headers and others, and compares status and body. A body of "…" is any.
-func (r *recipe) expect(method, url string, status int, body string, headers ...string) response {
+func (r *recipe) expect(method, url string, status int, body string, headers ...string) testutil.Response {
 	r.t.Helper()
 	host, path, _ := strings.Cut(url, "/")
 	got := requestOver(r.t, clientWithoutMagic, method, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
-	if got.status != status || body != "…" && got.body != body {
-		r.t.Errorf("%s %s with %q: %d %q, want %d %q", method, url, headers, got.status, got.body, status, body)
+	if got.Status != status || body != "…" && got.Body != body {
+		r.t.Errorf("%s %s with %q: %d %q, want %d %q", method, url, headers, got.Status, got.Body, status, body)
 	}
 	if status < 400 {
 		r.passed++
@@ -94,7 +97,7 @@ func (r *recipe) expect(method, url string, status int, body string, headers ...
 	return got
 }
 
-func (r *recipe) get(url string, status int, body string, headers ...string) response {
+func (r *recipe) get(url string, status int, body string, headers ...string) testutil.Response {
 	r.t.Helper()
 	return r.expect(http.MethodGet, url, status, body, headers...)
 }

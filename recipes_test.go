@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
@@ -84,12 +85,12 @@ var recipes = map[string]func(r *recipe){
 		preflights(r)
 		for _, path := range []string{"", "x"} {
 			got := r.get("api.example.com/"+path, 401, "401 Unauthorized", wrongSecret, "Origin: https://app.example.com")
-			if got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || got.header.Get("Vary") == "" || got.header.Get("Www-Authenticate") == "" {
-				r.t.Errorf("a script cannot read the refusal: %v", got.header)
+			if got.Header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || got.Header.Get("Vary") == "" || got.Header.Get("Www-Authenticate") == "" {
+				r.t.Errorf("a script cannot read the refusal: %v", got.Header)
 			}
 		}
-		if got := r.get("api.example.com/", 401, "401 Unauthorized", wrongSecret, "Origin: https://other.example.com"); got.header.Get("Access-Control-Allow-Origin") != "" {
-			r.t.Errorf("another origin may read the refusal: %v", got.header)
+		if got := r.get("api.example.com/", 401, "401 Unauthorized", wrongSecret, "Origin: https://other.example.com"); got.Header.Get("Access-Control-Allow-Origin") != "" {
+			r.t.Errorf("another origin may read the refusal: %v", got.Header)
 		}
 	},
 	"recipes: Errors as Frappe answers them": errorsAsFrappe,
@@ -143,8 +144,8 @@ func folders(r *recipe) {
 	r.get("files.example.com/alice@example.com/report.txt", 404, "", byBob)
 	r.get("files.example.com/report.txt", 401, "")
 	for _, path := range []string{"/../alice@example.com/report.txt", "/%2e%2e/alice@example.com/report.txt", "/..%2falice@example.com/report.txt"} {
-		if got := rawRequest(r.t, r.address, "GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n"); got.status == 200 {
-			r.t.Errorf("%s: %q", path, got.body)
+		if got := rawRequest(r.t, r.address, "GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n"); got.Status == 200 {
+			r.t.Errorf("%s: %q", path, got.Body)
 		}
 	}
 }
@@ -167,7 +168,7 @@ func severalBackends(r *recipe) {
 // preflights: a preflight passes without a credential, and nothing else does.
 func preflights(r *recipe) {
 	const origin, method = "Origin: https://app.example.com", "Access-Control-Request-Method: GET"
-	if got := r.expect(http.MethodOptions, "api.example.com/", 204, "", origin, method); got.header.Get("Access-Control-Allow-Headers") == "" {
+	if got := r.expect(http.MethodOptions, "api.example.com/", 204, "", origin, method); got.Header.Get("Access-Control-Allow-Headers") == "" {
 		r.t.Error("the application did not answer the preflight")
 	}
 	r.get("api.example.com/", 200, `/ by ""`, origin, byAlice)
@@ -179,7 +180,7 @@ func preflights(r *recipe) {
 func fail2ban(r *recipe) {
 	servesReport(r)
 	r.get("files.example.com/report.txt", 401, "", "Authorization: Bearer unknown-token")
-	r.logged("no credential")
+	r.Logged("no credential")
 	failregex := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindStringSubmatch(page(r.t, "docs/recipes.md"))[1]
 	filter := regexp.MustCompile(strings.ReplaceAll(failregex, "<HOST>", `([0-9a-f.:]+)`))
 	lines, err := os.ReadFile(filepath.Join(r.files, "frappe_auth.log"))
@@ -196,10 +197,10 @@ func fail2ban(r *recipe) {
 func errorsAsFrappe(r *recipe) {
 	r.get("api.example.com/", 200, `/ by ""`, byAlice)
 	twice := requestOver(r.t, clientWithoutMagic, http.MethodGet, "http://"+r.address, "Host: api.example.com", byAlice, byBob)
-	answers := map[int]response{400: twice, 401: r.get("api.example.com/", 401, "…", wrongSecret)}
+	answers := map[int]testutil.Response{400: twice, 401: r.get("api.example.com/", 401, "…", wrongSecret)}
 	for i := range 30 {
 		got := requestOver(r.t, clientWithoutMagic, http.MethodGet, "http://"+r.address, "Host: api.example.com", fmt.Sprintf("Authorization: token guess%d:x", i))
-		answers[got.status] = got
+		answers[got.Status] = got
 	}
 	text := recipeText(r.t, "recipes: Errors as Frappe answers them")
 	for _, status := range []int{403, 404, 503} {
@@ -218,15 +219,15 @@ func errorsAsFrappe(r *recipe) {
 			continue
 		}
 		var body map[string]string
-		if err := json.Unmarshal([]byte(got.body), &body); err != nil {
-			r.t.Errorf("%d: %v: %q", status, err, got.body)
+		if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
+			r.t.Errorf("%d: %v: %q", status, err, got.Body)
 		}
 		var exc []string
 		if err := json.Unmarshal([]byte(body["exc"]), &exc); err != nil || len(exc) != 1 || exc[0] != body["exc_type"] || body["exception"] != "frappe.exceptions."+exc[0] {
-			r.t.Errorf("%d: Frappe's client raises no error for %s", status, got.body)
+			r.t.Errorf("%d: Frappe's client raises no error for %s", status, got.Body)
 		}
-		if _, ok := body["message"]; ok || got.header.Get("Content-Type") != "application/json" {
-			r.t.Errorf("%d: %v %s", status, got.header, got.body)
+		if _, ok := body["message"]; ok || got.Header.Get("Content-Type") != "application/json" {
+			r.t.Errorf("%d: %v %s", status, got.Header, got.Body)
 		}
 	}
 }
@@ -253,9 +254,9 @@ func tokensInQueries(r *recipe) {
 	r.get("app.example.com/live/1?token=a%0d%0aX:b", 401, "")
 	r.get("app.example.com/live/1", 401, "")
 	for _, log := range []string{"handled request", "refused", "upstream roundtrip"} {
-		r.logged(log)
+		r.Logged(log)
 	}
-	for line := range strings.Lines(r.logs()) {
+	for line := range strings.Lines(r.Logs()) {
 		if strings.Contains(line, good) || strings.Contains(line, "guessed-token") {
 			r.t.Errorf("a token is in the log: %s", line)
 		}
@@ -267,7 +268,7 @@ func tokensInQueries(r *recipe) {
 func revokeAtOnce(r *recipe) {
 	servesReport(r)
 	url := "http://" + r.address + "/hooks/frappe"
-	hook := func(body, signature string) response {
+	hook := func(body, signature string) testutil.Response {
 		req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, url, strings.NewReader(body))
 		if err != nil {
 			r.t.Fatal(err)
@@ -279,7 +280,7 @@ func revokeAtOnce(r *recipe) {
 			r.t.Fatal(err)
 		}
 		resp.Body.Close()
-		return response{status: resp.StatusCode}
+		return testutil.Response{Status: resp.StatusCode}
 	}
 	asks := func(header string) bool {
 		before := r.asked.Load()
@@ -298,16 +299,16 @@ func revokeAtOnce(r *recipe) {
 		return r.asked.Load() > before
 	}
 	body := strings.NewReplacer("{{ doc.name }}", "carol@example.com", "{{ doc.api_key or '' }}", "newkey").Replace(strings.TrimSpace(bodies[0]))
-	if !refused() || refused() || hook(body, sign(body)).status != 204 || !refused() {
+	if !refused() || refused() || hook(body, sign(body)).Status != 204 || !refused() {
 		r.t.Errorf("a new key would not work before negative_ttl, in spite of %s", body)
 	}
 	for i, test := range []struct{ name, header string }{{"alice@example.com", byAlice}, {strings.TrimPrefix(aliceBearer, "Bearer "), byToken}} {
 		body := strings.NewReplacer("{{ doc.name }}", test.name, "{{ doc.api_key or '' }}", aliceKey).Replace(strings.TrimSpace(bodies[i]))
-		if got := hook(body, sign("another")); got.status != 403 || asks(test.header) {
-			r.t.Errorf("%d for a delivery with another signature, or it revoked something: %s", got.status, body)
+		if got := hook(body, sign("another")); got.Status != 403 || asks(test.header) {
+			r.t.Errorf("%d for a delivery with another signature, or it revoked something: %s", got.Status, body)
 		}
-		if got := hook(body, sign(body)); got.status != 204 || !asks(test.header) {
-			r.t.Errorf("%d, or nothing was revoked by %s", got.status, body)
+		if got := hook(body, sign(body)); got.Status != 204 || !asks(test.header) {
+			r.t.Errorf("%d, or nothing was revoked by %s", got.Status, body)
 		}
 		asks(byToken)
 	}
@@ -324,16 +325,16 @@ func TestRecipeProvider(t *testing.T) {
 	if err := caddy.Load([]byte(config), true); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, "http://"+address, byAlice); got.status != 200 || got.body != "alice@example.com" {
-		t.Errorf("%d %q", got.status, got.body)
+	if got := get(t, "http://"+address, byAlice); got.Status != 200 || got.Body != "alice@example.com" {
+		t.Errorf("%d %q", got.Status, got.Body)
 	}
-	if got := get(t, "http://"+address, wrongSecret); got.status != 401 {
-		t.Errorf("%d", got.status)
+	if got := get(t, "http://"+address, wrongSecret); got.Status != 401 {
+		t.Errorf("%d", got.Status)
 	}
 	before := asked.Load()
 	for range 100 { // which provider is asked first is random
-		if got := get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk"); got.body != "monitor" {
-			t.Fatalf("%d %q", got.status, got.body)
+		if got := get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk"); got.Body != "monitor" {
+			t.Fatalf("%d %q", got.Status, got.Body)
 		}
 		if asked.Load() > before {
 			return

@@ -67,7 +67,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		for target := served.Load() + 200; served.Load() < target; {
 			<-progress
 		}
-		c.load(config(url, []string{"", "realm Other", "cache {\nttl 10m\n}", "cache {\nsize 100\n}", "max_inflight 4"}[i%5]))
+		c.Load(config(url, []string{"", "realm Other", "cache {\nttl 10m\n}", "cache {\nsize 100\n}", "max_inflight 4"}[i%5]))
 	}
 	close(stop)
 	wg.Wait()
@@ -76,19 +76,19 @@ func TestReloadUnderLoad(t *testing.T) {
 		t.Errorf("%d requests had to be sent again in %d reloads of %d connections", sentAgain.Load(), reloads, workers)
 	}
 	// A request that Caddy handled, and whose answer got lost, would be one that was sent again and is in the log twice.
-	if handled := strings.Count(c.logs(), `"msg":"handled request"`); int64(handled) != served.Load() {
+	if handled := strings.Count(c.Logs(), `"msg":"handled request"`); int64(handled) != served.Load() {
 		t.Errorf("Caddy handled %d requests, of which %d were answered", handled, served.Load())
 	}
 	if n := asked.Load(); n != credentials {
 		t.Errorf("the site was asked %d times about %d credentials", n, credentials)
 	}
 
-	c.load(config(other, ""))
+	c.Load(config(other, ""))
 	mustBearer(t, client, "http://localhost", "1")
 	if n := askedOther.Load(); n != 1 {
 		t.Errorf("the other site was asked %d times: verdicts of the one before still serve", n)
 	}
-	c.load(config(url, ""))
+	c.Load(config(url, ""))
 	mustBearer(t, client, "http://localhost", "1")
 	if n := asked.Load(); n != credentials+1 {
 		t.Error("verdicts outlived a configuration without their backend")
@@ -155,11 +155,11 @@ http://%s {
 		return runtime.NumGoroutine(), stats.HeapInuse
 	}
 	for i := range 50 {
-		c.load(config(i)) // what Caddy itself keeps
+		c.Load(config(i)) // what Caddy itself keeps
 	}
 	goroutines, heap := measure()
 	for i := range reloads {
-		c.load(config(i))
+		c.Load(config(i))
 		if i%100 == 0 {
 			mustBearer(t, clientWithoutMagic, "http://"+address, fmt.Sprint(i))
 		}

@@ -99,21 +99,21 @@ func TestRequiredRoles(t *testing.T) {
 			address := freeAddress(t)
 			c := runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\n}", address, test.config))
 			if len(test.want) > 0 {
-				c.logged(test.want[len(test.want)-1])
+				c.Logged(test.want[len(test.want)-1])
 			}
 			if err := caddy.Stop(); err != nil { // which waits for the check
 				t.Fatal(err)
 			}
 			var got []string
-			for line := range strings.Lines(c.logs()) {
+			for line := range strings.Lines(c.Logs()) {
 				for _, warning := range []string{words, absent, unread, listed} {
 					if strings.Contains(line, warning) && strings.Contains(line, `"level":"warn"`) {
 						got = append(got, warning)
 					}
 				}
 			}
-			if strings.Join(got, "|") != strings.Join(test.want, "|") || !strings.Contains(c.logs(), test.with) {
-				t.Errorf("warnings %q, want %q with %s, in:\n%s", got, test.want, test.with, c.logs())
+			if strings.Join(got, "|") != strings.Join(test.want, "|") || !strings.Contains(c.Logs(), test.with) {
+				t.Errorf("warnings %q, want %q with %s, in:\n%s", got, test.want, test.with, c.Logs())
 			}
 		})
 	}
@@ -127,14 +127,14 @@ func TestRequiredRolesWhileABackendHangs(t *testing.T) {
 		t.Fatal(got)
 	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- c.tryLoad("http://" + freeAddress(t) + " {\nrespond ok\n}") }()
+	go func() { stopped <- c.TryLoad("http://" + freeAddress(t) + " {\nrespond ok\n}") }()
 	if got := <-hung; got != "given up" {
 		t.Fatal(got)
 	}
 	if err := <-stopped; err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(c.logs(), "the names of the roles could not be read") {
+	if strings.Contains(c.Logs(), "the names of the roles could not be read") {
 		t.Error("a configuration that has gone warns")
 	}
 }

@@ -29,16 +29,16 @@ func TestMadeUpHosts(t *testing.T) {
 	_, port, _ := strings.Cut(address, ":")
 	c := runCaddy(t, fmt.Sprintf("http://:%s {\nfrappe_auth {\nbackend site %s {\nsite_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}", port, bench.URL))
 	for i, host := range []string{"erp.example.com", "ERP.example.com", "erp.example.com."} {
-		if got := get(t, "http://"+address, "Host: "+host, "Authorization: "+aliceToken); got.status != 200 {
-			t.Errorf("%s: %d", host, got.status)
+		if got := get(t, "http://"+address, "Host: "+host, "Authorization: "+aliceToken); got.Status != 200 {
+			t.Errorf("%s: %d", host, got.Status)
 		}
 		if n := asked.Load(); n != 1 {
 			t.Errorf("%d spellings of one host: %d calls", i+1, n)
 		}
 	}
 	for range 10 {
-		if got := get(t, "http://"+address, "Host: made-up.example", "Authorization: "+aliceToken); got.status != 404 {
-			t.Fatalf("a host that the bench does not have: %d", got.status)
+		if got := get(t, "http://"+address, "Host: made-up.example", "Authorization: "+aliceToken); got.Status != 404 {
+			t.Fatalf("a host that the bench does not have: %d", got.Status)
 		}
 	}
 	if n := asked.Load(); n != 2 {
@@ -46,12 +46,12 @@ func TestMadeUpHosts(t *testing.T) {
 	}
 	statuses := make(map[int]int)
 	for i := range 300 {
-		statuses[get(t, "http://"+address, fmt.Sprintf("Host: made-up-%d.example", i), "Authorization: "+aliceToken).status]++
+		statuses[get(t, "http://"+address, fmt.Sprintf("Host: made-up-%d.example", i), "Authorization: "+aliceToken).Status]++
 	}
 	if n := asked.Load(); n != 21 || statuses[404] != 19 || statuses[429] != 281 {
 		t.Errorf("300 made-up hosts: %d calls, %v", n, statuses)
 	}
-	if strings.Contains(c.logs(), `"level":"warn","logger":"http.handlers.frappe_auth"`) {
-		t.Errorf("warnings of made-up hosts:\n%s", c.logs())
+	if strings.Contains(c.Logs(), `"level":"warn","logger":"http.handlers.frappe_auth"`) {
+		t.Errorf("warnings of made-up hosts:\n%s", c.Logs())
 	}
 }

@@ -46,7 +46,7 @@ func sign(body string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func deliver(t *testing.T, url string, body []byte, signatures ...string) response {
+func deliver(t *testing.T, url string, body []byte, signatures ...string) testutil.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -59,23 +59,23 @@ func deliver(t *testing.T, url string, body []byte, signatures ...string) respon
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(resp.Body)
-	return response{status: resp.StatusCode, header: resp.Header, body: string(text)}
+	return testutil.Response{Status: resp.StatusCode, Header: resp.Header, Body: string(text)}
 }
 
 // errorOf is what the answer to a delivery says, as Frappe's log shows it.
-func errorOf(t *testing.T, got response) string {
+func errorOf(t *testing.T, got testutil.Response) string {
 	t.Helper()
-	if got.status == http.StatusNoContent {
-		if got.body != "" {
-			t.Errorf("body %q", got.body)
+	if got.Status == http.StatusNoContent {
+		if got.Body != "" {
+			t.Errorf("body %q", got.Body)
 		}
 		return ""
 	}
 	var answer struct {
 		Error string `json:"error"`
 	}
-	if err := json.Unmarshal([]byte(got.body), &answer); err != nil || got.header.Get("Content-Type") != "application/json" {
-		t.Errorf("%v: %q %q", err, got.header.Get("Content-Type"), got.body)
+	if err := json.Unmarshal([]byte(got.Body), &answer); err != nil || got.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%v: %q %q", err, got.Header.Get("Content-Type"), got.Body)
 	}
 	return answer.Error
 }
@@ -103,7 +103,7 @@ http://%s {
 	counted := func(outcome string) (n int) {
 		t.Helper()
 		series := fmt.Sprintf("caddy_frappe_auth_webhook_deliveries_total{outcome=%q} ", outcome)
-		_, rest, ok := strings.Cut(get(t, url+"/metrics").body, series)
+		_, rest, ok := strings.Cut(get(t, url+"/metrics").Body, series)
 		if _, err := fmt.Sscan(rest, &n); !ok || err != nil {
 			t.Errorf("no %s: %v", series, err)
 		}
@@ -133,7 +133,7 @@ http://%s {
 		if outcome == "accepted" {
 			want = 0
 		}
-		if got := len(warning.FindAllString(c.logs(), -1)); got != want {
+		if got := len(warning.FindAllString(c.Logs(), -1)); got != want {
 			t.Errorf("%d warnings of %s, want %d", got, outcome, want)
 		}
 	}
@@ -274,8 +274,8 @@ http://%s {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := deliver(t, strings.ReplaceAll(test.url, "/frappe/../", "/"), test.body, test.signatures...)
-			if got.status != test.status {
-				t.Errorf("status %d, want %d", got.status, test.status)
+			if got.Status != test.status {
+				t.Errorf("status %d, want %d", got.Status, test.status)
 			}
 			if what := errorOf(t, got); what != test.what {
 				t.Errorf("answers %s, want %s", what, test.what)
@@ -285,11 +285,11 @@ http://%s {
 			}
 		})
 	}
-	if got := get(t, url); got.status != 405 || got.header.Get("Allow") != "POST" {
-		t.Errorf("GET: %d %q", got.status, got.header)
+	if got := get(t, url); got.Status != 405 || got.Header.Get("Allow") != "POST" {
+		t.Errorf("GET: %d %q", got.Status, got.Header)
 	}
 	for _, secret := range []string{"s3cret", "2d6f2973a9c21c820d549cdb01d1b3", aliceSecret} {
-		if strings.Contains(c.logs(), secret) {
+		if strings.Contains(c.Logs(), secret) {
 			t.Errorf("%s was logged", secret)
 		}
 	}
@@ -324,13 +324,13 @@ func TestWebhookRevokesEverySpelling(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			ask := func() {
 				t.Helper()
-				if got := get(t, "http://"+address, "Authorization: Bearer "+test.token); got.status != 200 {
-					t.Fatalf("status %d", got.status)
+				if got := get(t, "http://"+address, "Authorization: Bearer "+test.token); got.Status != 200 {
+					t.Fatalf("status %d", got.Status)
 				}
 			}
 			ask()
-			if got := deliver(t, "http://"+address+"/hook", body, signature); got.status != 204 {
-				t.Fatalf("the delivery got %d", got.status)
+			if got := deliver(t, "http://"+address+"/hook", body, signature); got.Status != 204 {
+				t.Fatalf("the delivery got %d", got.Status)
 			}
 			before := asked.Load()
 			if ask(); asked.Load() != before+1 {
