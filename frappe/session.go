@@ -1,0 +1,73 @@
+package frappe
+
+import "strings"
+
+// SessionCookie is the name of the cookie that holds the id of a user's session.
+const SessionCookie = "sid"
+
+// maxSessionSize is the longest session id, in bytes. Frappe's column holds 255 characters; its ids take 56.
+const maxSessionSize = 255
+
+// ParseSession returns the session in the values of a request's Cookie headers. It reads them as Frappe does (werkzeug's
+// parse_cookie): the first cookie `sid` counts, and quotes around its value are taken off. ok is false if there is no
+// such cookie, if it is empty or `Guest`, as it is for users who are not logged in, and if it has a character other than
+// an ASCII letter or digit, since Frappe makes no such session id. A session that it returns still has to be verified by
+// a backend.
+func ParseSession(cookies []string) (c Credential, ok bool) {
+	// gunicorn joins headers of the same name with a comma.
+	for rest := strings.Join(cookies, ","); rest != ""; {
+		var name, value string
+		name, value, rest = cutCookie(rest)
+		if name != SessionCookie {
+			continue
+		}
+		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
+			value = value[1 : len(value)-1]
+		}
+		if value == "" || len(value) > maxSessionSize || strings.EqualFold(value, Guest) || strings.ContainsFunc(value, notAlphanumeric) {
+			return Credential{}, false
+		}
+		return Credential{Scheme: SchemeSession, Session: value}, true
+	}
+	return Credential{}, false
+}
+
+// cutCookie returns the first cookie of a Cookie header and what follows it. A semicolon within quotes does not end the
+// value.
+func cutCookie(header string) (name, value, rest string) {
+	end := strings.IndexAny(header, "=;")
+	if end < 0 {
+		return strings.TrimSpace(header), "", ""
+	}
+	name = strings.TrimSpace(header[:end])
+	if header[end] == ';' {
+		return name, "", header[end+1:]
+	}
+	header = strings.TrimSpace(header[end+1:])
+	quoted := quotedPrefix(header)
+	if after := strings.TrimSpace(header[quoted:]); quoted > 0 && (after == "" || after[0] == ';') {
+		return name, header[:quoted], strings.TrimPrefix(after, ";")
+	}
+	value, rest, _ = strings.Cut(header, ";")
+	return name, strings.TrimSpace(value), rest
+}
+
+// quotedPrefix returns the length of the quoted string that s begins with, or 0.
+func quotedPrefix(s string) int {
+	if !strings.HasPrefix(s, `"`) {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func notAlphanumeric(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+}

@@ -1,0 +1,73 @@
+package frappe_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// TestParseSession: which session Frappe reads of the Cookie headers of a request.
+func TestParseSession(t *testing.T) {
+	const recorded = "9ad565354bb223aa3823716186757d7be4fe776277ba2f174c156852"
+	for _, test := range []struct {
+		name    string
+		cookies []string
+		want    string // empty: none
+	}{
+		{"alone", []string{"sid=" + recorded}, recorded},
+		{"among others", []string{"system_user=yes; sid=" + recorded + "; user_id=Administrator"}, recorded},
+		{"without spaces", []string{"a=b;sid=abc;c=d"}, "abc"},
+		{"with more spaces", []string{" a = b ;  sid\t=  abc  ; c"}, "abc"},
+		{"in quotes", []string{`sid="abc"; a=b`}, "abc"},
+		{"the first of two", []string{"sid=abc; sid=def"}, "abc"},
+		{"the first of two, which is empty", []string{"sid=; sid=def"}, ""},
+		{"the first of two, which is Guest", []string{"sid=Guest; sid=def"}, ""},
+		{"the second header", []string{"a=b; c=d", "x=y; sid=abc"}, "abc"},
+		{"two headers, which gunicorn joins with a comma", []string{"sid=abc", "sid=def"}, ""},
+		{"first of a header that gunicorn joins to another cookie", []string{"a=b", "sid=abc"}, ""},
+		{"within another value's quotes", []string{`a="b; sid=abc"; c=d`}, ""},
+		{"after another value's quotes", []string{`a="b; \"sid=abc"; sid=def`}, "def"},
+		{"after quotes that do not end", []string{`a="b; sid=abc`}, "abc"},
+		{"after quotes with more behind them", []string{`a="b; sid=abc"d; sid=def`}, ""},
+		{"none", nil, ""},
+		{"an empty header", []string{""}, ""},
+		{"no sid", []string{"a=b; asid=abc; sidx=abc; SID=abc"}, ""},
+		{"sid without a value", []string{"sid"}, ""},
+		{"sid without a value, before others", []string{"sid; a=b"}, ""},
+		{"Guest", []string{"sid=Guest"}, ""},
+		{"Guest in quotes", []string{`sid="Guest"`}, ""},
+		{"empty quotes", []string{`sid=""`}, ""},
+		{"one quote", []string{`sid="abc`}, ""},
+		{"escaped", []string{`sid="\141bc"`}, ""},
+		{"percent-encoded", []string{"sid=%61bc"}, ""},
+		{"not ASCII", []string{"sid=ab\xe9"}, ""},
+		{"white space within", []string{"sid=a b"}, ""},
+		{"as long as the column", []string{"sid=" + strings.Repeat("a", 255)}, strings.Repeat("a", 255)},
+		{"too long", []string{"sid=" + strings.Repeat("a", 256)}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, ok := frappe.ParseSession(test.cookies)
+			want := frappe.Credential{Scheme: frappe.SchemeSession, Session: test.want}
+			if test.want == "" {
+				want = frappe.Credential{}
+			}
+			if got != want || ok != (test.want != "") {
+				t.Errorf("got %q, %t", got.Session, ok)
+			}
+		})
+	}
+}
+
+// FuzzParseSession: no input makes the parser panic, and a session that it returns can stand in a Cookie header as it is.
+func FuzzParseSession(f *testing.F) {
+	f.Add(`a="b; sid=x"; sid="y`)
+	f.Add("sid=abc;sid=def")
+	f.Fuzz(func(t *testing.T, header string) {
+		got, ok := frappe.ParseSession([]string{header})
+		again, sameOK := frappe.ParseSession([]string{"sid=" + got.Session})
+		if ok != sameOK || got != again {
+			t.Errorf("%q is read as %q, and that as %q", header, got.Session, again.Session)
+		}
+	})
+}
