@@ -1,0 +1,69 @@
+// Package browser recognizes what browsers send: preflights, navigations, requests of scripts, and requests across sites.
+package browser
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Preflight reports whether the request is a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-request).
+func Preflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// FromScript reports whether a browser sent the request for something other than showing a page, most often for a script.
+// A Basic challenge would then make the browser ask the user for a password.
+func FromScript(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
+	case "":
+		return fromLibrary(r)
+	case "document", "iframe", "frame":
+		return false
+	}
+	return true
+}
+
+// fromLibrary reports whether an older browser's script sent the request, by a library that says so.
+func fromLibrary(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
+}
+
+// Navigation reports whether a browser sent the request to show a page that the user goes to. Older browsers do not say
+// so; they are known by asking for HTML.
+func Navigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Upgrade") != "" {
+		return false
+	}
+	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-User"} {
+		if r.Header[name] != nil {
+			return r.Header.Get("Sec-Fetch-Mode") == "navigate"
+		}
+	}
+	return !fromLibrary(r) && acceptsHTML(r.Header["Accept"])
+}
+
+// acceptsHTML reports whether Accept headers name HTML. Wildcards do not count: every client sends them.
+func acceptsHTML(accept []string) bool {
+	for media := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		name, parameters, _ := strings.Cut(media, ";")
+		if strings.EqualFold(strings.TrimSpace(name), "text/html") && quality(parameters) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// quality returns the weight among the parameters of a media range (RFC 9110 section 12.4.2); 0 for one that is not valid.
+func quality(parameters string) float64 {
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		if name, value, ok := strings.Cut(strings.TrimSpace(parameter), "="); ok && strings.EqualFold(name, "q") {
+			q, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return 0
+			}
+			return q
+		}
+	}
+	return 1
+}

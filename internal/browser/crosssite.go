@@ -1,0 +1,57 @@
+package browser
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Protection tells requests that another site made a browser send. Its zero value trusts no other origin.
+type Protection struct {
+	net http.CrossOriginProtection
+}
+
+// Trust adds an origin whose requests are not refused.
+func (p *Protection) Trust(origin string) error {
+	if err := CheckOrigin(origin); err != nil {
+		return err
+	}
+	return p.net.AddTrustedOrigin(origin)
+}
+
+// Refuses reports whether the request may change something and comes from another site. Opening a WebSocket counts as a
+// change, although its method is GET: whatever is sent over it follows without another request. host is the host that the
+// client asked for.
+func (p *Protection) Refuses(r *http.Request, host string) bool {
+	checked := &http.Request{Method: r.Method, URL: r.URL, Host: host, Header: r.Header}
+	if r.Header.Get("Upgrade") != "" { // over HTTP/2 and 3 it is the method CONNECT
+		checked.Method = http.MethodPost
+	}
+	return p.net.Check(checked) != nil
+}
+
+// CheckOrigin returns an error if a browser would never send this as an origin.
+func CheckOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return fmt.Errorf("%q is not an origin; write a scheme and a host, such as https://app.example.com", origin)
+	}
+	host := strings.ToLower(u.Hostname())
+	for _, r := range host {
+		if r > '~' {
+			return fmt.Errorf("%q: browsers send the name of such a host in ASCII; write it in the form xn--…", origin)
+		}
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" && (u.Scheme != "https" || port != "443") && (u.Scheme != "http" || port != "80") {
+		host = net.JoinHostPort(strings.Trim(host, "[]"), port)
+	}
+	if sent := u.Scheme + "://" + host; sent != origin {
+		return fmt.Errorf("%q is not written as browsers send it; write %s", origin, sent)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package browser_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/browser"
+)
+
+func login(t testing.TB, address string) *browser.Login {
+	t.Helper()
+	l, err := browser.ParseLogin(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// requested returns the URL of a request as net/http reads it from the request line.
+func requested(target string) (*url.URL, error) {
+	r, err := http.ReadRequest(newReader("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n"))
+	if err != nil {
+		return nil, err
+	}
+	return r.URL, nil
+}
+
+// TestReturn: the way back is a path of the login page's host, whatever the client asks for.
+func TestReturn(t *testing.T) {
+	l := login(t, "https://erp.example.com/login")
+	long := strings.Repeat("a", 4000)
+	for target, want := range map[string]string{
+		"/":                               "/",
+		"/bi/report.html":                 "/bi/report.html",
+		"/bi/?from=2026-01&q=a%20b&x=//y": "/bi/?from=2026-01&q=a%20b&x=//y",
+		"/bi?next=https://evil.example":   "/bi?next=https://evil.example",
+		"/a%20b/%C3%BC":                   "/a%20b/%C3%BC",
+		"/x//y":                           "/x//y",
+		"/proxy/https://y":                "/proxy/https://y",
+		"/?":                              "/",
+		"//evil.example":                  "/",
+		"///evil.example":                 "/",
+		"//evil.example/%2e%2e":           "/",
+		`/\evil.example`:                  "/",
+		"/%5Cevil.example":                "/",
+		"/%5C%5Cevil.example":             "/",
+		"/%2Fevil.example":                "/",
+		"/%252Fevil.example":              "/",
+		"/%25252Fevil.example":            "/",
+		"/%09/evil.example":               "/",
+		"/%2509/evil.example":             "/",
+		"/%0D%0ASet-Cookie:x":             "/",
+		"/%00":                            "/",
+		"/%7F":                            "/",
+		"/x/..//evil.example":             "/",
+		"/.//evil.example":                "/",
+		"/%2e%2e//evil.example":           "/",
+		"/x/%252e%252e//evil.example":     "/",
+		"/%25252525252Fevil.example":      "/",
+		"/100%25":                         "/",
+		"http://evil.example":             "/",
+		"http://evil.example/":            "/",
+		"http://evil.example/x?y":         "/x?y",
+		"http://evil.example//x.example":  "/",
+		"http:////evil.example":           "/",
+		"/" + long:                        "/",
+		"/x?" + long:                      "/x",
+	} {
+		u, err := requested(target)
+		if err != nil {
+			t.Errorf("%.60s: net/http refuses it: %v", target, err)
+			continue
+		}
+		location, err := url.Parse(l.Location("app.example.com", u))
+		if err != nil || location.Host != "erp.example.com" || location.Path != "/login" || len(location.Query()) != 1 {
+			t.Errorf("%.60s: sent to %.60s, %v", target, location, err)
+			continue
+		}
+		if got := location.Query().Get("redirect-to"); got != want {
+			t.Errorf("%.60s: back to %.60q, want %.60q", target, got, want)
+		}
+	}
+}
+
+// TestLogin: the login page itself is not sent to the login page, and keeps its own query.
+func TestLogin(t *testing.T) {
+	for _, test := range []struct{ name, login, host, target, want string }{
+		{"another host", "https://erp.example.com/login", "app.example.com", "/login", "https://erp.example.com/login?redirect-to=%2Flogin"},
+		{"the same host", "https://erp.example.com/login", "erp.example.com", "/bi", "https://erp.example.com/login?redirect-to=%2Fbi"},
+		{"the login page", "https://erp.example.com/login", "erp.example.com", "/login", ""},
+		{"the login page with a way back", "https://erp.example.com/login", "ERP.example.com:8443", "/login?redirect-to=/bi", ""},
+		{"the login page with a slash", "https://erp.example.com/login", "erp.example.com", "/login/", ""},
+		{"the login page, escaped", "https://erp.example.com/login", "erp.example.com", "/%6Cogin", ""},
+		{"the login page by another way", "https://erp.example.com/login", "erp.example.com", "//x/../login", ""},
+		{"a path", "/login", "erp.example.com", "/bi", "/login?redirect-to=%2Fbi"},
+		{"a path, the login page", "/login", "erp.example.com", "/login?x", ""},
+		{"below the login page", "/login", "erp.example.com", "/login/x", "/login?redirect-to=%2Flogin%2Fx"},
+		{"a query of its own", "/login?for=bi", "erp.example.com", "/bi", "/login?for=bi&redirect-to=%2Fbi"},
+		{"the home page", "https://erp.example.com", "erp.example.com", "/", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u, err := requested(test.target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := login(t, test.login).Location(test.host, u); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestParseLogin: what is not the URL of a login page is refused.
+func TestParseLogin(t *testing.T) {
+	for _, address := range []string{
+		"", "login", "erp.example.com/login", "//erp.example.com/login", `/\erp.example.com`, `\\erp.example.com`, "ftp://erp.example.com/login",
+		"https://", "https:///login", "https://u:p@erp.example.com/login", "/login#x", "/login?redirect-to=/x", "/lo gin", "javascript:alert(1)", "/login\n",
+	} {
+		if _, err := browser.ParseLogin(address); err == nil || !strings.Contains(err.Error(), "such as /login") {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+// FuzzReturn: the way back never leaves the host, also where the login page's script takes it apart as a browser does.
+func FuzzReturn(f *testing.F) {
+	for _, target := range []string{"/", "//evil.example", `/\evil.example`, "/%2F%5c", "/%09//x", "/x?//y", "http://evil.example//x", "/%25%32%46x"} {
+		f.Add(target)
+	}
+	l := login(f, "/login")
+	f.Fuzz(func(t *testing.T, target string) {
+		u, err := requested(target)
+		if err != nil {
+			t.Skip("net/http refuses it")
+		}
+		location := l.Location("app.example.com", u)
+		if location == "" {
+			return
+		}
+		if len(location) > 4000 || !strings.HasPrefix(location, "/login?redirect-to=%2F") {
+			t.Fatalf("%q: sent to %q", target, location)
+		}
+		parsed, err := url.Parse(location)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for way := parsed.Query().Get("redirect-to"); ; {
+			if leaves(way) {
+				t.Fatalf("%q: back to %q", target, way)
+			}
+			way, _, _ = strings.Cut(way, "?")
+			decoded, err := url.PathUnescape(way)
+			if err != nil || decoded == way {
+				return
+			}
+			way = decoded
+		}
+	})
+}
+
+// leaves reports whether a browser that is sent to a reference could come to another host (https://url.spec.whatwg.org): it
+// drops tabs and line breaks, trims control characters and spaces, and takes a backslash for a slash.
+func leaves(way string) bool {
+	way = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(way)
+	way = strings.TrimLeftFunc(way, func(r rune) bool { return r <= ' ' })
+	return !strings.HasPrefix(way, "/") || strings.HasPrefix(way, "//")
+}

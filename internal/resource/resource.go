@@ -1,0 +1,84 @@
+// Package resource describes a protected resource to OAuth clients (RFC 9728).
+package resource
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// WellKnown is the path of the metadata of a resource without a path (RFC 9728 section 3).
+const WellKnown = "/.well-known/oauth-protected-resource"
+
+// Metadata is the metadata of a protected resource (RFC 9728 section 2).
+type Metadata struct {
+	Resource               string   `json:"resource"`
+	AuthorizationServers   []string `json:"authorization_servers,omitempty"`
+	ScopesSupported        []string `json:"scopes_supported,omitempty"`
+	BearerMethodsSupported []string `json:"bearer_methods_supported,omitempty"`
+}
+
+// Check returns an error if a URL is not the identifier of a resource: one with the scheme https, or http for development,
+// and without a fragment. A query is not allowed either, since it would make the place of the metadata ambiguous.
+func Check(identifier string) error {
+	u, err := url.Parse(identifier)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery ||
+		strings.ContainsAny(identifier, "#\\\" ") || u.EscapedPath() != u.Path {
+		return fmt.Errorf("%q is not the URL of a resource; write a scheme, a host and a path, such as https://mcp.example.com/mcp", identifier)
+	}
+	return nil
+}
+
+// MetadataURL returns the URL of the metadata of a resource: the well-known path stands between the host and the resource's
+// own path (RFC 9728 section 3.1).
+func MetadataURL(identifier string) string {
+	scheme, rest, _ := strings.Cut(identifier, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	if path != "" {
+		path = "/" + path
+	}
+	return scheme + "://" + host + WellKnown + path
+}
+
+// Serves reports whether the metadata of a resource is at a path: the well-known path with the resource's own path behind
+// it, or alone, for clients that know only the host. A slash at the end makes no difference.
+func Serves(identifier, path string) bool {
+	if path == WellKnown {
+		return true
+	}
+	own, found := strings.CutPrefix(path, WellKnown+"/")
+	_, rest, _ := strings.Cut(identifier, "://")
+	_, resourcePath, _ := strings.Cut(rest, "/")
+	return found && strings.TrimSuffix(own, "/") == strings.TrimSuffix(resourcePath, "/")
+}
+
+// Serve answers a request for the metadata. Scripts of every origin may read it.
+func Serve(w http.ResponseWriter, r *http.Request, m Metadata) error {
+	header := w.Header()
+	header.Set("Access-Control-Allow-Origin", "*")
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		header.Set("Access-Control-Allow-Methods", "GET, HEAD")
+		header.Set("Access-Control-Allow-Headers", "*")
+		header.Set("Access-Control-Max-Age", "86400")
+		header.Set("Allow", allowed)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	default:
+		header.Set("Allow", allowed)
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return nil
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	header.Set("Content-Type", "application/json")
+	_, err = w.Write(append(body, '\n'))
+	return err
+}
+
+const allowed = "GET, HEAD, OPTIONS"
