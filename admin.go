@@ -99,14 +99,14 @@ type cacheOverview struct {
 }
 
 type handlerOverview struct {
-	Name         string          `json:"name"`
-	Schemes      []frappe.Scheme `json:"schemes"`
-	Require      []Requirement   `json:"require,omitempty"`
-	TTL          string          `json:"ttl"`
-	BearerTTL    string          `json:"bearer_ttl"`
-	NegativeTTL  string          `json:"negative_ttl"`
-	StaleIfError string          `json:"stale_if_error"`
-	MaxInflight  int             `json:"max_inflight"`
+	Name         string               `json:"name"`
+	Schemes      []frappe.Scheme      `json:"schemes"`
+	Require      []frappe.Requirement `json:"require,omitempty"`
+	TTL          string               `json:"ttl"`
+	BearerTTL    string               `json:"bearer_ttl"`
+	NegativeTTL  string               `json:"negative_ttl"`
+	StaleIfError string               `json:"stale_if_error"`
+	MaxInflight  int                  `json:"max_inflight"`
 }
 
 type backendOverview struct {

@@ -15,10 +15,11 @@ type grant struct {
 	detail        *detail       // nil if the backend told only the user
 	by            *backendState // the backend that granted
 	expiry        int64         // of the credential, in Unix nanoseconds; 0: none
-	expiryUnknown bool          // an access token whose expiry the backend cannot see
+	expiryUnknown bool          // an access token or session whose expiry the backend cannot see
+	session       bool          // the credential is a session
 	spelling      uint64
 	byUser        uint64       // tag of the user
-	byClaim       uint64       // tag of the API key or access token
+	byClaim       uint64       // tag of the API key, access token or session
 	at            int64        // when the backend was asked, on the clock of the state
 	moment        moment       // when the backend was asked, in the order of the cache
 	renewal       atomic.Int64 // earliest time of the next refresh ahead, on the clock of the state
@@ -30,6 +31,7 @@ type detail struct {
 	roles    []string
 	roleList string // roles, joined by commas
 	scopes   string // joined by spaces
+	client   string // that an access token was issued to
 }
 
 // denial is a denied verdict. It stays in the cache after it expires, because a client that repeats a credential known to
@@ -188,7 +190,7 @@ func (c *cache) isTooLate(asked moment, tags ...uint64) bool {
 // revoke drops the verdicts that a change selects. Verdicts that a backend is being asked for right now are affected too.
 func (c *cache) revoke(change frappe.Change) {
 	// Frappe never creates such a key or token, and it is not known which spellings its database treats as equal.
-	if change.Everything || isOdd(change.Key) || isOdd(change.Token) {
+	if change.Everything || isOdd(change.Key) || isOdd(change.Token) || isOdd(change.Session) {
 		c.purge()
 		return
 	}
@@ -201,6 +203,9 @@ func (c *cache) revoke(change frappe.Change) {
 	}
 	if change.Token != "" {
 		tags = append(tags, c.tag("token", change.Token))
+	}
+	if change.Session != "" {
+		tags = append(tags, c.tag("session", change.Session))
 	}
 	if len(tags) == 0 {
 		return

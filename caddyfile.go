@@ -70,19 +70,29 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	        bearer <hash> <user> [<role>...]
 //	    }
 //	    backend <name> ...
-//	    schemes basic|bearer|token...
+//	    schemes basic|bearer|token|session...
 //	    realm   <text>
 //	    cache {
 //	        size         <n>
 //	        ttl          <duration>
 //	        bearer_ttl   <duration>
+//	        session_ttl  <duration>
 //	        negative_ttl <duration>
 //	        stale_if_error <duration>
 //	    }
 //	    require role <role>...
 //	    require user <user>...
+//	    require scope <scope>...
+//	    require client <client_id>...
 //	    anonymous
 //	    allow_preflight
+//	    login <url>
+//	    trusted_origins <origin>...
+//	    protected_resource {
+//	        authorization_server <url>
+//	        resource <url>
+//	        scopes   <scope>...
+//	    }
 //	    hide_credentials
 //	    user_header <name>
 //	    max_inflight <n>
@@ -109,11 +119,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		d.Prev() // reading the block reports the extra argument
 	}
 	var required []func(error) error // adds file and line of each requirement to an error
-	err := h.block(func(d *caddyfile.Dispenser) error {
+	block := h.block(func(d *caddyfile.Dispenser) error {
 		required = append(required, directive.Here(d))
 		return h.unmarshalRequirement(d)
-	}).Read(d)
-	if err != nil {
+	})
+	checkTogether := h.addPeople(&block)
+	if err := block.Read(d); err != nil {
+		return err
+	}
+	if err := checkTogether(); err != nil {
 		return err
 	}
 	if len(h.BackendsRaw) == 0 {
@@ -187,7 +201,7 @@ func (h *Handler) block(require directive.Option) directive.Block {
 func (h *Handler) unmarshalSchemes(d *caddyfile.Dispenser) error {
 	schemes := d.RemainingArgs()
 	if len(schemes) == 0 {
-		return d.Err("schemes needs at least one of basic, bearer and token")
+		return d.Err("schemes needs at least one of basic, bearer, token and session")
 	}
 	for _, scheme := range schemes {
 		h.Schemes = append(h.Schemes, frappe.Scheme(scheme))
@@ -220,19 +234,14 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 
 func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("write require role <name>... or require user <name>...")
+		return d.Err("write require role, user, scope or client and its names")
 	}
 	kind, names := d.Val(), d.RemainingArgs()
 	if len(names) == 0 {
 		return d.Errf("require %s needs at least one name", kind)
 	}
-	switch kind {
-	case "role":
-		h.Require = append(h.Require, Requirement{Roles: names})
-	case "user":
-		h.Require = append(h.Require, Requirement{Users: names})
-	default:
-		return d.Errf("unknown requirement %s; write require role <name>... or require user <name>...", kind)
+	if !h.require(kind, names) {
+		return d.Errf("unknown requirement %s; write require role, user, scope or client and its names", kind)
 	}
 	return nil
 }
@@ -244,6 +253,7 @@ func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"size":           directive.Number(&c.Size),
 			"ttl":            directive.OptionalDuration(&c.TTL),
 			"bearer_ttl":     directive.OptionalDuration(&c.BearerTTL),
+			"session_ttl":    directive.OptionalDuration(&c.SessionTTL),
 			"negative_ttl":   directive.OptionalDuration(&c.NegativeTTL),
 			"stale_if_error": directive.Duration(&c.StaleIfError),
 		},

@@ -5,10 +5,12 @@ import (
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/browser"
+	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 )
 
 // schemes is the size of a table that is indexed by schemeIndex.
-const schemes = 4
+const schemes = 5
 
 // schemeIndex returns a scheme's index in a table; 0 means no scheme.
 func schemeIndex(s frappe.Scheme) int {
@@ -19,61 +21,64 @@ func schemeIndex(s frappe.Scheme) int {
 		return 2
 	case frappe.SchemeBearer:
 		return 3
+	case frappe.SchemeSession:
+		return 4
 	}
 	return 0
 }
 
-// challengesFor returns the WWW-Authenticate lines of a rejection: RFC 9110 section 11.6.1, and for Bearer RFC 6750
-// section 3.
+// setChallenges prepares the challenges of the accepted schemes.
+func (o *Options) setChallenges() {
+	o.scopes = o.requiredScopes()
+	if o.resource != nil && len(o.resource.Scopes) > 0 {
+		o.scopes = o.resource.Scopes
+	}
+	for scheme, line := range map[frappe.Scheme]string{
+		frappe.SchemeBasic:   challenge.Basic(o.Realm),
+		frappe.SchemeBearer:  challenge.Bearer{Realm: o.Realm}.String(),
+		frappe.SchemeToken:   challenge.Token(o.Realm),
+		frappe.SchemeSession: challenge.Session(o.Realm, frappe.SessionCookie),
+	} {
+		if o.accepts(scheme) {
+			o.challenges[schemeIndex(scheme)] = line
+		}
+	}
+}
+
+// challengesFor returns the WWW-Authenticate lines of a rejection.
 func (o *Options) challengesFor(r *http.Request, rejected *rejection) []string {
+	if rejected.status != http.StatusForbidden && rejected.status != http.StatusUnauthorized {
+		return nil
+	}
 	lines := make([]string, 0, len(o.Schemes))
-	withoutBasic := len(o.Schemes) > 1 && fromScript(r)
+	withoutBasic := len(o.Schemes) > 1 && browser.FromScript(r)
 	for _, scheme := range o.Schemes {
 		line := o.challenges[schemeIndex(scheme)]
 		switch {
-		case scheme == frappe.SchemeBasic && withoutBasic:
+		case scheme == frappe.SchemeSession, scheme == frappe.SchemeBasic && withoutBasic:
 			continue
 		case rejected.status == http.StatusForbidden && (scheme != frappe.SchemeBearer || rejected.bearerError == ""):
 			continue
-		case rejected.status != http.StatusForbidden && rejected.status != http.StatusUnauthorized:
-			continue
-		}
-		if scheme == frappe.SchemeBearer && rejected.bearerError != "" {
-			line += `, error="` + rejected.bearerError + `"`
-		}
-		if rejected.describe {
-			line += `, error_description=` + quoted(rejected.reason.Error())
+		case scheme == frappe.SchemeBearer:
+			line = o.bearerChallenge(r, rejected)
+		case rejected.describe:
+			line += challenge.Description(rejected.reason.Error())
 		}
 		lines = append(lines, line)
+	}
+	if len(lines) == 0 && rejected.status == http.StatusUnauthorized { // RFC 9110 section 15.5.2
+		return []string{o.challenges[schemeIndex(frappe.SchemeSession)]}
 	}
 	return lines
 }
 
-// fromScript reports whether a browser sent the request for something other than showing a page, most often for a script.
-// A Basic challenge would then make the browser ask the user for a password.
-func fromScript(r *http.Request) bool {
-	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
-	case "":
-		return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") // sent by older browsers and libraries
-	case "document", "iframe", "frame":
-		return false
+func (o *Options) bearerChallenge(r *http.Request, rejected *rejection) string {
+	c := challenge.Bearer{Realm: o.Realm, Error: rejected.bearerError, Scope: strings.Join(o.scopes, " ")}
+	if rejected.describe {
+		c.Description = rejected.reason.Error()
 	}
-	return true
-}
-
-// challenge returns the challenge of one scheme, without an error.
-func challenge(scheme frappe.Scheme, realm string) string {
-	switch scheme {
-	case frappe.SchemeBasic:
-		return "Basic realm=" + quoted(realm) + `, charset="UTF-8"` // RFC 7617 section 2.1
-	case frappe.SchemeBearer:
-		return "Bearer realm=" + quoted(realm)
-	default:
-		return "token realm=" + quoted(realm)
+	if o.resource != nil {
+		c.ResourceMetadata = o.resource.metadataURL(r)
 	}
-}
-
-// quoted returns s as a quoted-string (RFC 9110 section 5.6.4).
-func quoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	return c.String()
 }

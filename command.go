@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/command"
+	"github.com/caddy-frappe/frappe-auth/internal/roles"
 )
 
 func init() {
@@ -46,8 +47,9 @@ func (h commandHandler) Check(ctx context.Context, header string, repl *caddy.Re
 		result.Status, result.Reason = d.status, d.reason
 	}
 	if g := d.verdict.grant; g != nil {
+		id := g.identity()
 		for _, required := range h.options.Require {
-			result.Requirements = append(result.Requirements, command.Requirement{Text: required.String(), Met: required.metBy(g)})
+			result.Requirements = append(result.Requirements, command.Requirement{Text: required.String(), Met: required.MetBy(&id, d.credential.Scheme)})
 		}
 	}
 	return result
@@ -67,8 +69,8 @@ func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
 	case err != nil:
 		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
 	case len(unknown) == 0 && complete:
-		return frappe.OK(check, "all of these exist: %s", strings.Join(requiredRoles(required), ", ")), true
-	case len(unknown) > 0 && complete && barred(required, unknown):
+		return frappe.OK(check, "all of these exist: %s", strings.Join(roles.Required(required), ", ")), true
+	case len(unknown) > 0 && complete && roles.Barred(required, unknown):
 		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(adviceOnRoles), true
 	case len(unknown) > 0 && complete:
 		return frappe.Warning(check, "no backend has %s", names).Advise(adviceOnRoles), true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +20,7 @@ type decision struct {
 	credential frappe.Credential
 	verdict    verdict // from a backend or the cache; zero if no well-formed credential was sent
 	retryAfter time.Duration
+	location   string // of the login page; empty: none
 }
 
 // user is the user of a request that goes on. It is empty for a rejected request.
@@ -75,6 +75,9 @@ var (
 	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errors.New("more than one Authorization header")}
 	rejectNoSite         = &rejection{status: http.StatusBadRequest, reason: errors.New("the request names no site")}
 	rejectDenied         = &rejection{status: http.StatusUnauthorized, reason: frappe.ErrDenied, bearerError: invalidToken}
+	rejectDeniedSession  = &rejection{status: http.StatusUnauthorized, reason: frappe.ErrDenied}
+	rejectToLogin        = &rejection{status: http.StatusFound, reason: errors.New("no session, so the browser is sent to the login page")}
+	rejectCrossSite      = &rejection{status: http.StatusForbidden, reason: errors.New("another site made the browser send this request with the user's session")}
 	rejectForbidden      = &rejection{status: http.StatusForbidden, reason: errForbidden}
 	rejectForbiddenToken = &rejection{status: http.StatusForbidden, reason: errForbidden, bearerError: insufficientScope}
 	rejectUnknownSite    = &rejection{status: http.StatusNotFound, reason: frappe.ErrUnknownSite}
@@ -98,6 +101,8 @@ var guest = verdict{grant: &grant{user: frappe.Guest}}
 // attempt is the input of a decision.
 type attempt struct {
 	headers   []string        // the Authorization headers
+	cookies   []string        // the Cookie headers, if sessions are accepted
+	crossSite bool            // another site may have made a browser send the request, so a session is no consent
 	repl      *caddy.Replacer // names the site, for backends that serve several
 	guest     bool            // without a credential, the request goes on as Guest
 	client    string          // address, charged with a failure
@@ -105,16 +110,14 @@ type attempt struct {
 	trace     func(step)      // if set, it is called with what each backend answers, and the cache is not used
 }
 
-// decide turns Authorization headers into a decision: parse, verify, then check the requirements.
+// decide turns a credential into a decision: parse, verify, then check the requirements. An Authorization header counts
+// before a session.
 func (o *Options) decide(ctx context.Context, a *attempt) decision {
 	switch {
 	case len(a.headers) > 1:
 		return decision{rejection: rejectTwoHeaders, outcome: outcomeMalformed}
 	case len(a.headers) == 0 || strings.Trim(a.headers[0], " \t") == "":
-		if a.guest {
-			return decision{verdict: guest, outcome: outcomeAnonymous}
-		}
-		return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
+		return o.decideSession(ctx, a)
 	}
 	credential, err := frappe.ParseCredential(a.headers[0])
 	if err == nil && o.challenges[schemeIndex(credential.Scheme)] == "" {
@@ -123,6 +126,25 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 	if err != nil {
 		return decision{rejection: rejectMalformed(err), outcome: outcomeMalformed, credential: credential}
 	}
+	return o.decideCredential(ctx, a, credential)
+}
+
+// decideSession decides on a request without an Authorization header.
+func (o *Options) decideSession(ctx context.Context, a *attempt) decision {
+	credential, ok := frappe.ParseSession(a.cookies)
+	switch {
+	case ok && a.crossSite:
+		return decision{rejection: rejectCrossSite, outcome: outcomeForbidden, credential: credential}
+	case ok:
+		return o.decideCredential(ctx, a, credential)
+	case a.guest:
+		return decision{verdict: guest, outcome: outcomeAnonymous}
+	}
+	return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
+}
+
+// decideCredential decides on a well-formed credential of an accepted scheme.
+func (o *Options) decideCredential(ctx context.Context, a *attempt, credential frappe.Credential) decision {
 	sites, err := o.verifier.sites(a.repl)
 	if err != nil {
 		return decision{rejection: rejectNoSite, outcome: outcomeMalformed, credential: credential}
@@ -138,7 +160,7 @@ func (o *Options) judge(ctx context.Context, verdict *verdict, scheme frappe.Sch
 	err := verdict.err
 	if err == nil {
 		switch {
-		case o.meetsRequirements(verdict.grant):
+		case o.meetsRequirements(verdict.grant, scheme):
 			return nil, outcomeGranted, 0
 		case scheme == frappe.SchemeBearer:
 			return rejectForbiddenToken, outcomeForbidden, 0
@@ -148,6 +170,8 @@ func (o *Options) judge(ctx context.Context, verdict *verdict, scheme frappe.Sch
 	throttled, tooOften := errors.AsType[*throttledError](err)
 	unavailable, _ := errors.AsType[*frappe.UnavailableError](err)
 	switch {
+	case errors.Is(err, frappe.ErrDenied) && scheme == frappe.SchemeSession:
+		return rejectDeniedSession, outcomeDenied, 0
 	case errors.Is(err, frappe.ErrDenied):
 		return rejectDenied, outcomeDenied, 0
 	case errors.Is(err, frappe.ErrUnknownSite):
@@ -162,20 +186,24 @@ func (o *Options) judge(ctx context.Context, verdict *verdict, scheme frappe.Sch
 	return rejectUnavailable, outcomeUnavailable, defaultRetryAfter
 }
 
-func (o *Options) meetsRequirements(g *grant) bool {
+func (o *Options) meetsRequirements(g *grant, scheme frappe.Scheme) bool {
+	if len(o.Require) == 0 {
+		return true
+	}
+	id := g.identity()
 	for i := range o.Require {
-		if !o.Require[i].metBy(g) {
+		if !o.Require[i].MetBy(&id, scheme) {
 			return false
 		}
 	}
 	return true
 }
 
-func (r *Requirement) metBy(g *grant) bool {
-	var roles []string
+// identity returns the part of an identity that requirements are about.
+func (g *grant) identity() frappe.Identity {
+	id := frappe.Identity{User: g.user}
 	if g.detail != nil {
-		roles = g.detail.roles
+		id.Roles, id.Scopes, id.Client = g.detail.roles, strings.Fields(g.detail.scopes), g.detail.client
 	}
-	return slices.Contains(r.Users, g.user) ||
-		slices.ContainsFunc(r.Roles, func(role string) bool { return slices.Contains(roles, role) })
+	return id
 }

@@ -63,8 +63,12 @@ func newKeyring() keyring {
 // cannot collide by moving characters from one field to the next.
 func (k *keyring) subject(sites []string, cred *frappe.Credential) (s subject) {
 	kind, claim := "pair", cred.Key
-	if cred.Scheme == frappe.SchemeBearer { // cred.Bearer() would copy the credential
+	switch cred.Scheme { // cred.Bearer() would copy the credential
+	case frappe.SchemeBearer:
 		kind, claim = "bearer", cred.Token
+	case frappe.SchemeSession:
+		kind, claim = "session", cred.Session
+	default:
 	}
 	s.uncached = isOdd(claim)
 	m := k.macs.Get().(*mac)
@@ -99,7 +103,7 @@ func isOdd(claim string) bool {
 	return false
 }
 
-// tag identifies a user, API key or access token by 64 bits of a keyed hash. Two that share a tag are revoked together,
+// tag identifies a user, API key, access token or session by 64 bits of a keyed hash. Two that share a tag are revoked together,
 // which only costs one more lookup. Tags ignore case, as MariaDB does when Frappe looks a credential up.
 func (k *keyring) tag(kind, name string) uint64 {
 	m := k.macs.Get().(*mac)
@@ -113,12 +117,16 @@ func (k *keyring) tag(kind, name string) uint64 {
 
 func (k *keyring) userTag(user string) uint64 { return k.tag("user", user) }
 
-// claimTag returns the tag of a credential's public part: its API key, or the whole access token.
+// claimTag returns the tag of a credential's public part: its API key, or the whole access token or session id.
 func (k *keyring) claimTag(cred *frappe.Credential) uint64 {
-	if cred.Scheme == frappe.SchemeBearer {
+	switch cred.Scheme {
+	case frappe.SchemeBearer:
 		return k.tag("token", cred.Token)
+	case frappe.SchemeSession:
+		return k.tag("session", cred.Session)
+	default:
+		return k.tag("key", cred.Key)
 	}
-	return k.tag("key", cred.Key)
 }
 
 func (m *mac) add(field string) {

@@ -88,6 +88,10 @@ func (v *verifier) lookUp(q *lookup) verdict {
 		denied, unknown bool
 	)
 	for i, b := range v.backends {
+		if q.cred.Scheme == frappe.SchemeSession && !b.sessions {
+			denied = true
+			continue
+		}
 		began := v.now()
 		id, err := v.askBackend(b, v.state.backends[i], siteOf(q.sites, i), q)
 		_, throttled := errors.AsType[*throttledError](err)
@@ -273,8 +277,9 @@ func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *gr
 		byClaim:  v.state.cache.claimTag(&q.cred),
 	}
 	expiry := id.Expiry
+	g.session = q.cred.Scheme == frappe.SchemeSession
+	g.expiryUnknown = expiry.IsZero() && (g.session || q.cred.Bearer())
 	if q.cred.Bearer() {
-		g.expiryUnknown = expiry.IsZero()
 		if exp := jwt.Expiry(q.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
 			expiry = exp
 		}
@@ -282,12 +287,13 @@ func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *gr
 	if !expiry.IsZero() {
 		g.expiry = unixNanos(expiry)
 	}
-	if id.FullName != "" || id.Roles != nil || id.Scopes != nil {
+	if id.FullName != "" || id.Roles != nil || id.Scopes != nil || id.Client != "" {
 		g.detail = &detail{
 			fullName: id.FullName,
 			roles:    id.Roles,
 			roleList: strings.Join(id.Roles, ","),
 			scopes:   strings.Join(id.Scopes, " "),
+			client:   id.Client,
 		}
 	}
 	return g

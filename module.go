@@ -3,6 +3,7 @@
 package frappeauth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -11,8 +12,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/tracing"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 )
 
 func init() {
@@ -20,11 +24,13 @@ func init() {
 }
 
 // Handler lets a request pass if its Authorization header carries a valid credential of a Frappe or ERPNext site: an API
-// key and secret (`token <api_key>:<api_secret>` or `Basic`), or an OAuth access token (`Bearer`).
+// key and secret (`token <api_key>:<api_secret>` or `Basic`), or an OAuth access token (`Bearer`). With the scheme
+// `session`, the cookie `sid` of a user who is logged in to Frappe counts too.
 //
 // A request without a credential, or with a bad one, gets status 401 and one challenge for each accepted scheme. Requests
 // from a browser's script get no `Basic` challenge, because it would open the browser's login box. A user who does not
-// meet a requirement gets 403. Two Authorization headers get 400. A client that failed too often gets 429 with
+// meet a requirement gets 403. So does a request that another site made a browser send with a session, if it may change
+// something. Two Authorization headers get 400. A client that failed too often gets 429 with
 // Retry-After. If no backend could verify the credential, the status is 503 with Retry-After; such a result is never a
 // 401 and never cached. You can handle all of these with `handle_errors`.
 //
@@ -37,7 +43,7 @@ func init() {
 // Placeholder | Description
 // ------------|---------------
 // `{http.auth.user.id}` | The user as Frappe spells it, or `Guest` for an anonymous request
-// `{http.auth.user.scheme}` | `token`, `basic` or `bearer`
+// `{http.auth.user.scheme}` | `token`, `basic`, `bearer` or `session`
 // `{http.auth.user.full_name}` | The full name; empty if the backend does not know it
 // `{http.auth.user.roles}` | The roles, joined by commas; empty if the backend does not know them
 // `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces; empty if the backend does not know them
@@ -76,7 +82,8 @@ type Handler struct {
 	// Default: false.
 	AllowPreflight bool `json:"allow_preflight,omitempty"`
 
-	// Removes the Authorization header before the request goes to the next handler. Default: false.
+	// Removes the Authorization header before the request goes to the next handler; with the scheme `session` also the
+	// cookie `sid`, but no other. Default: false.
 	HideCredentials bool `json:"hide_credentials,omitempty"`
 
 	// The name of a request header that tells the next handler who the user is. Anything from the client that an upstream
@@ -85,7 +92,23 @@ type Handler struct {
 	// or holds a credential, such as Connection, Host or Content-Length. Default: no header.
 	UserHeader string `json:"user_header,omitempty"`
 
+	// Where a browser is sent whose user is not logged in: the URL of Frappe's login page, or its path on the host of the
+	// request. It gets status 302 instead of 401, and the query parameter `redirect-to` with the path and query of the
+	// request, to which Frappe's login page returns. That is always a path; one that a browser could take for something
+	// else becomes `/`.
+	//
+	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends no
+	// such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
+	// Authorization header is never redirected, nor is a request for the login page itself. Only with the scheme `session`.
+	// Default: no redirect.
+	Login string `json:"login,omitempty"`
+
+	// Describes what is protected to OAuth clients, such as MCP clients, which find out from it where to get an access token.
+	// Only with the scheme `bearer`. Default: no description.
+	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
+
 	matchers      caddyhttp.MatcherSets
+	login         *browser.Login
 	userHeaderVar string
 	bodies        *drain.Drain
 }
@@ -103,9 +126,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.validate(); err != nil {
 		return err
 	}
+	if _, err := h.checkSchemes(); err != nil {
+		return err
+	}
 	h.UserHeader = http.CanonicalHeaderKey(h.UserHeader)
 	h.userHeaderVar = userHeaderVar(h.UserHeader)
 	h.bodies = new(drain.Drain)
+	h.resource = h.ProtectedResource
+	if h.Login != "" {
+		login, err := browser.ParseLogin(h.Login)
+		if err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
+		h.login = login
+	}
 	if len(h.MatcherSetsRaw) > 0 {
 		sets, err := ctx.LoadModule(h, "MatcherSetsRaw")
 		if err != nil {
@@ -128,11 +162,36 @@ func (h *Handler) validate() error {
 			return err
 		}
 	}
+	if h.Login != "" {
+		if _, err := browser.ParseLogin(h.Login); err != nil {
+			return fmt.Errorf("login: %w", err)
+		}
+	}
+	if h.ProtectedResource != nil {
+		if err := h.ProtectedResource.validate(); err != nil {
+			return err
+		}
+	}
 	return h.Options.validate()
+}
+
+// checkSchemes returns an error, and the name of the option that it is about, if an option concerns a scheme that is not
+// accepted.
+func (h *Handler) checkSchemes() (option string, err error) {
+	switch {
+	case h.Login != "" && !h.accepts(frappe.SchemeSession):
+		return "login", errors.New("login: sessions are not accepted, so a login would not help; add session to schemes")
+	case h.ProtectedResource != nil && !h.accepts(frappe.SchemeBearer):
+		return "protected_resource", errors.New("protected_resource: access tokens are not accepted; add bearer to schemes")
+	}
+	return h.Options.checkSchemes()
 }
 
 // ServeHTTP passes the request on if its credential is good. It removes forged user headers on every path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if served, err := h.serveMetadata(w, r); served {
+		return err
+	}
 	if matched, err := h.matches(r); !matched {
 		h.removeIdentity(r)
 		if err != nil {
@@ -141,9 +200,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if h.UserHeader != "" {
-		h.scrub(r)
+		headers.Scrub(r, h.UserHeader)
 	}
 	d := h.decideRequest(r, h.guestMayPass(r))
+	h.sendToLogin(r, &d)
 	publish(r, &d)
 	h.observe(r, &d)
 	if d.rejection != nil {
@@ -153,7 +213,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.setUserHeader(r, d.user())
 	}
 	if h.HideCredentials {
-		r.Header.Del("Authorization")
+		h.hideCredentials(r)
 	}
 	return next.ServeHTTP(w, r)
 }
@@ -171,30 +231,30 @@ func (h *Handler) matches(r *http.Request) (bool, error) {
 // frappe_auth has set.
 func (h *Handler) removeIdentity(r *http.Request) {
 	if h.UserHeader != "" && caddyhttp.GetVar(r.Context(), h.userHeaderVar) == nil {
-		h.scrub(r)
+		headers.Scrub(r, h.UserHeader)
 	}
 	publishNobody(r)
 }
 
 // guestMayPass reports whether a request without a credential goes on as Guest.
 func (h *Handler) guestMayPass(r *http.Request) bool {
-	return h.Anonymous && len(h.Require) == 0 || h.AllowPreflight && isPreflight(r)
-}
-
-// isPreflight reports whether the request is a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-request).
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+	return h.Anonymous && len(h.Require) == 0 || h.AllowPreflight && browser.Preflight(r)
 }
 
 // decideRequest decides on a request, in its own span if the request is traced.
 func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 	ctx, span := tracing.StartDecision(r.Context())
-	d := o.decide(ctx, &attempt{
+	a := attempt{
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
 		guest:   guest,
 		client:  clientIP(r),
-	})
+	}
+	if o.crossSite != nil {
+		_, host := addressed(r)
+		a.cookies, a.crossSite = r.Header["Cookie"], o.crossSite.Refuses(r, host)
+	}
+	d := o.decide(ctx, &a)
 	if span != nil {
 		endDecision(span, &d)
 	}
@@ -208,10 +268,14 @@ func clientIP(r *http.Request) string {
 	return address
 }
 
-// reject ends a request. The client gets Caddy's error response, or the one that handle_errors writes.
+// reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one that handle_errors writes.
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
 	h.challenge(w, r, d)
 	h.bodies.End(w, r)
+	if d.location != "" {
+		browser.Redirect(w, d.location)
+		return nil
+	}
 	// To look up where in the code this is would take as long as to verify the credential.
 	return caddyhttp.Error(d.status, caddyhttp.HandlerError{Err: d.reason, Trace: "frappe_auth"})
 }
@@ -220,6 +284,9 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) er
 func (o *Options) challenge(w http.ResponseWriter, r *http.Request, d *decision) {
 	if challenges := o.challengesFor(r, d.rejection); len(challenges) > 0 {
 		w.Header()["Www-Authenticate"] = challenges
+		if o.resource != nil && r.Header.Get("Origin") != "" { // a script of another origin needs the challenge
+			w.Header().Add("Access-Control-Expose-Headers", "WWW-Authenticate")
+		}
 	}
 	if d.retryAfter > 0 {
 		seconds := int64((d.retryAfter + time.Second - 1) / time.Second)

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/static"
@@ -30,12 +31,18 @@ type Options struct {
 	// and at least one is unavailable, the request gets 503. At least one backend is required.
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
 
-	// The accepted schemes: any of `basic`, `bearer` and `token`. Their order is the order of the challenges; many
+	// The accepted schemes: any of `basic`, `bearer`, `token` and `session`. Their order is the order of the challenges; many
 	// clients read only the first one. A browser request that does not load a page gets no `Basic` challenge, because it
 	// would make the browser ask for a password. Such a request has a Sec-Fetch-Dest other than `document`, `iframe` and
 	// `frame`, or the header `X-Requested-With: XMLHttpRequest`. If `basic` is the only accepted scheme, the challenge is
-	// sent anyway, because a 401 must have one (RFC 9110 section 15.5.2). Default: `basic`, `bearer` and `token`, in that
-	// order.
+	// sent anyway, because a 401 must have one (RFC 9110 section 15.5.2).
+	//
+	// `session` is the cookie `sid` of a user who is logged in to Frappe. It counts only if the request has no Authorization
+	// header. At least one backend must be able to verify sessions; it is an error when the configuration is loaded if one
+	// that could cannot as it is configured. There is no standard challenge for a cookie: a 401 that would have no other
+	// carries `Cookie realm="…", cookie-name="sid"`, which browsers ignore. The place of `session` in the order has no effect.
+	//
+	// Default: `basic`, `bearer` and `token`, in that order.
 	Schemes []frappe.Scheme `json:"schemes,omitempty"`
 
 	// The name of the protected area, shown in the challenges (RFC 9110 section 11.5). Only printable ASCII is allowed.
@@ -47,7 +54,14 @@ type Options struct {
 
 	// What a user must meet. All requirements must be met; they are checked on every request, also if the verdict comes
 	// from the cache. Default: no requirements.
-	Require []Requirement `json:"require,omitempty"`
+	Require []frappe.Requirement `json:"require,omitempty"`
+
+	// The origins, besides the request's own, from which browsers may send unsafe requests with a session, each as browsers
+	// send it: `https://app.example.com`. A browser sends the session whichever site makes it send a request. So a request
+	// with a session that comes from another site gets 403, before any backend is asked, if its method is not GET, HEAD or
+	// OPTIONS, or if it opens a WebSocket. Requests with an Authorization header are not concerned. Only with the scheme
+	// `session`. Default: none.
+	TrustedOrigins []string `json:"trusted_origins,omitempty"`
 
 	// The in-flight limit: how many verifications each backend handles at once, 1 to 1024. Up to 64 times as many may
 	// wait, for up to 5 seconds. Beyond that the status is 503. Handlers with the same backends share the limit; the
@@ -57,7 +71,10 @@ type Options struct {
 	// How many bad credentials one client may send. Default: 20 in a minute.
 	Failures *FailureLimit `json:"failures,omitempty"`
 
-	challenges [schemes]string // by schemeIndex: the challenge of each accepted scheme, without an error
+	challenges [schemes]string     // by schemeIndex: the challenge of each accepted scheme, without an error
+	crossSite  *browser.Protection // nil: no sessions are accepted
+	resource   *ProtectedResource  // nil: no metadata
+	scopes     []string            // of the Bearer challenge
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
@@ -85,6 +102,10 @@ type CacheConfig struct {
 	// served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
 	BearerTTL *caddy.Duration `json:"bearer_ttl,omitempty"`
 
+	// The ttl of sessions: how long a user who has logged out of Frappe may still pass. The verdict on a session whose expiry
+	// the backend cannot see is never served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
+	SessionTTL *caddy.Duration `json:"session_ttl,omitempty"`
+
 	// How long a denied verdict is served from the cache before a backend is asked again, at most 1 hour. With 0, a
 	// backend is asked every time. Default: `5s`.
 	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
@@ -93,15 +114,6 @@ type CacheConfig struct {
 	// never served after the credential itself has expired, after a revocation, or if the expiry of an access token is
 	// not known (see bearer_ttl). Default: 0, which means not at all.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
-}
-
-// Requirement is met by a user who is in users or has at least one of roles. At least one name is required.
-type Requirement struct {
-	// Names of roles, as Frappe spells them. Default: none.
-	Roles []string `json:"roles,omitempty"`
-
-	// Names of users, as Frappe spells them. Default: none.
-	Users []string `json:"users,omitempty"`
 }
 
 const (
@@ -127,13 +139,18 @@ func (o *Options) provision(ctx caddy.Context) error {
 		o.now = time.Now
 	}
 	o.setDefaults()
-	for _, scheme := range o.Schemes {
-		o.challenges[schemeIndex(scheme)] = challenge(scheme, o.Realm)
+	o.setChallenges()
+	if err := o.protect(); err != nil {
+		return err
 	}
-
 	backends, fingerprint, err := o.loadBackends(ctx)
 	if err != nil {
 		return err
+	}
+	if o.resource != nil {
+		if err := o.resource.setServers(backends); err != nil {
+			return err
+		}
 	}
 	if err := registerMetrics(ctx); err != nil {
 		return err
@@ -169,7 +186,7 @@ func (o *Options) cleanup() error {
 
 func (o *Options) setDefaults() {
 	if len(o.Schemes) == 0 {
-		o.Schemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
+		o.Schemes = slices.Clone(defaultSchemes)
 	}
 	if o.Realm == "" {
 		o.Realm = defaultRealm
@@ -183,6 +200,7 @@ func (o *Options) setDefaults() {
 	}
 	conf.TTL = durationOr(conf.TTL, defaultTTL)
 	conf.BearerTTL = durationOr(conf.BearerTTL, min(*conf.TTL, maxDefaultBearerTTL))
+	conf.SessionTTL = durationOr(conf.SessionTTL, min(*conf.TTL, maxDefaultBearerTTL))
 	conf.NegativeTTL = durationOr(conf.NegativeTTL, defaultNegativeTTL)
 	o.Cache = &conf
 
@@ -209,14 +227,16 @@ func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
 	return d
 }
 
+var defaultSchemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
+
 // errNoBackend is the error for a configuration without a backend.
 var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
 
 // validate reports what is wrong with the options.
 func (o *Options) validate() error {
 	for i, scheme := range o.Schemes {
-		if scheme != frappe.SchemeToken && scheme != frappe.SchemeBasic && scheme != frappe.SchemeBearer {
-			return fmt.Errorf("schemes: %q is none of token, basic and bearer", scheme)
+		if schemeIndex(scheme) == 0 {
+			return fmt.Errorf("schemes: %q is none of basic, bearer, token and session", scheme)
 		}
 		if slices.Contains(o.Schemes[:i], scheme) {
 			return fmt.Errorf("schemes: %s is given twice", scheme)
@@ -225,16 +245,23 @@ func (o *Options) validate() error {
 	if strings.ContainsFunc(o.Realm, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("realm: only printable ASCII can stand in a challenge")
 	}
-	for _, required := range o.Require {
-		if len(required.Roles) == 0 && len(required.Users) == 0 {
-			return errors.New("require: name at least one role or user")
+	for i := range o.Require {
+		if err := o.Require[i].Validate(); err != nil {
+			return err
+		}
+	}
+	for _, origin := range o.TrustedOrigins {
+		if err := browser.CheckOrigin(origin); err != nil {
+			return fmt.Errorf("trusted_origins: %w", err)
 		}
 	}
 	if o.MaxInflight < 0 || o.MaxInflight > maxInflightLimit {
 		return fmt.Errorf("max_inflight: %d is not between 1 and %d", o.MaxInflight, maxInflightLimit)
 	}
-	if err := checkDistinct(o.BackendsRaw); err != nil {
-		return err
+	if distinct, err := directive.Distinct(o.BackendsRaw); err != nil {
+		return fmt.Errorf("backends: %w", err)
+	} else if !distinct { // asking it again could only give the same answer
+		return errors.New("the same backend is given twice; remove one, or give the other site its own address or site_name")
 	}
 	if o.Failures != nil {
 		if err := o.Failures.validate(); err != nil {
@@ -259,6 +286,7 @@ func (c *CacheConfig) validate() error {
 	}{
 		{"ttl", c.TTL, maxTTL, ""},
 		{"bearer_ttl", c.BearerTTL, *durationOr(c.TTL, defaultTTL), "the ttl of "},
+		{"session_ttl", c.SessionTTL, *durationOr(c.TTL, defaultTTL), "the ttl of "},
 		{"negative_ttl", c.NegativeTTL, maxNegativeTTL, ""},
 		{"stale_if_error", &c.StaleIfError, maxStaleIfError, ""},
 	} {
@@ -296,10 +324,10 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 		if !ok {
 			return nil, "", fmt.Errorf("backend %s: module %T is not a backend", name, module)
 		}
-		if reporter, ok := module.(frappe.RoleReporter); ok && !reporter.ReportsRoles() && o.requiresRole() {
-			return nil, "", fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
-		}
 		named := namedBackend{Backend: backend, name: name}
+		if named.sessions, err = o.checkBackend(name, module); err != nil {
+			return nil, "", err
+		}
 		if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
 			named.resolver = resolver
 		}
@@ -313,6 +341,9 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 			return nil, "", fmt.Errorf("backend %s: %w", name, err)
 		}
 	}
+	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(backends, func(b namedBackend) bool { return b.sessions }) {
+		return nil, "", errNoSessions
+	}
 	if len(backends) == 1 {
 		if listed, ok := backends[0].Backend.(*static.Backend); ok {
 			if err := checkReachable(o.Require, listed); err != nil {
@@ -321,8 +352,4 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 		}
 	}
 	return backends, hex.EncodeToString(digest.Sum(nil)), nil
-}
-
-func (o *Options) requiresRole() bool {
-	return slices.ContainsFunc(o.Require, func(r Requirement) bool { return len(r.Roles) > 0 })
 }

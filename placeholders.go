@@ -1,18 +1,14 @@
 package frappeauth
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/text"
 )
 
 // decisionVar is the request variable that holds the newest decision on the request.
@@ -73,11 +69,11 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 		}
 		return string(d.credential.Scheme), true
 	case "user.full_name":
-		return oneLine(d.detail().fullName), true
+		return text.OneLine(d.detail().fullName), true
 	case "user.roles":
-		return oneLine(d.detail().roleList), true
+		return text.OneLine(d.detail().roleList), true
 	case "user.scopes":
-		return oneLine(d.detail().scopes), true
+		return text.OneLine(d.detail().scopes), true
 	case "user.backend":
 		return d.backend(), true
 	case "user.json":
@@ -87,7 +83,7 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 	case "frappe.error":
 		return d.words(), true
 	case "candidate.id":
-		return oneLine(d.candidate()), true
+		return text.OneLine(d.candidate()), true
 	}
 	return nil, false
 }
@@ -108,17 +104,6 @@ func (d *decision) candidate() string {
 	return d.credential.Key
 }
 
-// oneLine replaces each control character and line separator by a space, so that text fits on one line of a log and into
-// a header value (RFC 9110 section 5.5). Bytes that are not UTF-8 become U+FFFD.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, text)
-}
-
 // json returns the identity as one JSON object in printable ASCII, so that any name survives a header. It is empty if
 // there is no user.
 func (d *decision) json() string {
@@ -126,7 +111,7 @@ func (d *decision) json() string {
 		return ""
 	}
 	more := d.detail()
-	object, err := json.Marshal(struct {
+	object, err := text.JSON(struct {
 		ID       string        `json:"id"`
 		Scheme   frappe.Scheme `json:"scheme"`
 		FullName string        `json:"full_name"`
@@ -137,23 +122,5 @@ func (d *decision) json() string {
 	if err != nil {
 		return "" // no value of these types fails
 	}
-	return escapeNonASCII(object)
-}
-
-// escapeNonASCII escapes every character of a JSON text that is not printable ASCII.
-func escapeNonASCII(object []byte) string {
-	var escaped strings.Builder
-	for len(object) > 0 {
-		r, size := utf8.DecodeRune(object)
-		switch first, second := utf16.EncodeRune(r); {
-		case r < 0x7f:
-			escaped.WriteByte(object[0])
-		case first != unicode.ReplacementChar:
-			fmt.Fprintf(&escaped, `\u%04x\u%04x`, first, second)
-		default:
-			fmt.Fprintf(&escaped, `\u%04x`, r)
-		}
-		object = object[size:]
-	}
-	return escaped.String()
+	return object
 }

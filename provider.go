@@ -1,6 +1,9 @@
 package frappeauth
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,6 +22,9 @@ func init() {
 // A refused request keeps its body, because another provider may still let the request pass. The handler, in contrast,
 // discards it.
 //
+// The options of the handler that answer or change the request are not available, such as login, protected_resource,
+// anonymous and hide_credentials. A request across sites that would get 403 gets 401.
+//
 // The placeholders are the same as the handler's. `{http.auth.frappe.error}` says why a credential was refused.
 type Provider struct {
 	Options
@@ -32,9 +38,32 @@ func (Provider) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// handlerOptions are the options that only the handler has.
+var handlerOptions = []string{"match", "anonymous", "allow_preflight", "hide_credentials", "user_header", "login", "protected_resource"}
+
+// UnmarshalJSON implements json.Unmarshaler. It names an option that only the handler has.
+func (p *Provider) UnmarshalJSON(raw []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return err
+	}
+	for _, name := range handlerOptions {
+		if _, ok := fields[name]; ok {
+			return fmt.Errorf("the provider frappe has no option %s, since it cannot answer or change requests; use the handler frappe_auth", name)
+		}
+	}
+	type plain Provider
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode((*plain)(p))
+}
+
 // Provision loads the backends.
 func (p *Provider) Provision(ctx caddy.Context) error {
 	if err := p.validate(); err != nil {
+		return err
+	}
+	if _, err := p.checkSchemes(); err != nil {
 		return err
 	}
 	return p.provision(ctx)

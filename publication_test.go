@@ -70,18 +70,3 @@ func TestPublication(t *testing.T) {
 		}
 	}
 }
-
-// TestOneLine: no text breaks a header or a line of a log.
-func TestOneLine(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                  "",
-		"Jürgen 李":          "Jürgen 李",
-		"a\r\nb\tc\x00\x7f": "a  b c  ",
-		"a\u0085b\u2028c":   "a b c",
-		"a\xffb":            "a\ufffdb",
-	} {
-		if got := oneLine(text); got != want {
-			t.Errorf("%q becomes %q, want %q", text, got, want)
-		}
-	}
-}

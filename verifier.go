@@ -23,6 +23,7 @@ type namedBackend struct {
 	frappe.Backend
 	name     string
 	resolver frappe.SiteResolver // nil: the backend serves one site only
+	sessions bool                // it verifies sessions; otherwise it is never asked about one
 }
 
 // source names what the backend asks, such as a URL. It is empty if the backend does not say.
@@ -54,6 +55,7 @@ type verifier struct {
 	resolvesSites bool // at least one backend is a SiteResolver
 	ttl           int64
 	bearerTTL     int64
+	sessionTTL    int64
 	negativeTTL   int64
 	stale         int64
 	state         *state
@@ -79,6 +81,7 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 		verifierConfig: conf,
 		ttl:            int64(*conf.cache.TTL),
 		bearerTTL:      int64(*conf.cache.BearerTTL),
+		sessionTTL:     int64(*conf.cache.SessionTTL),
 		negativeTTL:    int64(*conf.cache.NegativeTTL),
 		stale:          int64(conf.cache.StaleIfError),
 		state:          pooled.(*state),
@@ -271,7 +274,10 @@ func (v *verifier) freshness(g *grant, now time.Time) freshness {
 }
 
 func (v *verifier) ttlOf(g *grant) int64 {
-	if g.expiryUnknown {
+	switch {
+	case g.session:
+		return v.sessionTTL
+	case g.expiryUnknown:
 		return v.bearerTTL
 	}
 	return v.ttl

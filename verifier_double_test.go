@@ -116,6 +116,9 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 	if adjust != nil {
 		adjust(&conf)
 	}
+	if conf.cache.SessionTTL == nil {
+		conf.cache.SessionTTL = new(min(*conf.cache.TTL, maxDefaultBearerTTL))
+	}
 	if conf.cache.BearerTTL == nil {
 		conf.cache.BearerTTL = new(min(*conf.cache.TTL, maxDefaultBearerTTL))
 	}

@@ -62,7 +62,7 @@ var (
 
 // ExpectRequests creates the series of requests with these outcomes. Call it when the program starts.
 func ExpectRequests(outcomes ...string) {
-	for _, scheme := range []string{noScheme, string(frappe.SchemeToken), string(frappe.SchemeBasic), string(frappe.SchemeBearer)} {
+	for _, scheme := range []string{noScheme, string(frappe.SchemeToken), string(frappe.SchemeBasic), string(frappe.SchemeBearer), string(frappe.SchemeSession)} {
 		for _, outcome := range outcomes {
 			requestSeries[requestLabels{scheme, outcome}] = requests.WithLabelValues(scheme, outcome)
 		}

@@ -1,0 +1,90 @@
+package frappeauth
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+)
+
+// addPeople adds the options for people in browsers and for OAuth clients to the block of frappe_auth. Call check when the
+// block has been read: whether an option makes sense may depend on others.
+func (h *Handler) addPeople(block *directive.Block) (check func() error) {
+	lines := make(map[string]func(error) error) // adds file and line of an option to an error
+	for name, read := range map[string]directive.Option{
+		"login":              directive.Text(&h.Login),
+		"trusted_origins":    list(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
+		"protected_resource": h.unmarshalProtectedResource,
+	} {
+		block.Options[name] = func(d *caddyfile.Dispenser) error {
+			lines[name] = directive.Here(d)
+			return read(d)
+		}
+	}
+	const inResource = "write it inside the block of protected_resource"
+	for name, instead := range map[string]string{
+		"session": "write schemes basic bearer token session", "session_ttl": "write it inside the block of cache",
+		"scope": "write require scope <name>", "client": "write require client <client_id>",
+		"authorization_server": inResource, "resource": inResource, "scopes": inResource,
+	} {
+		block.Instead[name] = instead
+	}
+	return func() error {
+		option, err := h.checkSchemes()
+		if err != nil {
+			return lines[option](err)
+		}
+		return nil
+	}
+}
+
+func (h *Handler) unmarshalProtectedResource(d *caddyfile.Dispenser) error {
+	p := new(ProtectedResource)
+	h.ProtectedResource = p
+	return directive.Block{
+		Owner: "protected_resource",
+		Options: map[string]directive.Option{
+			"authorization_server": func(d *caddyfile.Dispenser) error {
+				var server string
+				err := directive.Text(&server)(d)
+				p.AuthorizationServers = append(p.AuthorizationServers, server)
+				return err
+			},
+			"resource": directive.Text(&p.Resource),
+			"scopes":   list(&p.Scopes, "scopes needs at least one scope, such as all"),
+		},
+		Repeatable: []string{"authorization_server"},
+		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
+		Check:      p.validate,
+	}.Read(d)
+}
+
+// list parses an option with one or more arguments. without says what is wrong if there are none.
+func list(into *[]string, without string) directive.Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		if *into = d.RemainingArgs(); len(*into) == 0 {
+			return d.Err(without)
+		}
+		return directive.NoBlock(d, name)
+	}
+}
+
+// require adds a requirement of a kind. It returns false for a kind that does not exist.
+func (h *Handler) require(kind string, names []string) bool {
+	var required frappe.Requirement
+	switch kind {
+	case "role":
+		required.Roles = names
+	case "user":
+		required.Users = names
+	case "scope":
+		required.Scopes = names
+	case "client":
+		required.Clients = names
+	default:
+		return false
+	}
+	h.Require = append(h.Require, required)
+	return true
+}

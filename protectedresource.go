@@ -1,0 +1,102 @@
+package frappeauth
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/resource"
+	"github.com/caddy-frappe/frappe-auth/site"
+)
+
+// ProtectedResource describes what is protected to OAuth clients (RFC 9728). The `Bearer` challenge then carries
+// `resource_metadata`, the URL of the description, and `scope`. The handler serves the description to everybody, and to
+// scripts of every origin: at `/.well-known/oauth-protected-resource` with the path of the resource behind it, and without.
+//
+// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler: if it is
+// inside a `handle` or `handle_path` block for other paths, give these paths to such a block too. Of several handlers with a
+// description, the first answers at the path without the resource's path.
+type ProtectedResource struct {
+	// The URLs of the authorization servers that issue access tokens: the Frappe site, as users' browsers reach it. Default:
+	// the URL of the first `site` backend, if it is `https` and has no site_name; otherwise at least one is required.
+	AuthorizationServers []string `json:"authorization_servers,omitempty"`
+
+	// The URL of the resource, as users type it into their client. Default: the scheme and the host of the request.
+	// X-Forwarded-Proto and X-Forwarded-Host count only if they come from one of Caddy's trusted_proxies.
+	Resource string `json:"resource,omitempty"`
+
+	// The scopes that a client should ask for. Default: those that are required, else none are listed.
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+var errNoAuthorizationServer = errors.New("protected_resource: no backend site has an https URL that clients can reach; " +
+	"write authorization_server and the URL of the Frappe site, as browsers reach it")
+
+// validate returns an error if the configuration is wrong.
+func (p *ProtectedResource) validate() error {
+	if p.Resource != "" {
+		if err := resource.Check(p.Resource); err != nil {
+			return fmt.Errorf("protected_resource: %w", err)
+		}
+	}
+	for _, server := range p.AuthorizationServers {
+		if resource.Check(server) != nil {
+			return fmt.Errorf("protected_resource: %q is not the URL of an authorization server; write that of the Frappe site, such as https://erp.example.com", server)
+		}
+	}
+	for _, scope := range p.Scopes {
+		if !frappe.ValidScope(scope) {
+			return fmt.Errorf("protected_resource: %q is not a scope; write names such as all or openid, separated by spaces", scope)
+		}
+	}
+	return nil
+}
+
+// setServers applies the default of the authorization servers.
+func (p *ProtectedResource) setServers(backends []namedBackend) error {
+	if len(p.AuthorizationServers) > 0 {
+		return nil
+	}
+	for _, b := range backends {
+		if s, ok := b.Backend.(*site.Backend); ok && s.SiteName == "" && strings.HasPrefix(s.URLs[0], "https://") && resource.Check(s.URLs[0]) == nil {
+			p.AuthorizationServers = []string{s.URLs[0]}
+			return nil
+		}
+	}
+	return errNoAuthorizationServer
+}
+
+// identifier returns the URL of the resource.
+func (p *ProtectedResource) identifier(r *http.Request) string {
+	if p.Resource != "" {
+		return p.Resource
+	}
+	scheme, host := addressed(r)
+	return (&url.URL{Scheme: scheme, Host: host}).String()
+}
+
+func (p *ProtectedResource) metadataURL(r *http.Request) string {
+	return resource.MetadataURL(p.identifier(r))
+}
+
+// serveMetadata answers a request for the description of the resource. served is false for any other request.
+func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served bool, err error) {
+	if h.resource == nil {
+		return false, nil
+	}
+	identifier := h.resource.identifier(r)
+	if !resource.Serves(identifier, originalURL(r).Path) {
+		return false, nil
+	}
+	publishNobody(r)
+	h.bodies.End(w, r)
+	return true, resource.Serve(w, r, resource.Metadata{
+		Resource:               identifier,
+		AuthorizationServers:   h.resource.AuthorizationServers,
+		ScopesSupported:        h.scopes,
+		BearerMethodsSupported: []string{"header"}, // Frappe reads no other
+	})
+}
