@@ -245,15 +245,8 @@ func (o *Options) validate() error {
 	if strings.ContainsFunc(o.Realm, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("realm: only printable ASCII can stand in a challenge")
 	}
-	for i := range o.Require {
-		if err := o.Require[i].Validate(); err != nil {
-			return err
-		}
-	}
-	for _, origin := range o.TrustedOrigins {
-		if err := browser.CheckOrigin(origin); err != nil {
-			return fmt.Errorf("trusted_origins: %w", err)
-		}
+	if err := o.validateWho(); err != nil {
+		return err
 	}
 	if o.MaxInflight < 0 || o.MaxInflight > maxInflightLimit {
 		return fmt.Errorf("max_inflight: %d is not between 1 and %d", o.MaxInflight, maxInflightLimit)

@@ -2,6 +2,7 @@ package frappeauth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -22,6 +23,21 @@ func (o *Options) checkSchemes() (option string, err error) {
 		return "trusted_origins", errors.New("trusted_origins: only requests with a session are checked for their origin; add session to schemes")
 	}
 	return "", nil
+}
+
+// validateWho reports what is wrong with the options on who may pass.
+func (o *Options) validateWho() error {
+	for i := range o.Require {
+		if err := o.Require[i].Validate(); err != nil {
+			return err
+		}
+	}
+	for _, origin := range o.TrustedOrigins {
+		if err := browser.CheckOrigin(origin); err != nil {
+			return fmt.Errorf("trusted_origins: %w", err)
+		}
+	}
+	return nil
 }
 
 // protect prepares the protection against requests across sites, which only sessions need.

@@ -1,0 +1,231 @@
+package frappeauth_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestSession: which request is judged by a session, and what the next handler sees of it.
+func TestSession(t *testing.T) {
+	const (
+		cookie = "Cookie: a=1; sid=" + aliceSession + ";b=2"
+		dead   = "Cookie: sid=" + deadSession
+		wrong  = "Authorization: token " + aliceKey + "x:y"
+	)
+	for _, test := range []struct {
+		name, options string
+		headers       []string
+		status        int
+		body          string // of a request that passes
+		asked         int64
+	}{
+		{"session", "schemes basic session", []string{cookie}, 200, "alice@example.com|session|a=1; sid=" + aliceSession + ";b=2|", 1},
+		{"session in quotes", "schemes session", []string{`Cookie: sid="` + aliceSession + `"`}, 200, `alice@example.com|session|sid="` + aliceSession + `"|`, 1},
+		{"session, hidden", "schemes session\nhide_credentials", []string{cookie}, 200, "alice@example.com|session|a=1;b=2|", 1},
+		{"only the session, hidden", "schemes session\nhide_credentials", []string{"Cookie: sid=" + aliceSession}, 200, "alice@example.com|session||", 1},
+		{"session that is not accepted", "", []string{cookie}, 401, "", 0},
+		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, byAlice}, 200, "alice@example.com|token|a=1; sid=" + aliceSession + ";b=2|", 1},
+		{"unknown session", "schemes session", []string{dead}, 401, "", 1},
+		{"session of Guest", "schemes session", []string{"Cookie: sid=Guest"}, 401, "", 0},
+		{"empty session", "schemes session", []string{"Cookie: sid="}, 401, "", 0},
+		{"no session", "schemes session", []string{"Cookie: a=1"}, 401, "", 0},
+		{"the first of two", "schemes session", []string{"Cookie: sid=" + deadSession + "; sid=" + aliceSession}, 401, "", 1},
+		{"a key beside it", "schemes token session\nhide_credentials", []string{dead, byAlice}, 200, "alice@example.com|token||", 1},
+		{"a bad key beside it", "schemes token session", []string{cookie, wrong}, 401, "", 1},
+		{"a malformed header beside it", "schemes token session", []string{cookie, "Authorization: token"}, 401, "", 0},
+		{"a scheme that is not accepted beside it", "schemes session", []string{cookie, byAlice}, 401, "", 0},
+		{"two headers beside it", "schemes token session", []string{cookie, byAlice, byAlice}, 400, "", 0},
+		{"an empty header beside it", "schemes session", []string{cookie, "Authorization: "}, 200, "alice@example.com|session|a=1; sid=" + aliceSession + ";b=2|", 1},
+		{"a scheme named session in the header", "schemes session", []string{"Authorization: session " + aliceSession}, 401, "", 0},
+		{"anonymous, no session", "schemes session\nanonymous", nil, 200, "Guest|||", 0},
+		{"anonymous, Guest", "schemes session\nanonymous", []string{"Cookie: sid=Guest"}, 200, "Guest||sid=Guest|", 0},
+		{"anonymous, unknown session", "schemes session\nanonymous", []string{dead}, 401, "", 1},
+		{"unavailable", "schemes session", []string{"Cookie: sid=unavailable"}, 503, "", 1},
+		{"role that the user lacks", "schemes session\nrequire role Auditor", []string{cookie}, 403, "", 1},
+		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " + hashed("s") + " bob@example.com\n}", []string{cookie}, 200, "alice@example.com|session|a=1; sid=" + aliceSession + ";b=2|", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := runPeople(t, test.options)
+			var got response
+			if n := asked(func() { got = get(t, "http://"+address, test.headers...) }); n != test.asked {
+				t.Errorf("the backend was asked %d times", n)
+			}
+			if got.status != test.status || test.status == 200 && got.body != test.body {
+				t.Errorf("%d %q", got.status, got.body)
+			}
+		})
+	}
+}
+
+// TestSessionChallenge: every 401 has a challenge, and none opens a login box for a script.
+func TestSessionChallenge(t *testing.T) {
+	const cookie = `Cookie realm="Frappe", cookie-name="sid"`
+	for _, test := range []struct {
+		name, options string
+		headers       []string
+		want          string
+	}{
+		{"only sessions", "schemes session", nil, cookie},
+		{"only sessions, an unknown one", "schemes session", []string{"Cookie: sid=" + deadSession}, cookie},
+		{"only sessions, a header", "schemes session", []string{byAlice}, cookie},
+		{"sessions and Basic", "schemes session basic", nil, `Basic realm="Frappe", charset="UTF-8"`},
+		{"sessions and Basic, a script", "schemes basic session", []string{"Sec-Fetch-Dest: empty"}, cookie},
+		{"sessions and Bearer", "schemes bearer session", nil, `Bearer realm="Frappe"`},
+		{"an unknown session is no access token", "schemes bearer session", []string{"Cookie: sid=" + deadSession}, `Bearer realm="Frappe"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := get(t, "http://"+runPeople(t, test.options), test.headers...)
+			if challenges := strings.Join(got.header["Www-Authenticate"], "|"); got.status != 401 || challenges != test.want {
+				t.Errorf("%d %s", got.status, challenges)
+			}
+		})
+	}
+}
+
+// TestSessionFailures: guessed sessions count against the client, and one that is known to be bad counts once.
+func TestSessionFailures(t *testing.T) {
+	address := runPeople(t, "schemes session\nfailures 2 1h")
+	for _, test := range []struct {
+		session string
+		status  int
+	}{
+		{deadSession, 401},
+		{deadSession, 401},
+		{deadSession, 401},
+		{aliceSession, 200},
+		{"guess1", 401},
+		{"guess2", 429},
+		{aliceSession, 200},
+	} {
+		if got := get(t, "http://"+address, "Cookie: sid="+test.session); got.status != test.status {
+			t.Errorf("%s: %d, want %d", test.session, got.status, test.status)
+		}
+	}
+}
+
+// TestCrossSite: a request that another site made a browser send with a session is refused before any backend is asked, if it
+// may change something.
+func TestCrossSite(t *testing.T) {
+	const (
+		cookie  = "Cookie: sid=" + aliceSession
+		cross   = "Sec-Fetch-Site: cross-site"
+		evil    = "Origin: https://evil.example.net"
+		trusted = "Origin: https://app.example.com"
+		upgrade = "Upgrade: websocket"
+	)
+	address := freeAddress(t)
+	runCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+peopleCaddyfile(address, "schemes token session\ntrusted_origins https://app.example.com https://other.example.com"))
+	for _, test := range []struct {
+		name, method string
+		headers      []string
+		status       int
+	}{
+		{"a form of another site", "POST", []string{cookie, cross, evil}, 403},
+		{"a form of another site, old browser", "POST", []string{cookie, evil}, 403},
+		{"a form of a sandboxed frame", "POST", []string{cookie, "Origin: null"}, 403},
+		{"a form of a sibling", "PUT", []string{cookie, "Sec-Fetch-Site: same-site", "Origin: https://x.example.com"}, 403},
+		{"a form of the same origin", "POST", []string{cookie, "Sec-Fetch-Site: same-origin"}, 200},
+		{"a form of the same origin, old browser", "POST", []string{cookie, "Origin: http://" + address}, 200},
+		{"a form of the same origin behind a proxy", "POST", []string{cookie, "Origin: https://erp.example.com", "X-Forwarded-Host: erp.example.com"}, 200},
+		{"a form of a trusted origin", "DELETE", []string{cookie, cross, trusted}, 200},
+		{"no browser", "POST", []string{cookie}, 200},
+		{"a link of another site", "GET", []string{cookie, cross, "Sec-Fetch-Mode: navigate"}, 200},
+		{"a preflight", "OPTIONS", []string{cookie, cross, evil, "Access-Control-Request-Method: POST"}, 200},
+		{"a WebSocket of another site", "GET", []string{cookie, upgrade, "Connection: Upgrade", evil}, 403},
+		{"a WebSocket of the same origin", "GET", []string{cookie, upgrade, "Connection: Upgrade", "Origin: http://" + address}, 200},
+		{"an API key across sites", "POST", []string{byAlice, cross, evil}, 200},
+		{"an API key across sites, beside a session", "POST", []string{byAlice, cookie, cross, evil}, 200},
+		{"no session", "POST", []string{cross, evil}, 401},
+		{"an unknown session", "POST", []string{"Cookie: sid=" + deadSession, cross, evil}, 403},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got response
+			n := asked(func() { got = requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...) })
+			if got.status != test.status {
+				t.Errorf("%d %v", got.status, got.header)
+			}
+			if test.status == 403 && n > 0 {
+				t.Error("a backend was asked")
+			}
+			if test.status == 403 && got.header["Www-Authenticate"] != nil {
+				t.Errorf("it has a challenge: %v", got.header)
+			}
+		})
+	}
+}
+
+// TestLogin: a navigation without a session is sent to the login page, and nothing else is.
+func TestLogin(t *testing.T) {
+	const (
+		navigate = "Sec-Fetch-Mode: navigate"
+		html     = "Accept: text/html"
+		dead     = "Cookie: sid=" + deadSession
+	)
+	address := freeAddress(t)
+	runCaddy(t, peopleCaddyfile(address, "schemes basic session\nlogin https://erp.example.com/login")+`
+http://localhost:`+portOf(address)+` {
+	handle_path /bi* {
+		frappe_auth {
+			backend test_people
+			schemes session
+			login /login
+			require role Auditor
+			anonymous
+		}
+		respond passed
+	}
+	handle {
+		frappe_auth {
+			backend test_people
+			schemes session
+			login http://localhost/login
+		}
+		respond passed
+	}
+}`)
+	const login = "https://erp.example.com/login?redirect-to="
+	for _, test := range []struct {
+		name, method, host, target string
+		headers                    []string
+		status                     int
+		location                   string
+	}{
+		{"a page", "GET", address, "/bi/?a=b%20c&d", []string{navigate}, 302, login + "%2Fbi%2F%3Fa%3Db%2520c%26d"},
+		{"an old browser", "GET", address, "/", []string{html}, 302, login + "%2F"},
+		{"HEAD", "HEAD", address, "/", []string{navigate}, 302, login + "%2F"},
+		{"an unknown session", "GET", address, "/", []string{navigate, dead}, 302, login + "%2F"},
+		{"Guest", "GET", address, "/", []string{navigate, "Cookie: sid=Guest"}, 302, login + "%2F"},
+		{"a good session", "GET", address, "/", []string{navigate, "Cookie: sid=" + aliceSession}, 200, ""},
+		{"another host in the path", "GET", address, "//evil.example.net", []string{navigate}, 302, login + "%2F"},
+		{"another host in the path, escaped", "GET", address, "/%5cevil.example.net", []string{navigate}, 302, login + "%2F"},
+		{"another host in the absolute form", "GET", address, "http://" + address + "//evil.example.net/", []string{navigate}, 302, login + "%2F"},
+		{"a script", "GET", address, "/", []string{"Sec-Fetch-Mode: cors", html}, 401, ""},
+		{"curl", "GET", address, "/", []string{"Accept: */*"}, 401, ""},
+		{"a form", "POST", address, "/", []string{navigate, html}, 401, ""},
+		{"a header", "GET", address, "/", []string{navigate, "Authorization: token x:y"}, 401, ""},
+		{"an empty header", "GET", address, "/", []string{navigate, "Authorization: "}, 401, ""},
+		{"a good header", "GET", address, "/", []string{navigate, "Authorization: " + aliceBasic}, 200, ""},
+		{"unavailable", "GET", address, "/", []string{navigate, "Cookie: sid=unavailable"}, 503, ""},
+		{"the path before it was stripped", "GET", "localhost", "/bi/x", []string{navigate}, 302, "/login?redirect-to=%2Fbi%2Fx"},
+		{"Guest may not pass", "GET", "localhost", "/bi", []string{navigate}, 302, "/login?redirect-to=%2Fbi"},
+		{"a user may not pass", "GET", "localhost", "/bi", []string{navigate, "Cookie: sid=" + aliceSession}, 403, ""},
+		{"the login page", "GET", "localhost", "/login?redirect-to=%2F", []string{navigate}, 401, ""},
+		{"the login page, escaped", "GET", "localhost", "/%6cogin/", []string{navigate}, 401, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			host := test.host
+			if host == "localhost" {
+				host += ":" + portOf(address)
+			}
+			raw := test.method + " " + test.target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + strings.Join(test.headers, "\r\n") + "\r\n\r\n"
+			got := rawRequest(t, address, raw)
+			if got.status != test.status || got.header.Get("Location") != test.location {
+				t.Errorf("%d to %q", got.status, got.header.Get("Location"))
+			}
+			if got.status == http.StatusFound && (got.header.Get("Cache-Control") != "no-store" || got.header["Www-Authenticate"] != nil) {
+				t.Errorf("%v", got.header)
+			}
+		})
+	}
+}
