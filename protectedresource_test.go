@@ -1,0 +1,225 @@
+package frappeauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// Access tokens of peopleBackend.
+const (
+	allOfMCP      = "Authorization: Bearer all-of-mcp"
+	openIDOfOther = "Authorization: Bearer openid-of-other"
+)
+
+// TestRequireScopeAndClient: which credential meets which requirement, and what the challenge of a refusal says.
+func TestRequireScopeAndClient(t *testing.T) {
+	const (
+		session   = "Cookie: sid=" + aliceSession
+		forbidden = `Bearer realm="Frappe", error="insufficient_scope"`
+	)
+	for _, test := range []struct {
+		name, options, header string
+		status                int
+		challenge             string
+	}{
+		{"scope, a token with it", "require scope all", allOfMCP, 200, ""},
+		{"scope, a token without it", "require scope all", openIDOfOther, 403, forbidden + `, scope="all"`},
+		{"one of two scopes", "require scope all openid", openIDOfOther, 200, ""},
+		{"two scopes, one of them there", "require scope all\nrequire scope openid", openIDOfOther, 403, forbidden + `, scope="all openid"`},
+		{"two scopes, both there", "require scope all\nrequire scope openid", allOfMCP, 200, ""},
+		{"scope, an API key", "require scope all", byAlice, 200, ""},
+		{"scope, an API key by Basic", "require scope all", "Authorization: " + aliceBasic, 200, ""},
+		{"scope, a session", "require scope all", session, 200, ""},
+		{"scope, no credential", "require scope all", "X: y", 401, `Bearer realm="Frappe", scope="all"`},
+		{"scope, an unknown token", "require scope all", "Authorization: Bearer x", 401, `Bearer realm="Frappe", error="invalid_token", scope="all"`},
+		{"scope and role", "require scope all\nrequire role Auditor", allOfMCP, 403, forbidden + `, scope="all"`},
+		{"client, its token", "require client x mcp", allOfMCP, 200, ""},
+		{"client, another's token", "require client mcp", openIDOfOther, 403, forbidden},
+		{"client, an API key", "require client mcp", byAlice, 403, ""},
+		{"client, a session", "require client mcp", session, 403, ""},
+		{"client, anonymous", "require client mcp\nanonymous", "X: y", 401, `Bearer realm="Frappe"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := runPeople(t, "schemes bearer basic token session\n"+test.options)
+			for range 2 { // the second is answered from the cache
+				got := get(t, "http://"+address, test.header)
+				if got.status != test.status || got.header.Get("Www-Authenticate") != test.challenge {
+					t.Errorf("%d %q", got.status, got.header["Www-Authenticate"])
+				}
+			}
+		})
+	}
+}
+
+// TestRFC6750: the examples of a request and of challenges.
+func TestRFC6750(t *testing.T) {
+	address := freeAddress(t)
+	runCaddy(t, fmt.Sprintf(`http://%s {
+	frappe_auth {
+		backend static {
+			bearer %s alice@example.com
+		}
+		schemes bearer
+		realm example
+	}
+	respond {http.auth.user.id}
+}`, address, hashed("mF_9.B5f-4.1JqM")))
+	for _, test := range []struct {
+		name, header string
+		status       int
+		challenge    string
+	}{
+		{"section 2.1", "Authorization: Bearer mF_9.B5f-4.1JqM", 200, ""},
+		{"section 3, no credential", "X: y", 401, `Bearer realm="example"`},
+		{"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401, `Bearer realm="example", error="invalid_token"`},
+	} {
+		if got := get(t, "http://"+address+"/resource", test.header); got.status != test.status || got.header.Get("Www-Authenticate") != test.challenge {
+			t.Errorf("%s: %d %q", test.name, got.status, got.header["Www-Authenticate"])
+		}
+	}
+}
+
+// TestProtectedResource: who may read the metadata where, what is in it, and how a challenge leads there.
+func TestProtectedResource(t *testing.T) {
+	const (
+		path  = "/.well-known/oauth-protected-resource"
+		proxy = "X-Forwarded-Proto: https"
+	)
+	defaults := "protected_resource {\nauthorization_server https://erp.example.com\n}"
+	mcp := "protected_resource {\nauthorization_server https://erp.example.com\nauthorization_server https://two.example.com\nresource https://mcp.example.com/mcp\nscopes all openid\n}"
+	for _, test := range []struct {
+		name, matcher, options, trusted string
+		headers                         []string
+		paths, not                      []string
+		metadata                        string // with HOST for that of the request
+		challenge                       string
+	}{
+		{
+			name: "defaults", options: defaults,
+			paths: []string{path, path + "/"}, not: []string{path + "/mcp", "/", path + "x"},
+			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
+		},
+		{
+			name: "everything", options: mcp,
+			paths: []string{path + "/mcp", path}, not: []string{path + "/other", "/mcp"},
+			metadata:  `{"resource":"https://mcp.example.com/mcp","authorization_servers":["https://erp.example.com","https://two.example.com"],"scopes_supported":["all","openid"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", scope="all openid", resource_metadata="https://mcp.example.com` + path + `/mcp"`,
+		},
+		{
+			name: "scopes that are required", options: "require scope all\n" + defaults,
+			paths: []string{path}, not: []string{"/"},
+			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"scopes_supported":["all"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", scope="all", resource_metadata="http://HOST` + path + `"`,
+		},
+		{
+			name: "a matcher that leaves it out", matcher: "/mcp", options: mcp,
+			paths: []string{path + "/mcp", path}, not: []string{"/mcp"},
+			metadata:  `{"resource":"https://mcp.example.com/mcp","authorization_servers":["https://erp.example.com","https://two.example.com"],"scopes_supported":["all","openid"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", scope="all openid", resource_metadata="https://mcp.example.com` + path + `/mcp"`,
+		},
+		{
+			name: "the default server", options: "backend site https://erp.example.com\nprotected_resource",
+			paths: []string{path}, not: []string{"/"},
+			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
+		},
+		{
+			name: "a client that makes up where it is", options: defaults, headers: []string{proxy, "X-Forwarded-Host: evil.example.net"},
+			paths: []string{path}, not: []string{"/"},
+			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
+		},
+		{
+			name: "a trusted proxy", options: defaults, trusted: "127.0.0.1", headers: []string{proxy, "X-Forwarded-Host: evil.example.net, mcp.example.com"},
+			paths: []string{path}, not: []string{"/"},
+			metadata:  `{"resource":"https://mcp.example.com","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", resource_metadata="https://mcp.example.com` + path + `"`,
+		},
+		{
+			name: "a trusted proxy that sends nonsense", options: defaults, trusted: "127.0.0.1", headers: []string{"X-Forwarded-Proto: gopher", `X-Forwarded-Host: "\`},
+			paths: []string{path}, not: []string{"/"},
+			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
+			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := freeAddress(t)
+			global := ""
+			if test.trusted != "" {
+				global = "{\nservers {\ntrusted_proxies static " + test.trusted + "\n}\n}\n"
+			}
+			site := strings.Replace(peopleCaddyfile(address, "schemes bearer\n"+test.options), "frappe_auth {", "frappe_auth "+test.matcher+" {", 1)
+			runCaddy(t, global+site)
+			inPlace := strings.NewReplacer("HOST", address)
+			for _, path := range test.paths {
+				got := get(t, "http://"+address+path, test.headers...)
+				if got.status != 200 || strings.TrimSpace(got.body) != inPlace.Replace(test.metadata) || !json.Valid([]byte(got.body)) {
+					t.Errorf("%s: %d %s", path, got.status, got.body)
+				}
+				if got.header.Get("Access-Control-Allow-Origin") != "*" || got.header.Get("Content-Type") != "application/json" {
+					t.Errorf("%s: %v", path, got.header)
+				}
+				preflight := requestOver(t, clientWithoutMagic, http.MethodOptions, "http://"+address+path, "Origin: https://inspector.example.com", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: mcp-protocol-version")
+				if preflight.status != 204 || preflight.header.Get("Access-Control-Allow-Headers") != "*" {
+					t.Errorf("%s: preflight %d %v", path, preflight.status, preflight.header)
+				}
+			}
+			for _, path := range test.not {
+				got := get(t, "http://"+address+path, append(test.headers, "Origin: https://inspector.example.com")...)
+				if test.matcher != "" && path != test.matcher {
+					continue
+				}
+				if got.status != 401 || got.header.Get("Www-Authenticate") != inPlace.Replace(test.challenge) {
+					t.Errorf("%s: %d %q", path, got.status, got.header["Www-Authenticate"])
+				}
+				if got.header.Get("Access-Control-Expose-Headers") != "WWW-Authenticate" {
+					t.Errorf("%s: a script cannot read the challenge: %v", path, got.header)
+				}
+			}
+		})
+	}
+}
+
+// TestSeveralResources: each handler describes its own resource, and the first one that of the host.
+func TestSeveralResources(t *testing.T) {
+	address := freeAddress(t)
+	one := "{\nbackend test_people\nprotected_resource {\nauthorization_server https://erp.example.com\nresource https://example.com/%[1]s\n}\n}\n"
+	runCaddy(t, "http://"+address+" {\nroute {\nfrappe_auth /a/* "+fmt.Sprintf(one, "a")+"frappe_auth /b/* "+fmt.Sprintf(one, "b")+"respond passed\n}\n}")
+	for path, want := range map[string]string{"": "a", "/a": "a", "/b": "b"} {
+		got := get(t, "http://"+address+"/.well-known/oauth-protected-resource"+path)
+		if !strings.Contains(got.body, `"resource":"https://example.com/`+want+`"`) {
+			t.Errorf("%q: %d %s", path, got.status, got.body)
+		}
+	}
+}
+
+// TestPeopleLoading: what cannot work is an error when the configuration is loaded.
+func TestPeopleLoading(t *testing.T) {
+	const static = "backend static {\nbearer sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
+	for _, test := range []struct{ name, block, wrong string }{
+		{"sessions", "backend test_people\nschemes session", ""},
+		{"sessions beside a backend without them", "backend test_people\n" + static + "\nschemes bearer session", ""},
+		{"no backend with sessions", static + "\nschemes bearer session", "no backend can verify sessions; add backend site"},
+		{"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session", "schemes session: backend test_people cannot verify sessions: it has no eyes"},
+		{"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session", "it has no eyes"},
+		{"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all", "require scope: backend test_people cannot see the scopes"},
+		{"clients that the backend cannot see", "backend test_people blind\nrequire client x", "require client: backend test_people cannot see which client"},
+		{"roles of a backend that is blind to tokens", "backend test_people blind\nrequire role Employee", ""},
+		{"a scope that no listed token has", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
+		{"a session_ttl above ttl", "backend test_people\ncache {\nttl 10s\nsession_ttl 11s\n}", "cache session_ttl: 11s is not between 0 and the ttl of 10s"},
+		{"metadata without a server", "backend test_people\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+		{"metadata of a site that only Caddy reaches", "backend site http://127.0.0.1:8000\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+		{"metadata of a site by its name", "backend site https://10.0.0.1 {\nsite_name erp.example.com\n}\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := runCaddy(t, "").tryLoad("http://" + freeAddress(t) + " {\nfrappe_auth {\n" + test.block + "\n}\n}")
+			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+				t.Error(err)
+			}
+		})
+	}
+}
