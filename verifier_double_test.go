@@ -33,7 +33,7 @@ func newDoubleBackend() *doubleBackend {
 }
 
 func (d *doubleBackend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
-	name := c.Key + c.Token
+	name := c.Key + c.Token + c.Session
 	d.mu.Lock()
 	d.asked[name]++
 	d.inside++
@@ -104,7 +104,7 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 	t.Helper()
 	ttl, negative := caddy.Duration(time.Minute), caddy.Duration(5*time.Second)
 	conf := verifierConfig{
-		backends:    []namedBackend{{Backend: b, name: "double"}},
+		backends:    []namedBackend{{Backend: b, name: "double", sessions: true}},
 		fingerprint: fmt.Sprintf("%s %p", t.Name(), &ttl),
 		cache:       CacheConfig{Size: 1000, TTL: &ttl, NegativeTTL: &negative},
 		maxInflight: 16,

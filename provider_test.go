@@ -1,0 +1,65 @@
+package frappeauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// providerConfig is a site whose only authentication provider is frappe with these options.
+func providerConfig(address, options string) []byte {
+	return fmt.Appendf(nil, `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [{"handle": [
+		{"handler": "authentication", "providers": {"frappe": {%s}}}, {"handler": "static_response", "body": "{http.auth.user.id}"}]}]}}}}}`, address, options)
+}
+
+// TestProviderOptions: an option that only the handler has is refused by its name, and an unknown one is an error.
+func TestProviderOptions(t *testing.T) {
+	for name, value := range map[string]string{
+		"login": `"/login"`, "protected_resource": `{}`, "anonymous": `true`, "allow_preflight": `true`, "hide_credentials": `true`,
+		"user_header": `"X-Frappe-User"`, "match": `[]`, "logn": `"/login"`, "trusted_origins": `["https://app.example.com"]`,
+	} {
+		config := new(caddy.Config)
+		if err := json.Unmarshal(providerConfig(freeAddress(t), `"backends": [{"backend": "test_people"}], "`+name+`": `+value), config); err != nil {
+			t.Fatal(err)
+		}
+		want := "has no option " + name + ", since it cannot answer or change requests; use the handler frappe_auth"
+		switch name {
+		case "logn":
+			want = `unknown field "logn"`
+		case "trusted_origins":
+			want = "add session to schemes"
+		}
+		if err := caddy.Validate(config); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestProviderSession: the provider takes sessions, too, and refuses them across sites.
+func TestProviderSession(t *testing.T) {
+	address := freeAddress(t)
+	runCaddy(t, "")
+	if err := caddy.Load(providerConfig(address, `"backends": [{"backend": "test_people"}], "schemes": ["session"], "trusted_origins": ["https://app.example.com"]`), true); err != nil {
+		t.Fatal(err)
+	}
+	const cookie = "Cookie: sid=" + aliceSession
+	for _, test := range []struct {
+		name, method string
+		headers      []string
+		status       int
+		body         string
+	}{
+		{"session", "GET", []string{cookie}, 200, "alice@example.com"},
+		{"none", "GET", nil, 401, ""},
+		{"another site", "POST", []string{cookie, "Origin: https://evil.example.net"}, 401, ""},
+		{"a trusted origin", "POST", []string{cookie, "Origin: https://app.example.com"}, 200, "alice@example.com"},
+	} {
+		got := requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...)
+		if got.status != test.status || got.body != test.body || (got.status == 401) != (got.header.Get("Www-Authenticate") != "") {
+			t.Errorf("%s: %d %q %v", test.name, got.status, got.body, got.header)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package frappeauth
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// session is the credential of a session.
+func session(id string) frappe.Credential {
+	return frappe.Credential{Scheme: frappe.SchemeSession, Session: id}
+}
+
+// TestSessionFreshness: how long the verdict on a session serves, and whether also while the backend is unavailable.
+func TestSessionFreshness(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		sessionTTL time.Duration
+		expiry     time.Duration // as the backend says; 0: it does not
+		serves     time.Duration
+		stale      time.Duration // after that
+	}{
+		{"the default", 0, 0, time.Minute, 0},
+		{"a short ttl", 10 * time.Second, 0, 10 * time.Second, 0},
+		{"a long ttl", 30 * time.Minute, 0, 30 * time.Minute, 0},
+		{"a known expiry", time.Minute, 24 * time.Hour, time.Minute, time.Hour},
+		{"an expiry within the ttl", time.Minute, 30 * time.Second, 30 * time.Second, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				backend := newDoubleBackend()
+				v := newTestVerifier(t, backend, func(c *verifierConfig) {
+					c.cache.TTL, c.cache.StaleIfError = new(caddy.Duration(time.Hour)), caddy.Duration(time.Hour)
+					if test.sessionTTL != 0 {
+						c.cache.SessionTTL = new(caddy.Duration(test.sessionTTL))
+					}
+				})
+				backend.users["x"] = "alice@example.com"
+				if test.expiry != 0 {
+					backend.expiry["x"] = time.Now().Add(test.expiry)
+				}
+				ask := func() string {
+					got := summary(v.verifyFrom(t.Context(), "", nil, session("x")))
+					synctest.Wait()
+					return got
+				}
+				start := time.Now()
+				if got := ask(); got != cacheMiss {
+					t.Fatalf("at first: %s", got)
+				}
+				backend.set(func(d *doubleBackend) { d.err = errDown })
+				at := func(after time.Duration, want string) {
+					t.Helper()
+					time.Sleep(time.Until(start.Add(after)))
+					if got := ask(); got != want {
+						t.Errorf("after %s: %s, want %s", after, got, want)
+					}
+				}
+				at(test.serves-1, cacheHit)
+				if test.stale > 0 {
+					at(test.serves, cacheStale)
+					at(test.serves+test.stale-1, cacheStale)
+				}
+				at(test.serves+test.stale, "503")
+			})
+		})
+	}
+}
+
+// TestKindsAreApart: a session, an access token and an API key with the same text are three credentials, and a change of one
+// does not concern the others.
+func TestKindsAreApart(t *testing.T) {
+	backend := newDoubleBackend()
+	v := newTestVerifier(t, backend, nil)
+	backend.users["x"] = "alice@example.com"
+	credentials := []frappe.Credential{pair("x"), bearer("x"), session("x")}
+	for _, test := range []struct {
+		name   string
+		change frappe.Change
+		want   [3]string
+	}{
+		{"at first", frappe.Change{}, [3]string{cacheMiss, cacheMiss, cacheMiss}},
+		{"no change", frappe.Change{}, [3]string{cacheHit, cacheHit, cacheHit}},
+		{"the session ended", frappe.Change{Session: "x"}, [3]string{cacheHit, cacheHit, cacheMiss}},
+		{"the token was revoked", frappe.Change{Token: "x"}, [3]string{cacheHit, cacheMiss, cacheHit}},
+		{"the key was revoked", frappe.Change{Key: "x"}, [3]string{cacheMiss, cacheHit, cacheHit}},
+		{"the user changed", frappe.Change{User: "alice@example.com"}, [3]string{cacheMiss, cacheMiss, cacheMiss}},
+		{"another session ended", frappe.Change{Session: "y"}, [3]string{cacheHit, cacheHit, cacheHit}},
+		{"a session with a character that Frappe never uses ended", frappe.Change{Session: "é"}, [3]string{cacheMiss, cacheMiss, cacheMiss}},
+	} {
+		v.state.cache.revoke(test.change)
+		for i, cred := range credentials {
+			if got := summary(v.verifyFrom(t.Context(), "", nil, cred)); got != test.want[i] {
+				t.Errorf("%s: %s: %s, want %s", test.name, cred.Scheme, got, test.want[i])
+			}
+		}
+	}
+}
+
+// TestBackendWithoutSessions: a backend that does not know sessions is never asked about one.
+func TestBackendWithoutSessions(t *testing.T) {
+	backend := newDoubleBackend()
+	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.backends[0].sessions = false })
+	backend.users["x"] = "alice@example.com"
+	if got := summary(v.verifyFrom(t.Context(), "", nil, session("x"))); got != "401" || backend.timesAsked("x") != 0 {
+		t.Errorf("%s, asked %d times", got, backend.timesAsked("x"))
+	}
+}
