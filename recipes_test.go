@@ -51,9 +51,9 @@ var recipes = map[string]func(r *recipe){
 		r.get("app.example.com/", 403, "", byBob)
 		r.get("app.example.com/", 401, "", "X-Frappe-User: Administrator")
 	},
-	"README: Scripts of another origin": func(r *recipe) {
-		preflights(r)
-	},
+	"recipes: Dashboards behind the login of the ERP": nil, // TestRecipesForPeople
+	"recipes: Only some access tokens":                nil, // TestRecipesForPeople
+	"recipes: An MCP server":                          mcpServer,
 	"recipes: Protect a part of a site": func(r *recipe) {
 		r.get("app.example.com/reports/1", 200, `/reports/1 by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")
 		r.get("app.example.com/reports/1", 401, "", "X-Frappe-User: Administrator")

@@ -1,0 +1,67 @@
+package frappeauth_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestRecipesForPeople: the recipes for sessions, scopes and clients do what they say, with a backend that knows these.
+func TestRecipesForPeople(t *testing.T) {
+	backend := regexp.MustCompile(`(?s)backend (site [^\n]* \{.*?\n\t\t\}|database [^\n]*)\n`)
+	for title, check := range map[string]func(r *recipe){
+		"recipes: Dashboards behind the login of the ERP": dashboards,
+		"recipes: Only some access tokens":                onlySomeTokens,
+	} {
+		t.Run(title, func(t *testing.T) {
+			text := recipeText(t, title)
+			if !backend.MatchString(text) {
+				t.Fatal("it has no backend")
+			}
+			text = backend.ReplaceAllString(text, "backend test_people\n")
+			check(run(t, strings.ReplaceAll(text, "4f2c8a9e1b", "mcp")))
+		})
+	}
+}
+
+// dashboards: who is logged in passes, and the dashboard does not learn the session.
+func dashboards(r *recipe) {
+	const cookie = "Cookie: sid=" + aliceSession
+	r.get("erp.example.com/bi/1", 200, `/bi/1 by "alice@example.com"`, cookie, "X-Frappe-User: Administrator")
+	r.get("erp.example.com/bi/1", 200, `/bi/1 by "alice@example.com"`, byAlice)
+	r.get("erp.example.com/bi/1", 401, "", "X-Frappe-User: Administrator")
+	r.get("erp.example.com/bi/1", 401, "", cookie, "Authorization: token x:y")
+	got := r.get("erp.example.com/bi/1?a=b", 302, "", "Sec-Fetch-Mode: navigate")
+	if location := got.header.Get("Location"); location != "/login?redirect-to=%2Fbi%2F1%3Fa%3Db" {
+		r.t.Errorf("sent to %s", location)
+	}
+	r.expect(http.MethodPost, "erp.example.com/bi/1", 403, "", cookie, "Origin: https://evil.example.net", "Sec-Fetch-Site: cross-site")
+	r.get("erp.example.com/login", 200, "page of erp.example.com", "Sec-Fetch-Mode: navigate")
+}
+
+func onlySomeTokens(r *recipe) {
+	r.get("mcp.example.com/", 200, `/ by ""`, allOfMCP)
+	got := r.get("mcp.example.com/", 403, "", openIDOfOther)
+	if challenge := got.header.Get("Www-Authenticate"); !strings.Contains(challenge, `error="insufficient_scope", scope="all"`) {
+		r.t.Error(challenge)
+	}
+	r.get("mcp.example.com/.well-known/oauth-protected-resource", 200, "…")
+}
+
+// mcpServer: a client comes from the 401 to the metadata, from there to the ERP, and with a token to the server.
+func mcpServer(r *recipe) {
+	got := r.get("mcp.example.com/mcp", 401, "", "Origin: https://inspector.example.com")
+	const metadata = `resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`
+	if challenge := got.header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all openid"`) {
+		r.t.Error(challenge)
+	}
+	for _, path := range []string{"/mcp", ""} {
+		got := r.get("mcp.example.com/.well-known/oauth-protected-resource"+path, 200, "…")
+		if !strings.Contains(got.body, `"resource":"https://mcp.example.com/mcp"`) || !strings.Contains(got.body, `"authorization_servers":["http`) {
+			r.t.Error(got.body)
+		}
+	}
+	r.expect(http.MethodOptions, "mcp.example.com/mcp", 204, "", "Origin: https://inspector.example.com", "Access-Control-Request-Method: POST")
+	r.get("mcp.example.com/mcp", 200, `/mcp by ""`, "Authorization: "+aliceBearer)
+}
