@@ -104,6 +104,7 @@ type handlerOverview struct {
 	Require      []frappe.Requirement `json:"require,omitempty"`
 	TTL          string               `json:"ttl"`
 	BearerTTL    string               `json:"bearer_ttl"`
+	SessionTTL   string               `json:"session_ttl"`
 	NegativeTTL  string               `json:"negative_ttl"`
 	StaleIfError string               `json:"stale_if_error"`
 	MaxInflight  int                  `json:"max_inflight"`
@@ -156,6 +157,7 @@ func (s *state) overview() cacheOverview {
 			Require:      h.Require,
 			TTL:          time.Duration(*h.Cache.TTL).String(),
 			BearerTTL:    time.Duration(*h.Cache.BearerTTL).String(),
+			SessionTTL:   time.Duration(*h.Cache.SessionTTL).String(),
 			NegativeTTL:  time.Duration(*h.Cache.NegativeTTL).String(),
 			StaleIfError: time.Duration(h.Cache.StaleIfError).String(),
 			MaxInflight:  h.MaxInflight,

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // peopleBackend knows alice's session, and access tokens with their scopes and clients. With the argument `blind` it cannot
@@ -24,7 +25,7 @@ func init() { caddy.RegisterModule(peopleBackend{}) }
 var peopleAsked atomic.Int64
 
 const (
-	aliceSession = "9ad565354bb223aa3823716186757d7be4fe776277ba2f174c156852" // of the recordings
+	aliceSession = testutil.RecordedSession
 	deadSession  = "0000000000000000000000000000000000000000000000000000dead"
 )
 
@@ -80,6 +81,7 @@ func runPeople(t *testing.T, options string) (address string) {
 
 func peopleCaddyfile(address, options string) string {
 	return "http://" + address + ` {
+	log
 	frappe_auth {
 		backend test_people
 		` + options + `
