@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
-	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
+	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 )
 
 func init() {
