@@ -80,7 +80,7 @@ func TestDocsCompatibility(t *testing.T) {
 	generated(t, "compatibility.md", table.String())
 }
 
-// TestDocsSecurity: every test that the threat table names is there.
+// TestDocsSecurity: for every threat the table names where the defense is shown, and all that the page names is run.
 func TestDocsSecurity(t *testing.T) {
 	page, err := os.ReadFile("docs/security.md")
 	if err != nil {
@@ -98,12 +98,19 @@ func TestDocsSecurity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("`((?:Test|Benchmark|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(page), -1)
-	if len(named) < 20 {
-		t.Errorf("the page names only %d tests", len(named))
+	threats, _, _ := strings.Cut(strings.Split(string(page), "\n## Threats\n")[1], "\n## ")
+	named := regexp.MustCompile("`((?:Test|Benchmark|Fuzz)[A-Za-z0-9]+)`")
+	rows := regexp.MustCompile(`(?m)^\| .*\| (.*) \|$`).FindAllStringSubmatch(threats, -1)
+	if len(rows) < 20 {
+		t.Errorf("only %d threats", len(rows))
 	}
-	for _, name := range named {
-		if !strings.Contains(tests.String(), "func "+name[1]+"(") {
+	for _, row := range rows[1:] { // after the heads of the columns
+		if !named.MatchString(row[1]) {
+			t.Errorf("nothing shows what is done: %s", row[0])
+		}
+	}
+	for _, name := range named.FindAllStringSubmatch(string(page), -1) {
+		if !regexp.MustCompile(`(?m)^func ` + name[1] + `\(\w+ \*testing\.[TBFM]\) \{$`).MatchString(tests.String()) {
 			t.Errorf("there is no %s", name[1])
 		}
 	}

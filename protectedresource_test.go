@@ -46,8 +46,8 @@ func TestRequireScopeAndClient(t *testing.T) {
 			address := runPeople(t, "schemes bearer basic token session\n"+test.options)
 			for range 2 { // the second is answered from the cache
 				got := get(t, "http://"+address, test.header)
-				if got.status != test.status || got.header.Get("Www-Authenticate") != test.challenge {
-					t.Errorf("%d %q", got.status, got.header["Www-Authenticate"])
+				if got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
+					t.Errorf("%d %q", got.Status, got.Header["Www-Authenticate"])
 				}
 			}
 		})
@@ -76,8 +76,8 @@ func TestRFC6750(t *testing.T) {
 		{"section 3, no credential", "X: y", 401, `Bearer realm="example"`},
 		{"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401, `Bearer realm="example", error="invalid_token"`},
 	} {
-		if got := get(t, "http://"+address+"/resource", test.header); got.status != test.status || got.header.Get("Www-Authenticate") != test.challenge {
-			t.Errorf("%s: %d %q", test.name, got.status, got.header["Www-Authenticate"])
+		if got := get(t, "http://"+address+"/resource", test.header); got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
+			t.Errorf("%s: %d %q", test.name, got.Status, got.Header["Www-Authenticate"])
 		}
 	}
 }
@@ -157,15 +157,15 @@ func TestProtectedResource(t *testing.T) {
 			inPlace := strings.NewReplacer("HOST", address)
 			for _, path := range test.paths {
 				got := get(t, "http://"+address+path, test.headers...)
-				if got.status != 200 || strings.TrimSpace(got.body) != inPlace.Replace(test.metadata) || !json.Valid([]byte(got.body)) {
-					t.Errorf("%s: %d %s", path, got.status, got.body)
+				if got.Status != 200 || strings.TrimSpace(got.Body) != inPlace.Replace(test.metadata) || !json.Valid([]byte(got.Body)) {
+					t.Errorf("%s: %d %s", path, got.Status, got.Body)
 				}
-				if got.header.Get("Access-Control-Allow-Origin") != "*" || got.header.Get("Content-Type") != "application/json" {
-					t.Errorf("%s: %v", path, got.header)
+				if got.Header.Get("Access-Control-Allow-Origin") != "*" || got.Header.Get("Content-Type") != "application/json" {
+					t.Errorf("%s: %v", path, got.Header)
 				}
 				preflight := requestOver(t, clientWithoutMagic, http.MethodOptions, "http://"+address+path, "Origin: https://inspector.example.com", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: mcp-protocol-version")
-				if preflight.status != 204 || preflight.header.Get("Access-Control-Allow-Headers") != "*" {
-					t.Errorf("%s: preflight %d %v", path, preflight.status, preflight.header)
+				if preflight.Status != 204 || preflight.Header.Get("Access-Control-Allow-Headers") != "*" {
+					t.Errorf("%s: preflight %d %v", path, preflight.Status, preflight.Header)
 				}
 			}
 			for _, path := range test.not {
@@ -173,11 +173,11 @@ func TestProtectedResource(t *testing.T) {
 				if test.matcher != "" && path != test.matcher {
 					continue
 				}
-				if got.status != 401 || got.header.Get("Www-Authenticate") != inPlace.Replace(test.challenge) {
-					t.Errorf("%s: %d %q", path, got.status, got.header["Www-Authenticate"])
+				if got.Status != 401 || got.Header.Get("Www-Authenticate") != inPlace.Replace(test.challenge) {
+					t.Errorf("%s: %d %q", path, got.Status, got.Header["Www-Authenticate"])
 				}
-				if got.header.Get("Access-Control-Expose-Headers") != "WWW-Authenticate" {
-					t.Errorf("%s: a script cannot read the challenge: %v", path, got.header)
+				if got.Header.Get("Access-Control-Expose-Headers") != "WWW-Authenticate" {
+					t.Errorf("%s: a script cannot read the challenge: %v", path, got.Header)
 				}
 			}
 		})
@@ -191,8 +191,8 @@ func TestSeveralResources(t *testing.T) {
 	runCaddy(t, "http://"+address+" {\nroute {\nfrappe_auth /a/* "+fmt.Sprintf(one, "a")+"frappe_auth /b/* "+fmt.Sprintf(one, "b")+"respond passed\n}\n}")
 	for path, want := range map[string]string{"": "a", "/a": "a", "/b": "b"} {
 		got := get(t, "http://"+address+"/.well-known/oauth-protected-resource"+path)
-		if !strings.Contains(got.body, `"resource":"https://example.com/`+want+`"`) {
-			t.Errorf("%q: %d %s", path, got.status, got.body)
+		if !strings.Contains(got.Body, `"resource":"https://example.com/`+want+`"`) {
+			t.Errorf("%q: %d %s", path, got.Status, got.Body)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func TestPeopleLoading(t *testing.T) {
 		{"metadata of a site by its name", "backend site https://10.0.0.1 {\nsite_name erp.example.com\n}\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := runCaddy(t, "").tryLoad("http://" + freeAddress(t) + " {\nfrappe_auth {\n" + test.block + "\n}\n}")
+			err := runCaddy(t, "").TryLoad("http://" + freeAddress(t) + " {\nfrappe_auth {\n" + test.block + "\n}\n}")
 			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
 				t.Error(err)
 			}

@@ -58,8 +58,8 @@ func TestProviderSession(t *testing.T) {
 		{"a trusted origin", "POST", []string{cookie, "Origin: https://app.example.com"}, 200, "alice@example.com"},
 	} {
 		got := requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...)
-		if got.status != test.status || got.body != test.body || (got.status == 401) != (got.header.Get("Www-Authenticate") != "") {
-			t.Errorf("%s: %d %q %v", test.name, got.status, got.body, got.header)
+		if got.Status != test.status || got.Body != test.body || (got.Status == 401) != (got.Header.Get("Www-Authenticate") != "") {
+			t.Errorf("%s: %d %q %v", test.name, got.Status, got.Body, got.Header)
 		}
 	}
 }

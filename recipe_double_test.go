@@ -14,8 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // recipe is a Caddyfile of a page that runs in this process, in front of doubles.

@@ -33,7 +33,7 @@ func dashboards(r *recipe) {
 	r.get("erp.example.com/bi/1", 401, "", "X-Frappe-User: Administrator")
 	r.get("erp.example.com/bi/1", 401, "", cookie, "Authorization: token x:y")
 	got := r.get("erp.example.com/bi/1?a=b", 302, "", "Sec-Fetch-Mode: navigate")
-	if location := got.header.Get("Location"); location != "/login?redirect-to=%2Fbi%2F1%3Fa%3Db" {
+	if location := got.Header.Get("Location"); location != "/login?redirect-to=%2Fbi%2F1%3Fa%3Db" {
 		r.t.Errorf("sent to %s", location)
 	}
 	r.expect(http.MethodPost, "erp.example.com/bi/1", 403, "", cookie, "Origin: https://evil.example.net", "Sec-Fetch-Site: cross-site")
@@ -43,7 +43,7 @@ func dashboards(r *recipe) {
 func onlySomeTokens(r *recipe) {
 	r.get("mcp.example.com/", 200, `/ by ""`, allOfMCP)
 	got := r.get("mcp.example.com/", 403, "", openIDOfOther)
-	if challenge := got.header.Get("Www-Authenticate"); !strings.Contains(challenge, `error="insufficient_scope", scope="all"`) {
+	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, `error="insufficient_scope", scope="all"`) {
 		r.t.Error(challenge)
 	}
 	r.get("mcp.example.com/.well-known/oauth-protected-resource", 200, "…")
@@ -53,13 +53,13 @@ func onlySomeTokens(r *recipe) {
 func mcpServer(r *recipe) {
 	got := r.get("mcp.example.com/mcp", 401, "", "Origin: https://inspector.example.com")
 	const metadata = `resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`
-	if challenge := got.header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all openid"`) {
+	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all openid"`) {
 		r.t.Error(challenge)
 	}
 	for _, path := range []string{"/mcp", ""} {
 		got := r.get("mcp.example.com/.well-known/oauth-protected-resource"+path, 200, "…")
-		if !strings.Contains(got.body, `"resource":"https://mcp.example.com/mcp"`) || !strings.Contains(got.body, `"authorization_servers":["http`) {
-			r.t.Error(got.body)
+		if !strings.Contains(got.Body, `"resource":"https://mcp.example.com/mcp"`) || !strings.Contains(got.Body, `"authorization_servers":["http`) {
+			r.t.Error(got.Body)
 		}
 	}
 	r.expect(http.MethodOptions, "mcp.example.com/mcp", 204, "", "Origin: https://inspector.example.com", "Access-Control-Request-Method: POST")

@@ -13,9 +13,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // servesReport are the requests for a recipe that serves files to everybody with a credential.

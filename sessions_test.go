@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestSession: which request is judged by a session, and what the next handler sees of it.
@@ -47,12 +49,12 @@ func TestSession(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := runPeople(t, test.options)
-			var got response
+			var got testutil.Response
 			if n := asked(func() { got = get(t, "http://"+address, test.headers...) }); n != test.asked {
 				t.Errorf("the backend was asked %d times", n)
 			}
-			if got.status != test.status || test.status == 200 && got.body != test.body {
-				t.Errorf("%d %q", got.status, got.body)
+			if got.Status != test.status || test.status == 200 && got.Body != test.body {
+				t.Errorf("%d %q", got.Status, got.Body)
 			}
 		})
 	}
@@ -76,8 +78,8 @@ func TestSessionChallenge(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := get(t, "http://"+runPeople(t, test.options), test.headers...)
-			if challenges := strings.Join(got.header["Www-Authenticate"], "|"); got.status != 401 || challenges != test.want {
-				t.Errorf("%d %s", got.status, challenges)
+			if challenges := strings.Join(got.Header["Www-Authenticate"], "|"); got.Status != 401 || challenges != test.want {
+				t.Errorf("%d %s", got.Status, challenges)
 			}
 		})
 	}
@@ -98,8 +100,8 @@ func TestSessionFailures(t *testing.T) {
 		{"guess2", 429},
 		{aliceSession, 200},
 	} {
-		if got := get(t, "http://"+address, "Cookie: sid="+test.session); got.status != test.status {
-			t.Errorf("%s: %d, want %d", test.session, got.status, test.status)
+		if got := get(t, "http://"+address, "Cookie: sid="+test.session); got.Status != test.status {
+			t.Errorf("%s: %d, want %d", test.session, got.Status, test.status)
 		}
 	}
 }
@@ -140,16 +142,16 @@ func TestCrossSite(t *testing.T) {
 		{"an unknown session", "POST", []string{"Cookie: sid=" + deadSession, cross, evil}, 403},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var got response
+			var got testutil.Response
 			n := asked(func() { got = requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...) })
-			if got.status != test.status {
-				t.Errorf("%d %v", got.status, got.header)
+			if got.Status != test.status {
+				t.Errorf("%d %v", got.Status, got.Header)
 			}
 			if test.status == 403 && n > 0 {
 				t.Error("a backend was asked")
 			}
-			if test.status == 403 && got.header["Www-Authenticate"] != nil {
-				t.Errorf("it has a challenge: %v", got.header)
+			if test.status == 403 && got.Header["Www-Authenticate"] != nil {
+				t.Errorf("it has a challenge: %v", got.Header)
 			}
 		})
 	}
@@ -220,11 +222,11 @@ http://localhost:`+portOf(address)+` {
 			}
 			raw := test.method + " " + test.target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + strings.Join(test.headers, "\r\n") + "\r\n\r\n"
 			got := rawRequest(t, address, raw)
-			if got.status != test.status || got.header.Get("Location") != test.location {
-				t.Errorf("%d to %q", got.status, got.header.Get("Location"))
+			if got.Status != test.status || got.Header.Get("Location") != test.location {
+				t.Errorf("%d to %q", got.Status, got.Header.Get("Location"))
 			}
-			if got.status == http.StatusFound && (got.header.Get("Cache-Control") != "no-store" || got.header["Www-Authenticate"] != nil) {
-				t.Errorf("%v", got.header)
+			if got.Status == http.StatusFound && (got.Header.Get("Cache-Control") != "no-store" || got.Header["Www-Authenticate"] != nil) {
+				t.Errorf("%v", got.Header)
 			}
 		})
 	}

@@ -39,12 +39,15 @@ func TestOpen(t *testing.T) {
 		{
 			"all that is known",
 			map[string]string{a: "{}", b: "{}", common: `{"default_site": "b.example", "redis_queue": "redis://127.0.0.1:11000", "webserver_port": 8001}`},
-			bench.Bench{Sites: []string{"a.example", "b.example"}, DefaultSite: "b.example", RedisQueue: "redis://127.0.0.1:11000", WebserverPort: 8001}, "",
+			bench.Bench{Sites: []string{"a.example", "b.example"}, DefaultSite: "b.example", RedisQueue: "redis://127.0.0.1:11000", WebserverPort: 8001},
+			"",
 		},
 		{"port in quotes", map[string]string{a: "{}", common: `{"webserver_port": "8001"}`}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8001}, ""},
 		{
-			"nonsense is left out", map[string]string{a: "{}", common: `{"default_site": "gone", "webserver_port": {}}`},
-			bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, "",
+			"nonsense is left out",
+			map[string]string{a: "{}", common: `{"default_site": "gone", "webserver_port": {}}`},
+			bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000},
+			"",
 		},
 		{"the directory of sites", map[string]string{"a.example/site_config.json": "{}"}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, ""},
 		{"no site", map[string]string{common: "{}"}, bench.Bench{}, "no bench"},

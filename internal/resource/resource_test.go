@@ -37,7 +37,8 @@ func TestMetadataPaths(t *testing.T) {
 		{
 			"a slash behind the host", "https://resource.example.com/",
 			"https://resource.example.com/.well-known/oauth-protected-resource",
-			[]string{"/.well-known/oauth-protected-resource"}, nil,
+			[]string{"/.well-known/oauth-protected-resource"},
+			nil,
 		},
 		{
 			"a port and a longer path", "http://localhost:8080/api/mcp/",
