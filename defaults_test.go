@@ -44,7 +44,7 @@ func TestReadmeDefaults(t *testing.T) {
 		"protected_resource": either(h.ProtectedResource == nil, "off"),
 
 		"size": caddy.ToString(h.Cache.Size), "ttl": short(*h.Cache.TTL), "bearer_ttl": "ttl, at most " + short(*long.Cache.BearerTTL),
-		"session_ttl": "ttl, at most " + short(*long.Cache.SessionTTL),
+		"session_ttl":  "ttl, at most " + short(*long.Cache.SessionTTL),
 		"negative_ttl": short(*h.Cache.NegativeTTL), "stale_if_error": short(h.Cache.StaleIfError),
 
 		"site_name": either(erp.SiteName == "", "none"), "timeout": short(erp.Timeout), "roles": off(erp.Roles),
