@@ -41,7 +41,8 @@ type Store interface {
 
 	// Read returns the entries of the log after a position, oldest first; after the zero Position, all that are left. It
 	// waits for a new entry for at most wait, and then returns the last entry of the log. So it never returns an empty list
-	// without an error. If there is no log, Read starts one with a new epoch, whose first entry has no data.
+	// without an error. If entries came while it waited, it should return all of them rather than the last only. If there is
+	// no log, Read starts one with a new epoch, whose first entry has no data.
 	//
 	// Sequence numbers are consecutive within an epoch. A caller that sees a gap, a number it has seen before under
 	// another ID, or another epoch has missed entries.
@@ -52,6 +53,12 @@ type Store interface {
 
 	// Time returns the time by the store's clock, which all Caddys share.
 	Time(ctx context.Context) (time.Time, error)
+}
+
+// StoreTimeout is an optional interface of a Store.
+type StoreTimeout interface {
+	// Timeout is how long a request waits for the store before it goes on without. The default is 100 milliseconds.
+	Timeout() time.Duration
 }
 
 // Position is a position in the log of a Store.

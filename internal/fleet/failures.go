@@ -1,0 +1,44 @@
+package fleet
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// Limit is how many failures a client may have in a window, at all Caddys together. Those of different limits are counted
+// apart.
+type Limit struct {
+	Client string
+	Max    int // positive
+	Window time.Duration
+}
+
+func (l Limit) cost() time.Duration { return l.Window / time.Duration(l.Max) }
+
+func (f *Fleet) limitName(l Limit) string {
+	return f.nameOf("failures", f.Scope, l.Client, strconv.Itoa(l.Max), l.Window.String())
+}
+
+// Wait returns how long a client has to wait because of its failures. It is 0 if the store is away.
+func (f *Fleet) Wait(l Limit) time.Duration {
+	var debt time.Duration
+	err := f.call(reading, func(ctx context.Context, s frappe.Store) (err error) {
+		debt, err = s.Charge(ctx, f.limitName(l), 0, l.Window)
+		return err
+	})
+	if err != nil {
+		return 0
+	}
+	return max(0, min(debt, l.Window)-(l.Window-l.cost()))
+}
+
+// Charge counts a failure against a client.
+func (f *Fleet) Charge(l Limit) {
+	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error {
+		_, err := s.Charge(ctx, f.limitName(l), l.cost(), l.Window)
+		return err
+	})
+}

@@ -1,0 +1,47 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+const (
+	// lockTTL is how long one Caddy may keep the others from asking a backend about a credential. If it dies, they wait as long.
+	lockTTL = 3 * time.Second
+
+	// minPoll and maxPoll are how long a Caddy waits before it looks again whether another has stored a verdict.
+	minPoll = 2 * time.Millisecond
+	maxPoll = 50 * time.Millisecond
+)
+
+// Lock makes this Caddy the one that asks a backend about the verdict with a name, or waits for another that is asking. found
+// is called each time the verdict may have been stored meanwhile; if it returns true, Lock returns. The caller must call
+// unlock in any case. If the store is away, or another Caddy takes longer than a few seconds, Lock returns without the lock.
+func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
+	owner := rand.Text()
+	deadline := time.Now().Add(lockTTL)
+	for wait := minPoll; ; wait = min(2*wait, maxPoll) {
+		var taken bool
+		err := f.call(writing, func(ctx context.Context, s frappe.Store) (err error) {
+			taken, err = s.Lock(ctx, name, owner, lockTTL)
+			return err
+		})
+		switch {
+		case err != nil:
+			return func() {}
+		case found() || taken:
+			if !taken {
+				return func() {}
+			}
+			return func() {
+				_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
+			}
+		case time.Until(deadline) <= 0:
+			return func() {}
+		}
+		time.Sleep(min(wait, time.Until(deadline)))
+	}
+}
