@@ -25,7 +25,8 @@ func init() {
 // `GET /frappe_auth/` returns the handlers, the state of their backends, and the size and the hit ratio of their caches.
 //
 // `DELETE /frappe_auth/cache` drops all cached verdicts. With `?user=<name>` it drops only those of that user; with
-// `handler=<name>`, only those in the caches of the handlers with that name. The answer is 204.
+// `handler=<name>`, only those in the caches of the handlers with that name. Other Caddys that share a store drop them, too.
+// The answer is 204, or 503 if the verdicts were dropped here but the other Caddys could not be told yet.
 //
 // `POST /frappe_auth/check` takes a credential in the body, written as in an Authorization header. It returns what each
 // handler would do with it, the user, and where the verdict came from. It asks the backends as a request would and fills
@@ -191,7 +192,11 @@ func serveDrop(w http.ResponseWriter, r *http.Request) error {
 	}
 	change := frappe.Change{User: query.Get("user"), Everything: !query.Has("user")}
 	handler := query.Get("handler")
-	if !revokeIn(handler, change, metrics.Admin) && handler != "" {
+	found, err := revokeIn(r.Context(), handler, []frappe.Change{change}, metrics.Admin)
+	switch {
+	case err != nil:
+		return apiError(http.StatusServiceUnavailable, "%w; they are told when the shared store is back", err)
+	case !found && handler != "":
 		return noSuchHandler()
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -6,10 +6,11 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 )
 
-// grant is a granted verdict. Nothing in it but renewal changes once it is in the cache.
+// grant is a granted verdict. Once it is in the cache, only renewal changes, and moment,
+// which the cache guards.
 type grant struct {
 	user          string
 	detail        *detail       // nil if the backend told only the user
@@ -18,11 +19,10 @@ type grant struct {
 	expiryUnknown bool          // an access token or session whose expiry the backend cannot see
 	session       bool          // the credential is a session
 	spelling      uint64
-	byUser        uint64       // tag of the user
-	byClaim       uint64       // tag of the API key, access token or session
-	at            int64        // when the backend was asked, on the clock of the state
-	moment        moment       // when the backend was asked, in the order of the cache
-	renewal       atomic.Int64 // earliest time of the next refresh ahead, on the clock of the state
+	tags
+	at      int64        // when the backend was asked, on the clock of the state
+	moment  moment       // when the backend was asked, in the order of the cache
+	renewal atomic.Int64 // earliest time of the next refresh ahead, on the clock of the state
 }
 
 // detail is what some backends know about a user besides the name.
@@ -38,9 +38,9 @@ type detail struct {
 // be bad is not guessing and is not charged again.
 type denial struct {
 	spelling uint64
-	byClaim  uint64
-	at       int64
-	moment   moment
+	tags
+	at     int64
+	moment moment
 }
 
 // moment is a position in the order of the lookups and revocations that a cache has seen.
@@ -55,8 +55,8 @@ const maxRevocations = 4096
 // cache keeps verdicts in two LRUs, so that a flood of bad credentials never evicts a good one. It has no clock: the
 // caller decides whether a verdict is still fresh.
 //
-// A revocation takes constant time: it records the tag of a user, API key or access token. A verdict that was asked for
-// before the revocation is dropped at its next lookup.
+// A revocation takes constant time: it records tags. A verdict with one of them that was asked for before the revocation is
+// dropped at its next lookup.
 type cache struct {
 	keyring
 
@@ -70,9 +70,10 @@ type cache struct {
 }
 
 // newCache returns a cache with room for one granted and one denied verdict. Call resize to make room for more.
-func newCache() *cache {
+// tagSecret is that of its tags; nil: a random one.
+func newCache(tagSecret []byte) *cache {
 	c := &cache{
-		keyring: newKeyring(),
+		keyring: newKeyring(tagSecret),
 		revoked: make(map[uint64]uint64),
 		size:    1,
 	}
@@ -86,13 +87,14 @@ func (c *cache) lookup(s subject) (g *grant, d *denial) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if kept, ok := c.granted.Get(s.key); ok && kept.spelling == s.spelling {
-		if !c.isRevoked(kept.moment, kept.byUser, kept.byClaim) {
+		if !c.isRevoked(kept.moment, kept.tags) {
+			kept.moment.revision = c.now.revision // the next lookup need not compare the tags again
 			return kept, nil
 		}
 		c.granted.Remove(s.key)
 	}
 	if kept, ok := c.denied.Get(s.key); ok && kept.spelling == s.spelling {
-		if !c.isRevoked(kept.moment, kept.byClaim) {
+		if !c.isRevoked(kept.moment, kept.tags) {
 			return nil, &kept
 		}
 		c.denied.Remove(s.key)
@@ -117,15 +119,35 @@ func (c *cache) revision() uint64 {
 }
 
 // grant caches a granted verdict in place of any other on the subject. It does nothing if the credential was revoked
-// after the backend was asked, or if the cached verdict is newer. It reports whether another verdict was evicted.
-func (c *cache) grant(s subject, g *grant) (evicted bool) {
+// after the backend was asked, or if the cached verdict is newer. It reports whether it did, and whether another verdict was
+// evicted.
+func (c *cache) grant(s subject, g *grant) (cached, evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isSuperseded(s, g.moment) || c.isTooLate(g.moment, g.byUser, g.byClaim) {
-		return false
+	if c.isSuperseded(s, g.moment) || c.isTooLate(g.moment, g.tags) {
+		return false, false
 	}
 	c.denied.Remove(s.key)
-	return c.granted.Add(s.key, g)
+	return true, c.granted.Add(s.key, g)
+}
+
+// adopt is like grant, for a verdict of another Caddy. Its backend was asked before any that this Caddy is asking now, so it
+// never replaces an answer to this Caddy. moment is from before the verdict was read.
+func (c *cache) adopt(s subject, g *grant, read moment) (cached, evicted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g.moment = moment{revision: read.revision}
+	if kept, ok := c.granted.Peek(s.key); ok && kept.at >= g.at {
+		return false, false
+	}
+	if kept, ok := c.denied.Peek(s.key); ok && kept.at >= g.at {
+		return false, false
+	}
+	if c.isTooLate(g.moment, g.tags) {
+		return false, false
+	}
+	c.denied.Remove(s.key)
+	return true, c.granted.Add(s.key, g)
 }
 
 // deny removes the granted verdict on the subject and caches the denial, unless the cached verdict is newer. It does not
@@ -138,7 +160,7 @@ func (c *cache) deny(s subject, d denial) (evicted bool) {
 		return false
 	}
 	c.removeGrant(s)
-	if c.isTooLate(d.moment, d.byClaim) {
+	if c.isTooLate(d.moment, d.tags) {
 		return false
 	}
 	return c.denied.Add(s.key, d)
@@ -169,11 +191,11 @@ func (c *cache) isSuperseded(s subject, asked moment) bool {
 }
 
 // isRevoked reports whether one of the tags was revoked after that moment.
-func (c *cache) isRevoked(asked moment, tags ...uint64) bool {
+func (c *cache) isRevoked(asked moment, t tags) bool {
 	if asked.revision == c.now.revision {
 		return false
 	}
-	for _, tag := range tags {
+	for _, tag := range t.all() {
 		if c.revoked[tag] > asked.revision {
 			return true
 		}
@@ -183,37 +205,23 @@ func (c *cache) isRevoked(asked moment, tags ...uint64) bool {
 
 // isTooLate reports whether a new verdict must not be cached. It is stricter than isRevoked, because revocations from
 // before the last sweep are forgotten.
-func (c *cache) isTooLate(asked moment, tags ...uint64) bool {
-	return asked.revision < c.swept || c.isRevoked(asked, tags...)
+func (c *cache) isTooLate(asked moment, t tags) bool {
+	return asked.revision < c.swept || c.isRevoked(asked, t)
 }
 
-// revoke drops the verdicts that a change selects. Verdicts that a backend is being asked for right now are affected too.
-func (c *cache) revoke(change frappe.Change) {
-	// Frappe never creates such a key or token, and it is not known which spellings its database treats as equal.
-	if change.Everything || isOdd(change.Key) || isOdd(change.Token) || isOdd(change.Session) {
+// apply drops the verdicts that a revocation selects. Verdicts that a backend is being asked for right now are affected too.
+func (c *cache) apply(r fleet.Revocation) {
+	switch {
+	case r.Everything:
 		c.purge()
 		return
-	}
-	var tags []uint64
-	if change.User != "" {
-		tags = append(tags, c.userTag(change.User))
-	}
-	if change.Key != "" {
-		tags = append(tags, c.tag("key", change.Key))
-	}
-	if change.Token != "" {
-		tags = append(tags, c.tag("token", change.Token))
-	}
-	if change.Session != "" {
-		tags = append(tags, c.tag("session", change.Session))
-	}
-	if len(tags) == 0 {
+	case len(r.Tags) == 0:
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now.revision++
-	for _, tag := range tags {
+	for _, tag := range r.Tags {
 		c.revoked[tag] = c.now.revision
 	}
 	if len(c.revoked) > maxRevocations {
@@ -234,12 +242,12 @@ func (c *cache) purge() {
 // sweep removes all revoked verdicts and then forgets the revocations.
 func (c *cache) sweep() {
 	for _, key := range c.granted.Keys() {
-		if g, _ := c.granted.Peek(key); c.isRevoked(g.moment, g.byUser, g.byClaim) {
+		if g, _ := c.granted.Peek(key); c.isRevoked(g.moment, g.tags) {
 			c.granted.Remove(key)
 		}
 	}
 	for _, key := range c.denied.Keys() {
-		if d, _ := c.denied.Peek(key); c.isRevoked(d.moment, d.byClaim) {
+		if d, _ := c.denied.Peek(key); c.isRevoked(d.moment, d.tags) {
 			c.denied.Remove(key)
 		}
 	}

@@ -97,11 +97,17 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    user_header <name>
 //	    max_inflight <n>
 //	    failures off|<n> <window>
+//	    share redis <url> {
+//	        ...
+//	    }
+//	    feed frappe_events <url> {
+//	        ...
+//	    }
 //	    name <text>
 //	}
 //
-// The URL is short for `backend site <url>`. Backends are asked in the order written. `backend` and `require` may be
-// repeated; every other option may be given once.
+// The URL is short for `backend site <url>`. Backends are asked in the order written. `backend`, `require` and
+// `feed` may be repeated; every other option may be given once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -184,15 +190,17 @@ func (h *Handler) block(require directive.Option) directive.Block {
 				h.Failures = new(FailureLimit)
 				return h.Failures.unmarshalCaddyfile(d)
 			},
-			"name": directive.Text(&h.Name),
+			"share": h.unmarshalShare,
+			"feed":  h.unmarshalFeed,
+			"name":  directive.Text(&h.Name),
 		},
-		Repeatable: []string{"backend", "require"},
+		Repeatable: []string{"backend", "require", "feed"},
 		Instead: map[string]string{
 			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
 			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
 			"site": "write backend site <url>", "static": "write backend static", "database": "write backend database",
 			"url": "write backend site <url>", "role": "write require role <name>", "user": "write require user <name>",
-			"handler": "write name <name>",
+			"handler": "write name <name>", "redis": "write share redis <url>", "frappe_events": "write feed frappe_events <url>",
 		},
 		Check: h.validate,
 	}

@@ -29,9 +29,16 @@ func (h commandHandler) Name() string { return h.options.Name }
 
 func (h commandHandler) Schemes() []frappe.Scheme { return h.options.Schemes }
 
-func (h commandHandler) Backends() (all []command.Backend) {
-	for _, b := range h.options.verifier.backends {
-		all = append(all, command.Backend{Backend: b.Backend, Name: b.name, Source: b.source()})
+func (h commandHandler) Parts() (all []command.Part) {
+	v := h.options.verifier
+	for _, b := range v.backends {
+		all = append(all, command.Part{Module: b.Backend, Name: b.name, Source: b.source()})
+	}
+	if v.store != nil {
+		all = append(all, command.Part{Module: v.store, Name: "share", Source: sourceOf(v.store)})
+	}
+	for _, f := range v.feeds {
+		all = append(all, command.Part{Module: f.Watcher, Name: f.name, Source: sourceOf(f.Watcher)})
 	}
 	return all
 }

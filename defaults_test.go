@@ -40,6 +40,7 @@ func TestReadmeDefaults(t *testing.T) {
 		"anonymous": off(h.Anonymous), "allow_preflight": off(h.AllowPreflight), "hide_credentials": off(h.HideCredentials),
 		"user_header": either(h.UserHeader == "", "off"), "max_inflight": caddy.ToString(h.MaxInflight),
 		"failures": caddy.ToString(h.Failures.Max) + " " + short(h.Failures.Window), "name": either(h.Name == "", "none"),
+		"share": either(h.ShareRaw == nil, "none"), "feed": either(h.FeedsRaw == nil, "none"),
 		"login": either(h.Login == "", "off"), "trusted_origins": either(len(h.TrustedOrigins) == 0, "none"),
 		"protected_resource": either(h.ProtectedResource == nil, "off"),
 

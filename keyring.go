@@ -40,36 +40,38 @@ type mac struct {
 	out [sha256.Size]byte
 }
 
-// keyring computes the keys and tags of a cache. Its secret is random and lives as long as the cache.
+// keyring computes the keys and tags of a cache. The secret of the keys is random and lives as long as the cache. That of the
+// tags is the same in all Caddys that share a store, or else random, too.
 type keyring struct {
-	macs *sync.Pool // of *mac
-	seed maphash.Seed
+	macs    *sync.Pool // of *mac, for keys
+	tagMacs *sync.Pool // of *mac, for tags
+	seed    maphash.Seed
 }
 
-func newKeyring() keyring {
+// newKeyring returns a keyring with that secret for its tags; nil: a random one.
+func newKeyring(tagSecret []byte) keyring {
 	secret := make([]byte, sha256.Size)
 	rand.Read(secret) //nolint:errcheck // never fails (crypto/rand)
-	return keyring{
-		macs: &sync.Pool{New: func() any {
-			m := &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
-			m.Reset() // the first Reset saves the state; later ones restore it, which also wipes the input from the hash's block
-			return m
-		}},
-		seed: maphash.MakeSeed(),
+	k := keyring{macs: newMacs(secret), seed: maphash.MakeSeed()}
+	k.tagMacs = k.macs
+	if tagSecret != nil {
+		k.tagMacs = newMacs(tagSecret)
 	}
+	return k
+}
+
+func newMacs(secret []byte) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		m := &mac{Hash: hmac.New(sha256.New, secret), in: make([]byte, 0, 256)}
+		m.Reset() // the first Reset saves the state; later ones restore it, which also wipes the input from the hash's block
+		return m
+	}}
 }
 
 // subject returns the subject of a credential for the sites. Every field is preceded by its length, so two credentials
 // cannot collide by moving characters from one field to the next.
 func (k *keyring) subject(sites []string, cred *frappe.Credential) (s subject) {
-	kind, claim := "pair", cred.Key
-	switch cred.Scheme { // cred.Bearer() would copy the credential
-	case frappe.SchemeBearer:
-		kind, claim = "bearer", cred.Token
-	case frappe.SchemeSession:
-		kind, claim = "session", cred.Session
-	default:
-	}
+	kind, claim := claimOf(cred)
 	s.uncached = isOdd(claim)
 	m := k.macs.Get().(*mac)
 	for _, site := range sites {
@@ -90,6 +92,19 @@ func (k *keyring) subject(sites []string, cred *frappe.Credential) (s subject) {
 	return s
 }
 
+// claimOf returns the kind of a credential and its public part, the whole of an access token or session id. It takes a
+// pointer, because a method of a Credential would copy it.
+func claimOf(cred *frappe.Credential) (kind, claim string) {
+	switch cred.Scheme {
+	case frappe.SchemeBearer:
+		return "bearer", cred.Token
+	case frappe.SchemeSession:
+		return "session", cred.Session
+	default:
+		return "pair", cred.Key
+	}
+}
+
 // isOdd reports whether a claim has a character outside RFC 6750 section 2.1. Frappe uses none of those.
 func isOdd(claim string) bool {
 	for i := range len(claim) {
@@ -101,32 +116,6 @@ func isOdd(claim string) bool {
 		}
 	}
 	return false
-}
-
-// tag identifies a user, API key, access token or session by 64 bits of a keyed hash. Two that share a tag are revoked together,
-// which only costs one more lookup. Tags ignore case, as MariaDB does when Frappe looks a credential up.
-func (k *keyring) tag(kind, name string) uint64 {
-	m := k.macs.Get().(*mac)
-	m.add("tag")
-	m.add(kind)
-	m.add(strings.ToLower(name))
-	tag := binary.BigEndian.Uint64(m.sum())
-	k.macs.Put(m)
-	return tag
-}
-
-func (k *keyring) userTag(user string) uint64 { return k.tag("user", user) }
-
-// claimTag returns the tag of a credential's public part: its API key, or the whole access token or session id.
-func (k *keyring) claimTag(cred *frappe.Credential) uint64 {
-	switch cred.Scheme {
-	case frappe.SchemeBearer:
-		return k.tag("token", cred.Token)
-	case frappe.SchemeSession:
-		return k.tag("session", cred.Session)
-	default:
-		return k.tag("key", cred.Key)
-	}
 }
 
 func (m *mac) add(field string) {

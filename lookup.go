@@ -31,6 +31,7 @@ type lookup struct {
 	bad     bool   // a backend has denied it before
 	renew   *grant // a verdict to refresh although it is still fresh
 	asked   moment // when the backends were asked; no two lookups have the same
+	share   share
 
 	client   netip.Prefix // charged with a failure
 	failures rate.Limit   // of the client
@@ -76,12 +77,21 @@ func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
 	return verdict{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
 }
 
-// lookUp asks the backends in order and caches their verdict.
+// lookUp takes the verdict of another Caddy, or asks the backends.
 func (v *verifier) lookUp(q *lookup) verdict {
 	if a, ok := v.answeredSince(q); ok {
 		return a
 	}
+	if v.state.fleet == nil || q.subject.uncached {
+		return v.askBackends(q)
+	}
+	return v.lookUpShared(q)
+}
+
+// askBackends asks the backends in order and caches their verdict.
+func (v *verifier) askBackends(q *lookup) verdict {
 	q.asked = v.state.cache.begin()
+	q.share.begin(v.state.fleet)
 	at := v.state.clock(v.now())
 	var (
 		unavailable     *frappe.UnavailableError
@@ -100,11 +110,10 @@ func (v *verifier) lookUp(q *lookup) verdict {
 		}
 		switch {
 		case err == nil:
-			g := v.newGrant(q, id, v.state.backends[i])
+			g := v.newGrant(q, id, i)
 			g.at, g.moment = at, q.asked
-			// Cache it even with a ttl of 0: a credential that is known to be good is exempt from the failure limit.
-			if !q.subject.uncached && v.state.cache.grant(q.subject, g) {
-				metrics.Eviction(metrics.Granted)
+			if !q.subject.uncached {
+				v.cacheGrant(q, g, id, i)
 			}
 			return verdict{grant: g, cache: cacheMiss}
 		case throttled:
@@ -122,12 +131,14 @@ func (v *verifier) lookUp(q *lookup) verdict {
 		return verdict{cache: cacheMiss, err: unavailable}
 	case unknown && !denied:
 		v.state.cache.forget(q.subject, q.asked)
+		v.withdraw(q)
 		return verdict{cache: cacheMiss, err: frappe.ErrUnknownSite}
 	}
-	d := denial{spelling: q.subject.spelling, byClaim: v.state.cache.claimTag(&q.cred), at: at, moment: q.asked}
+	d := denial{spelling: q.subject.spelling, tags: v.denialTags(q), at: at, moment: q.asked}
 	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
 		metrics.Eviction(metrics.Denied)
 	}
+	v.withdraw(q)
 	if !q.bad {
 		v.charge(q)
 	}
@@ -137,6 +148,9 @@ func (v *verifier) lookUp(q *lookup) verdict {
 // charge counts a failure against the client.
 func (v *verifier) charge(q *lookup) {
 	v.state.failures.Charge(q.client, q.failures, v.state.clock(v.now()))
+	if limit, ok := v.sharedLimit(q); ok {
+		v.state.fleet.Charge(limit)
+	}
 }
 
 // answeredSince returns the verdict of another lookup that ended after this request read the cache.
@@ -233,6 +247,9 @@ func (v *verifier) acquire(bs *backendState, site string, q *lookup) (p permit, 
 	}
 	now := v.now()
 	if err = v.throttled(q, now); err == nil {
+		err = v.throttledElsewhere(q)
+	}
+	if err == nil {
 		p.siteProbe, p.credentialProbe, err = bs.acquireProbes(site, q.subject.key, now)
 	}
 	if err != nil {
@@ -268,13 +285,16 @@ func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Spa
 }
 
 // newGrant turns an identity into the form that is cached and published.
-func (v *verifier) newGrant(q *lookup, id frappe.Identity, by *backendState) *grant {
+func (v *verifier) newGrant(q *lookup, id frappe.Identity, backend int) *grant {
 	g := &grant{
 		user:     id.User,
-		by:       by,
+		by:       v.state.backends[backend],
 		spelling: q.subject.spelling,
-		byUser:   v.state.cache.userTag(id.User),
-		byClaim:  v.state.cache.claimTag(&q.cred),
+		tags: tags{
+			byUser:  v.state.cache.userTag(id.User),
+			byClaim: v.state.cache.claimTag(&q.cred),
+			bySite:  v.siteTag(q, backend),
+		},
 	}
 	expiry := id.Expiry
 	g.session = q.cred.Scheme == frappe.SchemeSession

@@ -3,6 +3,8 @@ package frappeauth
 import (
 	"errors"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -24,6 +26,9 @@ func httpApp(ctx caddy.Context) *caddyhttp.App {
 func registerMetrics(ctx caddy.Context) error {
 	if app := httpApp(ctx); app == nil || app.Metrics == nil {
 		return nil
+	}
+	if err := ctx.GetMetricsRegistry().Register(fleetMetrics); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		return err
 	}
 	return metrics.Register(ctx.GetMetricsRegistry(), snapshot)
 }
@@ -56,6 +61,13 @@ func snapshot() metrics.Snapshot {
 				of.WatchAge = &age
 			}
 			sum.Backends[b.name] = of
+		}
+		for name, age := range s.feedAges() {
+			of := sum.Backends[name]
+			if of.WatchAge == nil || age > *of.WatchAge {
+				of.WatchAge = &age
+			}
+			sum.Backends[name] = of
 		}
 		return true
 	})

@@ -49,7 +49,7 @@ func init() {
 // `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces; empty if the backend does not know them
 // `{http.auth.user.backend}` | The name of the backend that granted the credential
 // `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists. It is pure ASCII, so it is safe in a header whatever a name contains
-// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `miss` if a backend was asked, `stale` if the backends were unavailable and an expired verdict was served
+// `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `shared` if it came from another Caddy through the store of `share`, `miss` if a backend was asked, `stale` if the backends were unavailable and an expired verdict was served
 // `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not refused
 //
 // On a refused request, all `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that the client

@@ -1,8 +1,6 @@
 package frappeauth
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +17,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
-	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 // Options says how credentials are verified. The handler and the authentication provider share them.
@@ -70,6 +67,15 @@ type Options struct {
 
 	// How many bad credentials one client may send. Default: 20 in a minute.
 	Failures *FailureLimit `json:"failures,omitempty"`
+
+	// The store that several Caddys share, such as `redis`. Then a verdict that one of them got serves all, a revocation at
+	// one reaches all, and failures count together. Nobody is refused because the store is not available: each Caddy then
+	// goes on by itself. Default: nothing is shared.
+	ShareRaw json.RawMessage `json:"share,omitempty" caddy:"namespace=http.frappe_auth.stores inline_key=store"`
+
+	// Change feeds besides those of the backends, such as `frappe_events`. What they report is dropped from the cache at
+	// once. Default: none.
+	FeedsRaw []json.RawMessage `json:"feeds,omitempty" caddy:"namespace=http.frappe_auth.feeds inline_key=feed"`
 
 	challenges [schemes]string     // by schemeIndex: the challenge of each accepted scheme, without an error
 	crossSite  *browser.Protection // nil: no sessions are accepted
@@ -152,20 +158,31 @@ func (o *Options) provision(ctx caddy.Context) error {
 			return err
 		}
 	}
+	store, both, err := o.loadStore(ctx, fingerprint)
+	if err != nil {
+		return err
+	}
+	feeds, err := o.loadFeeds(ctx)
+	if err != nil {
+		return err
+	}
 	if err := registerMetrics(ctx); err != nil {
 		return err
 	}
 	o.verifier, err = newVerifier(verifierConfig{
-		name:        o.Name,
-		backends:    backends,
-		fingerprint: fingerprint,
-		cache:       *o.Cache,
-		maxInflight: o.MaxInflight,
-		failures:    o.Failures.rate(),
-		now:         o.now,
-		random:      weakrand.Float64,
-		logger:      o.logger,
-		events:      o.events,
+		name:                o.Name,
+		backends:            backends,
+		backendsFingerprint: fingerprint,
+		store:               store,
+		feeds:               feeds,
+		fingerprint:         both,
+		cache:               *o.Cache,
+		maxInflight:         o.MaxInflight,
+		failures:            o.Failures.rate(),
+		now:                 o.now,
+		random:              weakrand.Float64,
+		logger:              o.logger,
+		events:              o.events,
 	})
 	if err != nil {
 		return err
@@ -294,55 +311,4 @@ func (c *CacheConfig) validate() error {
 		}
 	}
 	return nil
-}
-
-// loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
-// everything else that the backend's verdicts depend on.
-func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error) {
-	if len(o.BackendsRaw) == 0 {
-		return nil, "", errNoBackend
-	}
-	raws := o.BackendsRaw
-	loaded, err := ctx.LoadModule(o, "BackendsRaw")
-	if err != nil {
-		return nil, "", fmt.Errorf("loading backends: %w", err)
-	}
-	var (
-		backends []namedBackend
-		digest   = sha256.New()
-	)
-	for i, module := range loaded.([]any) {
-		name := module.(caddy.Module).CaddyModule().ID.Name()
-		backend, ok := module.(frappe.Backend)
-		if !ok {
-			return nil, "", fmt.Errorf("backend %s: module %T is not a backend", name, module)
-		}
-		named := namedBackend{Backend: backend, name: name}
-		if named.sessions, err = o.checkBackend(name, module); err != nil {
-			return nil, "", err
-		}
-		if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
-			named.resolver = resolver
-		}
-		backends = append(backends, named)
-
-		var extra string
-		if f, ok := module.(frappe.Fingerprinter); ok {
-			extra = f.Fingerprint()
-		}
-		if err := json.NewEncoder(digest).Encode([]any{raws[i], extra}); err != nil {
-			return nil, "", fmt.Errorf("backend %s: %w", name, err)
-		}
-	}
-	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(backends, func(b namedBackend) bool { return b.sessions }) {
-		return nil, "", errNoSessions
-	}
-	if len(backends) == 1 {
-		if listed, ok := backends[0].Backend.(*static.Backend); ok {
-			if err := checkReachable(o.Require, listed); err != nil {
-				return nil, "", err
-			}
-		}
-	}
-	return backends, hex.EncodeToString(digest.Sum(nil)), nil
 }

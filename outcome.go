@@ -33,11 +33,12 @@ const (
 	lookupHitDenied
 	lookupMiss
 	lookupStale
+	lookupShared
 	lookupResults // number of results
 )
 
 func (r lookupResult) String() string {
-	return [lookupResults]string{"hit", "hit_denied", "miss", "stale"}[r]
+	return [lookupResults]string{"hit", "hit_denied", "miss", "stale", "shared"}[r]
 }
 
 func init() {

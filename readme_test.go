@@ -83,6 +83,8 @@ func TestReadmeOptions(t *testing.T) {
 			switch name {
 			case "backends": // of which each is a line
 				name = "backend"
+			case "feeds":
+				name = "feed"
 			case "urls", "secret", "site", "match":
 				continue // arguments
 			case "handler_name": // since in JSON handler names the module

@@ -5,9 +5,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
 // handlers holds the options of every active handler and provider, keyed by their address, for the admin API.
@@ -63,20 +60,4 @@ func currentStates(name string) []*state {
 		sorted[i] = s.state
 	}
 	return sorted
-}
-
-// revokeIn drops the verdicts that a change selects, in the caches of all handlers or of those with that name. It reports
-// whether there was such a cache.
-func revokeIn(name string, change frappe.Change, source metrics.Source) (found bool) {
-	states.Range(func(_, value any) bool {
-		if s := value.(*state); name == "" || s.serves(name) {
-			s.cache.revoke(change)
-			found = true
-		}
-		return true
-	})
-	if found {
-		metrics.Revocation(source)
-	}
-	return found
 }

@@ -8,12 +8,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/coalesce"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
 // state is what verifiers with the same backends share. It survives a reload of the configuration.
 type state struct {
 	cache    *cache
+	fleet    *fleet.Fleet // nil: nothing is shared with other Caddys
 	lookups  coalesce.Group[lookupKey, verdict]
 	backends []*backendState // of each backend
 	failures *rate.Limiter
@@ -31,6 +33,8 @@ type demand struct {
 	name        string // of the handler
 	cacheSize   int
 	maxInflight int
+	longest     time.Duration // that a granted verdict may serve
+	feeds       []*feedState
 }
 
 // lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation
@@ -44,9 +48,8 @@ type lookupKey struct {
 // states holds one state for each distinct list of backends, by its fingerprint.
 var states = caddy.NewUsagePool()
 
-func newState(conf verifierConfig) *state {
+func newState(conf verifierConfig) (*state, error) {
 	s := &state{
-		cache:    newCache(),
 		failures: rate.New(),
 		now:      conf.now,
 		start:    conf.now(),
@@ -55,7 +58,24 @@ func newState(conf verifierConfig) *state {
 	for _, b := range conf.backends {
 		s.backends = append(s.backends, newBackendState(b.name, conf.maxInflight, conf.random))
 	}
-	return s
+	if conf.store == nil {
+		s.cache = newCache(nil)
+		return s, nil
+	}
+	var err error
+	s.fleet, err = fleet.New(fleet.Config{
+		Secret: conf.store.Secret(),
+		Scope:  conf.backendsFingerprint,
+		Apply:  func(r fleet.Revocation) { s.cache.apply(r) },
+		Keep:   s.longestVerdict,
+		Now:    conf.now,
+		Random: conf.random,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.cache = newCache(s.fleet.TagKey())
+	return s, nil
 }
 
 // Destruct implements caddy.Destructor. The state holds only memory, so there is nothing to do.
@@ -94,6 +114,16 @@ func (s *state) adjust() {
 	for _, b := range s.backends {
 		b.resize(limit)
 	}
+}
+
+// longestVerdict returns the longest time that a granted verdict may serve.
+func (s *state) longestVerdict() (longest time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.demands {
+		longest = max(longest, d.longest)
+	}
+	return longest
 }
 
 // abandoned reports whether no configuration uses the state any more. Caddy may still be finishing requests for it. They

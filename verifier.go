@@ -27,8 +27,10 @@ type namedBackend struct {
 }
 
 // source names what the backend asks, such as a URL. It is empty if the backend does not say.
-func (b namedBackend) source() string {
-	if s, ok := b.Backend.(fmt.Stringer); ok {
+func (b namedBackend) source() string { return sourceOf(b.Backend) }
+
+func sourceOf(module any) string {
+	if s, ok := module.(fmt.Stringer); ok {
 		return s.String()
 	}
 	return ""
@@ -36,16 +38,19 @@ func (b namedBackend) source() string {
 
 // verifierConfig is the configuration of a verifier.
 type verifierConfig struct {
-	name        string
-	backends    []namedBackend
-	fingerprint string
-	cache       CacheConfig
-	maxInflight int
-	failures    rate.Limit // of each client
-	now         func() time.Time
-	random      func() float64 // in [0, 1)
-	logger      *zap.Logger
-	events      events.Emitter
+	name                string
+	backends            []namedBackend
+	backendsFingerprint string
+	store               frappe.Store // nil: nothing is shared with other Caddys
+	feeds               []namedFeed
+	fingerprint         string // of the backends and the store
+	cache               CacheConfig
+	maxInflight         int
+	failures            rate.Limit // of each client
+	now                 func() time.Time
+	random              func() float64 // in [0, 1)
+	logger              *zap.Logger
+	events              events.Emitter
 }
 
 // verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same
@@ -61,6 +66,7 @@ type verifier struct {
 	state         *state
 	demand        *demand // what this verifier asks of the state
 
+	detach   func() // the store
 	unwatch  context.CancelFunc
 	watchers sync.WaitGroup
 }
@@ -73,7 +79,7 @@ const maxVerification = time.Minute
 // newVerifier returns a verifier that shares the state of the backends' fingerprint. The caller must close it. The
 // verifier serves once it is started.
 func newVerifier(conf verifierConfig) (*verifier, error) {
-	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf), nil })
+	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf) })
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +91,12 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 		negativeTTL:    int64(*conf.cache.NegativeTTL),
 		stale:          int64(conf.cache.StaleIfError),
 		state:          pooled.(*state),
-		demand:         &demand{name: conf.name, cacheSize: conf.cache.Size, maxInflight: conf.maxInflight},
 		unwatch:        func() {},
+		detach:         func() {},
+	}
+	v.demand = &demand{
+		name: conf.name, cacheSize: conf.cache.Size, maxInflight: conf.maxInflight,
+		longest: time.Duration(v.ttl + v.stale), feeds: feedStates(conf.feeds),
 	}
 	for _, b := range v.backends {
 		metrics.ExpectBackend(b.name)
@@ -102,8 +112,15 @@ func (v *verifier) start(ctx context.Context) {
 	v.state.join(v.demand)
 	for i, b := range v.backends {
 		if w, ok := b.Backend.(frappe.Watcher); ok {
-			v.watchers.Go(func() { v.watch(ctx, w, v.state.backends[i]) })
+			v.watchers.Go(func() { v.watch(ctx, w, &v.state.backends[i].watch, metrics.Watch) })
 		}
+	}
+	for i, f := range v.feeds {
+		v.watchers.Go(func() { v.watch(ctx, f.Watcher, &v.demand.feeds[i].watch, metrics.Feed) })
+	}
+	if v.store != nil {
+		v.detach = v.state.fleet.Attach(v.store, v.logger)
+		v.watchers.Go(func() { v.state.fleet.Run(ctx) })
 	}
 }
 
@@ -111,29 +128,18 @@ func (v *verifier) start(ctx context.Context) {
 func (v *verifier) close() error {
 	v.unwatch()
 	v.watchers.Wait()
+	v.detach()
 	v.state.leave(v.demand)
 	_, err := states.Delete(v.fingerprint)
 	return err
 }
 
-// watch drops the cached verdicts that a backend reports as changed.
-func (v *verifier) watch(ctx context.Context, w frappe.Watcher, bs *backendState) {
-	bs.watch.began(v.state.clock(v.now()))
-	defer bs.watch.ended()
-	w.Watch(ctx, func(changes []frappe.Change) {
-		for _, c := range changes {
-			v.state.cache.revoke(c)
-			metrics.Revocation(metrics.Watch)
-		}
-		bs.watch.looked(v.state.clock(v.now()))
-	})
-}
-
 // The values of the placeholder {http.auth.frappe.cache}.
 const (
-	cacheHit   = "hit"
-	cacheMiss  = "miss"
-	cacheStale = "stale"
+	cacheHit    = "hit"
+	cacheMiss   = "miss"
+	cacheStale  = "stale"
+	cacheShared = "shared"
 )
 
 // verdict is a grant, or an error as Backend.Verify returns it.
@@ -141,6 +147,7 @@ type verdict struct {
 	*grant
 	cache string
 	err   error
+	known bool // with an error: another Caddy has shared a grant, which may serve stale
 }
 
 // throttledError says that a client has reached its failure limit.
@@ -229,12 +236,16 @@ func (v *verifier) ask(ctx context.Context, q *lookup) verdict {
 	switch {
 	case ctx.Err() != nil:
 		a = verdict{err: ctx.Err()} // the client went away
-	case a.err != nil && q.known && !errors.Is(a.err, frappe.ErrDenied) && !errors.Is(a.err, frappe.ErrUnknownSite):
+	case a.err != nil && (q.known || a.known) && !errors.Is(a.err, frappe.ErrDenied) && !errors.Is(a.err, frappe.ErrUnknownSite):
 		if cached, ok := v.staleAnswer(q); ok {
 			return cached
 		}
 	}
-	v.countLookup(lookupMiss)
+	if a.cache == cacheShared {
+		v.countLookup(lookupShared)
+	} else {
+		v.countLookup(lookupMiss)
+	}
 	return a
 }
 

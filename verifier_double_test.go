@@ -210,3 +210,6 @@ func (d *tenantsDouble) Verify(_ context.Context, c frappe.Credential) (frappe.I
 	}
 	return frappe.Identity{}, fmt.Errorf("%s: %w", c.Site, frappe.ErrUnknownSite)
 }
+
+// revoke drops what a change selects, in this cache only.
+func (c *cache) revoke(change frappe.Change) { c.apply(c.revocation(change)) }

@@ -2,6 +2,7 @@ package frappeauth
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ func init() {
 // 413 | The body is longer than 64 KiB
 // 422 | The body is signed, but is not a delivery
 // 500 | No `frappe_auth` has the name that this webhook is for
+// 503 | The change took effect here, but the other Caddys that share the store could not be told yet; Frappe tries again
 //
 // Refused deliveries are logged at level WARN, at most once a minute for each cause, and are counted in the metric
 // `caddy_frappe_auth_webhook_deliveries_total`.
@@ -125,7 +127,7 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	changes, refusal := h.receiver.Receive(w, r)
 	if refusal == nil {
-		refusal = h.revoke(changes)
+		refusal = h.revoke(r.Context(), changes)
 	}
 	if refusal == nil {
 		metrics.Delivery(string(webhook.Accepted))
@@ -141,14 +143,20 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 }
 
 // revoke drops the verdicts that a delivery concerns. It returns why that was not possible, or nil.
-func (h *Webhook) revoke(changes []frappe.Change) *webhook.Refusal {
-	for _, change := range changes {
-		if !revokeIn(h.HandlerName, change, metrics.Webhook) && h.HandlerName != "" {
-			return &webhook.Refusal{
-				Outcome: webhook.UnknownHandler, Status: http.StatusInternalServerError,
-				Reason: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or "+
-					"`name` of frappe_auth", h.HandlerName),
-			}
+func (h *Webhook) revoke(ctx context.Context, changes []frappe.Change) *webhook.Refusal {
+	found, err := revokeIn(ctx, h.HandlerName, changes, metrics.Webhook)
+	switch {
+	case err != nil:
+		return &webhook.Refusal{
+			Outcome: webhook.Unpublished, Status: http.StatusServiceUnavailable,
+			Reason: "the change took effect in this Caddy, but the shared store is not available, so the other Caddys were not told yet; " +
+				"they are told when it is back",
+		}
+	case !found && h.HandlerName != "":
+		return &webhook.Refusal{
+			Outcome: webhook.UnknownHandler, Status: http.StatusInternalServerError,
+			Reason: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or "+
+				"`name` of frappe_auth", h.HandlerName),
 		}
 	}
 	return nil

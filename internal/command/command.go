@@ -26,8 +26,9 @@ type Handler interface {
 	// Schemes returns the accepted schemes.
 	Schemes() []frappe.Scheme
 
-	// Backends returns the backends in the order in which they are asked.
-	Backends() []Backend
+	// Parts returns what the handler relies on: the backends in the order in which they are asked, the shared store and the
+	// feeds.
+	Parts() []Part
 
 	// Check decides about a header without the cache, and counts no failure. It calls answered with the answer of each
 	// backend.
@@ -37,11 +38,11 @@ type Handler interface {
 	CheckRoles(ctx context.Context) (finding frappe.Finding, found bool)
 }
 
-// Backend is a backend of a handler.
-type Backend struct {
-	frappe.Backend
+// Part is a module that a handler relies on.
+type Part struct {
+	Module any
 	Name   string
-	Source string // empty if the backend does not name it
+	Source string // empty if the module does not name it
 }
 
 // Answer is what a backend says about a credential.

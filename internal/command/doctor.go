@@ -85,12 +85,12 @@ func (l loader) examine(ctx caddy.Context, config configuration) (report, error)
 	return examine(config, handlers), nil
 }
 
-// examine checks each backend, each handler, and the configuration around them. Handlers that share a backend get one
-// entry.
+// examine checks each backend, store and feed, each handler, and the configuration around them. Handlers that share one get
+// one entry.
 func examine(config configuration, handlers []loaded) (r report) {
 	seen := make(map[string]bool)
 	for _, handler := range handlers {
-		for _, b := range handler.Backends() {
+		for _, b := range handler.Parts() {
 			name := b.Name + " " + b.Source
 			if seen[name] {
 				continue
@@ -111,10 +111,10 @@ func examine(config configuration, handlers []loaded) (r report) {
 	return r
 }
 
-func (b Backend) examine() []frappe.Finding {
-	checker, ok := b.Backend.(frappe.HealthChecker)
+func (p Part) examine() []frappe.Finding {
+	checker, ok := p.Module.(frappe.HealthChecker)
 	if !ok {
-		return []frappe.Finding{frappe.OK("configuration", "this backend has no checks of its own")}
+		return []frappe.Finding{frappe.OK("configuration", "this module has no checks of its own")}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
 	defer cancel()

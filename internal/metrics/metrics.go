@@ -18,7 +18,7 @@ const namespace, subsystem = "caddy", "frappe_auth"
 
 var (
 	requests    = counter("requests_total", "Requests, by scheme of the credential and outcome.", "scheme", "outcome")
-	lookups     = counter("cache_lookups_total", "Verdicts, by where they came from: hit, hit_denied, miss or stale.", "result")
+	lookups     = counter("cache_lookups_total", "Verdicts, by where they came from: hit, hit_denied, miss, stale or shared.", "result")
 	evictions   = counter("cache_evictions_total", "Cached verdicts that were evicted to make room for others.", "verdict")
 	calls       = counter("backend_calls_total", "Calls of backends, by outcome.", "backend", "outcome")
 	rejections  = counter("backend_rejections_total", "Verifications that were rejected before the backend was called, by reason.", "backend", "reason")
@@ -169,6 +169,7 @@ const (
 	Webhook Source = "webhook"
 	Watch   Source = "watch"
 	Admin   Source = "admin"
+	Feed    Source = "feed"
 )
 
 // Revocation counts a change that dropped cached verdicts.
@@ -188,7 +189,7 @@ func init() {
 	for _, v := range []Verdict{Granted, Denied} {
 		evictions.WithLabelValues(string(v))
 	}
-	for _, from := range []Source{Webhook, Watch, Admin} {
+	for _, from := range []Source{Webhook, Watch, Admin, Feed} {
 		revocations.WithLabelValues(string(from))
 	}
 }

@@ -38,6 +38,7 @@ const (
 	BadSignature   Outcome = "bad_signature"
 	Malformed      Outcome = "malformed" // also: wrong method, too long, too slow
 	UnknownHandler Outcome = "unknown_handler"
+	Unpublished    Outcome = "unpublished" // revoked here, but other Caddys could not be told
 )
 
 // Refusal is the answer to a delivery that is not accepted. It contains nothing from the client.

@@ -1,0 +1,150 @@
+package frappeauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+func init() {
+	caddy.RegisterModule(doubleStore{})
+	caddy.RegisterModule(doubleFeed{})
+}
+
+// doubleStore is a store as a guest module. All of them share theStore.
+type doubleStore struct{ *testutil.StoreClient }
+
+var (
+	theStore  = testutil.NewStore()
+	theClient = theStore.Client("0123456789abcdef0123456789abcdef")
+)
+
+func (doubleStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.frappe_auth.stores.double", New: func() caddy.Module { return &doubleStore{theClient} }}
+}
+
+func (*doubleStore) MarshalJSON() ([]byte, error)                  { return []byte("{}"), nil }
+func (*doubleStore) UnmarshalJSON([]byte) error                    { return nil }
+func (*doubleStore) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+func (*doubleStore) CheckHealth(context.Context) []frappe.Finding {
+	return []frappe.Finding{frappe.OK("store", "double")}
+}
+func (*doubleFeed) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return nil }
+func (*doubleFeed) CheckHealth(context.Context) []frappe.Finding {
+	return []frappe.Finding{frappe.Trouble("feed", "double")}
+}
+
+// doubleFeed is a change feed as a guest module. It reports what is sent to theFeed.
+type doubleFeed struct{}
+
+var theFeed = make(chan frappe.Change)
+
+func (doubleFeed) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.frappe_auth.feeds.double", New: func() caddy.Module { return new(doubleFeed) }}
+}
+
+func (*doubleFeed) Watch(ctx context.Context, observe func([]frappe.Change)) {
+	observe(nil)
+	for {
+		select {
+		case c := <-theFeed:
+			observe([]frappe.Change{c})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// TestShareInCaddy: what a feed reports is revoked, a webhook and the admin API say if the other Caddys could not be told, and
+// the metrics show it.
+func TestShareInCaddy(t *testing.T) {
+	t.Cleanup(func() { theClient.SetAway(false) })
+	address, metrics := testutil.FreeAddress(t), testutil.FreeAddress(t)
+	secret := "token-of-alice"
+	testutil.RunCaddy(t, `{
+		metrics
+	}
+	http://`+address+` {
+		route /hook {
+			frappe_auth_webhook s3cret
+		}
+		route {
+			frappe_auth {
+				backend static {
+					bearer `+testutil.Hash(secret)+` alice@example.com
+				}
+				share double
+				feed double
+			}
+			respond "{http.auth.frappe.cache}"
+		}
+	}
+	http://`+metrics+` {
+		metrics
+	}`)
+	fetch := func() string { return testutil.Get(t, "http://"+address+"/", "Authorization: Bearer "+secret).Body }
+	testutil.Eventually(t, "the log has been read", func() bool { return theClient.Calls("Time") > 0 })
+	if got := fetch() + " " + fetch(); got != "miss hit" {
+		t.Errorf("at first: %s", got)
+	}
+	theFeed <- frappe.Change{User: "alice@example.com"}
+	testutil.Eventually(t, "what the feed reports is revoked", func() bool { return fetch() == "miss" })
+
+	body := []byte(`{"doctype": "User", "name": "alice@example.com"}`)
+	theClient.SetAway(true)
+	before := len(theStore.Log())
+	if got := deliver(t, "http://"+address+"/hook", body, sign(string(body))); got.Status != http.StatusServiceUnavailable ||
+		!strings.Contains(errorOf(t, got), "shared store") {
+		t.Errorf("a delivery without the store: %d %s", got.Status, got.Body)
+	}
+	if got := fetch(); got != "miss" {
+		t.Errorf("after a delivery without the store: %s", got)
+	}
+	drop := func() *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		for _, route := range (frappeauth.AdminAPI{}).Routes() {
+			if route.Pattern != "/frappe_auth/cache" {
+				continue
+			}
+			err := route.Handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodDelete, route.Pattern, nil))
+			if refused, ok := errors.AsType[caddy.APIError](err); ok {
+				recorder.WriteHeader(refused.HTTPStatus)
+				recorder.WriteString(refused.Err.Error())
+			}
+		}
+		return recorder
+	}
+	if got := drop(); got.Code != http.StatusServiceUnavailable || !strings.Contains(got.Body.String(), "dropped here") {
+		t.Errorf("a drop without the store: %d %s", got.Code, got.Body)
+	}
+	if got := fetch(); got != "miss" {
+		t.Errorf("after a drop without the store: %s", got)
+	}
+	theClient.SetAway(false)
+	testutil.Eventually(t, "what could not be published is", func() bool { return len(theStore.Log()) > before })
+	if got := drop(); got.Code != http.StatusNoContent {
+		t.Errorf("a drop: %d %s", got.Code, got.Body)
+	}
+
+	scraped := testutil.Get(t, "http://"+metrics+"/metrics").Body
+	for _, want := range []string{
+		"caddy_frappe_auth_store_up ", "caddy_frappe_auth_store_failures_total ", "caddy_frappe_auth_store_look_age_seconds ",
+		"caddy_frappe_auth_store_revocations_published_total ", "caddy_frappe_auth_store_revocations_received_total ",
+		`caddy_frappe_auth_backend_watch_age_seconds{backend="double"}`, `caddy_frappe_auth_revocations_total{source="feed"} 1`,
+		`caddy_frappe_auth_cache_lookups_total{result="shared"}`, `caddy_frappe_auth_webhook_deliveries_total{outcome="unpublished"} 1`,
+	} {
+		if !strings.Contains(scraped, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}

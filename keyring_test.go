@@ -1,0 +1,106 @@
+package frappeauth
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// TestKeysAreDelimited: no two credentials share a key by moving characters across a border.
+func TestKeysAreDelimited(t *testing.T) {
+	c := newCache(nil)
+	keys := make(map[cacheKey]string)
+	for _, entry := range []struct {
+		sites []string
+		cred  frappe.Credential
+	}{
+		{nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: "k", Secret: "st"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: "ks", Secret: "t"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeToken, Key: "", Secret: "kst"}},
+		{[]string{"k"}, frappe.Credential{Scheme: frappe.SchemeToken, Secret: "st"}},
+		{[]string{"k", ""}, frappe.Credential{Scheme: frappe.SchemeToken, Secret: "st"}},
+		{[]string{"", "k"}, frappe.Credential{Scheme: frappe.SchemeToken, Secret: "st"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeBearer, Token: "kst"}},
+		{nil, frappe.Credential{Scheme: frappe.SchemeBearer, Token: "st"}},
+		{[]string{"pair"}, frappe.Credential{Scheme: frappe.SchemeBearer, Token: "st"}},
+		{nil, frappe.Credential{}},
+	} {
+		k := c.subject(entry.sites, &entry.cred).key
+		name := fmt.Sprintf("%q %q %q %q", entry.sites, entry.cred.Key, entry.cred.Secret, entry.cred.Token)
+		if other, ok := keys[k]; ok {
+			t.Errorf("%s has the key of %s", name, other)
+		}
+		keys[k] = name
+	}
+	token := c.subject(nil, new(frappe.Credential{Scheme: frappe.SchemeToken, Key: "k", Secret: "s"}))
+	if basic := c.subject(nil, new(frappe.Credential{Scheme: frappe.SchemeBasic, Key: "k", Secret: "s"})); basic != token {
+		t.Error("the same pair has two keys, one for each scheme")
+	}
+	if c.subject(nil, new(pair("x"))).key == newCache(nil).subject(nil, new(pair("x"))).key {
+		t.Error("keys of two caches agree: they are not keyed by something random")
+	}
+}
+
+// TestNothingOutlivesTheRequest: nothing that a key or tag was made from stays in what is pooled, the hash's own state
+// included.
+func TestNothingOutlivesTheRequest(t *testing.T) {
+	c := newCache(nil)
+	for _, secret := range []string{"short s3cret", strings.Repeat("long s3cret ", 4), strings.Repeat("longer s3cret ", 100)} {
+		unwiped := c.macs.New().(*mac)
+		unwiped.add(secret)
+		unwiped.Write(unwiped.in)
+		unwiped.in = nil
+		if !holds(reflect.ValueOf(unwiped), "s3cret", nil) {
+			t.Fatal("the search does not find a secret that is there")
+		}
+		m := c.macs.New().(*mac)
+		for use := range 3 {
+			m.add("a key")
+			m.add(secret)
+			room := m.in[:cap(m.in)]
+			m.sum()
+			if holds(reflect.ValueOf(m), "s3cret", nil) || bytes.Contains(room, []byte("s3cret")) {
+				t.Errorf("a secret of %d bytes is still there after use %d", len(secret), use)
+			}
+		}
+	}
+}
+
+// holds reports whether a byte slice or array within a value holds the text.
+func holds(v reflect.Value, text string, path []unsafe.Pointer) bool {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() || slices.Contains(path, v.UnsafePointer()) {
+			return false
+		}
+		return holds(v.Elem(), text, append(path, v.UnsafePointer()))
+	case reflect.Interface:
+		return !v.IsNil() && holds(v.Elem(), text, path)
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			if holds(field, text, path) {
+				return true
+			}
+		}
+	case reflect.Array, reflect.Slice:
+		if v.Type().Elem().Kind() != reflect.Uint8 {
+			return false
+		}
+		if v.Kind() == reflect.Slice {
+			v = v.Slice(0, v.Cap())
+		}
+		all := make([]byte, v.Len())
+		for i := range all {
+			all[i] = byte(v.Index(i).Uint())
+		}
+		return bytes.Contains(all, []byte(text))
+	default:
+	}
+	return false
+}

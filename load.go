@@ -1,0 +1,112 @@
+package frappeauth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/static"
+)
+
+// loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
+// everything else that the backend's verdicts depend on.
+func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error) {
+	if len(o.BackendsRaw) == 0 {
+		return nil, "", errNoBackend
+	}
+	raws := o.BackendsRaw
+	loaded, err := ctx.LoadModule(o, "BackendsRaw")
+	if err != nil {
+		return nil, "", fmt.Errorf("loading backends: %w", err)
+	}
+	var (
+		backends []namedBackend
+		digest   = sha256.New()
+	)
+	for i, module := range loaded.([]any) {
+		name := module.(caddy.Module).CaddyModule().ID.Name()
+		backend, ok := module.(frappe.Backend)
+		if !ok {
+			return nil, "", fmt.Errorf("backend %s: module %T is not a backend", name, module)
+		}
+		named := namedBackend{Backend: backend, name: name}
+		if named.sessions, err = o.checkBackend(name, module); err != nil {
+			return nil, "", err
+		}
+		if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
+			named.resolver = resolver
+		}
+		backends = append(backends, named)
+
+		var extra string
+		if f, ok := module.(frappe.Fingerprinter); ok {
+			extra = f.Fingerprint()
+		}
+		if err := json.NewEncoder(digest).Encode([]any{raws[i], extra}); err != nil {
+			return nil, "", fmt.Errorf("backend %s: %w", name, err)
+		}
+	}
+	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(backends, func(b namedBackend) bool { return b.sessions }) {
+		return nil, "", errNoSessions
+	}
+	if len(backends) == 1 {
+		if listed, ok := backends[0].Backend.(*static.Backend); ok {
+			if err := checkReachable(o.Require, listed); err != nil {
+				return nil, "", err
+			}
+		}
+	}
+	return backends, hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// loadStore loads the store that several Caddys share; nil if there is none. It returns the fingerprint of the backends and the
+// store together.
+func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, string, error) {
+	if len(o.ShareRaw) == 0 {
+		return nil, backends, nil
+	}
+	raw := slices.Clone(o.ShareRaw)
+	module, err := ctx.LoadModule(o, "ShareRaw")
+	if err != nil {
+		return nil, "", fmt.Errorf("loading the shared store: %w", err)
+	}
+	store, ok := module.(frappe.Store)
+	if !ok {
+		return nil, "", fmt.Errorf("share: module %T is not a store", module)
+	}
+	var extra string
+	if f, ok := module.(frappe.Fingerprinter); ok {
+		extra = f.Fingerprint()
+	}
+	digest := sha256.New()
+	if err := json.NewEncoder(digest).Encode([]any{backends, raw, extra}); err != nil {
+		return nil, "", fmt.Errorf("share: %w", err)
+	}
+	return store, hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// loadFeeds loads the change feeds.
+func (o *Options) loadFeeds(ctx caddy.Context) ([]namedFeed, error) {
+	if len(o.FeedsRaw) == 0 {
+		return nil, nil
+	}
+	loaded, err := ctx.LoadModule(o, "FeedsRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading feeds: %w", err)
+	}
+	var feeds []namedFeed
+	for _, module := range loaded.([]any) {
+		name := module.(caddy.Module).CaddyModule().ID.Name()
+		feed, ok := module.(frappe.Watcher)
+		if !ok {
+			return nil, fmt.Errorf("feed %s: module %T is not a feed", name, module)
+		}
+		feeds = append(feeds, namedFeed{Watcher: feed, name: name})
+	}
+	return feeds, nil
+}

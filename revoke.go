@@ -1,0 +1,106 @@
+package frappeauth
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+)
+
+// drop drops the verdicts that changes select: here at once, and soon in the other Caddys that share a store. It does not wait
+// for them.
+func (s *state) drop(changes ...frappe.Change) {
+	r := s.cache.revocation(changes...)
+	switch {
+	case !r.Everything && len(r.Tags) == 0:
+	case s.fleet == nil:
+		s.cache.apply(r)
+	default:
+		s.fleet.Revoke(r)
+	}
+}
+
+// revoke is like drop, and waits until the other Caddys are told. An error says that they are not yet: they will be once the
+// store is available again.
+func (s *state) revoke(ctx context.Context, changes ...frappe.Change) error {
+	s.drop(changes...)
+	if s.fleet == nil {
+		return nil
+	}
+	return s.fleet.Publish(ctx)
+}
+
+// revokeIn drops the verdicts that changes select, in the caches of all handlers or of those with that name. It reports
+// whether there was such a cache. An error says that other Caddys could not be told yet.
+func revokeIn(ctx context.Context, name string, changes []frappe.Change, source metrics.Source) (found bool, err error) {
+	var concerned []*state
+	states.Range(func(_, value any) bool {
+		if s := value.(*state); name == "" || s.serves(name) {
+			concerned = append(concerned, s)
+			s.drop(changes...)
+		}
+		return true
+	})
+	for _, s := range concerned { // not in Range, which holds a lock
+		if failed := s.revoke(ctx); failed != nil {
+			err = fmt.Errorf("the verdicts were dropped here, but the other Caddys could not be told yet: %w", failed)
+		}
+	}
+	if len(concerned) > 0 {
+		for range changes {
+			metrics.Revocation(source)
+		}
+	}
+	return len(concerned) > 0, err
+}
+
+// namedFeed is a change feed with its name.
+type namedFeed struct {
+	frappe.Watcher
+	name string
+}
+
+// feedState records when a feed of one configuration last heard from its source.
+type feedState struct {
+	name  string
+	watch watch
+}
+
+func feedStates(feeds []namedFeed) []*feedState {
+	watched := make([]*feedState, len(feeds))
+	for i, f := range feeds {
+		watched[i] = &feedState{name: f.name}
+	}
+	return watched
+}
+
+// watch drops the cached verdicts that a backend or a feed reports as changed.
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *watch, source metrics.Source) {
+	ages.began(v.state.clock(v.now()))
+	defer ages.ended()
+	w.Watch(ctx, func(changes []frappe.Change) {
+		v.state.drop(changes...)
+		for range changes {
+			metrics.Revocation(source)
+		}
+		ages.looked(v.state.clock(v.now()))
+	})
+}
+
+// feedAges returns how long ago each feed last heard from its source. Of several with a name, the longest counts.
+func (s *state) feedAges() map[string]time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, ages := s.clock(s.now()), make(map[string]time.Duration)
+	for d := range maps.Keys(s.demands) {
+		for _, f := range d.feeds {
+			if age, ok := f.watch.age(now); ok {
+				ages[f.name] = max(ages[f.name], age)
+			}
+		}
+	}
+	return ages
+}

@@ -1,0 +1,182 @@
+package frappeauth
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+)
+
+// share is the part of a lookup that concerns the store which several Caddys share. It is zero without one.
+type share struct {
+	name   string       // of the verdict
+	found  bool         // the store had a verdict: this credential was good
+	asked  fleet.Moment // when the backends were asked
+	usable bool         // asked is known
+}
+
+// begin records when the backends are asked.
+func (s *share) begin(f *fleet.Fleet) {
+	if s.name != "" {
+		s.asked, s.usable = f.Begin()
+	}
+}
+
+// sharedGrant is the value of a verdict in the store.
+type sharedGrant struct {
+	Backend  int             `json:"backend"` // position in the configuration, which is part of the verdict's name
+	Identity frappe.Identity `json:"identity"`
+}
+
+// lookUpShared takes the verdict of another Caddy. If there is none, it asks the backends, unless another Caddy is asking them.
+func (v *verifier) lookUpShared(q *lookup) verdict {
+	q.share.name = v.shareName(q)
+	g := v.takeShared(q)
+	if g == nil && v.mayAsk(q) {
+		unlock := v.state.fleet.Lock(q.share.name, func() bool {
+			g = v.takeShared(q)
+			return g != nil
+		})
+		defer unlock()
+	}
+	if g != nil {
+		return verdict{grant: g, cache: cacheShared}
+	}
+	a := v.askBackends(q)
+	a.known = q.known
+	return a
+}
+
+// shareName returns the name of a verdict in the store. Unlike the key in memory, it depends on the exact spelling.
+func (v *verifier) shareName(q *lookup) string {
+	kind, claim := claimOf(&q.cred)
+	return v.state.fleet.Name(append([]string{kind, claim, q.cred.Secret}, q.sites...)...)
+}
+
+// mayAsk reports whether the breaker of a backend lets this lookup through. Without that, there is nothing to wait for.
+func (v *verifier) mayAsk(q *lookup) bool {
+	now := v.now()
+	for i, bs := range v.state.backends {
+		if bs.checkBreakers(siteOf(q.sites, i), q.subject.key, now) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// takeShared returns the grant of another Caddy, and caches it with its true age. A grant that may only serve stale is cached
+// too, for the case that the backends are unavailable, but is not returned.
+func (v *verifier) takeShared(q *lookup) *grant {
+	read := v.state.cache.begin()
+	found := v.state.fleet.Get(q.share.name)
+	if found == nil {
+		return nil
+	}
+	q.share.found = true
+	var shared sharedGrant
+	if json.Unmarshal(found.Plain, &shared) != nil || shared.Backend < 0 || shared.Backend >= len(v.backends) ||
+		!frappe.ValidUser(shared.Identity.User) {
+		return nil
+	}
+	g := v.newGrant(q, shared.Identity, shared.Backend)
+	now := v.now()
+	g.at = v.state.clock(now) - int64(found.Age)
+	usable := v.freshness(g, now)
+	if all := g.all(); usable > stale || !v.state.fleet.IsCurrent(found, all[:]...) {
+		return nil
+	}
+	cached, evicted := v.state.cache.adopt(q.subject, g, read)
+	if evicted {
+		metrics.Eviction(metrics.Granted)
+	}
+	switch {
+	case !cached:
+		return nil
+	case usable == fresh || usable == due && q.renew == nil:
+		return g
+	}
+	q.known = true
+	return nil
+}
+
+// cacheGrant caches a grant, and shares it if it was cached. It does so even with a ttl of 0: a credential that is known to be
+// good is exempt from the failure limit.
+func (v *verifier) cacheGrant(q *lookup, g *grant, id frappe.Identity, backend int) {
+	cached, evicted := v.state.cache.grant(q.subject, g)
+	if evicted {
+		metrics.Eviction(metrics.Granted)
+	}
+	if cached {
+		v.putShared(q, g, id, backend)
+	}
+}
+
+// putShared stores a grant for the other Caddys.
+func (v *verifier) putShared(q *lookup, g *grant, id frappe.Identity, backend int) {
+	if !q.share.usable {
+		return
+	}
+	keep := time.Duration(v.ttlOf(g))
+	if !g.expiryUnknown {
+		keep += time.Duration(v.stale)
+	}
+	if g.expiry != 0 {
+		keep = min(keep, time.Duration(g.expiry-v.now().UnixNano()))
+	}
+	plain, err := json.Marshal(sharedGrant{Backend: backend, Identity: id})
+	if err != nil {
+		return // an expiry beyond the year 9999
+	}
+	v.state.fleet.Put(q.share.name, q.share.asked, plain, keep)
+}
+
+// withdraw takes back the verdict on a credential that was good and no longer is, so that no other Caddy serves it on.
+func (v *verifier) withdraw(q *lookup) {
+	if q.share.name == "" || !q.known && !q.share.found {
+		return
+	}
+	v.state.fleet.RevokeElsewhere(fleet.Revocation{Tags: []uint64{v.state.cache.claimTag(&q.cred)}})
+	v.state.fleet.Delete(q.share.name)
+}
+
+// sharedLimit returns the client's limit at all Caddys together. ok is false if there is none.
+func (v *verifier) sharedLimit(q *lookup) (limit fleet.Limit, ok bool) {
+	if v.state.fleet == nil || q.failures.Max < 0 {
+		return fleet.Limit{}, false
+	}
+	return fleet.Limit{Client: q.client.String(), Max: q.failures.Max, Window: q.failures.Window}, true
+}
+
+// throttledElsewhere is like throttled, for the failures at all Caddys together.
+func (v *verifier) throttledElsewhere(q *lookup) error {
+	limit, ok := v.sharedLimit(q)
+	if q.known || !ok {
+		return nil
+	}
+	if wait := v.state.fleet.Wait(limit); wait > 0 {
+		return &throttledError{wait: wait}
+	}
+	return nil
+}
+
+// siteTag returns the tag of the site that a backend verifies a credential with.
+func (v *verifier) siteTag(q *lookup, backend int) uint64 {
+	if v.backends[backend].resolver == nil {
+		return v.state.cache.unnamedTag(onlySite)
+	}
+	return v.state.cache.siteTag(siteOf(q.sites, backend))
+}
+
+// denialTags returns the tags of a denial, on which all backends agree.
+func (v *verifier) denialTags(q *lookup) tags {
+	t := tags{byClaim: v.state.cache.claimTag(&q.cred), bySite: v.siteTag(q, 0)}
+	for i := range v.backends {
+		if v.siteTag(q, i) != t.bySite {
+			t.bySite = v.state.cache.unnamedTag(anySite)
+			break
+		}
+	}
+	return t
+}
