@@ -49,6 +49,9 @@ func Open(dir string) (Bench, error) {
 	}
 	b := Bench{SitesDir: dir, WebserverPort: 8000}
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return Bench{}, fmt.Errorf("%w: let this user list the directory, for example with `setfacl -m u:caddy:rx %s`", err, dir)
+	}
 	if err != nil {
 		return Bench{}, err
 	}
