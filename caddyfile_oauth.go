@@ -1,6 +1,8 @@
 package frappeauth
 
 import (
+	"maps"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -22,13 +24,11 @@ func (h *Handler) addPeople(block *directive.Block) (check func() error) {
 		}
 	}
 	const inResource = "write it inside the block of protected_resource"
-	for name, instead := range map[string]string{
+	maps.Copy(block.Instead, map[string]string{
 		"session": "write schemes basic bearer token session", "session_ttl": "write it inside the block of cache",
 		"scope": "write require scope <name>", "client": "write require client <client_id>",
 		"authorization_server": inResource, "resource": inResource, "scopes": inResource,
-	} {
-		block.Instead[name] = instead
-	}
+	})
 	return func() error {
 		option, err := h.checkSchemes()
 		if err != nil {

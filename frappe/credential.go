@@ -67,8 +67,9 @@ func (c Credential) String() string {
 		return "bearer credential"
 	case SchemeSession:
 		return "session"
+	default:
+		return string(c.Scheme) + " credential of API key " + c.KeyPrefix()
 	}
-	return string(c.Scheme) + " credential of API key " + c.KeyPrefix()
 }
 
 // GoString returns String, so that %#v does not show the secret.
