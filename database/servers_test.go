@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +58,7 @@ func unprivileged(t testing.TB, command *exec.Cmd) (uid, gid int) {
 	uid, _ = strconv.Atoi(who.Uid)
 	gid, _ = strconv.Atoi(who.Gid)
 	if command != nil {
-		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		runAs(command, uid, gid)
 	}
 	return uid, gid
 }
