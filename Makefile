@@ -1,0 +1,28 @@
+# The daily commands. CI runs the parts of .ci/run, which says what each does.
+.PHONY: help run build test check fix golden image
+
+help: ## shows this
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+run: ## runs Caddyfile.example
+	go run ./cmd/caddy run --config Caddyfile.example
+
+build: ## builds ./caddy with all packages
+	go build -o caddy ./cmd/caddy
+
+test: ## runs the tests; those whose programs are missing are skipped
+	go test ./...
+
+check: ## runs all that has to hold before a change goes in; installs Debian packages
+	.ci/run
+
+fix: ## formats, and sorts imports
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 fmt ./...
+
+golden: ## writes golden files and the generated parts of docs/ anew; look at the diff
+	go test ./e2e -update
+	go test -run Docs . -update-docs
+	cd e2e/deploy && go test -run Licences . -update
+
+image: ## builds the image caddy-frappe
+	docker build -t caddy-frappe .
