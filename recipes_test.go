@@ -46,6 +46,12 @@ var recipes = map[string]func(r *recipe){
 	"operations: Tracing":                       servesReport,
 	"database: Backend database":                nil, // e2e: TestDocsDatabase
 	"recipes: WebSocket, EventSource and <img>": tokensInQueries,
+	// With plugins of others: e2e/plugins
+	"recipes-plugins: Limits for each user":                         nil,
+	"recipes-plugins: An audit log by user":                         nil,
+	"recipes-plugins: A web application firewall":                   nil,
+	"recipes-plugins: An application that wants a token of its own": nil,
+	"recipes-plugins: One sign-on for several sites":                nil,
 
 	"README: An application that learns the user": func(r *recipe) {
 		r.get("app.example.com/", 200, `/ by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")

@@ -1,0 +1,124 @@
+// Package plugins tests the recipes of docs/recipes-plugins.md with the plugins of others, which are built in here and
+// nowhere else.
+package plugins
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/mholt/caddy-ratelimit" // registers rate_limit
+
+	_ "github.com/caddy-frappe/frappe-auth" // registers frappe_auth
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+const page = "../../docs/recipes-plugins.md"
+
+// untested are the recipes whose plugin the tests cannot build in. The page has to say so.
+var untested = map[string]string{
+	"A web application firewall": "This recipe is not part of the tests",
+}
+
+// sections are the parts of the page by their headings.
+func sections(t *testing.T) map[string]string {
+	t.Helper()
+	raw, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string]string)
+	for part := range strings.SplitSeq(string(raw), "\n## ") {
+		title, text, _ := strings.Cut(part, "\n")
+		found[title] = text
+	}
+	return found
+}
+
+// recipe is a Caddyfile of the page that runs in front of doubles.
+type recipe struct {
+	*testutil.Caddy
+	t       *testing.T
+	address string
+	files   string
+	seen    http.Header // of the last request that came to the application
+}
+
+// run runs the Caddyfile of a section, with its names, addresses and paths replaced by those of doubles.
+func run(t *testing.T, title string) *recipe {
+	t.Helper()
+	text := regexp.MustCompile("(?ms)^```caddyfile\n(.*?)^```$").FindStringSubmatch(sections(t)[title])
+	if text == nil {
+		t.Fatalf("%q has no Caddyfile", title)
+	}
+	r := &recipe{t: t, address: testutil.FreeAddress(t), files: t.TempDir()}
+	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		r.seen = request.Header.Clone()
+		fmt.Fprintf(w, "%s by %q", request.URL.Path, request.Header.Get("X-Frappe-User"))
+	}))
+	t.Cleanup(application.Close)
+	site := func(name string) string {
+		return testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: func(r *http.Request) (int, string) {
+			_, secret, _ := r.BasicAuth() // the scheme in which backend site sends every key
+			switch secret {
+			case testutil.AliceSecret:
+				return http.StatusOK, `{"message":"alice@` + name + `"}`
+			case testutil.BobSecret:
+				return http.StatusOK, `{"message":"bob@` + name + `"}`
+			}
+			return http.StatusUnauthorized, `{"exc_type":"AuthenticationError"}`
+		}}).URL
+	}
+	caddyfile := strings.NewReplacer(
+		"https://erp.example.com", site("example.com"), "https://crm.example.com", site("crm.example.com"),
+		"localhost:9000", strings.TrimPrefix(application.URL, "http://"), "/var/log/caddy", r.files,
+	).Replace(text[1])
+	caddyfile = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(caddyfile, "http://$1:"+testutil.PortOf(r.address)+" {")
+	r.Caddy = testutil.RunCaddy(t, caddyfile)
+	return r
+}
+
+// get sends a request for a host and a path, and returns status and body.
+func (r *recipe) get(url string, headers ...string) (int, string) {
+	r.t.Helper()
+	host, path, _ := strings.Cut(url, "/")
+	got := testutil.Get(r.t, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
+	return got.Status, got.Body
+}
+
+const (
+	byAlice = "Authorization: " + testutil.AlicePair
+	byBob   = "Authorization: " + testutil.BobPair
+	byNone  = "Authorization: token 2c6245becaa0961:wrong"
+)
+
+// TestPage: each Caddyfile of the page is formatted, and is tested here or said not to be.
+func TestPage(t *testing.T) {
+	raw, err := os.ReadFile("plugins_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for title, text := range sections(t) {
+		for _, block := range regexp.MustCompile("(?ms)^```caddyfile\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+			if formatted := string(caddyfile.Format([]byte(block[1]))); formatted != block[1] {
+				t.Errorf("%s is not formatted as caddy fmt does:\n%s", title, formatted)
+			}
+			if says := untested[title]; says != "" {
+				if !strings.Contains(text, says) {
+					t.Errorf("%q does not say that it is not tested", title)
+				}
+			} else if !strings.Contains(string(raw), `run(t, "`+title+`")`) {
+				t.Errorf("no test runs %q", title)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Clean(page)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,95 @@
+package plugins
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// TestLimits: each user has a number of requests of their own, whatever credential and address they come with.
+func TestLimits(t *testing.T) {
+	r := run(t, "Limits for each user")
+	for i := range 100 {
+		if status, body := r.get("app.example.com/x", byAlice); status != 200 || body != `/x by "alice@example.com"` {
+			t.Fatalf("request %d: %d %q", i, status, body)
+		}
+	}
+	if status, _ := r.get("app.example.com/x", byAlice); status != 429 {
+		t.Errorf("one too many: %d", status)
+	}
+	if status, body := r.get("app.example.com/x", byBob); status != 200 || body != `/x by "bob@example.com"` {
+		t.Errorf("another user: %d %q", status, body)
+	}
+	for range 3 {
+		if status, _ := r.get("app.example.com/x", byNone); status != 401 {
+			t.Errorf("a bad credential: %d", status)
+		}
+	}
+}
+
+// TestAudit: the log has one line for each request of somebody who was let in, with the user and without a secret.
+func TestAudit(t *testing.T) {
+	r := run(t, "An audit log by user")
+	r.get("app.example.com/reports/1?secret=s3cret", byAlice, "Cookie: sid=s3cret")
+	r.get("app.example.com/reports/2", byBob)
+	r.get("app.example.com/reports/3", byNone)
+	var lines []string
+	testutil.Eventually(t, "there are two lines", func() bool {
+		raw, _ := os.ReadFile(filepath.Join(r.files, "audit.log"))
+		lines = strings.Split(strings.TrimSpace(string(raw)), "\n")
+		return len(lines) >= 2
+	})
+	type line struct {
+		UserID  string `json:"user_id"`
+		Status  int
+		Request struct{ Method, URI string }
+	}
+	for i, want := range []line{
+		{"alice@example.com", 200, struct{ Method, URI string }{"GET", "/reports/1?secret=REDACTED"}},
+		{"bob@example.com", 200, struct{ Method, URI string }{"GET", "/reports/2"}},
+	} {
+		var got line
+		if err := json.Unmarshal([]byte(lines[i]), &got); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", lines[i], got, err)
+		}
+		if strings.Contains(lines[i], "s3cret") || strings.Contains(lines[i], testutil.AliceSecret) {
+			t.Errorf("the log holds a secret: %s", lines[i])
+		}
+	}
+	if len(lines) != 2 {
+		t.Errorf("%d lines: %v", len(lines), lines)
+	}
+}
+
+// TestToken: the application gets its own token and the user, and the client's credential never.
+func TestToken(t *testing.T) {
+	t.Setenv("APP_TOKEN", "token-of-the-application")
+	r := run(t, "An application that wants a token of its own")
+	if status, body := r.get("app.example.com/x", byAlice, "X-Frappe-User: Administrator"); status != 200 || body != `/x by "alice@example.com"` {
+		t.Errorf("%d %q", status, body)
+	}
+	if got := r.seen.Get("Authorization"); got != "Bearer token-of-the-application" {
+		t.Errorf("the application sees %q", got)
+	}
+	r.seen = nil
+	if status, _ := r.get("app.example.com/x", byNone); status != 401 || r.seen != nil {
+		t.Errorf("a bad credential: %d, and the application saw %v", status, r.seen)
+	}
+}
+
+// TestSeveralSites: a credential of either site is good, and the application can tell which site it was.
+func TestSeveralSites(t *testing.T) {
+	r := run(t, "One sign-on for several sites")
+	for host, want := range map[string]string{"erp.apps.example.com": "alice@example.com", "crm.apps.example.com": "alice@crm.example.com"} {
+		if status, body := r.get(host+"/x", byAlice); status != 200 || body != `/x by "`+want+`"` {
+			t.Errorf("%s: %d %q", host, status, body)
+		}
+		if status, _ := r.get(host+"/x", byNone); status != 401 {
+			t.Errorf("%s, a bad credential: %d", host, status)
+		}
+	}
+}
