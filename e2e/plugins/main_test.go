@@ -12,8 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/mholt/caddy-ratelimit" // registers rate_limit
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	_ "github.com/caddy-frappe/frappe-auth" // registers frappe_auth
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
