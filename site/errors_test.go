@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,8 @@ func bearer(site string) frappe.Credential {
 	return frappe.Credential{Scheme: frappe.SchemeBearer, Token: "x", Site: site}
 }
 
-// TestRecordedAnswers: each whole answer of a real Frappe gives the right verdict.
+// TestRecordedAnswers: each whole answer of a real Frappe gives the right verdict on an access token, and on a session where
+// that differs.
 func TestRecordedAnswers(t *testing.T) {
 	want := map[string]string{
 		"granted.http":                      "alice@example.com",
@@ -47,6 +49,8 @@ func TestRecordedAnswers(t *testing.T) {
 		"guest-15.http":                     "denied",
 		"session-unknown.http":              "denied",
 		"session-logged-out.http":           "denied",
+		"session-restricted-ip.http":        "denied",
+		"session-disabled.http":             "unavailable for this credential",
 		"bad-base64-15.http":                "unavailable for this credential",
 		"database-down.http":                "unavailable",
 		"maintenance.http":                  "unavailable",
@@ -57,6 +61,10 @@ func TestRecordedAnswers(t *testing.T) {
 		"openid_profile.http":   "unavailable",
 		"roles.http":            "unavailable",
 		"user.http":             "unavailable",
+	}
+	ofSession := map[string]string{
+		"expired-session-beside-token.http": "denied", // whoever it names is not the session's user
+		"session-disabled.http":             "denied",
 	}
 	files, err := filepath.Glob(testutil.Path(t, "testdata/answers/*.http"))
 	if err != nil || len(files) != len(want) {
@@ -71,6 +79,10 @@ func TestRecordedAnswers(t *testing.T) {
 			id, err := site.Verify(t.Context(), bearer(""))
 			if got := verdictOf(id, err); got != want[name] {
 				t.Errorf("%s, want %q: %v", got, want[name], err)
+			}
+			id, err = site.Verify(t.Context(), recordedSession)
+			if got := verdictOf(id, err); got != cmp.Or(ofSession[name], want[name]) {
+				t.Errorf("session: %s, want %q: %v", got, cmp.Or(ofSession[name], want[name]), err)
 			}
 		})
 	}

@@ -67,7 +67,7 @@ func (c request) unlessUnknownSite(ctx context.Context, err error) error {
 		return frappe.ErrUnknownSite
 	}
 	guest := c
-	guest.authorization = ""
+	guest.credential = credential{}
 	_, again := guest.loggedUser(ctx)
 	var next *nextAddressError
 	switch {
@@ -146,7 +146,8 @@ func (c request) enabledUser(ctx context.Context, user string) (string, error) {
 }
 
 // stillGranted interprets a refusal of a later request. 401 means that the credential has expired or been revoked since
-// the first request. 403 means that its owner may not ask this, which says nothing about the credential.
+// the first request. 403 means that its owner may not ask this, which says nothing about the credential; checkSession has
+// already seen the 403 of a session that has ended.
 func (c request) stillGranted(a siteAnswer) error {
 	switch a.status {
 	case http.StatusUnauthorized:

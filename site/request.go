@@ -34,14 +34,29 @@ const (
 
 // request is one verification at one address.
 type request struct {
-	backend       *Backend
-	address       *siteAddress
-	authorization string // empty: no credential, so Frappe sees a guest
-	site          string // from the client's request; empty: the backend's site_name
+	backend    *Backend
+	address    *siteAddress
+	credential credential
+	site       string // from the client's request; empty: the backend's site_name
 }
 
-// authorizationOf returns the header that carries a credential to Frappe. ok is false if no header can; then Frappe never
-// sees such a credential from a client either and never grants it.
+// credential is the header that carries a credential to Frappe. The zero value is none, so Frappe sees a guest.
+type credential struct{ header, value string }
+
+// session reports whether the credential is a session.
+func (c credential) session() bool { return c.header == "Cookie" }
+
+// carry returns the header that carries a credential to Frappe. ok is false if no header can; then Frappe never sees such
+// a credential from a client either and never grants it.
+func carry(c frappe.Credential) (carried credential, ok bool) {
+	if c.Scheme == frappe.SchemeSession {
+		return credential{"Cookie", frappe.SessionCookie + "=" + c.Session}, frappe.ValidSession(c.Session)
+	}
+	value, ok := authorizationOf(c)
+	return credential{"Authorization", value}, ok
+}
+
+// authorizationOf returns the value of the Authorization header that carries an API key or access token.
 func authorizationOf(c frappe.Credential) (value string, ok bool) {
 	if c.Bearer() {
 		token, carried := headerText(c.Token)
@@ -72,7 +87,7 @@ func headerText(text string) (value string, ok bool) {
 	return frappe.ToLatin1(text), true
 }
 
-// siteAnswer is a JSON object that came with status 200, 401 or 403.
+// siteAnswer is a JSON object that came with status 200, 401 or 403, or with 417 for a session.
 type siteAnswer struct {
 	status int
 	header http.Header
@@ -88,7 +103,8 @@ func (a siteAnswer) member(name string, into any) error {
 	return nil
 }
 
-// get sends a GET request. The caller interprets the answer; an error is never a verdict.
+// get sends a GET request. The caller interprets the answer. The only verdict among the errors is ErrDenied, for a session
+// that has ended.
 func (c request) get(ctx context.Context, path, query string) (siteAnswer, error) {
 	var progress progress
 	resp, err := c.backend.transport.RoundTrip(c.request(progress.watch(ctx), path, query))
@@ -99,6 +115,10 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusExpectationFailed:
+		if !c.credential.session() {
+			return siteAnswer{}, c.noVerdictFrom(resp)
+		}
 	default:
 		return siteAnswer{}, c.noVerdictFrom(resp)
 	}
@@ -120,11 +140,14 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 	if json.Unmarshal(body, &a.body) != nil || a.body == nil {
 		return siteAnswer{}, c.noVerdict(resp.StatusCode, errors.New("the answer claims to be JSON but is not a JSON object"))
 	}
+	if c.credential.session() {
+		return a, c.checkSession(a)
+	}
 	return a, nil
 }
 
-// request builds an HTTP request from the credential alone. A cookie would override the credential, and other headers
-// could make Frappe look the key up elsewhere.
+// request builds an HTTP request from the credential alone. Another cookie would override an API key or access token, and
+// other headers could make Frappe look the key up elsewhere.
 func (c request) request(ctx context.Context, path, query string) *http.Request {
 	u := c.address.url
 	u.RawPath = u.EscapedPath() + path // path is already escaped
@@ -143,8 +166,8 @@ func (c request) request(ctx context.Context, path, query string) *http.Request 
 		"Accept":     {"application/json"},
 		"User-Agent": {"caddy-frappe-auth"},
 	}
-	if c.authorization != "" {
-		header["Authorization"] = []string{c.authorization}
+	if c.credential.header != "" {
+		header[c.credential.header] = []string{c.credential.value}
 	}
 	if name := c.siteName(); name != "" {
 		// gunicorn selects the site by X-Frappe-Site-Name; the nginx of bench and of frappe_docker selects it by Host.

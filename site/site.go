@@ -33,6 +33,10 @@ func init() {
 // without asking: one whose Authorization header gunicorn would not read (more than 8190 bytes for the whole line), or
 // that no header can carry. Frappe would never see it from a client either.
 //
+// A session is sent as the only cookie, `sid`. Frappe takes this as use of the session, which extends it as any other
+// request does. Cookies that the site sets are dropped. A session is also denied if the answer says `session_expired`, or
+// is 417 with a ValidationError, which is how Frappe refuses the session of a disabled user.
+//
 // If there are several addresses, each gets an equal share of the time that is left. The next address is asked if one
 // cannot be reached, does not answer in its share of the time, or answers 502, 503 or 504 without Frappe's JSON, which
 // means that the answer comes from a proxy in front of Frappe. Any other answer is final. The address that answered last
@@ -198,14 +202,14 @@ func (s *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Ident
 	if (c.Site != "" || s.ResolvesSites()) && !validSiteName(c.Site) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
-	authorization, ok := authorizationOf(c)
+	carried, ok := carry(c)
 	if !ok {
 		return frappe.Identity{}, frappe.ErrDenied
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	defer s.closeIfUnloaded()
-	return s.askInTurn(ctx, request{backend: s, authorization: authorization, site: c.Site})
+	return s.askInTurn(ctx, request{backend: s, credential: carried, site: c.Site})
 }
 
 // Cleanup marks the configuration as unloaded. Verifications in flight go on.

@@ -26,7 +26,9 @@ func init() {
 // Backend verifies credentials against a list of hashes in the configuration. It needs no Frappe site. Use it for a few
 // service accounts, for tests, or after another backend as a fallback while the site is down.
 //
-// API keys, secrets and tokens are compared with case.
+// API keys, secrets and tokens are compared with case. It knows no sessions: with `schemes session`, another backend must
+// verify them. Listed access tokens have no scopes and no client, so requiring one is an error when the configuration is
+// loaded. API keys have every scope.
 type Backend struct {
 	// The API keys, with the hashes of their secrets. At least one key or access token is required.
 	Tokens []Token `json:"tokens,omitempty"`
@@ -251,7 +253,10 @@ func (s *Backend) Fingerprint() string {
 
 // Verify implements frappe.Backend.
 func (s *Backend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
-	if c.Bearer() {
+	switch c.Scheme {
+	case frappe.SchemeSession:
+		return frappe.Identity{}, frappe.ErrDenied
+	case frappe.SchemeBearer:
 		return s.verifyBearer(c.Token)
 	}
 	return s.verifyPair(c.Key, []byte(c.Secret))
@@ -304,6 +309,9 @@ func (s *Backend) indexOf(name []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
+// ReportsTokens implements frappe.TokenReporter. Listed access tokens have neither scopes nor a client.
+func (s *Backend) ReportsTokens() bool { return len(s.Bearers) == 0 }
+
 // RoleNames implements frappe.RoleLister. Only roles of listed credentials exist.
 func (s *Backend) RoleNames(context.Context) (names []string, err error) {
 	for _, t := range s.Tokens {
@@ -320,6 +328,7 @@ func (s *Backend) RoleNames(context.Context) (names []string, err error) {
 var (
 	_ frappe.Backend       = (*Backend)(nil)
 	_ frappe.RoleLister    = (*Backend)(nil)
+	_ frappe.TokenReporter = (*Backend)(nil)
 	_ frappe.Fingerprinter = (*Backend)(nil)
 	_ caddy.Provisioner    = (*Backend)(nil)
 )
