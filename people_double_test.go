@@ -3,7 +3,6 @@ package frappeauth_test
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -13,7 +12,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// peopleBackend knows alice's session, and access tokens with their scopes and clients. With the argument `blind` it cannot
+// peopleBackend knows access tokens with their scopes and clients, which no site tells, and alice's API key and session. With the argument `blind` it cannot
 // see these, and with `no_sessions` it cannot verify sessions as it is configured.
 type peopleBackend struct {
 	Without string `json:"without,omitempty"`
@@ -21,13 +20,8 @@ type peopleBackend struct {
 
 func init() { caddy.RegisterModule(peopleBackend{}) }
 
-// peopleAsked is how often a peopleBackend was asked.
-var peopleAsked atomic.Int64
-
-const (
-	aliceSession = testutil.RecordedSession
-	deadSession  = "0000000000000000000000000000000000000000000000000000dead"
-)
+// aliceSession is a session of alice.
+const aliceSession = testutil.RecordedSession
 
 // CaddyModule returns the Caddy module information.
 func (peopleBackend) CaddyModule() caddy.ModuleInfo {
@@ -43,7 +37,6 @@ func (b *peopleBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Verify implements frappe.Backend.
 func (peopleBackend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
-	peopleAsked.Add(1)
 	alice := frappe.Identity{User: "alice@example.com", Roles: []string{"All", "Employee"}}
 	switch c.Session + c.Token + c.Key {
 	case aliceSession, aliceKey:
@@ -54,8 +47,6 @@ func (peopleBackend) Verify(_ context.Context, c frappe.Credential) (frappe.Iden
 	case "openid-of-other":
 		alice.Scopes, alice.Client = []string{"openid"}, "other"
 		return alice, nil
-	case "unavailable":
-		return frappe.Identity{}, errors.New("down")
 	}
 	return frappe.Identity{}, frappe.ErrDenied
 }
@@ -75,24 +66,6 @@ func (b peopleBackend) ReportsTokens() bool { return b.Without != "blind" }
 func runPeople(t *testing.T, options string) (address string) {
 	t.Helper()
 	address = freeAddress(t)
-	runCaddy(t, peopleCaddyfile(address, options))
+	runCaddy(t, caddyfileOf(address, "backend test_people\n"+options))
 	return address
-}
-
-func peopleCaddyfile(address, options string) string {
-	return "http://" + address + ` {
-	log
-	frappe_auth {
-		backend test_people
-		` + options + `
-	}
-	respond "{http.auth.user.id}|{http.auth.user.scheme}|{header.Cookie}|{header.Authorization}"
-}`
-}
-
-// asked returns how often a backend is asked while f runs.
-func asked(f func()) int64 {
-	before := peopleAsked.Load()
-	f()
-	return peopleAsked.Load() - before
 }

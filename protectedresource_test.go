@@ -152,7 +152,7 @@ func TestProtectedResource(t *testing.T) {
 			if test.trusted != "" {
 				global = "{\nservers {\ntrusted_proxies static " + test.trusted + "\n}\n}\n"
 			}
-			site := strings.Replace(peopleCaddyfile(address, "schemes bearer\n"+test.options), "frappe_auth {", "frappe_auth "+test.matcher+" {", 1)
+			site := strings.Replace(caddyfileOf(address, "backend test_people\nschemes bearer\n"+test.options), "frappe_auth {", "frappe_auth "+test.matcher+" {", 1)
 			runCaddy(t, global+site)
 			inPlace := strings.NewReplacer("HOST", address)
 			for _, path := range test.paths {
@@ -199,19 +199,30 @@ func TestSeveralResources(t *testing.T) {
 
 // TestPeopleLoading: what cannot work is an error when the configuration is loaded.
 func TestPeopleLoading(t *testing.T) {
-	const static = "backend static {\nbearer sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
+	const (
+		site   = "backend site http://127.0.0.1:8000"
+		pair   = "backend static {\ntoken key sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
+		static = "backend static {\nbearer sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
+	)
 	for _, test := range []struct{ name, block, wrong string }{
-		{"sessions", "backend test_people\nschemes session", ""},
-		{"sessions beside a backend without them", "backend test_people\n" + static + "\nschemes bearer session", ""},
+		{"sessions", site + "\nschemes session", ""},
+		{"sessions beside a backend without them", site + "\n" + static + "\nschemes bearer session", ""},
 		{"no backend with sessions", static + "\nschemes bearer session", "no backend can verify sessions; add backend site"},
 		{"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session", "schemes session: backend test_people cannot verify sessions: it has no eyes"},
 		{"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session", "it has no eyes"},
 		{"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all", "require scope: backend test_people cannot see the scopes"},
 		{"clients that the backend cannot see", "backend test_people blind\nrequire client x", "require client: backend test_people cannot see which client"},
 		{"roles of a backend that is blind to tokens", "backend test_people blind\nrequire role Employee", ""},
-		{"a scope that no listed token has", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
-		{"a session_ttl above ttl", "backend test_people\ncache {\nttl 10s\nsession_ttl 11s\n}", "cache session_ttl: 11s is not between 0 and the ttl of 10s"},
-		{"metadata without a server", "backend test_people\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+		{"scopes with a site", site + "\nrequire scope all", "require scope: backend site cannot see the scopes of access tokens; use backend database"},
+		{"clients with a site", site + "\nrequire client x", "require client: backend site cannot see which client"},
+		{"scopes of listed tokens", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
+		{"scopes of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire scope all", "require scope: backend static cannot see the scopes"},
+		{"clients of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire client x", "require client: backend static cannot see which client"},
+		{"scopes of listed API keys", pair + "\nrequire scope all", ""},
+		{"scopes of listed API keys beside tokens", "backend test_people\n" + pair + "\nrequire scope all", ""},
+		{"clients of listed API keys", pair + "\nrequire client x", "no credential of the static backend matches client x"},
+		{"a session_ttl above ttl", site + "\ncache {\nttl 10s\nsession_ttl 11s\n}", "cache session_ttl: 11s is not between 0 and the ttl of 10s"},
+		{"metadata without a server", static + "\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
 		{"metadata of a site that only Caddy reaches", "backend site http://127.0.0.1:8000\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
 		{"metadata of a site by its name", "backend site https://10.0.0.1 {\nsite_name erp.example.com\n}\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
 	} {

@@ -22,7 +22,7 @@ func TestProviderOptions(t *testing.T) {
 		"user_header": `"X-Frappe-User"`, "match": `[]`, "logn": `"/login"`, "trusted_origins": `["https://app.example.com"]`,
 	} {
 		config := new(caddy.Config)
-		if err := json.Unmarshal(providerConfig(freeAddress(t), `"backends": [{"backend": "test_people"}], "`+name+`": `+value), config); err != nil {
+		if err := json.Unmarshal(providerConfig(freeAddress(t), `"backends": [{"backend": "site", "urls": ["https://erp.example.com"]}], "`+name+`": `+value), config); err != nil {
 			t.Fatal(err)
 		}
 		want := "has no option " + name + ", since it cannot answer or change requests; use the handler frappe_auth"
@@ -40,22 +40,22 @@ func TestProviderOptions(t *testing.T) {
 
 // TestProviderSession: the provider takes sessions, too, and refuses them across sites.
 func TestProviderSession(t *testing.T) {
-	address := freeAddress(t)
+	address, site := freeAddress(t), newRecordedSite(t, onMariaDB)
 	runCaddy(t, "")
-	if err := caddy.Load(providerConfig(address, `"backends": [{"backend": "test_people"}], "schemes": ["session"], "trusted_origins": ["https://app.example.com"]`), true); err != nil {
+	if err := caddy.Load(providerConfig(address, `"backends": [{"backend": "site", "urls": ["`+site.URL+`"]}], "schemes": ["session"], "trusted_origins": ["https://app.example.com"]`), true); err != nil {
 		t.Fatal(err)
 	}
-	const cookie = "Cookie: sid=" + aliceSession
+	const cookie = "Cookie: sid=" + loggedIn
 	for _, test := range []struct {
 		name, method string
 		headers      []string
 		status       int
 		body         string
 	}{
-		{"session", "GET", []string{cookie}, 200, "alice@example.com"},
+		{"session", "GET", []string{cookie}, 200, "Administrator"},
 		{"none", "GET", nil, 401, ""},
 		{"another site", "POST", []string{cookie, "Origin: https://evil.example.net"}, 401, ""},
-		{"a trusted origin", "POST", []string{cookie, "Origin: https://app.example.com"}, 200, "alice@example.com"},
+		{"a trusted origin", "POST", []string{cookie, "Origin: https://app.example.com"}, 200, "Administrator"},
 	} {
 		got := requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...)
 		if got.Status != test.status || got.Body != test.body || (got.Status == 401) != (got.Header.Get("Www-Authenticate") != "") {

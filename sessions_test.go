@@ -8,10 +8,39 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
+const (
+	loggedIn    = testutil.RecordedSession // of Administrator
+	deadSession = "0000000000000000000000000000000000000000000000000000dead"
+)
+
+// runSessions runs a site with frappe_auth and these options, which answers with what it knows of a request, in front of a
+// double of the recorded site.
+func runSessions(t *testing.T, options string) (address string, site *testutil.RecordedSite) {
+	t.Helper()
+	address, site = freeAddress(t), newRecordedSite(t, onMariaDB)
+	runCaddy(t, sessionsCaddyfile(address, site, options))
+	return address, site
+}
+
+func sessionsCaddyfile(address string, site *testutil.RecordedSite, options string) string {
+	return caddyfileOf(address, "backend site "+site.URL+" {\nroles\n}\n"+options)
+}
+
+// caddyfileOf is a site with frappe_auth, which answers with what it knows of a request.
+func caddyfileOf(address, block string) string {
+	return "http://" + address + ` {
+	log
+	frappe_auth {
+		` + block + `
+	}
+	respond "{http.auth.user.id}|{http.auth.user.scheme}|{header.Cookie}|{header.Authorization}"
+}`
+}
+
 // TestSession: which request is judged by a session, and what the next handler sees of it.
 func TestSession(t *testing.T) {
 	const (
-		cookie = "Cookie: a=1; sid=" + aliceSession + ";b=2"
+		cookie = "Cookie: a=1; sid=" + loggedIn + ";b=2"
 		dead   = "Cookie: sid=" + deadSession
 		wrong  = "Authorization: token " + aliceKey + "x:y"
 	)
@@ -20,43 +49,68 @@ func TestSession(t *testing.T) {
 		headers       []string
 		status        int
 		body          string // of a request that passes
-		asked         int64
+		asked         int
 	}{
-		{"session", "schemes basic session", []string{cookie}, 200, "alice@example.com|session|a=1; sid=" + aliceSession + ";b=2|", 1},
-		{"session in quotes", "schemes session", []string{`Cookie: sid="` + aliceSession + `"`}, 200, `alice@example.com|session|sid="` + aliceSession + `"|`, 1},
-		{"session, hidden", "schemes session\nhide_credentials", []string{cookie}, 200, "alice@example.com|session|a=1;b=2|", 1},
-		{"only the session, hidden", "schemes session\nhide_credentials", []string{"Cookie: sid=" + aliceSession}, 200, "alice@example.com|session||", 1},
+		{"session", "schemes basic session", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"session in quotes", "schemes session", []string{`Cookie: sid="` + loggedIn + `"`}, 200, `Administrator|session|sid="` + loggedIn + `"|`, 1},
+		{"session, hidden", "schemes session\nhide_credentials", []string{cookie}, 200, "Administrator|session|a=1;b=2|", 1},
+		{"only the session, hidden", "schemes session\nhide_credentials", []string{"Cookie: sid=" + loggedIn}, 200, "Administrator|session||", 1},
 		{"session that is not accepted", "", []string{cookie}, 401, "", 0},
-		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, byAlice}, 200, "alice@example.com|token|a=1; sid=" + aliceSession + ";b=2|", 1},
+		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, byAlice}, 200, "alice@example.com|token|a=1; sid=" + loggedIn + ";b=2|", 1},
 		{"unknown session", "schemes session", []string{dead}, 401, "", 1},
 		{"session of Guest", "schemes session", []string{"Cookie: sid=Guest"}, 401, "", 0},
 		{"empty session", "schemes session", []string{"Cookie: sid="}, 401, "", 0},
 		{"no session", "schemes session", []string{"Cookie: a=1"}, 401, "", 0},
-		{"the first of two", "schemes session", []string{"Cookie: sid=" + deadSession + "; sid=" + aliceSession}, 401, "", 1},
+		{"the first of two", "schemes session", []string{"Cookie: sid=" + deadSession + "; sid=" + loggedIn}, 401, "", 1},
 		{"a key beside it", "schemes token session\nhide_credentials", []string{dead, byAlice}, 200, "alice@example.com|token||", 1},
 		{"a bad key beside it", "schemes token session", []string{cookie, wrong}, 401, "", 1},
 		{"a malformed header beside it", "schemes token session", []string{cookie, "Authorization: token"}, 401, "", 0},
 		{"a scheme that is not accepted beside it", "schemes session", []string{cookie, byAlice}, 401, "", 0},
 		{"two headers beside it", "schemes token session", []string{cookie, byAlice, byAlice}, 400, "", 0},
-		{"an empty header beside it", "schemes session", []string{cookie, "Authorization: "}, 200, "alice@example.com|session|a=1; sid=" + aliceSession + ";b=2|", 1},
-		{"a scheme named session in the header", "schemes session", []string{"Authorization: session " + aliceSession}, 401, "", 0},
+		{"an empty header beside it", "schemes session", []string{cookie, "Authorization: "}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"a scheme named session in the header", "schemes session", []string{"Authorization: session " + loggedIn}, 401, "", 0},
 		{"anonymous, no session", "schemes session\nanonymous", nil, 200, "Guest|||", 0},
 		{"anonymous, Guest", "schemes session\nanonymous", []string{"Cookie: sid=Guest"}, 200, "Guest||sid=Guest|", 0},
 		{"anonymous, unknown session", "schemes session\nanonymous", []string{dead}, 401, "", 1},
-		{"unavailable", "schemes session", []string{"Cookie: sid=unavailable"}, 503, "", 1},
 		{"role that the user lacks", "schemes session\nrequire role Auditor", []string{cookie}, 403, "", 1},
-		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " + hashed("s") + " bob@example.com\n}", []string{cookie}, 200, "alice@example.com|session|a=1; sid=" + aliceSession + ";b=2|", 1},
+		{"role that the user has", "schemes session\nrequire role \"Report Manager\"", []string{"Cookie: sid=" + loggedIn}, 200, "Administrator|session|sid=" + loggedIn + "|", 1},
+		{"session in capitals", "schemes session", []string{"Cookie: sid=" + strings.ToUpper(loggedIn)}, 401, "", 0},
+		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " + hashed("s") + " bob@example.com\n}", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			address := runPeople(t, test.options)
-			var got testutil.Response
-			if n := asked(func() { got = get(t, "http://"+address, test.headers...) }); n != test.asked {
-				t.Errorf("the backend was asked %d times", n)
+			address, site := runSessions(t, test.options)
+			got := get(t, "http://"+address, test.headers...)
+			if n := site.Asked(); n != test.asked {
+				t.Errorf("the site was asked %d times", n)
 			}
 			if got.Status != test.status || test.status == 200 && got.Body != test.body {
 				t.Errorf("%d %q", got.Status, got.Body)
 			}
 		})
+	}
+}
+
+// TestSessionEnds: a logout takes effect when the cached result expires, and while the site does not tell, nobody is sent to
+// the login page.
+func TestSessionEnds(t *testing.T) {
+	const navigation = "Sec-Fetch-Mode: navigate"
+	address, site := runSessions(t, "schemes session\nlogin https://erp.example.com/login\ncache {\nttl 0\nnegative_ttl 0\n}")
+	for _, test := range []struct {
+		name                   string
+		loggedOut, maintenance bool
+		status                 int
+	}{
+		{"logged in", false, false, 200},
+		{"maintenance", false, true, 503},
+		{"logged out in maintenance", true, true, 503},
+		{"logged out", true, false, 302},
+	} {
+		site.LoggedOut.Store(test.loggedOut)
+		site.Maintenance.Store(test.maintenance)
+		got := get(t, "http://"+address, "Cookie: sid="+loggedIn, navigation)
+		if got.Status != test.status || got.Header["Set-Cookie"] != nil {
+			t.Errorf("%s: %d %v", test.name, got.Status, got.Header)
+		}
 	}
 }
 
@@ -77,7 +131,8 @@ func TestSessionChallenge(t *testing.T) {
 		{"an unknown session is no access token", "schemes bearer session", []string{"Cookie: sid=" + deadSession}, `Bearer realm="Frappe"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := get(t, "http://"+runPeople(t, test.options), test.headers...)
+			address, _ := runSessions(t, test.options)
+			got := get(t, "http://"+address, test.headers...)
 			if challenges := strings.Join(got.Header["Www-Authenticate"], "|"); got.Status != 401 || challenges != test.want {
 				t.Errorf("%d %s", got.Status, challenges)
 			}
@@ -87,7 +142,7 @@ func TestSessionChallenge(t *testing.T) {
 
 // TestSessionFailures: guessed sessions count against the client, and one that is known to be bad counts once.
 func TestSessionFailures(t *testing.T) {
-	address := runPeople(t, "schemes session\nfailures 2 1h")
+	address, _ := runSessions(t, "schemes session\nfailures 2 1h")
 	for _, test := range []struct {
 		session string
 		status  int
@@ -95,10 +150,10 @@ func TestSessionFailures(t *testing.T) {
 		{deadSession, 401},
 		{deadSession, 401},
 		{deadSession, 401},
-		{aliceSession, 200},
+		{loggedIn, 200},
 		{"guess1", 401},
 		{"guess2", 429},
-		{aliceSession, 200},
+		{loggedIn, 200},
 	} {
 		if got := get(t, "http://"+address, "Cookie: sid="+test.session); got.Status != test.status {
 			t.Errorf("%s: %d, want %d", test.session, got.Status, test.status)
@@ -110,14 +165,14 @@ func TestSessionFailures(t *testing.T) {
 // may change something.
 func TestCrossSite(t *testing.T) {
 	const (
-		cookie  = "Cookie: sid=" + aliceSession
+		cookie  = "Cookie: sid=" + loggedIn
 		cross   = "Sec-Fetch-Site: cross-site"
 		evil    = "Origin: https://evil.example.net"
 		trusted = "Origin: https://app.example.com"
 		upgrade = "Upgrade: websocket"
 	)
-	address := freeAddress(t)
-	runCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+peopleCaddyfile(address, "schemes token session\ntrusted_origins https://app.example.com https://other.example.com"))
+	address, site := freeAddress(t), newRecordedSite(t, onMariaDB)
+	runCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+sessionsCaddyfile(address, site, "schemes token session\ntrusted_origins https://app.example.com https://other.example.com"))
 	for _, test := range []struct {
 		name, method string
 		headers      []string
@@ -142,13 +197,13 @@ func TestCrossSite(t *testing.T) {
 		{"an unknown session", "POST", []string{"Cookie: sid=" + deadSession, cross, evil}, 403},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var got testutil.Response
-			n := asked(func() { got = requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...) })
+			before := site.Asked()
+			got := requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...)
 			if got.Status != test.status {
 				t.Errorf("%d %v", got.Status, got.Header)
 			}
-			if test.status == 403 && n > 0 {
-				t.Error("a backend was asked")
+			if test.status == 403 && site.Asked() > before {
+				t.Error("the site was asked")
 			}
 			if test.status == 403 && got.Header["Www-Authenticate"] != nil {
 				t.Errorf("it has a challenge: %v", got.Header)
@@ -164,12 +219,14 @@ func TestLogin(t *testing.T) {
 		html     = "Accept: text/html"
 		dead     = "Cookie: sid=" + deadSession
 	)
-	address := freeAddress(t)
-	runCaddy(t, peopleCaddyfile(address, "schemes basic session\nlogin https://erp.example.com/login")+`
+	address, site := freeAddress(t), newRecordedSite(t, onMariaDB)
+	runCaddy(t, sessionsCaddyfile(address, site, "schemes basic session\nlogin https://erp.example.com/login")+`
 http://localhost:`+portOf(address)+` {
 	handle_path /bi* {
 		frappe_auth {
-			backend test_people
+			backend site `+site.URL+` {
+				roles
+			}
 			schemes session
 			login /login
 			require role Auditor
@@ -179,7 +236,7 @@ http://localhost:`+portOf(address)+` {
 	}
 	handle {
 		frappe_auth {
-			backend test_people
+			backend site `+site.URL+`
 			schemes session
 			login http://localhost/login
 		}
@@ -198,7 +255,7 @@ http://localhost:`+portOf(address)+` {
 		{"HEAD", "HEAD", address, "/", []string{navigate}, 302, login + "%2F"},
 		{"an unknown session", "GET", address, "/", []string{navigate, dead}, 302, login + "%2F"},
 		{"Guest", "GET", address, "/", []string{navigate, "Cookie: sid=Guest"}, 302, login + "%2F"},
-		{"a good session", "GET", address, "/", []string{navigate, "Cookie: sid=" + aliceSession}, 200, ""},
+		{"a good session", "GET", address, "/", []string{navigate, "Cookie: sid=" + loggedIn}, 200, ""},
 		{"another host in the path", "GET", address, "//evil.example.net", []string{navigate}, 302, login + "%2F"},
 		{"another host in the path, escaped", "GET", address, "/%5cevil.example.net", []string{navigate}, 302, login + "%2F"},
 		{"another host in the absolute form", "GET", address, "http://" + address + "//evil.example.net/", []string{navigate}, 302, login + "%2F"},
@@ -211,11 +268,12 @@ http://localhost:`+portOf(address)+` {
 		{"unavailable", "GET", address, "/", []string{navigate, "Cookie: sid=unavailable"}, 503, ""},
 		{"the path before it was stripped", "GET", "localhost", "/bi/x", []string{navigate}, 302, "/login?redirect-to=%2Fbi%2Fx"},
 		{"Guest may not pass", "GET", "localhost", "/bi", []string{navigate}, 302, "/login?redirect-to=%2Fbi"},
-		{"a user may not pass", "GET", "localhost", "/bi", []string{navigate, "Cookie: sid=" + aliceSession}, 403, ""},
+		{"a user may not pass", "GET", "localhost", "/bi", []string{navigate, "Cookie: sid=" + loggedIn}, 403, ""},
 		{"the login page", "GET", "localhost", "/login?redirect-to=%2F", []string{navigate}, 401, ""},
 		{"the login page, escaped", "GET", "localhost", "/%6cogin/", []string{navigate}, 401, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			site.Maintenance.Store(test.status == 503)
 			host := test.host
 			if host == "localhost" {
 				host += ":" + portOf(address)

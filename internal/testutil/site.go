@@ -2,11 +2,12 @@ package testutil
 
 import (
 	"encoding/base64"
-	"fmt"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,11 +58,18 @@ func CountingSite(t testing.TB) (url string, asked *atomic.Int64) {
 	return site.URL, asked
 }
 
-// RecordedSite is a double of a Frappe site. It knows the credentials of the recordings, and answers with recorded
-// answers byte for byte.
+// RecordedSite is a double of a Frappe site. It knows the credentials of the recordings, and RecordedSession. It answers with
+// recorded answers byte for byte.
 type RecordedSite struct {
 	*httptest.Server
 
+	// LoggedOut is whether RecordedSession has ended.
+	LoggedOut atomic.Bool
+
+	// Maintenance is whether the site answers nobody.
+	Maintenance atomic.Bool
+
+	users    map[string]string // by credential, as CredentialOf has it
 	mu       sync.Mutex
 	requests []*http.Request
 }
@@ -69,39 +77,76 @@ type RecordedSite struct {
 // NewRecordedSite returns a double of one of the sites of the recordings.
 func NewRecordedSite(t testing.TB, on string) *RecordedSite {
 	t.Helper()
-	users := make(map[string]string) // by credential, as CredentialOf has it
+	site := &RecordedSite{users: make(map[string]string)}
 	for _, c := range Corpus(t) {
 		if len(c.Authorization) != 1 || len(c.Headers) != 0 || c.Frappe[on].User == nil {
 			continue
 		}
 		switch scheme, value, _ := strings.Cut(c.Authorization[0], " "); scheme {
 		case "token":
-			users["pair "+value] = *c.Frappe[on].User
+			site.users["pair "+value] = *c.Frappe[on].User
 		case "Bearer":
-			users["Bearer "+value] = *c.Frappe[on].User
+			site.users["Bearer "+value] = *c.Frappe[on].User
 		}
 	}
-	site := new(RecordedSite)
 	site.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		site.mu.Lock()
 		site.requests = append(site.requests, r)
 		site.mu.Unlock()
-
-		answer := Answer(t, "denied-15.http")
-		if r.URL.Path != LoggedUser {
-			answer = Answer(t, "unknown-site.http")
-		} else if user, ok := users[CredentialOf(r)]; ok {
-			body := fmt.Sprintf(`{"message":%q}`, user)
-			granted, _, _ := strings.Cut(string(Answer(t, "granted.http")), "\r\n\r\n")
-			answer = []byte(strings.Replace(granted, "Content-Length: 31", fmt.Sprintf("Content-Length: %d", len(body)), 1) + "\r\n\r\n" + body)
-			if user == "alice@example.com" {
-				answer = Answer(t, "granted.http")
-			}
-		}
-		Reply(t, w, answer)
+		Reply(t, w, site.answer(t, r))
 	}))
 	t.Cleanup(site.Close)
 	return site
+}
+
+// answer decides as Frappe does: a bad header is refused, and a session counts before a good header.
+func (s *RecordedSite) answer(t testing.TB, r *http.Request) []byte {
+	var session string
+	if cookie, err := r.Cookie("sid"); err == nil && cookie.Value != "Guest" {
+		session = cookie.Value
+	}
+	user := s.users[CredentialOf(r)]
+	switch {
+	case s.Maintenance.Load():
+		return Answer(t, "maintenance.http")
+	case r.URL.Path != LoggedUser && r.URL.Path != GetRoles:
+		return Answer(t, "unknown-site.http")
+	case r.Header["Authorization"] != nil && user == "":
+		return Answer(t, "denied-15.http")
+	case session == "" && user == "":
+		return Answer(t, "guest-15.http")
+	case session == RecordedSession && s.LoggedOut.Load() && user == "":
+		return Answer(t, "session-logged-out.http")
+	case session == RecordedSession && !s.LoggedOut.Load():
+		return granted(t, r, "session-granted.http", "Administrator")
+	case session == "":
+		return granted(t, r, "granted.http", user)
+	case user == "":
+		return Answer(t, "session-unknown.http")
+	}
+	return granted(t, r, "expired-session-beside-token.http", user)
+}
+
+// granted returns a recorded answer, about another user if need be.
+func granted(t testing.TB, r *http.Request, name, user string) []byte {
+	if r.URL.Path == GetRoles {
+		return Answer(t, "roles.http")
+	}
+	var body map[string]any
+	if err := json.Unmarshal([]byte(ParsedAnswer(t, name).Body), &body); err != nil {
+		t.Error(err)
+	}
+	if body["message"] == user {
+		return Answer(t, name)
+	}
+	body["message"] = user
+	changed, err := json.Marshal(body)
+	if err != nil {
+		t.Error(err)
+	}
+	head, was, _ := strings.Cut(string(Answer(t, name)), "\r\n\r\n")
+	length := "\r\nContent-Length: "
+	return []byte(strings.Replace(head, length+strconv.Itoa(len(was)), length+strconv.Itoa(len(changed)), 1) + "\r\n\r\n" + string(changed))
 }
 
 // Requests returns what the site was asked.
@@ -109,6 +154,16 @@ func (s *RecordedSite) Requests() []*http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
+}
+
+// Asked returns how often the site was asked for a user.
+func (s *RecordedSite) Asked() (times int) {
+	for _, r := range s.Requests() {
+		if r.URL.Path == LoggedUser {
+			times++
+		}
+	}
+	return times
 }
 
 // CredentialOf returns what Frappe would look up: `pair` and key and secret, or the scheme and the access token.
