@@ -111,7 +111,7 @@ const (
 )
 
 // benchDouble is the address of a bench with the sites erp.example.com and two.erp.example.com, behind its nginx. Each site
-// knows alice and bob. A request that names neither site gets 404, as on a bench; or it is of the first, where that is
+// knows alice, by loggedIn too, and bob. A request that names neither site gets 404, as on a bench; or it is of the first, where that is
 // the only site.
 func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
 	t.Helper()
@@ -126,21 +126,29 @@ func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
 			host = named
 		}
 		user := users[strings.Replace(credentialOf(r), "token ", "pair ", 1)]
+		session, _ := r.Cookie("sid")
+		isSession := session != nil && strings.HasPrefix(r.URL.Path, "/api/")
+		if isSession && session.Value == loggedIn {
+			user = "alice@example.com"
+		}
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case !onlyOne && host != "erp.example.com" && host != "two.erp.example.com":
 			reply(t, w, answerOf(t, "unknown-site.http"))
 		case strings.HasPrefix(r.URL.Path, "/assets/"), strings.HasPrefix(r.URL.Path, "/files/"), strings.HasPrefix(r.URL.Path, "/socket.io/"):
 			fmt.Fprint(w, "nginx of "+host)
-		case r.Header.Get("Authorization") == "":
+		case r.Header.Get("Authorization") == "" && !isSession:
 			fmt.Fprint(w, "page of "+host)
+		case user == "" && isSession:
+			asked.Add(1)
+			reply(t, w, answerOf(t, "session-unknown.http"))
 		case user == "":
 			asked.Add(1)
 			reply(t, w, answerOf(t, "denied-15.http"))
 		case strings.HasSuffix(r.URL.Path, ".get_roles"):
 			roles := []string{"All"}
 			if user == "alice@example.com" {
-				roles = append(roles, "Report Manager")
+				roles = append(roles, "Report Manager", "Employee")
 			}
 			json.NewEncoder(w).Encode(map[string]any{"message": roles}) //nolint:errcheck // a client may have left
 		default:

@@ -58,8 +58,8 @@ var recipes = map[string]func(r *recipe){
 		r.get("app.example.com/", 403, "", byBob)
 		r.get("app.example.com/", 401, "", "X-Frappe-User: Administrator")
 	},
-	"recipes: Dashboards behind the login of the ERP": nil, // TestRecipesForPeople
-	"recipes: Only some access tokens":                nil, // TestRecipesForPeople
+	"recipes: Dashboards behind the login of the ERP": dashboards,
+	"recipes: Only some access tokens":                nil, // TestRecipeOfTokens
 	"recipes: An MCP server":                          mcpServer,
 	"recipes: Protect a part of a site": func(r *recipe) {
 		r.get("app.example.com/reports/1", 200, `/reports/1 by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")
