@@ -54,14 +54,14 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	}
 	header := input.Line(body)
 	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
-		return apiError(http.StatusBadRequest, "send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`")
+		return apiError(http.StatusBadRequest, "send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`, or a session as `Cookie: sid=<session>`")
 	}
 	repl, err := input.Replacer(query.Get("url"))
 	if err != nil {
 		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
 	}
 	answer := checked{Verdicts: []handlerVerdict{}}
-	cred, _ := frappe.ParseCredential(header)
+	cred, _ := input.Parse(header)
 	answer.Scheme = cred.Scheme
 	if cred.Key != "" {
 		answer.APIKey = cred.KeyPrefix()
@@ -79,9 +79,23 @@ func serveCheck(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer)
 }
 
-// try returns what the handler would do with a header. It counts no failure against any client.
+// decideWritten decides on a credential that an operator wrote, as input.Parse reads it.
+func (o *Options) decideWritten(ctx context.Context, line string, a *attempt) decision {
+	cookie, ok := input.Cookie(line)
+	switch {
+	case !ok:
+		a.headers = []string{line}
+	case !o.accepts(frappe.SchemeSession):
+		return decision{rejection: rejectMalformed(errNotAccepted), outcome: outcomeMalformed}
+	default:
+		a.cookies = []string{cookie}
+	}
+	return o.decide(ctx, a)
+}
+
+// try returns what the handler would do with a credential. It counts no failure against any client.
 func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) handlerVerdict {
-	d := o.decide(ctx, &attempt{headers: []string{header}, repl: repl, uncharged: true})
+	d := o.decideWritten(ctx, header, &attempt{repl: repl, uncharged: true})
 	found := handlerVerdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
 	for _, b := range o.verifier.backends {
 		found.Backends = append(found.Backends, b.name)

@@ -43,8 +43,8 @@ func (h commandHandler) Parts() (all []command.Part) {
 	return all
 }
 
-func (h commandHandler) Check(ctx context.Context, header string, repl *caddy.Replacer, answered func(command.Answer)) command.Decision {
-	d := h.options.decide(ctx, &attempt{headers: []string{header}, repl: repl, uncharged: true, trace: func(s step) {
+func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Replacer, answered func(command.Answer)) command.Decision {
+	d := h.options.decideWritten(ctx, line, &attempt{repl: repl, uncharged: true, trace: func(s step) {
 		answered(command.Answer{
 			Backend: s.backend.name, Source: s.backend.source(), Site: s.site, Identity: s.identity, Err: s.err, Took: s.took,
 		})

@@ -94,6 +94,7 @@ http://%s {
 			{"?handler=files", "Bearer " + aliceToken + "\n"},
 			{"?handler=files", "token " + aliceKey + ":wrong-secret"},
 			{"?handler=files", "Basic b'bad-token'"},
+			{"?handler=files", "Cookie: sid=" + testutil.RecordedSession},
 			{"", "Bearer good-token"},
 			{"?url=http://erp.example.com/", "Bearer good-token"},
 		} {

@@ -123,7 +123,7 @@ func (p *process) stop() {
 
 // secrets are what no log and no answer may hold, in the forms that a client sends them.
 var secrets = []string{
-	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token",
+	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token", testutil.RecordedSession,
 }
 
 func (p *process) logged() string {

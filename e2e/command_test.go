@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // command runs `caddy frappe-auth` and returns what it wrote, with its exit code.
@@ -49,7 +51,7 @@ func configFile(t *testing.T, config string) string {
 
 // TestCheckCommand: the tool one reaches for at 2 a.m. The example's credentials, and what goes wrong mostly.
 func TestCheckCommand(t *testing.T) {
-	site := siteDouble(t)
+	site, recorded := siteDouble(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	config := configFile(t, fmt.Sprintf(`
 files.example.com {
 	frappe_auth {
@@ -88,6 +90,10 @@ files.example.com {
 		{"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2, []string{"--config", "Caddyfile.example"}},
 		{"a site without a configuration", "Bearer good-token", 0, []string{"--site", site}},
 		{"a site without a configuration refuses", alicePair, 2, []string{"--site", site}},
+		{"a session", "Cookie: user_id=Administrator; sid=" + testutil.RecordedSession, 0, []string{"--site", recorded.URL}},
+		{"a session that has ended", "cookie: sid=00000000dead", 2, []string{"--site", recorded.URL}},
+		{"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2, []string{"--config", "Caddyfile.example"}},
+		{"no session", "Cookie: sid=Guest", 2, []string{"--site", recorded.URL}},
 		{"a site that is no URL", alicePair, 1, []string{"--site", "erp.example.com"}},
 		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},
 		{"no such file", alicePair, 1, []string{"--config", "/nonexistent/Caddyfile"}},

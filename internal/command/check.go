@@ -32,8 +32,10 @@ does with it: how it is parsed, what each backend answers, and why.
 
     printf 'token 2c6245becaa0961:61066224add85e6' | caddy frappe-auth check --config Caddyfile
 
+A session is written as the header of its cookie, Cookie: sid=<session>.
+
 --site asks that Frappe site instead of the configured backends. Without --config, it asks
-only that site, with default options. --url is the URL of the request, for backends whose
+only that site, about a credential of any scheme. --url is the URL of the request, for backends whose
 site_name depends on it.
 
 Nothing is cached and no failure is counted. No secret is shown, and at most four characters
@@ -82,8 +84,9 @@ func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
 		return []any{map[string]any{"backend": "site", "urls": []string{site}, "roles": roles}}
 	}
 	if site != "" && fl.String("config") == "" {
+		all := []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
 		return []httpconfig.Handler{{
-			Module: httpconfig.HandlerModule, JSON: map[string]any{"backends": ask(false)}, Where: "with default options, for --site",
+			Module: httpconfig.HandlerModule, JSON: map[string]any{"backends": ask(false), "schemes": all}, Where: "with every scheme, for --site",
 		}}, nil
 	}
 	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
@@ -105,9 +108,13 @@ func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
 // explain writes step by step what happens to a credential, and returns the exit code.
 func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string) (code int) {
 	fmt.Fprintln(w, "Credential")
-	cred, err := frappe.ParseCredential(header)
-	if err != nil {
+	cred, err := input.Parse(header)
+	if _, malformed := errors.AsType[*frappe.MalformedError](err); malformed {
 		fmt.Fprintf(w, "  malformed: %v\n\nEvery handler answers 401, and no backend is asked.\n", err)
+		return exitRefused
+	}
+	if err != nil {
+		fmt.Fprintf(w, "  none: %v\n\nEvery handler answers 401, or with `anonymous` lets the request pass as Guest. No backend is asked.\n", err)
 		return exitRefused
 	}
 	describe(w, cred)
@@ -121,7 +128,11 @@ func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string
 // describe writes what was parsed and what is unusual about it.
 func describe(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  scheme      %s\n", cred.Scheme)
-	if cred.Bearer() {
+	switch cred.Scheme {
+	case frappe.SchemeSession:
+		fmt.Fprintf(w, "  session     %d characters\n", len(cred.Session))
+		return
+	case frappe.SchemeBearer:
 		fmt.Fprintf(w, "  token       %d characters\n", len(cred.Token))
 		if strings.Count(cred.Token, ".") == 2 {
 			fmt.Fprintln(w, "              Three parts separated by dots look like a JWT; Frappe accepts one only if an app has auth_hooks for it.")
@@ -219,7 +230,10 @@ func describeIdentity(w io.Writer, id frappe.Identity) {
 
 // whyDenied lists the possible causes of a denial. Backends do not tell them apart.
 func whyDenied(cred frappe.Credential) string {
-	if cred.Bearer() {
+	switch cred.Scheme {
+	case frappe.SchemeSession:
+		return "the session is unknown, has expired or was logged out, or Frappe does not let the user in from this machine"
+	case frappe.SchemeBearer:
 		return "the token is unknown, expired or revoked, its client does not have its scopes, or the user is disabled"
 	}
 	return "the API key is unknown, the secret is wrong, or the user is disabled"

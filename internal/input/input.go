@@ -24,7 +24,10 @@ import (
 // HeaderExample shows how a credential is written.
 const HeaderExample = "`token <api_key>:<api_secret>`, `Basic <base64>` or `Bearer <access_token>`"
 
-// Credential reads one credential, written as in an Authorization header, from a file. If the file is a terminal, it
+// cookiePrefix is what a line with a session begins with.
+const cookiePrefix = "Cookie: "
+
+// Credential reads one credential, written as in an Authorization header or as the whole Cookie header, from a file. If the file is a terminal, it
 // asks for the credential on questions, and what is typed is not shown.
 func Credential(in, questions *os.File) (string, error) {
 	var (
@@ -48,6 +51,27 @@ func Credential(in, questions *os.File) (string, error) {
 		return "", errors.New("no credential on standard input; write it as " + HeaderExample)
 	}
 	return header, nil
+}
+
+// Cookie returns the value of a line that is a Cookie header, which may hold a session.
+func Cookie(line string) (value string, ok bool) {
+	if len(line) < len(cookiePrefix) || !strings.EqualFold(line[:len(cookiePrefix)], cookiePrefix) {
+		return "", false
+	}
+	return line[len(cookiePrefix):], true
+}
+
+// Parse parses a line as a request's Authorization or Cookie header.
+func Parse(line string) (frappe.Credential, error) {
+	cookie, ok := Cookie(line)
+	if !ok {
+		return frappe.ParseCredential(line)
+	}
+	if session, ok := frappe.ParseSession([]string{cookie}); ok {
+		return session, nil
+	}
+	return frappe.Credential{}, errors.New("the first cookie `sid` is missing, or is no session of Frappe, which has lower-case letters and digits only; " +
+		"write `Cookie: sid=<session>`")
 }
 
 // readHidden reads a line without echoing it. It restores the terminal even when interrupted.

@@ -43,6 +43,27 @@ func TestCredential(t *testing.T) {
 	}
 }
 
+// TestParse: what an operator writes is read as it would be in a request.
+func TestParse(t *testing.T) {
+	for _, test := range []struct {
+		line string
+		want frappe.Credential // the zero value: an error
+	}{
+		{"token a:b", frappe.Credential{Scheme: frappe.SchemeToken, Key: "a", Secret: "b"}},
+		{"Cookie: sid=abc", frappe.Credential{Scheme: frappe.SchemeSession, Session: "abc"}},
+		{"cookie: a=b; sid=abc; sid=def", frappe.Credential{Scheme: frappe.SchemeSession, Session: "abc"}},
+		{"Cookie: sid=Guest", frappe.Credential{}},
+		{"Cookie: a=b", frappe.Credential{}},
+		{"Cookie:", frappe.Credential{}},
+		{"sid=abc", frappe.Credential{}},
+		{"session abc", frappe.Credential{}},
+	} {
+		if got, err := input.Parse(test.line); got != test.want || (err == nil) != (test.want.Scheme != "") {
+			t.Errorf("%q: %+v %v", test.line, got, err)
+		}
+	}
+}
+
 func TestReplacer(t *testing.T) {
 	for _, test := range []struct {
 		name, url, host string
