@@ -71,6 +71,38 @@ func TestSessionFreshness(t *testing.T) {
 	}
 }
 
+// TestUnusedSession: only a request makes Caddy ask about a session, so nothing but its user keeps it alive in Frappe.
+func TestUnusedSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := newDoubleBackend()
+		v := newTestVerifier(t, backend, nil)
+		backend.users["x"] = "alice@example.com"
+		for _, test := range []struct {
+			idle  time.Duration // before the request
+			asked int           // after it, and after a long time without another
+		}{
+			{0, 1},
+			{30 * time.Second, 1},
+			{25 * time.Second, 2}, // in the last fifth of a minute
+			{10 * time.Second, 2},
+		} {
+			time.Sleep(test.idle)
+			if got := summary(v.verifyFrom(t.Context(), "", nil, session("x"))); got != cacheHit && test.idle > 0 {
+				t.Errorf("after another %s: %s", test.idle, got)
+			}
+			synctest.Wait()
+			if n := backend.timesAsked("x"); n != test.asked {
+				t.Errorf("after another %s: asked %d times, want %d", test.idle, n, test.asked)
+			}
+		}
+		time.Sleep(240 * time.Hour)
+		synctest.Wait()
+		if n := backend.timesAsked("x"); n != 2 {
+			t.Errorf("asked %d times, the last one without a request", n)
+		}
+	})
+}
+
 // TestKindsAreApart: a session, an access token and an API key with the same text are three credentials, and a change of one
 // does not concern the others.
 func TestKindsAreApart(t *testing.T) {
