@@ -30,7 +30,7 @@ func (c request) checkSession(a siteAnswer) error {
 		return frappe.ErrDenied
 	}
 	return &frappe.UnavailableError{
-		Reason:             c.noVerdict(a.status, errors.New("Frappe or one of its apps refuses to load the session; its Error Log may say why")),
+		Reason:             c.noVerdict(a.status, errors.New("this is not how Frappe refuses a session; does one of its apps? Its Error Log may say why")),
 		CredentialSpecific: true,
 	}
 }

@@ -3,6 +3,7 @@ package site_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -51,9 +52,7 @@ func TestSessionVerdicts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			double := testutil.JSONSite(t, test.answers)
 			config := map[string]any{"urls": []string{double.URL}}
-			for name, value := range test.options {
-				config[name] = value
-			}
+			maps.Copy(config, test.options)
 			id, err := mustLoadSite(t, config).Verify(t.Context(), recordedSession)
 			if got := verdictOf(id, err); got != test.want {
 				t.Errorf("%s, want %s: %v", got, test.want, err)

@@ -253,10 +253,7 @@ func (s *Backend) Fingerprint() string {
 
 // Verify implements frappe.Backend.
 func (s *Backend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
-	switch c.Scheme {
-	case frappe.SchemeSession:
-		return frappe.Identity{}, frappe.ErrDenied
-	case frappe.SchemeBearer:
+	if c.Bearer() {
 		return s.verifyBearer(c.Token)
 	}
 	return s.verifyPair(c.Key, []byte(c.Secret))

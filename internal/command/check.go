@@ -131,14 +131,17 @@ func describe(w io.Writer, cred frappe.Credential) {
 	switch cred.Scheme {
 	case frappe.SchemeSession:
 		fmt.Fprintf(w, "  session     %d characters\n", len(cred.Session))
-		return
 	case frappe.SchemeBearer:
 		fmt.Fprintf(w, "  token       %d characters\n", len(cred.Token))
 		if strings.Count(cred.Token, ".") == 2 {
 			fmt.Fprintln(w, "              Three parts separated by dots look like a JWT; Frappe accepts one only if an app has auth_hooks for it.")
 		}
-		return
+	default:
+		describePair(w, cred)
 	}
+}
+
+func describePair(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  API key     %s, %d characters\n", cred.KeyPrefix(), len(cred.Key))
 	fmt.Fprintf(w, "  API secret  %d characters\n", len(cred.Secret))
 	if strings.Contains(cred.Key, "@") {
@@ -235,8 +238,9 @@ func whyDenied(cred frappe.Credential) string {
 		return "the session is unknown, has expired or was logged out, or Frappe does not let the user in from this machine"
 	case frappe.SchemeBearer:
 		return "the token is unknown, expired or revoked, its client does not have its scopes, or the user is disabled"
+	default:
+		return "the API key is unknown, the secret is wrong, or the user is disabled"
 	}
-	return "the API key is unknown, the secret is wrong, or the user is disabled"
 }
 
 func join(schemes []frappe.Scheme) string {
