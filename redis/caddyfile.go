@@ -1,0 +1,92 @@
+package redis
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
+)
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	redis <url> {
+//	    password <password>
+//	    tls_ca   <file>
+//	    secret   <secret>
+//	    prefix   <prefix>
+//	    timeout  <duration>
+//	}
+func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume store name
+	d.Args(&s.URL)
+	err := directive.Block{
+		Owner: "share redis",
+		Options: map[string]directive.Option{
+			"password": directive.Text(&s.Password),
+			"tls_ca":   directive.Text(&s.TLSCA),
+			"secret":   directive.Text(&s.SharedSecret),
+			"prefix":   directive.Text(&s.Prefix),
+			"timeout": func(d *caddyfile.Dispenser) error {
+				if err := directive.Duration(&s.RequestTimeout)(d); err != nil {
+					return err
+				}
+				if s.RequestTimeout == 0 {
+					return d.Err("the timeout must not be 0; remove the line to use the default of 100ms")
+				}
+				return nil
+			},
+		},
+		Instead: map[string]string{
+			"user": "write it into the URL, as redis://<user>@<host>",
+			"db":   "write its number into the URL, as redis://<host>:6379/1",
+		},
+	}.Read(d)
+	if err != nil {
+		return err
+	}
+	if err := s.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the feed from Caddyfile tokens. Syntax:
+//
+//	frappe_events <url> {
+//	    password <password>
+//	    tls_ca   <file>
+//	    site     <name>...
+//	}
+func (f *FrappeEvents) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume feed name
+	d.Args(&f.URL)
+	err := directive.Block{
+		Owner: "feed frappe_events",
+		Options: map[string]directive.Option{
+			"password": directive.Text(&f.Password),
+			"tls_ca":   directive.Text(&f.TLSCA),
+			"site": func(d *caddyfile.Dispenser) error {
+				names := d.RemainingArgs()
+				if len(names) == 0 {
+					return d.Err("site needs the name of a site, as its directory in the bench is called")
+				}
+				f.Sites = append(f.Sites, names...)
+				return directive.NoBlock(d, "site")
+			},
+		},
+		Repeatable: []string{"site"},
+		Instead:    map[string]string{"secret": "it only listens, and stores nothing"},
+	}.Read(d)
+	if err != nil {
+		return err
+	}
+	if err := f.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Store)(nil)
+	_ caddyfile.Unmarshaler = (*FrappeEvents)(nil)
+)

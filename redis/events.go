@@ -1,0 +1,135 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// FrappeEvents hears from Redis which documents change in Frappe, and drops the cached verdicts that they concern. Frappe
+// announces changed documents on the channel `events` of its bench's `redis_queue`, or of `redis_socketio` in Frappe 13 and 14,
+// for its own desk. No webhook and no worker is needed for that. It needs Redis 6.0 or later, and writes nothing.
+//
+// A changed User or OAuth Bearer Token drops the verdicts about it: keys that were generated; users that were disabled,
+// enabled or deleted, or whose roles changed; tokens that were deleted. A changed Role, Role Profile, OAuth Client or System
+// Settings drops every verdict of its site.
+//
+// Frappe announces neither what `revoke_token`, a token refresh or `db.set_value` change, nor a renamed or merged user, nor
+// that a token expires. These take up to the cache's `ttl` to take effect.
+//
+// What Frappe announces while the connection is lost cannot be heard again. Every verdict is therefore dropped when it is
+// back. The log has one warning when it is lost, and one line when it is back.
+type FrappeEvents struct {
+	// The URL of the bench's `redis_queue` (Frappe 13 and 14: `redis_socketio`), such as `redis://erp.internal:11000`; see
+	// common_site_config.json in the bench's `sites` directory. It is written as that of the store `redis`. Required. This
+	// option and all that follow may contain placeholders such as `{env.*}` and `{file.*}`, which are replaced when the
+	// configuration is loaded.
+	URL string `json:"url,omitempty"`
+
+	// The password of the user in the URL, or of Redis's default user. Default: none.
+	Password string `json:"password,omitempty"`
+
+	// A PEM file with the CA of Redis's certificate, for `rediss://`. Default: the CAs that the system trusts.
+	TLSCA string `json:"tls_ca,omitempty"`
+
+	// The names of the sites to hear, as their directories in the bench are called. Messages that do not say which site they
+	// are from are always heard. Default: all sites of the bench.
+	Sites []string `json:"sites,omitempty"`
+
+	subscription *subscription
+	logger       *zap.Logger
+}
+
+var (
+	errMalformed = errors.New("malformed")
+	errTooLong   = errors.New("too long")
+)
+
+// subscriptions holds one subscription for each address and set of sites.
+var subscriptions = caddy.NewUsagePool()
+
+// CaddyModule returns the Caddy module information.
+func (*FrappeEvents) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.frappe_auth.feeds.frappe_events",
+		New: func() caddy.Module { return new(FrappeEvents) },
+	}
+}
+
+// Provision begins to subscribe. A Redis that is down is not an error.
+func (f *FrappeEvents) Provision(ctx caddy.Context) error {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	sites := make([]string, len(f.Sites))
+	for i, site := range f.Sites {
+		expanded, err := expand("site", site)
+		if err != nil {
+			return err
+		}
+		sites[i] = strings.ToLower(expanded)
+	}
+	slices.Sort(sites)
+	to, err := newAddress(f.URL, f.Password, f.TLSCA)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal([]any{to.key, sites})
+	if err != nil {
+		return err
+	}
+	f.logger = ctx.Logger()
+	pooled, loaded, err := subscriptions.LoadOrNew(string(raw), func() (caddy.Destructor, error) {
+		return subscribe(to, sites, string(raw), f.logger), nil
+	})
+	if err != nil {
+		return err
+	}
+	f.subscription = pooled.(*subscription)
+	if loaded {
+		f.subscription.logger.Store(f.logger)
+	}
+	return nil
+}
+
+// Cleanup ends the subscription, unless another configuration still uses it.
+func (f *FrappeEvents) Cleanup() error {
+	if f.subscription == nil {
+		return nil // provisioning failed
+	}
+	_, err := subscriptions.Delete(f.subscription.key)
+	return err
+}
+
+// validate returns an error if the options are wrong.
+func (f *FrappeEvents) validate() error {
+	if slices.Contains(f.Sites, "") {
+		return errors.New("site: a name is empty; remove it, or write the name of the site's directory in the bench")
+	}
+	return checkURL(f.URL)
+}
+
+// Watch implements frappe.Watcher.
+func (f *FrappeEvents) Watch(ctx context.Context, observe func([]frappe.Change)) {
+	f.subscription.watch(ctx, observe)
+}
+
+// String names the Redis, without a secret.
+func (f *FrappeEvents) String() string { return f.subscription.address.String() }
+
+// Interface guards
+var (
+	_ frappe.Watcher     = (*FrappeEvents)(nil)
+	_ caddy.Provisioner  = (*FrappeEvents)(nil)
+	_ caddy.CleanerUpper = (*FrappeEvents)(nil)
+	_ fmt.Stringer       = (*FrappeEvents)(nil)
+)

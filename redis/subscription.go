@@ -1,0 +1,264 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+const (
+	// channel is where Frappe announces changed documents.
+	channel = "events"
+
+	// burst is how long changes are collected before they are reported. Frappe announces each twice.
+	burst = 10 * time.Millisecond
+
+	// maxPending is how many changes are collected. More drop every verdict.
+	maxPending = 1000
+)
+
+// errConnectionLost ends a subscription. A new one begins with a connection of its own.
+var errConnectionLost = errors.New("the connection was lost")
+
+// subscription hears the messages of one Redis for everyone who watches it.
+type subscription struct {
+	address *address
+	sites   []string
+	key     string // in subscriptions
+	logger  atomic.Pointer[zap.Logger]
+	end     context.CancelFunc
+	done    chan struct{}
+
+	mu        sync.Mutex
+	observers map[*observer]bool
+	up        bool // messages are heard
+	pending   map[frappe.Change]bool
+	ignored   int // malformed messages
+
+	missed bool // messages may have been missed since somebody watches; used by run only
+}
+
+// observer is one watcher.
+type observer struct{ observe func([]frappe.Change) }
+
+func subscribe(a *address, sites []string, key string, logger *zap.Logger) *subscription {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &subscription{
+		address:   a,
+		sites:     sites,
+		key:       key,
+		end:       cancel,
+		done:      make(chan struct{}),
+		observers: make(map[*observer]bool),
+		pending:   make(map[frappe.Change]bool),
+	}
+	s.logger.Store(logger)
+	go s.run(ctx)
+	return s
+}
+
+// Destruct ends the subscription.
+func (s *subscription) Destruct() error {
+	s.end()
+	<-s.done
+	return nil
+}
+
+// watch reports changes to observe until ctx is done.
+func (s *subscription) watch(ctx context.Context, observe func([]frappe.Change)) {
+	o := &observer{observe: observe}
+	s.mu.Lock()
+	s.observers[o] = true
+	if s.up {
+		observe(nil)
+	}
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.mu.Lock()
+	delete(s.observers, o)
+	s.mu.Unlock()
+}
+
+// run keeps the subscription up.
+func (s *subscription) run(ctx context.Context) {
+	defer close(s.done)
+	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) {
+		heard, err := s.listen(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if heard || !s.missed {
+			s.logger.Load().Warn("cannot hear what changes in Frappe; until this works again, changes take up to ttl to take effect",
+				zap.Stringer("redis", s.address), zap.Error(err))
+		}
+		if heard {
+			wait = minWait
+		}
+		s.missed = true
+		pause(ctx, jitter(wait))
+	}
+}
+
+// listen subscribes, and reports changes until the connection is lost. heard says whether it was subscribed.
+func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client, err := s.dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer client.Close()
+	subscribed, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var once sync.Once
+		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { once.Do(func() { close(subscribed) }) })
+		err := client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) { s.take(m.Message) })
+		if err == nil {
+			err = errConnectionLost
+		}
+		ended <- err
+	}()
+	timeout := time.NewTimer(silence)
+	defer timeout.Stop()
+	select {
+	case <-subscribed:
+	case err := <-ended:
+		return false, err
+	case <-timeout.C:
+		return false, errors.New("the subscription was not confirmed")
+	}
+	defer s.down()
+	s.announce()
+	ticker := time.NewTicker(silence)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case err := <-ended:
+			return true, err
+		}
+		pinging, stop := context.WithTimeout(ctx, silence)
+		err := client.Do(pinging, client.B().Ping().Build()).Error()
+		stop()
+		if err != nil {
+			return true, fmt.Errorf("no answer to a ping: %w", err)
+		}
+		s.report(nil)
+	}
+}
+
+// dial returns a client with a single connection that it does not replace: a ping must not succeed on another connection
+// than the one that is subscribed.
+func (s *subscription) dial(ctx context.Context) (rueidis.Client, error) {
+	option := s.address.within(ctx)
+	if option.Sentinel.MasterSet == "" {
+		option.ForceSingleClient = true
+		option.InitAddress = option.InitAddress[:1]
+		var dialed atomic.Bool
+		dial := option.DialCtxFn
+		option.DialCtxFn = func(ctx context.Context, to string, dialer *net.Dialer, conf *tls.Config) (net.Conn, error) {
+			if dialed.Swap(true) {
+				return nil, errConnectionLost
+			}
+			return dial(ctx, to, dialer, conf)
+		}
+	}
+	client, err := rueidis.NewClient(option)
+	if err != nil && client != nil {
+		client.Close()
+	}
+	return client, err
+}
+
+// announce reports that messages are heard from now on, and that everything may have changed if some were missed.
+func (s *subscription) announce() {
+	s.mu.Lock()
+	s.up = true
+	s.mu.Unlock()
+	if !s.missed {
+		s.report(nil)
+		return
+	}
+	s.logger.Load().Info("hearing what changes in Frappe again; dropping every cached verdict, because changes may have been missed",
+		zap.Stringer("redis", s.address))
+	s.report(s.everything())
+}
+
+// down notes that messages are no longer heard.
+func (s *subscription) down() {
+	s.mu.Lock()
+	s.up = false
+	s.mu.Unlock()
+}
+
+// everything returns the changes that select every verdict of the sites.
+func (s *subscription) everything() []frappe.Change {
+	if len(s.sites) == 0 {
+		return []frappe.Change{{Everything: true}}
+	}
+	changes := make([]frappe.Change, len(s.sites))
+	for i, site := range s.sites {
+		changes[i] = frappe.Change{Site: site, Everything: true}
+	}
+	return changes
+}
+
+// take collects the change that a message is about. The first one of a burst makes it be reported.
+func (s *subscription) take(message string) {
+	change, relevant, err := changeOf(message, s.sites)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.ignored++
+		s.logger.Load().Debug("ignoring a message", zap.Error(err), zap.Int("ignored", s.ignored), zap.Stringer("redis", s.address))
+		return
+	}
+	if !relevant {
+		return
+	}
+	if len(s.pending) == 0 {
+		time.AfterFunc(burst, s.flush)
+	}
+	if len(s.pending) < maxPending {
+		s.pending[change] = true
+	} else {
+		for _, all := range s.everything() {
+			s.pending[all] = true
+		}
+	}
+}
+
+// flush reports what was collected. A message that arrives later is reported again.
+func (s *subscription) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := make([]frappe.Change, 0, len(s.pending))
+	for change := range s.pending {
+		changes = append(changes, change)
+	}
+	clear(s.pending)
+	s.tell(changes)
+}
+
+func (s *subscription) report(changes []frappe.Change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(changes)
+}
+
+// tell calls the observers, one after another. s.mu is held.
+func (s *subscription) tell(changes []frappe.Change) {
+	for o := range s.observers {
+		o.observe(changes)
+	}
+}
