@@ -1,0 +1,168 @@
+package redis
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
+
+// server is a Redis or Valkey of a test, started from the installed program.
+type server struct {
+	t       testing.TB
+	program string
+	dir     string
+	address string
+	args    []string
+	process *exec.Cmd
+}
+
+// programs are the servers that the tests run on.
+var programs = []string{"redis-server", "valkey-server"}
+
+// onEach runs a test on each of the servers.
+func onEach(t *testing.T, test func(t *testing.T, program string)) {
+	t.Helper()
+	for _, program := range programs {
+		t.Run(program, func(t *testing.T) { test(t, requireServer(t, program)) })
+	}
+}
+
+func requireServer(t testing.TB, program string) string {
+	t.Helper()
+	if program == "valkey-server" {
+		path, err := exec.LookPath(program)
+		if err != nil {
+			t.Skip("valkey-server is missing; not every Debian has it: apt-get install valkey-server")
+		}
+		return path
+	}
+	return testutil.RequireProgram(t, program, program)
+}
+
+// startRedis starts a redis-server until the test ends.
+func startRedis(t testing.TB, args ...string) *server {
+	t.Helper()
+	return start(t, requireServer(t, "redis-server"), args...)
+}
+
+func start(t testing.TB, program string, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, program: program, dir: t.TempDir(), address: testutil.FreeAddress(t), args: args}
+	t.Cleanup(s.kill)
+	s.start()
+	return s
+}
+
+// start starts the server, with what it saved if it did.
+func (s *server) start() {
+	s.t.Helper()
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.process = exec.Command(s.program, append([]string{
+		"--port", testutil.PortOf(s.address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--enable-debug-command", "local",
+		"--unixsocket", filepath.Join(s.dir, "s"),
+	}, s.args...)...)
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	if !testutil.Holds(30*time.Second, func() bool {
+		conn, err := net.Dial("unix", filepath.Join(s.dir, "s"))
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		output, _ := os.ReadFile(log.Name())
+		return strings.Contains(string(output), "eady to accept connections")
+	}) {
+		output, _ := os.ReadFile(log.Name())
+		s.t.Fatalf("%s does not start\n%s", s.program, output)
+	}
+}
+
+// kill ends the server at once.
+func (s *server) kill() {
+	if s.process == nil {
+		return
+	}
+	s.process.Process.Kill()
+	s.process.Wait()
+	s.process = nil
+	os.Remove(filepath.Join(s.dir, "s"))
+	os.Remove(filepath.Join(s.dir, "log"))
+}
+
+// run runs a command as somebody who may do anything, over the socket.
+func (s *server) run(args ...string) rueidis.RedisResult {
+	s.t.Helper()
+	option := rueidis.MustParseURL("unix://" + filepath.Join(s.dir, "s"))
+	option.DisableCache, option.ForceSingleClient, option.DisableRetry = true, true, true
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	return client.Do(context.Background(), client.B().Arbitrary(args...).Build())
+}
+
+// must runs a command that succeeds.
+func (s *server) must(args ...string) {
+	s.t.Helper()
+	if err := s.run(args...).Error(); err != nil && !rueidis.IsRedisNil(err) {
+		s.t.Fatalf("%v: %v", args, err)
+	}
+}
+
+func (s *server) url() string { return "redis://" + s.address }
+
+// secret is the secret of the tests' stores.
+const secret = "0123456789abcdef0123456789abcdef"
+
+// open provisions a store until the test ends.
+func open(t testing.TB, s *Store) *Store {
+	t.Helper()
+	if s.SharedSecret == "" {
+		s.SharedSecret = secret
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	if err := s.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Cleanup(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// fresh provisions a store with a connection that no other store uses.
+func fresh(t testing.TB, s *server) *Store {
+	t.Helper()
+	return open(t, &Store{URL: s.url() + "?client_name=" + strings.ReplaceAll(time.Now().Format("150405.000000000"), ".", "")})
+}
+
+// soon is a context for one call.
+func soon(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
