@@ -168,7 +168,7 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// Timeout implements frappe.TimeoutReporter.
+// Timeout implements frappe.StoreTimeout.
 func (s *Store) Timeout() time.Duration { return time.Duration(s.RequestTimeout) }
 
 // Secret implements frappe.Store.
@@ -179,9 +179,9 @@ func (s *Store) String() string { return s.connection.address.String() }
 
 // Interface guards
 var (
-	_ frappe.Store           = (*Store)(nil)
-	_ frappe.TimeoutReporter = (*Store)(nil)
-	_ caddy.Provisioner      = (*Store)(nil)
-	_ caddy.CleanerUpper     = (*Store)(nil)
-	_ fmt.Stringer           = (*Store)(nil)
+	_ frappe.Store        = (*Store)(nil)
+	_ frappe.StoreTimeout = (*Store)(nil)
+	_ caddy.Provisioner   = (*Store)(nil)
+	_ caddy.CleanerUpper  = (*Store)(nil)
+	_ fmt.Stringer        = (*Store)(nil)
 )

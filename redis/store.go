@@ -131,9 +131,11 @@ func (s *Store) page(ctx context.Context, client rueidis.Client, after frappe.Po
 		after.ID, patience = "0-0", 0
 	}
 	read := client.B().Xread().Count(pageSize)
-	command := read.Streams().Key(s.logKey()).Id(after.ID).Build()
+	var command rueidis.Completed
 	if patience > 0 {
 		command = read.Block(max(1, patience.Milliseconds())).Streams().Key(s.logKey()).Id(after.ID).Build()
+	} else {
+		command = read.Streams().Key(s.logKey()).Id(after.ID).Build()
 	}
 	streams, err := client.Do(ctx, command).AsXRead()
 	if rueidis.IsRedisNil(err) {
