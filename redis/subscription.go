@@ -43,9 +43,8 @@ type subscription struct {
 	observers map[*observer]bool
 	up        bool // messages are heard
 	pending   map[frappe.Change]bool
-	ignored   int // malformed messages
-
-	missed bool // messages may have been missed since somebody watches; used by run only
+	ignored   int  // malformed messages
+	missed    bool // messages may have been missed; only run writes it
 }
 
 // observer is one watcher.
@@ -104,7 +103,9 @@ func (s *subscription) run(ctx context.Context) {
 		if heard {
 			wait = minWait
 		}
+		s.mu.Lock()
 		s.missed = true
+		s.mu.Unlock()
 		pause(ctx, jitter(wait))
 	}
 }

@@ -1,0 +1,109 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// TestCaddyfile: what each option becomes, and what each mistake is told.
+func TestCaddyfile(t *testing.T) {
+	const short = "redis redis://h {\nsecret " + secret + "\n"
+	for _, test := range []struct{ name, input, want string }{
+		{
+			"all", "redis rediss://user@h:6379/0 {\npassword {env.P}\ntls_ca /ca.pem\nsecret {file./s}\nprefix p\ntimeout 50ms\n}",
+			`{"url":"rediss://user@h:6379/0","password":"{env.P}","tls_ca":"/ca.pem","secret":"{file./s}","prefix":"p","timeout":50000000}`,
+		},
+		{"least", short + "}", `{"url":"redis://h","secret":"` + secret + `"}`},
+		{"placeholder", "redis {env.URL} {\nsecret {env.S}\n}", `{"url":"{env.URL}","secret":"{env.S}"}`},
+		{"no URL", "redis", "the URL of Redis is missing; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
+		{"two URLs", "redis redis://a redis://b", "share redis: unexpected argument redis://b; options go into a block, at Caddyfile:1"},
+		{"no scheme", "redis h:6379 {\nsecret x\n}", "the URL of Redis is not complete; write one such as redis://redis.internal:6379/0, and special characters of a password as %23 and the like, or use the option password, at Caddyfile:3"},
+		{"another scheme", "redis http://h {\nsecret x\n}", "http:// is no scheme of Redis; write redis://, rediss:// (TLS) or unix://, at Caddyfile:3"},
+		{"no host", "redis redis:// {\nsecret x\n}", "the URL of Redis has no host; write one such as redis://redis.internal:6379/0, at Caddyfile:3"},
+		{"no path", "redis unix://s {\nsecret x\n}", "the path of a Unix socket must begin with a slash; write one such as unix:///run/redis/redis.sock, at Caddyfile:3"},
+		{"unknown parameter", "redis redis://h?adr=b {\nsecret x\n}", "the URL of Redis has no parameter adr; did you mean addr?, at Caddyfile:3"},
+		{"no verification", "redis rediss://h?skip_verify=1 {\nsecret x\n}", "the URL of Redis has no parameter skip_verify; it has addr, client_name, db, master_set, at Caddyfile:3"},
+		{"slip", short + "passwrd x\n}", "share redis has no option passwrd; did you mean password?, at Caddyfile:3"},
+		{"user", short + "user x\n}", "share redis has no option user; write it into the URL, as redis://<user>@<host>, at Caddyfile:3"},
+		{"twice", short + "prefix a\nprefix b\n}", "prefix is given twice, at Caddyfile:4"},
+		{"no secret", "redis redis://h", "secret is missing; write secret {file./run/secrets/frappe_auth}, with the same 32 bytes or more on every Caddy; openssl rand -hex 32 makes one, at Caddyfile:1"},
+		{"short secret", "redis redis://h {\nsecret short\n}", "secret: 5 bytes are too few; it needs 32 or more, such as the output of openssl rand -hex 32, at Caddyfile:3"},
+		{"bad prefix", short + "prefix {a\n}", "prefix: use up to 64 letters, digits, and _ - . :, at Caddyfile:4"},
+		{"too long a timeout", short + "timeout 1m\n}", "timeout: 1m0s is not between 10ms and 5s, at Caddyfile:4"},
+		{"no timeout", short + "timeout 0\n}", "the timeout must not be 0; remove the line to use the default of 100ms, at Caddyfile:3"},
+		{"feed", "frappe_events redis://h:11000 {\npassword p\nsite a b\nsite c\ntls_ca /ca\n}", `{"url":"redis://h:11000","password":"p","tls_ca":"/ca","sites":["a","b","c"]}`},
+		{"feed, least", "frappe_events unix:///s?db=1", `{"url":"unix:///s?db=1"}`},
+		{"feed without a URL", "frappe_events", "the URL of Redis is missing; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
+		{"feed, slip", "frappe_events redis://h {\nsites a\n}", "feed frappe_events has no option sites; did you mean site?, at Caddyfile:2"},
+		{"feed, no site", "frappe_events redis://h {\nsite\n}", "site needs the name of a site, as its directory in the bench is called, at Caddyfile:2"},
+		{"feed, empty site", "frappe_events redis://h {\nsite \"\"\n}", "site: a name is empty; remove it, or write the name of the site's directory in the bench, at Caddyfile:3"},
+		{"feed with a secret", "frappe_events redis://h {\nsecret x\n}", "feed frappe_events has no option secret; it only listens, and stores nothing, at Caddyfile:2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tokens, err := caddyfile.Tokenize([]byte(test.input), "Caddyfile")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var module caddyfile.Unmarshaler = new(Store)
+			if strings.HasPrefix(test.input, "frappe_events") {
+				module = new(FrappeEvents)
+			}
+			var got string
+			if err := module.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
+				got = err.Error()
+			} else {
+				raw, err := json.Marshal(module)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = string(raw)
+			}
+			if got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestProvision: what only shows when placeholders are expanded, or in JSON, is told when the configuration is loaded.
+func TestProvision(t *testing.T) {
+	t.Setenv("TEST_SHORT", "short\n")
+	t.Setenv("TEST_URL", "nonsense://user:hidden@h")
+	for _, test := range []struct {
+		name  string
+		store Store
+		want  string
+	}{
+		{"unknown placeholder", Store{URL: "redis://h", SharedSecret: "{env.TEST_NOT_THERE}"}, "secret: a placeholder in it is unknown or empty"},
+		{"short secret", Store{URL: "redis://h", SharedSecret: "{env.TEST_SHORT}"}, "secret: 5 bytes are too few; it needs 32 or more, such as the output of openssl rand -hex 32"},
+		{"URL", Store{URL: "{env.TEST_URL}"}, "nonsense:// is no scheme of Redis; write redis://, rediss:// (TLS) or unix://"},
+		{"password in a URL that cannot be parsed", Store{URL: "redis://:hidden%@h"}, "the URL of Redis cannot be parsed; write one such as redis://redis.internal:6379/0, and special characters of a password as %23 and the like, or use the option password"},
+		{"database", Store{URL: "redis://:hidden@h/x"}, `invalid database number: "x" in the URL of Redis; write one such as redis://redis.internal:6379/0`},
+		{"two passwords", Store{URL: "redis://:hidden@h", Password: "hidden"}, "the password is given twice, in the URL and as an option; remove it from the URL"},
+		{"user without a password", Store{URL: "redis://u@h"}, "user u has no password; add the option password"},
+		{"CA without TLS", Store{URL: "redis://h", TLSCA: "/ca.pem"}, "tls_ca needs TLS; write the URL as rediss://…"},
+		{"no CA", Store{URL: "rediss://h", TLSCA: "/not/there"}, "tls_ca: open /not/there: no such file or directory"},
+		{"nonsense as CA", Store{URL: "rediss://h", TLSCA: "store_test.go"}, "tls_ca: store_test.go contains no certificate; give a PEM file"},
+		{"prefix", Store{URL: "redis://h", Prefix: "{env.TEST_SHORT}}"}, "prefix: use up to 64 letters, digits, and _ - . :"},
+		{"bare number", Store{URL: "redis://h", RequestTimeout: 100}, `timeout: 100ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.store.SharedSecret == "" {
+				test.store.SharedSecret = secret
+			}
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			defer cancel()
+			if err := test.store.Provision(ctx); err == nil || err.Error() != test.want {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+			if err := test.store.Cleanup(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
