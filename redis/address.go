@@ -72,6 +72,8 @@ func parseURL(raw string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, errors.New("the URL of Redis cannot be parsed" + escape)
+	case u.Scheme != "unix" && strings.Contains(u.Path+u.RawQuery, "@"):
+		return nil, errors.New("the URL of Redis has an @ behind its host" + escape) // what precedes it is part of a password
 	case u.Fragment != "" || u.Opaque != "":
 		return nil, errors.New("the URL of Redis is not complete" + escape)
 	}

@@ -163,15 +163,11 @@ type command[T any] func(ctx context.Context, client rueidis.Client) (T, error)
 // call runs a command. It returns when ctx is done, even if the command is not: the library waits for a connection that
 // is being established.
 func call[T any](ctx context.Context, c *connection, run command[T]) (T, error) {
-	inner, cancel := context.WithTimeout(c.ended, maxCall)
-	return wait(ctx, c, inner, func(ctx context.Context, client rueidis.Client) (T, error) {
-		defer cancel()
-		return run(ctx, client)
-	})
+	return wait(ctx, c, c.ended, maxCall, run)
 }
 
-// wait runs a command with the context inner until ctx is done.
-func wait[T any](ctx context.Context, c *connection, inner context.Context, run command[T]) (T, error) {
+// wait runs a command until ctx is done. The command itself may go on until outlive is done, and for that long at most.
+func wait[T any](ctx context.Context, c *connection, outlive context.Context, atMost time.Duration, run command[T]) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -189,6 +185,8 @@ func wait[T any](ctx context.Context, c *connection, inner context.Context, run 
 	returned := make(chan result, 1)
 	go func() {
 		defer func() { <-c.calls }()
+		inner, cancel := context.WithTimeout(outlive, atMost)
+		defer cancel()
 		value, err := run(inner, client)
 		returned <- result{value, err}
 	}()

@@ -73,7 +73,7 @@ func described(c frappe.Change) string {
 	if c.Everything {
 		text += " everything"
 	}
-	return strings.TrimSpace(text)
+	return strings.TrimPrefix(text, " ")
 }
 
 func (w *watched) saw(what string) func() bool {

@@ -5,16 +5,16 @@ import "github.com/redis/rueidis"
 // maxEntries is about how many entries the log holds at most, so that it stays below some 20 MB.
 const maxEntries = "100000"
 
-// lastEntry is Lua that sets epoch and sequence to those of the last entry, or to false and 0. An entry that frappe_auth did
-// not write counts as none, so that what follows begins a new epoch.
+// lastEntry is Lua that sets epoch, sequence and id to those of the last entry, or to false, 0 and an empty text. An
+// entry that frappe_auth did not write counts as none, so that what follows begins a new epoch.
 const lastEntry = `
-local epoch, sequence = false, 0
+local epoch, sequence, id = false, 0, ''
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if last then
 	local fields = {}
 	for i = 1, #last[2], 2 do fields[last[2][i]] = last[2][i + 1] end
 	local number = tonumber(fields.s)
-	if fields.e and number then epoch, sequence = fields.e, number end
+	if fields.e and number then epoch, sequence, id = fields.e, number, last[1] end
 end
 `
 
@@ -25,14 +25,15 @@ local now = clock[1] * 1000000 + clock[2]
 `
 
 var (
-	// appendScript: KEYS the log, ARGV a new epoch, the data, and how many milliseconds to keep entries.
+	// appendScript: KEYS the log, ARGV a new epoch, the data, and how many milliseconds to keep entries. The field p is the ID of
+	// the entry before, by which a reader sees whether that is the one it knows.
 	appendScript = rueidis.NewLuaScript(lastEntry + now + `
 if not epoch then epoch, sequence = ARGV[1], 0 end
 local number = string.format('%.0f', sequence + 1)
 local oldest = string.format('%.0f', math.max(0, math.floor(now / 1000) - ARGV[3]))
-local id = redis.call('XADD', KEYS[1], 'MINID', oldest, '*', 'e', epoch, 's', number, 'd', ARGV[2])
+local added = redis.call('XADD', KEYS[1], 'MINID', oldest, '*', 'e', epoch, 's', number, 'p', id, 'd', ARGV[2])
 redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', ` + maxEntries + `)
-return {epoch, number, id}`)
+return {epoch, number, added}`)
 
 	// startScript begins a log if there is none. KEYS the log, ARGV a new epoch.
 	startScript = rueidis.NewLuaScript(`

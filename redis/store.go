@@ -13,11 +13,15 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// errForeign says that a key holds what this package did not write.
-var errForeign = errors.New("an answer does not have the expected form; give frappe_auth a prefix that no other program uses")
+// maxValue is how long a value or an entry of the log may be, in bytes.
+const maxValue = 128 << 10
 
-// pageSize is how many entries of the log are read at once.
-const pageSize = 1000
+var (
+	// errForeign says that a key holds what this package did not write.
+	errForeign = errors.New("an answer does not have the expected form; give frappe_auth a prefix that no other program uses")
+
+	errTooBig = errors.New("the value is too long")
+)
 
 func (s *Store) valueKey(name string) string { return s.prefix + "value:" + name }
 func (s *Store) lockKey(name string) string  { return s.prefix + "lock:" + name }
@@ -27,16 +31,23 @@ func (s *Store) logKey() string              { return s.prefix + "revocations" }
 // Get implements frappe.Store.
 func (s *Store) Get(ctx context.Context, name string) ([]byte, error) {
 	return call(ctx, s.connection, func(ctx context.Context, client rueidis.Client) ([]byte, error) {
-		value, err := client.Do(ctx, client.B().Get().Key(s.valueKey(name)).Build()).AsBytes()
-		if rueidis.IsRedisNil(err) {
-			return nil, nil
+		// Redis answers with an empty value if there is none. Whoever may write to it must not fill this machine's memory.
+		value, err := client.Do(ctx, client.B().Getrange().Key(s.valueKey(name)).Start(0).End(maxValue).Build()).AsBytes()
+		switch {
+		case err != nil || len(value) == 0:
+			return nil, err
+		case len(value) > maxValue:
+			return nil, errTooBig
 		}
-		return value, err
+		return value, nil
 	})
 }
 
 // Set implements frappe.Store.
 func (s *Store) Set(ctx context.Context, name string, value []byte, ttl time.Duration) error {
+	if len(value) > maxValue {
+		return errTooBig
+	}
 	if ttl < time.Millisecond {
 		return s.Delete(ctx, name)
 	}
@@ -78,6 +89,9 @@ func (s *Store) Charge(ctx context.Context, name string, cost, limit time.Durati
 
 // Append implements frappe.Store.
 func (s *Store) Append(ctx context.Context, data []byte, keep time.Duration) (frappe.Position, error) {
+	if len(data) > maxValue {
+		return frappe.Position{}, errTooBig
+	}
 	return call(ctx, s.connection, func(ctx context.Context, client rueidis.Client) (frappe.Position, error) {
 		return appendTo(ctx, client, s.logKey(), data, keep)
 	})
@@ -98,75 +112,10 @@ func appendTo(ctx context.Context, client rueidis.Client, key string, data []byt
 	return frappe.Position{Epoch: reply[0], Sequence: sequence, ID: reply[2]}, nil
 }
 
-// Read implements frappe.Store. An entry that another program wrote has an empty epoch.
-func (s *Store) Read(ctx context.Context, after frappe.Position, patience time.Duration) ([]frappe.LogEntry, error) {
-	inner, cancel := context.WithTimeout(ctx, patience+maxCall)
-	defer cancel()
-	return wait(ctx, s.connection, inner, func(ctx context.Context, client rueidis.Client) ([]frappe.LogEntry, error) {
-		entries, err := s.page(ctx, client, after, patience)
-		for page := entries; err == nil && len(page) == pageSize; {
-			page, err = s.page(ctx, client, page[len(page)-1].Position, 0)
-			entries = append(entries, page...)
-		}
-		if err != nil || len(entries) > 0 {
-			return entries, err
-		}
-		if entries, err = s.last(ctx, client); err != nil || len(entries) > 0 {
-			return entries, err
-		}
-		if err = startScript.Exec(ctx, client, []string{s.logKey()}, []string{rand.Text()}).Error(); err != nil {
-			return nil, err
-		}
-		if entries, err = s.last(ctx, client); err == nil && len(entries) == 0 {
-			err = errors.New("the log of revocations was deleted while it was read")
-		}
-		return entries, err
-	})
-}
-
-// page returns the entries after a position, up to pageSize, and waits for the first one. After the zero Position it does
-// not wait.
-func (s *Store) page(ctx context.Context, client rueidis.Client, after frappe.Position, patience time.Duration) ([]frappe.LogEntry, error) {
-	if after.ID == "" {
-		after.ID, patience = "0-0", 0
-	}
-	read := client.B().Xread().Count(pageSize)
-	var command rueidis.Completed
-	if patience > 0 {
-		command = read.Block(max(1, patience.Milliseconds())).Streams().Key(s.logKey()).Id(after.ID).Build()
-	} else {
-		command = read.Streams().Key(s.logKey()).Id(after.ID).Build()
-	}
-	streams, err := client.Do(ctx, command).AsXRead()
-	if rueidis.IsRedisNil(err) {
-		return nil, nil
-	}
-	return logEntries(streams[s.logKey()]), err
-}
-
-// last returns the last entry of the log, if there is one.
-func (s *Store) last(ctx context.Context, client rueidis.Client) ([]frappe.LogEntry, error) {
-	entries, err := client.Do(ctx, client.B().Xrevrange().Key(s.logKey()).End("+").Start("-").Count(1).Build()).AsXRange()
-	return logEntries(entries), err
-}
-
-func logEntries(found []rueidis.XRangeEntry) []frappe.LogEntry {
-	entries := make([]frappe.LogEntry, 0, len(found))
-	for _, entry := range found {
-		e := frappe.LogEntry{Position: frappe.Position{ID: entry.ID}}
-		sequence, err := strconv.ParseUint(entry.FieldValues["s"], 10, 64)
-		if err == nil {
-			e.Epoch, e.Sequence, e.Data = entry.FieldValues["e"], sequence, []byte(entry.FieldValues["d"])
-		}
-		entries = append(entries, e)
-	}
-	return entries
-}
-
 // Reset implements frappe.Store.
 func (s *Store) Reset(ctx context.Context, epoch string) error {
 	return s.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-		return resetScript.Exec(ctx, client, []string{s.logKey()}, []string{epoch, rand.Text()}).Error()
+		return reset(ctx, client, s.logKey(), epoch)
 	})
 }
 
