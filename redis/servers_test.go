@@ -25,6 +25,7 @@ type server struct {
 	program string
 	dir     string
 	address string
+	config  string // a configuration file, if there is one
 	args    []string
 	process *exec.Cmd
 }
@@ -74,10 +75,13 @@ func (s *server) start() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.process = exec.Command(s.program, append([]string{
+	var args []string
+	if s.config != "" {
+		args = append(args, s.config)
+	}
+	s.process = exec.Command(s.program, append(append(args,
 		"--port", testutil.PortOf(s.address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--enable-debug-command", "local",
-		"--unixsocket", filepath.Join(s.dir, "s"),
-	}, s.args...)...)
+		"--unixsocket", filepath.Join(s.dir, "s")), s.args...)...)
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
@@ -89,7 +93,7 @@ func (s *server) start() {
 		}
 		defer conn.Close()
 		output, _ := os.ReadFile(log.Name())
-		return strings.Contains(string(output), "eady to accept connections")
+		return strings.Contains(string(output), "eady to accept connections") || strings.Contains(string(output), "+monitor") // a Sentinel
 	}) {
 		output, _ := os.ReadFile(log.Name())
 		s.t.Fatalf("%s does not start\n%s", s.program, output)

@@ -33,6 +33,7 @@ var errConnectionLost = errors.New("the connection was lost")
 // subscription hears the messages of one Redis for everyone who watches it.
 type subscription struct {
 	address *address
+	dials   int // so far; only run changes it
 	sites   []string
 	key     string // in subscriptions
 	logger  atomic.Pointer[zap.Logger]
@@ -164,7 +165,8 @@ func (s *subscription) dial(ctx context.Context) (rueidis.Client, error) {
 	option := s.address.within(ctx)
 	if option.Sentinel.MasterSet == "" {
 		option.ForceSingleClient = true
-		option.InitAddress = option.InitAddress[:1]
+		option.InitAddress = option.InitAddress[s.dials%len(option.InitAddress):][:1] // another one each time
+		s.dials++
 		var dialed atomic.Bool
 		dial := option.DialCtxFn
 		option.DialCtxFn = func(ctx context.Context, to string, dialer *net.Dialer, conf *tls.Config) (net.Conn, error) {

@@ -1,0 +1,173 @@
+package redis
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// info returns a line of what a server says about itself.
+func (s *server) info(name string) string {
+	text, _ := s.run("INFO").ToString()
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// TestCluster: a store works with a Cluster, whichever node it is told about, and after a failover with what the new primary
+// has. A feed hears what is published at another node.
+func TestCluster(t *testing.T) {
+	onEach(t, func(t *testing.T, program string) {
+		var nodes []*server
+		for range 3 {
+			nodes = append(nodes, start(t, program, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", testutil.PortOf(testutil.FreeAddress(t))))
+		}
+		first, second, replica := nodes[0], nodes[1], nodes[2]
+		first.must("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
+		second.must("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+		for i, node := range nodes {
+			node.must("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
+		}
+		for _, node := range nodes[1:] {
+			bus := first.args[len(first.args)-1]
+			node.must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.address), bus)
+		}
+		states := func(want string) func() bool {
+			return func() bool {
+				for _, node := range nodes {
+					info, err := node.run("CLUSTER", "INFO").ToString()
+					if err != nil || !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, want) {
+						return false
+					}
+				}
+				return true
+			}
+		}
+		testutil.Eventually(t, "the nodes know each other", states("cluster_known_nodes:3"))
+
+		holder := first
+		if slot, err := first.run("CLUSTER", "KEYSLOT", "{frappe_auth}:").AsInt64(); err != nil {
+			t.Fatal(err)
+		} else if slot > 8191 {
+			holder = second
+		}
+		id, err := holder.run("CLUSTER", "MYID").ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		testutil.Eventually(t, "the third is a replica", func() bool { return replica.run("CLUSTER", "REPLICATE", id).Error() == nil })
+		testutil.Eventually(t, "it has everything", func() bool { return replica.info("master_link_status") == "up" })
+
+		a := open(t, &Store{URL: first.url() + "?addr=" + second.address + "&addr=" + replica.address})
+		b := open(t, &Store{URL: second.url() + "?addr=" + first.address})
+		for _, s := range []*Store{a, b} {
+			if err := usable(t, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w := watch(t, openFeed(t, &FrappeEvents{URL: "redis://" + testutil.FreeAddress(t) + "?addr=" + first.address}))
+		testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
+		second.must("PUBLISH", "events", document("erp", "User", "a"))
+		testutil.Eventually(t, "what another node publishes is heard", w.saw("erp user a"))
+
+		position := add(t, a, "before")
+		if got := read(t, b, frappe.Position{}, time.Millisecond); got[len(got)-1].Position != position {
+			t.Errorf("the other store reads %v, want %v", got, position)
+		}
+		replica.must("CLUSTER", "FAILOVER")
+		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" && holder.info("role") == "slave" })
+		for _, s := range []*Store{a, b} {
+			testutil.Eventually(t, "it works after the failover", works(t, s))
+			if err := usable(t, s); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := read(t, b, position, time.Millisecond); got[0].Epoch != position.Epoch || got[0].Sequence != position.Sequence+1 {
+			t.Errorf("after the failover: %v, before %v", got[0].Position, position)
+		}
+	})
+}
+
+// TestSentinel: a store and a feed that are told the Sentinels follow them to the server that is the primary.
+func TestSentinel(t *testing.T) {
+	onEach(t, func(t *testing.T, program string) {
+		primary, replica := start(t, program), start(t, program)
+		replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.address))
+		testutil.Eventually(t, "it has everything", func() bool { return replica.info("master_link_status") == "up" })
+		sentinel := &server{t: t, program: program, dir: t.TempDir(), address: testutil.FreeAddress(t)}
+		config := filepath.Join(sentinel.dir, "sentinel.conf")
+		if err := os.WriteFile(config, fmt.Appendf(nil, "sentinel monitor main 127.0.0.1 %s 1\nsentinel down-after-milliseconds main 500\n",
+			testutil.PortOf(primary.address)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sentinel.args = []string{"--sentinel"}
+		sentinel.config = config
+		t.Cleanup(sentinel.kill)
+		sentinel.start()
+		testutil.Eventually(t, "the Sentinel knows the replica", func() bool {
+			text, _ := sentinel.run("INFO").ToString()
+			return strings.Contains(text, "slaves=1")
+		})
+
+		url := sentinel.url() + "?master_set=main"
+		s := open(t, &Store{URL: url})
+		if err := usable(t, s); err != nil {
+			t.Fatal(err)
+		}
+		w := watch(t, openFeed(t, &FrappeEvents{URL: url}))
+		testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
+		position := add(t, s, "before")
+		testutil.Eventually(t, "the replica has it", func() bool { n, _ := replica.run("XLEN", "{frappe_auth}:revocations").AsInt64(); return n == 3 })
+
+		primary.kill()
+		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" })
+		testutil.Eventually(t, "the store works", works(t, s))
+		if got := read(t, s, position, time.Millisecond); got[0].Position != position {
+			t.Errorf("after the failover: %v, before %v", got[0].Position, position)
+		}
+		testutil.Eventually(t, "everything is dropped", w.saw("everything"))
+		replica.must("PUBLISH", "events", document("erp", "User", "after"))
+		testutil.Eventually(t, "the feed hears the new primary", w.saw("erp user after"))
+	})
+}
+
+// TestOldProtocol: a server that speaks the protocol from before Redis 6 only, as some proxies do, can be used.
+func TestOldProtocol(t *testing.T) {
+	s := fresh(t, startRedis(t, "--rename-command", "HELLO", ""))
+	if err := usable(t, s); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestVersions: which servers doctor calls too old.
+func TestVersions(t *testing.T) {
+	for _, test := range []struct {
+		redis, valkey string
+		want          frappe.Result
+		detail        string
+	}{
+		{"5.0.14", "", frappe.ResultTrouble, "Redis 5.0.14 is too old; Redis 6.2 or later, or Valkey, is needed"},
+		{"6.0.16", "", frappe.ResultTrouble, "Redis 6.0.16 is too old; Redis 6.2 or later, or Valkey, is needed"},
+		{"6.2.0", "", frappe.ResultOK, "Redis 6.2.0"},
+		{"7.0.15", "", frappe.ResultOK, "Redis 7.0.15"},
+		{"8.2.1", "", frappe.ResultOK, "Redis 8.2.1"},
+		{"7.2.4", "8.0.1", frappe.ResultOK, "Valkey 8.0.1"},
+		{"", "", frappe.ResultWarning, "not known; Redis 6.2 or later is needed"},
+	} {
+		t.Run(test.redis+test.valkey, func(t *testing.T) {
+			got := node{info: map[string]string{"redis_version": test.redis, "valkey_version": test.valkey}}.version(6, 2)
+			if got.Result != test.want || got.Detail != test.detail {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
