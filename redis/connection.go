@@ -188,6 +188,9 @@ func wait[T any](ctx context.Context, c *connection, outlive context.Context, at
 		inner, cancel := context.WithTimeout(outlive, atMost)
 		defer cancel()
 		value, err := run(inner, client)
+		if newer := c.current.Load().client; newer != nil && newer != client && errors.Is(err, rueidis.ErrClosing) {
+			value, err = run(inner, newer) // it was replaced just now, and refused the command
+		}
 		returned <- result{value, err}
 	}()
 	select {

@@ -42,24 +42,24 @@ func works(t testing.TB, s *Store) func() bool {
 func TestAway(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
-		server.kill()
+		server.Kill()
 		s := fresh(t, server)
 		if err := promptly(t, get(s)); err == nil || !strings.Contains(err.Error(), server.url()) {
 			t.Errorf("without a server: %v", err)
 		}
-		server.start()
+		server.Start()
 		testutil.Eventually(t, "it works", works(t, s))
 		reading := make(chan error, 1)
 		last := read(t, s, frappe.Position{}, time.Millisecond)
 		go func() { _, err := s.Read(t.Context(), last[0].Position, time.Minute); reading <- err }()
-		server.kill()
+		server.Kill()
 		if err := <-reading; err == nil {
 			t.Error("reading goes on without a server")
 		}
 		if err := promptly(t, set(s)); err == nil {
 			t.Error("no error after the server was killed")
 		}
-		server.start()
+		server.Start()
 		testutil.Eventually(t, "it works again", works(t, s))
 		if got := read(t, s, last[0].Position, time.Millisecond); got[0].Epoch == last[0].Epoch || got[0].Sequence != 1 {
 			t.Errorf("after a restart without the log: %v, before %v", got, last)

@@ -218,7 +218,7 @@ func TestFeedLost(t *testing.T) {
 		testutil.Eventually(t, "it is subscribed", func() bool { return w.looked() > 0 })
 		for _, cut := range []func(){
 			func() { server.must("CLIENT", "KILL", "TYPE", "pubsub") },
-			func() { server.kill(); server.start() },
+			func() { server.Kill(); server.Start() },
 		} {
 			w.forget()
 			cut()
@@ -244,7 +244,7 @@ func TestFeedLost(t *testing.T) {
 // TestFeedStartsLate: a feed whose Redis is down at first reports that everything may have changed when it is there.
 func TestFeedStartsLate(t *testing.T) {
 	server := startRedis(t)
-	server.kill()
+	server.Kill()
 	f := openFeed(t, &FrappeEvents{URL: server.url(), Sites: []string{"a", "b"}})
 	w := watch(t, f)
 	if got := f.CheckHealth(soon(t)); got[0].Result != frappe.ResultTrouble || !strings.Contains(got[0].Detail, server.url()) {
@@ -255,7 +255,7 @@ func TestFeedStartsLate(t *testing.T) {
 		defer f.subscription.mu.Unlock()
 		return f.subscription.missed
 	})
-	server.start()
+	server.Start()
 	testutil.Eventually(t, "everything of the sites is dropped", func() bool { return w.saw("a everything")() && w.saw("b everything")() })
 }
 

@@ -122,7 +122,7 @@ func TestReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	position := add(t, writer, "revoked")
-	replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.address))
+	replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.Address))
 	testutil.Eventually(t, "it has everything", func() bool {
 		entries, err := reader.Read(soon(t), frappe.Position{}, time.Millisecond)
 		return err == nil && shape(entries) == "a1:revoked"
@@ -141,5 +141,24 @@ func TestReplica(t *testing.T) {
 	}
 	if _, err := reader.Charge(soon(t), "n", time.Second, time.Hour); err == nil {
 		t.Error("a replica is written to")
+	}
+}
+
+// TestRenewal: while the connection is replaced because Redis is read-only, no call fails for that.
+func TestRenewal(t *testing.T) {
+	server := startRedis(t)
+	s := fresh(t, server)
+	testutil.Eventually(t, "it works", works(t, s))
+	server.must("REPLICAOF", "127.0.0.1", "1")
+	before := s.connection.current.Load()
+	for s.connection.current.Load() == before {
+		if err := s.Set(soon(t), "n", []byte("x"), time.Minute); err == nil || !strings.Contains(err.Error(), "READONLY") {
+			t.Fatalf("writing: %v", err)
+		}
+		for range 100 {
+			if _, err := s.Get(soon(t), "n"); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

@@ -65,11 +65,11 @@ func TestPassword(t *testing.T) {
 		{name: "environment", store: Store{URL: server.url(), Password: "{env.TEST_REDIS_PASSWORD}"}},
 		{name: "file", store: Store{URL: server.url(), Password: "{file." + file(t, password+"\n") + "}"}},
 		{name: "inline", store: Store{URL: server.url(), Password: password}},
-		{name: "in the URL", store: Store{URL: "redis://:pass%2Fword%23with%40signs@" + server.address}},
+		{name: "in the URL", store: Store{URL: "redis://:pass%2Fword%23with%40signs@" + server.Address}},
 		{name: "URL from the environment", store: Store{URL: "{env.TEST_REDIS_URL}", Password: password}},
-		{name: "user default", store: Store{URL: "redis://default@" + server.address, Password: password}},
+		{name: "user default", store: Store{URL: "redis://default@" + server.Address, Password: password}},
 		{name: "database", store: Store{URL: server.url() + "/3", Password: password}},
-		{name: "socket", store: Store{URL: "unix://" + filepath.Join(server.dir, "s") + "?db=2", Password: password}},
+		{name: "socket", store: Store{URL: "unix://" + server.Socket + "?db=2", Password: password}},
 		{name: "secret from a file", store: Store{URL: server.url() + "?client_name=s", Password: password, SharedSecret: "{file." + file(t, secret+"\r\n") + "}"}},
 		{name: "wrong", store: Store{URL: server.url(), Password: "wrong-password"}, refusals: "WRONGPASS"},
 		{name: "none", store: Store{URL: server.url()}, refusals: "NOAUTH"},
@@ -107,7 +107,7 @@ func TestRights(t *testing.T) {
 		rules := documentedUser(t, "caddy")
 		server.must(rules...)
 		server.must(documentedUser(t, "caddy_events")...)
-		s := open(t, &Store{URL: "redis://caddy@" + server.address, Password: "chosen"})
+		s := open(t, &Store{URL: "redis://caddy@" + server.Address, Password: "chosen"})
 		if err := usable(t, s); err != nil {
 			t.Error(err)
 		}
@@ -116,11 +116,11 @@ func TestRights(t *testing.T) {
 				t.Error(finding(f))
 			}
 		}
-		other := open(t, &Store{URL: "redis://caddy@" + server.address, Password: "chosen", Prefix: "other"})
+		other := open(t, &Store{URL: "redis://caddy@" + server.Address, Password: "chosen", Prefix: "other"})
 		if err := set(other)(soon(t)); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 			t.Errorf("another prefix: %v", err)
 		}
-		f := openFeed(t, &FrappeEvents{URL: "redis://caddy_events@" + server.address, Password: "chosen"})
+		f := openFeed(t, &FrappeEvents{URL: "redis://caddy_events@" + server.Address, Password: "chosen"})
 		for _, f := range f.CheckHealth(soon(t)) {
 			if f.Result != frappe.ResultOK {
 				t.Error(finding(f))

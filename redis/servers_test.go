@@ -2,10 +2,8 @@ package redis
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,15 +17,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 
-// server is a Redis or Valkey of a test, started from the installed program.
+// server is a Redis or Valkey of a test.
 type server struct {
-	t       testing.TB
-	program string
-	dir     string
-	address string
-	config  string // a configuration file, if there is one
-	args    []string
-	process *exec.Cmd
+	*testutil.RedisServer
+	t testing.TB
 }
 
 // programs are the servers that the tests run on.
@@ -43,7 +36,7 @@ func onEach(t *testing.T, test func(t *testing.T, program string)) {
 
 func requireServer(t testing.TB, program string) string {
 	t.Helper()
-	if program == "valkey-server" {
+	if program == "valkey-server" { // Debian 12 has no such package, so that it may be missing in CI, too
 		path, err := exec.LookPath(program)
 		if err != nil {
 			t.Skip("valkey-server is missing; not every Debian has it: apt-get install valkey-server")
@@ -61,61 +54,16 @@ func startRedis(t testing.TB, args ...string) *server {
 
 func start(t testing.TB, program string, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, program: program, dir: t.TempDir(), address: testutil.FreeAddress(t), args: args}
-	t.Cleanup(s.kill)
-	s.start()
+	s := &server{testutil.NewRedisServer(t, program), t}
+	s.Args = args
+	s.Start()
 	return s
-}
-
-// start starts the server, with what it saved if it did.
-func (s *server) start() {
-	s.t.Helper()
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer log.Close()
-	var args []string
-	if s.config != "" {
-		args = append(args, s.config)
-	}
-	s.process = exec.Command(s.program, append(append(args,
-		"--port", testutil.PortOf(s.address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--enable-debug-command", "local",
-		"--unixsocket", filepath.Join(s.dir, "s")), s.args...)...)
-	s.process.Stdout, s.process.Stderr = log, log
-	if err := s.process.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	if !testutil.Holds(30*time.Second, func() bool {
-		conn, err := net.Dial("unix", filepath.Join(s.dir, "s"))
-		if err != nil {
-			return false
-		}
-		defer conn.Close()
-		output, _ := os.ReadFile(log.Name())
-		return strings.Contains(string(output), "eady to accept connections") || strings.Contains(string(output), "+monitor") // a Sentinel
-	}) {
-		output, _ := os.ReadFile(log.Name())
-		s.t.Fatalf("%s does not start\n%s", s.program, output)
-	}
-}
-
-// kill ends the server at once.
-func (s *server) kill() {
-	if s.process == nil {
-		return
-	}
-	s.process.Process.Kill()
-	s.process.Wait()
-	s.process = nil
-	os.Remove(filepath.Join(s.dir, "s"))
-	os.Remove(filepath.Join(s.dir, "log"))
 }
 
 // run runs a command as somebody who may do anything, over the socket.
 func (s *server) run(args ...string) rueidis.RedisResult {
 	s.t.Helper()
-	option := rueidis.MustParseURL("unix://" + filepath.Join(s.dir, "s"))
+	option := rueidis.MustParseURL("unix://" + s.Socket)
 	option.DisableCache, option.ForceSingleClient, option.DisableRetry = true, true, true
 	client, err := rueidis.NewClient(option)
 	if err != nil {
@@ -133,7 +81,7 @@ func (s *server) must(args ...string) {
 	}
 }
 
-func (s *server) url() string { return "redis://" + s.address }
+func (s *server) url() string { return "redis://" + s.Address }
 
 // secret is the secret of the tests' stores.
 const secret = "0123456789abcdef0123456789abcdef"

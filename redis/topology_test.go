@@ -2,8 +2,6 @@ package redis
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,8 +36,8 @@ func TestCluster(t *testing.T) {
 			node.must("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
 		}
 		for _, node := range nodes[1:] {
-			bus := first.args[len(first.args)-1]
-			node.must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.address), bus)
+			bus := first.Args[len(first.Args)-1]
+			node.must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.Address), bus)
 		}
 		states := func(want string) func() bool {
 			return func() bool {
@@ -67,14 +65,14 @@ func TestCluster(t *testing.T) {
 		testutil.Eventually(t, "the third is a replica", func() bool { return replica.run("CLUSTER", "REPLICATE", id).Error() == nil })
 		testutil.Eventually(t, "it has everything", func() bool { return replica.info("master_link_status") == "up" })
 
-		a := open(t, &Store{URL: first.url() + "?addr=" + second.address + "&addr=" + replica.address})
-		b := open(t, &Store{URL: second.url() + "?addr=" + first.address})
+		a := open(t, &Store{URL: first.url() + "?addr=" + second.Address + "&addr=" + replica.Address})
+		b := open(t, &Store{URL: second.url() + "?addr=" + first.Address})
 		for _, s := range []*Store{a, b} {
 			if err := usable(t, s); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w := watch(t, openFeed(t, &FrappeEvents{URL: "redis://" + testutil.FreeAddress(t) + "?addr=" + first.address}))
+		w := watch(t, openFeed(t, &FrappeEvents{URL: "redis://" + testutil.FreeAddress(t) + "?addr=" + first.Address}))
 		testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
 		second.must("PUBLISH", "events", document("erp", "User", "a"))
 		testutil.Eventually(t, "what another node publishes is heard", w.saw("erp user a"))
@@ -101,18 +99,12 @@ func TestCluster(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		primary, replica := start(t, program), start(t, program)
-		replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.address))
+		replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.Address))
 		testutil.Eventually(t, "it has everything", func() bool { return replica.info("master_link_status") == "up" })
-		sentinel := &server{t: t, program: program, dir: t.TempDir(), address: testutil.FreeAddress(t)}
-		config := filepath.Join(sentinel.dir, "sentinel.conf")
-		if err := os.WriteFile(config, fmt.Appendf(nil, "sentinel monitor main 127.0.0.1 %s 1\nsentinel down-after-milliseconds main 500\n",
-			testutil.PortOf(primary.address)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		sentinel.args = []string{"--sentinel"}
-		sentinel.config = config
-		t.Cleanup(sentinel.kill)
-		sentinel.start()
+		sentinel := &server{testutil.NewRedisServer(t, program), t}
+		sentinel.Args = []string{"--sentinel"}
+		sentinel.Config = file(t, "sentinel monitor main 127.0.0.1 "+testutil.PortOf(primary.Address)+" 1\nsentinel down-after-milliseconds main 500\n")
+		sentinel.Start()
 		testutil.Eventually(t, "the Sentinel knows the replica", func() bool {
 			text, _ := sentinel.run("INFO").ToString()
 			return strings.Contains(text, "slaves=1")
@@ -128,7 +120,7 @@ func TestSentinel(t *testing.T) {
 		position := add(t, s, "before")
 		testutil.Eventually(t, "the replica has it", func() bool { n, _ := replica.run("XLEN", "{frappe_auth}:revocations").AsInt64(); return n == 3 })
 
-		primary.kill()
+		primary.Kill()
 		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" })
 		testutil.Eventually(t, "the store works", works(t, s))
 		if got := read(t, s, position, time.Millisecond); got[0].Position != position {

@@ -1,0 +1,90 @@
+package testutil
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RedisServer is a Redis or Valkey that runs until the test ends.
+type RedisServer struct {
+	Address string // host and port
+	Socket  string // without a login, over this Unix socket
+
+	// Config is a configuration file to start with, and Args are further arguments.
+	Config string
+	Args   []string
+
+	t       testing.TB
+	program string
+	dir     string
+	process *exec.Cmd
+}
+
+// StartRedis starts a redis-server. Everybody on this machine may do anything there, unless the arguments say otherwise.
+func StartRedis(t testing.TB, args ...string) *RedisServer {
+	t.Helper()
+	s := NewRedisServer(t, RequireProgram(t, "redis-server", "redis-server"))
+	s.Args = args
+	s.Start()
+	return s
+}
+
+// NewRedisServer returns a server that is not started yet.
+func NewRedisServer(t testing.TB, program string) *RedisServer {
+	t.Helper()
+	s := &RedisServer{Address: FreeAddress(t), t: t, program: program, dir: t.TempDir()}
+	s.Socket = filepath.Join(s.dir, "s")
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// Start starts the server, with what it saved if it did.
+func (s *RedisServer) Start() {
+	s.t.Helper()
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	var args []string
+	if s.Config != "" {
+		args = append(args, s.Config)
+	}
+	args = append(args, "--port", PortOf(s.Address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+		"--enable-debug-command", "local", "--unixsocket", s.Socket)
+	s.process = exec.Command(s.program, append(args, s.Args...)...) //nolint:noctx // Kill ends it
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	output := func() string {
+		raw, _ := os.ReadFile(log.Name())
+		return string(raw)
+	}
+	if !Holds(patience, func() bool {
+		conn, err := net.DialTimeout("unix", s.Socket, time.Second)
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return strings.Contains(output(), "eady to accept connections") || strings.Contains(output(), "+monitor") // a Sentinel
+	}) {
+		s.t.Fatalf("%s does not start\n%s", s.program, output())
+	}
+}
+
+// Kill ends the server at once.
+func (s *RedisServer) Kill() {
+	if s.process == nil {
+		return
+	}
+	s.process.Process.Kill() //nolint:errcheck // it may have ended
+	s.process.Wait()         //nolint:errcheck // it was killed
+	s.process = nil
+	os.Remove(s.Socket)
+}
