@@ -206,7 +206,7 @@ func wait[T any](ctx context.Context, c *connection, outlive context.Context, at
 
 // failed adds the address to an error. Redis's own errors hold no secret.
 func (c *connection) failed(err error) error {
-	if answer, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(answer.Error(), "READONLY") {
+	if answer, ok := rueidis.IsRedisErr(err); ok && strings.Contains(answer.Error(), "READONLY ") {
 		select {
 		case c.renew <- struct{}{}:
 		default:

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -199,5 +201,31 @@ func TestSharedConnection(t *testing.T) {
 	testutil.Eventually(t, "the connection is closed", func() bool { return clients() == 0 })
 	if err := promptly(t, get(b)); err == nil {
 		t.Error("no error from a store that is closed")
+	}
+}
+
+// TestRenewal: a command survives that the connection it was about to use is replaced, because Redis is read-only.
+func TestRenewal(t *testing.T) {
+	server := startRedis(t)
+	s := fresh(t, server)
+	testutil.Eventually(t, "it works", works(t, s))
+	before := s.connection.current.Load().client
+	server.must("REPLICAOF", "127.0.0.1", "1")
+	if err := promptly(t, set(s)); err == nil || !strings.Contains(err.Error(), "READONLY") {
+		t.Errorf("writing: %v", err)
+	}
+	ping := func(ctx context.Context, client rueidis.Client) (struct{}, error) {
+		if client == before {
+			for !errors.Is(client.Do(ctx, client.B().Ping().Build()).Error(), rueidis.ErrClosing) && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return struct{}{}, client.Do(ctx, client.B().Ping().Build()).Error()
+	}
+	if _, err := wait(t.Context(), s.connection, t.Context(), 30*time.Second, ping); err != nil {
+		t.Error(err)
+	}
+	if s.connection.current.Load().client == before {
+		t.Error("the connection was not replaced")
 	}
 }

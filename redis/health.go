@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,7 +28,7 @@ type node struct {
 func (s *Store) CheckHealth(ctx context.Context) []frappe.Finding {
 	client, err := reach(ctx, s.connection)
 	if err != nil {
-		return []frappe.Finding{frappe.Trouble("reachable", "%v", err)}
+		return []frappe.Finding{unreachable(err)}
 	}
 	findings := []frappe.Finding{frappe.OK("reachable", "%s", s)}
 	nodes, err := primaries(ctx, client)
@@ -44,6 +46,20 @@ func reach(ctx context.Context, c *connection) (rueidis.Client, error) {
 	return call(ctx, c, func(ctx context.Context, client rueidis.Client) (rueidis.Client, error) {
 		return client, client.Do(ctx, client.B().Ping().Build()).Error()
 	})
+}
+
+// unreachable is the finding about a Redis that cannot be used, with what to do where Redis's own words do not say it.
+func unreachable(err error) frappe.Finding {
+	finding := frappe.Trouble("reachable", "%v", err)
+	if answer := new(rueidis.RedisError); errors.As(err, &answer) {
+		switch code, _, _ := strings.Cut(answer.Error(), " "); code {
+		case "NOAUTH":
+			return finding.Advise("write the option password, or a user into the URL as well")
+		case "WRONGPASS":
+			return finding.Advise("correct the option password, or the user in the URL")
+		}
+	}
+	return finding
 }
 
 // primaries asks the servers about themselves, without the replicas of a Cluster.
@@ -180,7 +196,7 @@ func (f *FrappeEvents) CheckHealth(ctx context.Context) []frappe.Finding {
 	defer cancel()
 	client, err := probe.dial(ctx)
 	if err != nil {
-		return []frappe.Finding{frappe.Trouble("reachable", "%s: %v", f, err)}
+		return []frappe.Finding{unreachable(fmt.Errorf("%s: %w", f, err))}
 	}
 	defer client.Close()
 	findings := []frappe.Finding{frappe.OK("reachable", "%s", f)}

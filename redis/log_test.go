@@ -144,21 +144,3 @@ func TestReplica(t *testing.T) {
 	}
 }
 
-// TestRenewal: while the connection is replaced because Redis is read-only, no call fails for that.
-func TestRenewal(t *testing.T) {
-	server := startRedis(t)
-	s := fresh(t, server)
-	testutil.Eventually(t, "it works", works(t, s))
-	server.must("REPLICAOF", "127.0.0.1", "1")
-	before := s.connection.current.Load()
-	for s.connection.current.Load() == before {
-		if err := s.Set(soon(t), "n", []byte("x"), time.Minute); err == nil || !strings.Contains(err.Error(), "READONLY") {
-			t.Fatalf("writing: %v", err)
-		}
-		for range 100 {
-			if _, err := s.Get(soon(t), "n"); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
