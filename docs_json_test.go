@@ -24,6 +24,7 @@ func TestDocsJSON(t *testing.T) {
 	for _, id := range []string{
 		"http.handlers.frappe_auth", "http.handlers.frappe_auth_webhook", "http.authentication.providers.frappe",
 		"http.frappe_auth.backends.site", "http.frappe_auth.backends.static", "http.frappe_auth.backends.database",
+		"http.frappe_auth.stores.redis", "http.frappe_auth.feeds.frappe_events",
 		"admin.api.frappe_auth",
 	} {
 		module, ok := source.modules[id]

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	_ "github.com/caddy-frappe/frappe-auth/database" // registers the backend
+	_ "github.com/caddy-frappe/frappe-auth/redis"    // registers store and feed
 )
 
 // TestReadmeLength: the README stays short enough to be read.

@@ -44,7 +44,9 @@ var recipes = map[string]func(r *recipe){
 	"freshness: Revoke at once":                 revokeAtOnce,
 	"operations: Metrics":                       servesReport,
 	"operations: Tracing":                       servesReport,
-	"database: Backend database":                nil, // e2e: TestDocsDatabase
+	"database: Backend database":                nil,          // e2e: TestDocsDatabase
+	"redis: Share":                              servesReport, // without a Redis, which keeps nobody out
+	"redis: Frappe's own announcements":         servesReport,
 	"recipes: WebSocket, EventSource and <img>": tokensInQueries,
 	// With plugins of others: e2e/plugins
 	"recipes-plugins: Limits for each user":                         nil,
@@ -117,6 +119,7 @@ var recipes = map[string]func(r *recipe){
 // TestRecipes: every Caddyfile of README.md and docs/ does what its page says: a request that passes, and one that is refused.
 func TestRecipes(t *testing.T) {
 	t.Setenv("FRAPPE_WEBHOOK_SECRET", "s3cret")
+	t.Setenv("FRAPPE_AUTH_SECRET", strings.Repeat("0123456789abcdef", 4))
 	t.Setenv("OTEL_TRACES_EXPORTER", "none")
 	missing := maps.Clone(recipes)
 	for _, e := range examples(t) {
@@ -155,21 +158,6 @@ func folders(r *recipe) {
 			r.t.Errorf("%s: %q", path, got.Body)
 		}
 	}
-}
-
-func tenants(r *recipe) {
-	r.get("two.erp.example.com/report.txt", 200, "of two", byAlice)
-	r.get("two.erp.example.com/report.txt", 401, "", wrongSecret)
-	r.get("three.erp.example.com/report.txt", 404, "", byAlice)
-}
-
-func severalBackends(r *recipe) {
-	r.get("files.example.com/report.txt", 200, "report", byAlice) // listed
-	if r.asked.Load() != 0 {
-		r.t.Error("the site was asked about a listed key")
-	}
-	r.get("files.example.com/report.txt", 200, "report", byBob) // the site's
-	r.get("files.example.com/report.txt", 401, "", "Authorization: token x:y")
 }
 
 // preflights: a preflight passes without a credential, and nothing else does.
