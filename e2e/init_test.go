@@ -86,7 +86,9 @@ func TestInit(t *testing.T) {
 	namedPort := named[strings.LastIndexByte(named, ':')+1:]
 	noDatabase := `{"db_host": "127.0.0.1", "db_port": ` + freePort(t) + `, "webserver_port": ` + namedPort + `}`
 
-	fileBench, sites := makeBench(t, `{"redis_queue": "redis://:s3cret@127.0.0.1:11000"}`)
+	fileBench, sites := makeBench(t, `{}`)
+	sqliteSiteIn(t, sites)
+	queueBench, sites := makeBench(t, `{"redis_queue": "redis://:s3cret@127.0.0.1:11000"}`)
 	sqliteSiteIn(t, sites)
 	serverBench, sites := makeBench(t, noDatabase)
 	recordedSiteIn(t, sites, "erp.example.com")
@@ -104,6 +106,7 @@ func TestInit(t *testing.T) {
 		{"address", "", []string{"--site", namedSite(t, ""), "--address", "files.example.com"}, "address"},
 		{"database", "", []string{"--bench", fileBench}, "database"},
 		{"directory of sites", "", []string{"--bench", filepath.Join(fileBench, "sites")}, "database"},
+		{"a queue with a password", "", []string{"--bench", queueBench}, "feed"},
 		{"one of several sites", "", []string{"--bench", severalBench, "--site-name", "erp.example.com"}, "database"},
 		{"web server where the database does not run", "", []string{"--bench", serverBench}, "site by name"},
 		{"asked for a site", namedSite(t, "") + "\nfiles.example.com\n", nil, "address"},

@@ -185,7 +185,9 @@ func TestMetrics(t *testing.T) {
 func TestPromtool(t *testing.T) {
 	requireProgram(t, "prometheus", "promtool", "--version")
 	sites, addresses := watchedSites(t)
-	p := start(t, "metrics", sites)
+	shared, _ := sharingSite(t)
+	p := start(t, "metrics", sites+shared)
+	p.sharing()
 	drive(t, addresses, true)
 	_, text := ask(t, "GET", "http://"+p.admin+"/metrics", "")
 	var ours strings.Builder // Caddy's own are not ours to answer for
@@ -213,9 +215,10 @@ func TestPromtool(t *testing.T) {
 func TestMonitoring(t *testing.T) {
 	requireProgram(t, "prometheus", "prometheus", "--version")
 	sites, addresses := watchedSites(t)
-	// What only the database backend has is also looked at.
+	// What only the database backend and the shared store have is also looked at.
 	database := testutil.FreeAddress(t)
-	p := start(t, "metrics", sites+"\nhttp://"+database+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\nrespond ok\n}")
+	shared, _ := sharingSite(t)
+	p := start(t, "metrics", sites+shared+"\nhttp://"+database+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\nrespond ok\n}")
 	if status, body := ask(t, "GET", "http://"+database, "", tokenHeader); status != 200 {
 		t.Errorf("database: %d %s", status, body)
 	}
@@ -256,7 +259,7 @@ func TestMonitoring(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := regexp.MustCompile(`caddy_frappe_auth_\w+`).FindAllString(string(rules), -1)
-	if alerts := strings.Count(string(rules), "- alert:"); alerts != 7 || len(names) < alerts {
+	if alerts := strings.Count(string(rules), "- alert:"); alerts != 9 || len(names) < alerts {
 		t.Errorf("%d alerts, %d metrics", alerts, len(names))
 	}
 	for _, name := range names {

@@ -140,7 +140,9 @@ func TestDocsDatabase(t *testing.T) {
 func TestMetricsDocumented(t *testing.T) {
 	sites, _ := watchedSites(t)
 	address := "127.0.0.1:" + freePort(t)
-	p := start(t, "metrics", sites+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}")
+	shared, _ := sharingSite(t)
+	p := start(t, "metrics", sites+shared+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}")
+	p.sharing()
 	raw, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)

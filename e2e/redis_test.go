@@ -23,6 +23,12 @@ func sharingSite(t *testing.T) (site, address string) {
 	return "\nhttp://" + address + " {\nfrappe_auth {\nbackend site " + siteDouble(t) + "\n" + sharing(server) + "}\nrespond ok\n}", address
 }
 
+// sharing waits until the shared store is used.
+func (p *process) sharing() {
+	p.t.Helper()
+	p.eventually("the store is used", func() bool { return p.scrape()["caddy_frappe_auth_store_up"] == 1 })
+}
+
 // TestDoctorWithRedis: what doctor says of a store and a feed whose Redis is well, refuses the password, is a replica, may
 // evict the log, and is away.
 func TestDoctorWithRedis(t *testing.T) {
@@ -51,5 +57,24 @@ func TestDoctorWithRedis(t *testing.T) {
 			}
 			golden(t, "doctor redis "+test.name+".txt", screen, append(onScreens, `127\.0\.0\.1:\d+`, "127.0.0.1:65000", `Redis \d+\.\d+\.\d+`, "Redis 7.0.15")...)
 		})
+	}
+}
+
+// TestInitFeed: the feed that init suggests for a bench works when the line is uncommented.
+func TestInitFeed(t *testing.T) {
+	server := testutil.StartRedis(t)
+	bench, sites := makeBench(t, `{"redis_queue": "redis://`+server.Address+`"}`)
+	sqliteSiteIn(t, sites)
+	file, screen, code := runInit(t, "", "--bench", bench)
+	if code != 0 {
+		t.Fatal(screen)
+	}
+	line := "\t\t# feed frappe_events redis://" + server.Address + "\n"
+	if !strings.Contains(file, line) {
+		t.Fatalf("no feed is suggested:\n%s", file)
+	}
+	doctor, code := command(t, "", "doctor", "--config", configFile(t, strings.Replace(file, line, strings.Replace(line, "# ", "", 1), 1)))
+	if code != 0 || !strings.Contains(doctor, "events may be heard") {
+		t.Errorf("exit code %d:\n%s", code, doctor)
 	}
 }
