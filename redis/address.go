@@ -179,7 +179,7 @@ func (a *address) trust(ca string) (content []byte, err error) {
 	if a.option.TLSConfig == nil {
 		return nil, errors.New("tls_ca needs TLS; write the URL as rediss://…")
 	}
-	if content, err = os.ReadFile(ca); err != nil {
+	if content, err = os.ReadFile(ca); err != nil { //nolint:gosec // the configuration names it
 		return nil, fmt.Errorf("tls_ca: %w", err)
 	}
 	a.option.TLSConfig.RootCAs = x509.NewCertPool()
@@ -229,7 +229,7 @@ func (a *address) within(ctx context.Context) rueidis.ClientOption {
 		if err != nil {
 			return nil, err
 		}
-		return &boundConn{Conn: conn, release: context.AfterFunc(ctx, func() { conn.Close() })}, nil
+		return &boundConn{Conn: conn, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
 	}
 	return option
 }

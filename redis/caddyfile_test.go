@@ -33,7 +33,7 @@ func TestCaddyfile(t *testing.T) {
 		{"twice", short + "prefix a\nprefix b\n}", "prefix is given twice, at Caddyfile:4"},
 		{"no secret", "redis redis://h", "secret is missing; write secret {file./run/secrets/frappe_auth}, with the same 32 bytes or more on every Caddy; openssl rand -hex 32 makes one, at Caddyfile:1"},
 		{"short secret", "redis redis://h {\nsecret short\n}", "secret: 5 bytes are too few; it needs 32 or more, such as the output of openssl rand -hex 32, at Caddyfile:3"},
-		{"bad prefix", short + "prefix a/b\n}", "prefix: use up to 64 letters, digits, and _ - . :, at Caddyfile:4"},
+		{"bad prefix", short + "prefix a/b\n}", "prefix: use up to 64 letters, digits, and _ . : -, at Caddyfile:4"},
 		{"too long a timeout", short + "timeout 1m\n}", "timeout: 1m0s is not between 10ms and 5s, at Caddyfile:4"},
 		{"no timeout", short + "timeout 0\n}", "the timeout must not be 0; remove the line to use the default of 100ms, at Caddyfile:3"},
 		{"feed", "frappe_events redis://h:11000 {\npassword p\nsite a b\nsite c\ntls_ca /ca\n}", `{"url":"redis://h:11000","password":"p","tls_ca":"/ca","sites":["a","b","c"]}`},
@@ -91,7 +91,7 @@ func TestProvision(t *testing.T) {
 		{"CA without TLS", Store{URL: "redis://h", TLSCA: "/ca.pem"}, "tls_ca needs TLS; write the URL as rediss://…"},
 		{"no CA", Store{URL: "rediss://h", TLSCA: "/not/there"}, "tls_ca: open /not/there: no such file or directory"},
 		{"nonsense as CA", Store{URL: "rediss://h", TLSCA: "store_test.go"}, "tls_ca: store_test.go contains no certificate; give a PEM file"},
-		{"prefix", Store{URL: "redis://h", Prefix: "{env.TEST_SHORT}}"}, "prefix: use up to 64 letters, digits, and _ - . :"},
+		{"prefix", Store{URL: "redis://h", Prefix: "{env.TEST_SHORT}}"}, "prefix: use up to 64 letters, digits, and _ . : -"},
 		{"bare number", Store{URL: "redis://h", RequestTimeout: 100}, `timeout: 100ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -143,4 +143,3 @@ func TestReplica(t *testing.T) {
 		t.Error("a replica is written to")
 	}
 }
-

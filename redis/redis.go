@@ -163,7 +163,7 @@ func checkSecret(secret string) error {
 
 func checkPrefix(prefix string) error {
 	if !validPrefix.MatchString(prefix) {
-		return errors.New("prefix: use up to 64 letters, digits, and _ - . :")
+		return errors.New("prefix: use up to 64 letters, digits, and _ . : -")
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ const maxEntries = "100000"
 
 // lastEntry is Lua that sets epoch, sequence and id to those of the last entry, or to false, 0 and an empty text. An
 // entry that frappe_auth did not write counts as none, so that what follows begins a new epoch.
+//
+//nolint:dupword // it is Lua
 const lastEntry = `
 local epoch, sequence, id = false, 0, ''
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
