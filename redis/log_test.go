@@ -56,6 +56,26 @@ func TestLostEntries(t *testing.T) {
 	}
 }
 
+// TestForeignEntries: whatever another program wrote to the log, it goes on in a new epoch.
+func TestForeignEntries(t *testing.T) {
+	server := startRedis(t)
+	s := fresh(t, server)
+	for _, fields := range [][]string{
+		{"who", "knows"}, {"e", "e"}, {"s", "1"}, {"e", "", "s", "1"}, {"e", "e", "s", ""}, {"e", "e", "s", "-1"}, {"e", "e", "s", "1.5"},
+		{"e", "e", "s", "0x10"}, {"e", "e", "s", "nan"}, {"e", "e", "s", "1e300"}, {"e", "e", "s", strings.Repeat("9", 16)},
+		{"e", strings.Repeat("e", 65), "s", "1"},
+	} {
+		server.must(append([]string{"XADD", "{frappe_auth}:revocations", "*"}, fields...)...)
+		position, err := s.Append(soon(t), []byte("x"), time.Hour)
+		if err != nil || position.Sequence != 1 || len(position.Epoch) < 20 {
+			t.Errorf("after %.80q: %v, %v", fields, position, err)
+		}
+	}
+	if entries := read(t, s, frappe.Position{}, time.Millisecond); len(entries) != 24 {
+		t.Errorf("%d entries", len(entries))
+	}
+}
+
 // TestBounds: what is too long is neither written nor read, and of a log that is too long the newest entries are read.
 func TestBounds(t *testing.T) {
 	server := startRedis(t)

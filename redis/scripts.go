@@ -15,8 +15,8 @@ local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if last then
 	local fields = {}
 	for i = 1, #last[2], 2 do fields[last[2][i]] = last[2][i + 1] end
-	local number = tonumber(fields.s)
-	if fields.e and number then epoch, sequence, id = fields.e, number, last[1] end
+	local e, s = fields.e or '', fields.s or ''
+	if e ~= '' and #e <= 64 and #s <= 15 and s:find('^%d+$') then epoch, sequence, id = e, tonumber(s), last[1] end
 end
 `
 
