@@ -61,8 +61,17 @@ func TestForeignEntries(t *testing.T) {
 	server := startRedis(t)
 	s := fresh(t, server)
 	for _, fields := range [][]string{
-		{"who", "knows"}, {"e", "e"}, {"s", "1"}, {"e", "", "s", "1"}, {"e", "e", "s", ""}, {"e", "e", "s", "-1"}, {"e", "e", "s", "1.5"},
-		{"e", "e", "s", "0x10"}, {"e", "e", "s", "nan"}, {"e", "e", "s", "1e300"}, {"e", "e", "s", strings.Repeat("9", 16)},
+		{"who", "knows"},
+		{"e", "e"},
+		{"s", "1"},
+		{"e", "", "s", "1"},
+		{"e", "e", "s", ""},
+		{"e", "e", "s", "-1"},
+		{"e", "e", "s", "1.5"},
+		{"e", "e", "s", "0x10"},
+		{"e", "e", "s", "nan"},
+		{"e", "e", "s", "1e300"},
+		{"e", "e", "s", strings.Repeat("9", 16)},
 		{"e", strings.Repeat("e", 65), "s", "1"},
 	} {
 		server.must(append([]string{"XADD", "{frappe_auth}:revocations", "*"}, fields...)...)
