@@ -132,11 +132,16 @@ func TestSentinel(t *testing.T) {
 	})
 }
 
-// TestOldProtocol: a server that speaks the protocol from before Redis 6 only, as some proxies do, can be used.
+// TestOldProtocol: a server that speaks the protocol from before Redis 6 only, as some proxies do, can be used by the store.
+// The feed cannot use it, and doctor says so.
 func TestOldProtocol(t *testing.T) {
-	s := fresh(t, startRedis(t, "--rename-command", "HELLO", ""))
-	if err := usable(t, s); err != nil {
+	server := startRedis(t, "--rename-command", "HELLO", "")
+	if err := usable(t, fresh(t, server)); err != nil {
 		t.Error(err)
+	}
+	findings := openFeed(t, &FrappeEvents{URL: server.url()}).CheckHealth(soon(t))
+	if last := findings[len(findings)-1]; last.Check != "channel" || last.Result != frappe.ResultTrouble {
+		t.Errorf("of the feed: %v", findings)
 	}
 }
 
