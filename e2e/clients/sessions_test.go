@@ -1,0 +1,176 @@
+package clients
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// world is what runs for a test: an ERP, a dashboard, and Caddy in front of both with TLS.
+type world struct {
+	t     *testing.T
+	caddy *testutil.Caddy
+	erp   *erp
+	app   *dashboard
+	port  string
+}
+
+// start runs Caddy. The dashboard is part of the ERP's own host name, and the option for its backend is in the Caddyfile
+// once for all tests. Other hosts have a page each.
+func start(t *testing.T, options string) *world {
+	t.Helper()
+	w := &world{t: t, erp: newERP(t), app: newDashboard(t), port: testutil.FreePort(t)}
+	w.caddy = testutil.RunCaddy(t, fmt.Sprintf(`{
+	storage file_system %[1]q
+	skip_install_trust
+	auto_https disable_redirects
+}
+https://erp.example.com:%[2]s {
+	tls internal
+	log
+	frappe_auth /bi/* {
+		backend site %[3]s
+		hide_credentials
+		%[5]s
+	}
+	handle /bi/* {
+		reverse_proxy %[4]s {
+			header_up X-Frappe-User {http.auth.user.id}
+		}
+	}
+	handle {
+		reverse_proxy %[3]s
+	}
+	handle_errors {
+		respond "{http.auth.frappe.error}"
+	}
+}
+https://app.example.com:%[2]s, https://sibling.example.com:%[2]s, https://evil.example.net:%[2]s {
+	tls internal
+	header Content-Type text/html
+	respond <title>Elsewhere</title><body></body>
+}`, t.TempDir(), w.port, w.erp.URL, w.app.URL, strings.ReplaceAll(options, "PORT", w.port)))
+	return w
+}
+
+// url is the URL of a path on a host, with that scheme.
+func (w *world) url(host, path string) string { return "https://" + host + ":" + w.port + path }
+
+// bi is the URL of a part of the dashboard.
+func (w *world) bi(path string) string { return w.url("erp.example.com", "/bi/"+path) }
+
+// socket is the URL of a WebSocket of the dashboard.
+func (w *world) socket(query string) string {
+	return "wss" + strings.TrimPrefix(w.bi("socket"+query), "https")
+}
+
+// answered waits for the access log's line of a request of the dashboard, and returns the status and the challenges.
+func (w *world) answered(uri string) (status int, challenges string) {
+	w.t.Helper()
+	var line struct {
+		Status  int
+		Headers http.Header `json:"resp_headers"`
+	}
+	text := w.caddy.Logged(fmt.Sprintf(`"uri":"/bi/%s"`, uri))
+	if err := json.Unmarshal([]byte(text), &line); err != nil {
+		w.t.Fatal(err)
+	}
+	return line.Status, strings.Join(line.Headers["Www-Authenticate"], "|")
+}
+
+// logIn fills in the login page, and waits for the page that it leads to.
+func (w *world) logIn(b *tab) {
+	w.t.Helper()
+	run(b, chromedp.Steps(
+		chromedp.SetValue("#login_email", alice),
+		chromedp.SetValue("#login_password", password),
+		chromedp.Click(".btn-login"),
+		chromedp.WaitVisible("h1"),
+	))
+}
+
+const everyScheme = "schemes basic bearer token session\nlogin /login"
+
+// TestPeople: from a page that needs a session to the login page and back, what the page's scripts then get, and that all is
+// over with the logout.
+func TestPeople(t *testing.T) {
+	w := start(t, everyScheme+"\ncache {\nsession_ttl 200ms\n}")
+	b := newTab(t)
+
+	at, status := b.open(w.bi("report?from=2026-01&q=a%20b"))
+	if want := w.url("erp.example.com", "/login?redirect-to=%2Fbi%2Freport%3Ffrom%3D2026-01%26q%3Da%2520b"); at != want || status != 200 {
+		t.Fatalf("without a session the browser is at %s with %d, want %s", at, status, want)
+	}
+	w.logIn(b)
+	location, user := run(b, chromedp.Location()), run(b, chromedp.Text("h1"))
+	if location != w.bi("report?from=2026-01&q=a%20b") || user != alice {
+		t.Fatalf("after the login %q is at %s", user, location)
+	}
+	sid := b.cookie(location, "sid")
+
+	w.tryWays(t, b, "logged in", true)
+	if title := b.does(`frame("/bi/?logged-in")`); title != "Dashboard" {
+		t.Errorf("a frame shows %s", title)
+	}
+
+	b.does(`ask("/api/method/logout")`)
+	if b.cookie(location, "sid") != "" {
+		t.Error("the browser still has a session after the logout")
+	}
+	w.tryWays(t, b, "logged out", false)
+	if title := b.does(`frame("/bi/?logged-out")`); title != "Login" {
+		t.Errorf("a frame shows %s after the logout", title)
+	}
+	if at, _ := b.open(w.bi("")); at != w.url("erp.example.com", "/login?redirect-to=%2Fbi%2F") {
+		t.Errorf("after the logout the browser is at %s", at)
+	}
+
+	b.setCookie(location, "sid", sid)
+	testutil.Eventually(t, "the session that was logged out is refused", func() bool {
+		return b.does(`ask("/bi/data?replayed")`) == "401 credential denied"
+	})
+	if logs := w.caddy.Logs(); strings.Contains(logs, sid) || !strings.Contains(logs, "/bi/data?replayed") {
+		t.Error("the session is in the log, or nothing is")
+	}
+}
+
+// TestLoginBox: Chromium opens a login box of its own for a page, if Basic is accepted and there is no login page. It opens
+// none for what a page's scripts ask for, if there is another scheme, whatever their order.
+func TestLoginBox(t *testing.T) {
+	for _, test := range []struct {
+		name, options string
+		box           bool // for a page
+	}{
+		{"Basic first", "schemes basic bearer token session", true},
+		{"session first", "schemes session token bearer basic", true},
+		{"Basic and session", "schemes basic session", true},
+		{"only Basic", "schemes basic", true},
+		{"without session", "schemes basic bearer token", true},
+		{"without Basic", "schemes bearer token session", false},
+		{"only session", "schemes session", false},
+		{"Basic first, with a login page", everyScheme, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w, b := start(t, test.options), newTab(t)
+			at, _ := b.open(w.bi("page"))
+			if got := len(b.opened()) > 0; got != test.box {
+				t.Errorf("for a page: %t, at %s", got, at)
+			}
+			b.open(w.url("erp.example.com", "/login"))
+			if test.options != "schemes basic" {
+				w.tryWays(t, b, "no session", false)
+				return
+			}
+			b.does(`ask("/bi/data")`) // RFC 9110 wants a challenge, and there is no other
+			if len(b.opened()) == 0 {
+				t.Error("no login box opened for a script, so these tests do not see them")
+			}
+		})
+	}
+}
