@@ -25,6 +25,7 @@ const (
 type erp struct {
 	*httptest.Server
 
+	oauth    *oauth        // nil where a test needs no access tokens
 	sameSite http.SameSite // Lax, as Frappe has it, unless a test sets another before the first request
 
 	mu       sync.Mutex
@@ -33,8 +34,17 @@ type erp struct {
 
 func newERP(t *testing.T) *erp {
 	t.Helper()
-	e := &erp{sameSite: http.SameSiteLaxMode, sessions: make(map[string]string)}
+	return newERPWith(t, nil)
+}
+
+func newERPWith(t *testing.T, o *oauth) *erp {
+	t.Helper()
+	e := &erp{oauth: o, sameSite: http.SameSiteLaxMode, sessions: make(map[string]string)}
 	mux := http.NewServeMux()
+	if o != nil {
+		o.erp = e
+		o.register(mux)
+	}
 	mux.HandleFunc("GET /login", e.loginPage)
 	mux.HandleFunc("POST /login", e.login)
 	mux.HandleFunc("GET /app", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<title>Desk</title>") })
@@ -109,12 +119,11 @@ func (e *erp) login(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, map[string]string{"message": "Invalid login credentials", "exc_type": "AuthenticationError"})
 		return
 	}
-	sid := make([]byte, 28)
-	rand.Read(sid)
+	sid := random()
 	e.mu.Lock()
-	e.sessions[hex.EncodeToString(sid)] = alice
+	e.sessions[sid] = alice
 	e.mu.Unlock()
-	e.setCookies(w, r, hex.EncodeToString(sid), alice)
+	e.setCookies(w, r, sid, alice)
 	answer(w, http.StatusOK, map[string]string{"message": "Logged In", "home_page": "/app", "full_name": "Alice"})
 }
 
@@ -132,17 +141,26 @@ func (e *erp) logout(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *erp) loggedUser(w http.ResponseWriter, r *http.Request) {
-	user := e.user(r)
+	user, status := e.user(r), http.StatusForbidden
+	if r.Header.Get("Authorization") != "" {
+		status = http.StatusUnauthorized
+		if e.oauth != nil {
+			user = e.oauth.user(r)
+		}
+	}
 	if user == "Guest" {
 		e.setCookies(w, r, "Guest", "Guest")
-		status := http.StatusForbidden
-		if r.Header.Get("Authorization") != "" {
-			status = http.StatusUnauthorized
-		}
 		answer(w, status, map[string]string{"exc_type": "PermissionError"})
 		return
 	}
 	answer(w, http.StatusOK, map[string]string{"message": user})
+}
+
+// random returns a random session, code or token.
+func random() string {
+	raw := make([]byte, 28)
+	rand.Read(raw)
+	return hex.EncodeToString(raw)
 }
 
 // answer sends JSON as Frappe does.

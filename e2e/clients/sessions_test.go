@@ -21,41 +21,33 @@ type world struct {
 	port  string
 }
 
-// start runs Caddy. The dashboard is part of the ERP's own host name, and the option for its backend is in the Caddyfile
-// once for all tests. Other hosts have a page each.
+// start runs Caddy. The dashboard is a part of the ERP's own host name. Other hosts have a page each.
 func start(t *testing.T, options string) *world {
 	t.Helper()
-	w := &world{t: t, erp: newERP(t), app: newDashboard(t), port: testutil.FreePort(t)}
-	w.caddy = testutil.RunCaddy(t, fmt.Sprintf(`{
-	storage file_system %[1]q
-	skip_install_trust
-	auto_https disable_redirects
-}
-https://erp.example.com:%[2]s {
-	tls internal
+	w := &world{t: t, erp: newERP(t), app: newDashboard(t)}
+	w.caddy, w.port = runCaddy(t, fmt.Sprintf(`erp.example.com {
 	log
 	frappe_auth /bi/* {
-		backend site %[3]s
+		backend site %[1]s
 		hide_credentials
-		%[5]s
+		%[3]s
 	}
 	handle /bi/* {
-		reverse_proxy %[4]s {
+		reverse_proxy %[2]s {
 			header_up X-Frappe-User {http.auth.user.id}
 		}
 	}
 	handle {
-		reverse_proxy %[3]s
+		reverse_proxy %[1]s
 	}
 	handle_errors {
 		respond "{http.auth.frappe.error}"
 	}
 }
-https://app.example.com:%[2]s, https://sibling.example.com:%[2]s, https://evil.example.net:%[2]s {
-	tls internal
+app.example.com, sibling.example.com, evil.example.net {
 	header Content-Type text/html
 	respond <title>Elsewhere</title><body></body>
-}`, t.TempDir(), w.port, w.erp.URL, w.app.URL, strings.ReplaceAll(options, "PORT", w.port)))
+}`, w.erp.URL, w.app.URL, options), "erp.example.com", "app.example.com", "sibling.example.com", "evil.example.net")
 	return w
 }
 

@@ -1,0 +1,258 @@
+package clients
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// callback is where the authorization server sends the user's browser back to. Nobody listens there: the browser of these
+// tests does not follow.
+const callback = "http://127.0.0.1:33418/"
+
+// recipes are the first Caddyfiles of sections of docs/recipes.md.
+func recipes(t *testing.T, titles ...string) string {
+	t.Helper()
+	raw, err := os.ReadFile("../../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found strings.Builder
+	for _, title := range titles {
+		_, section, ok := strings.Cut(string(raw), "\n## "+title+"\n")
+		match := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindStringSubmatch(section)
+		if !ok || match == nil {
+			t.Fatalf("docs/recipes.md has no Caddyfile in a section %s", title)
+		}
+		found.WriteString(match[1])
+	}
+	return found.String()
+}
+
+// mcpWorld is an ERP, an MCP server, and Caddy in front of both, with the recipes of the docs.
+type mcpWorld struct {
+	t      *testing.T
+	oauth  *oauth
+	caddy  *testutil.Caddy
+	client *http.Client // reaches Caddy by every name
+	at     string       // the MCP server's URL
+}
+
+// greeting is what the tool of the MCP server says.
+const greeting = "The tool says hello."
+
+func newMCPServer(t *testing.T) *httptest.Server {
+	t.Helper()
+	server := mcp.NewServer(&mcp.Implementation{Name: "stock", Version: "1"}, nil)
+	mcp.AddTool(server, &mcp.Tool{Name: "hello"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: greeting}}}, nil, nil
+	})
+	// Its own protection is for servers that browsers reach on this machine, without a proxy.
+	options := &mcp.StreamableHTTPOptions{DisableLocalhostProtection: true}
+	s := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, options))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// startMCP runs Caddy with a recipe for the MCP server, and one for the ERP.
+func startMCP(t *testing.T, version int, recipeForERP string) *mcpWorld {
+	t.Helper()
+	w := &mcpWorld{t: t, oauth: &oauth{version: version, issuer: "https://erp.example.com"}, at: "https://mcp.example.com/mcp"}
+	site := newERPWith(t, w.oauth)
+	caddyfile := strings.NewReplacer(
+		"backend site https://erp.example.com", "backend site "+site.URL+"\ncache {\nbearer_ttl 0\n}",
+		"reverse_proxy localhost:9000", "reverse_proxy "+newMCPServer(t).URL,
+		"reverse_proxy 127.0.0.1:8080", "reverse_proxy "+site.URL,
+	).Replace(recipes(t, "An MCP server") + recipeForERP)
+	var port string
+	w.caddy, port = runCaddy(t, caddyfile, "mcp.example.com", "erp.example.com")
+	w.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext:     dialOnly(port),
+	}}
+	w.client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil } // the SDK's own check asks the DNS
+	t.Cleanup(w.client.CloseIdleConnections)
+	return w
+}
+
+// plainERP is a Caddy in front of a Frappe that serves everything itself.
+const plainERP = "erp.example.com {\nreverse_proxy 127.0.0.1:8080\n}\n"
+
+// asUser does what a user's browser does with the URL of an authorization: it comes to the login page, logs in, and follows
+// the redirects until the client has its code.
+func (w *mcpWorld) asUser(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, err
+	}
+	browser := &http.Client{Transport: w.client.Transport, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	at := args.URL
+	for range 10 {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, http.NoBody)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := browser.Do(r)
+		if err != nil {
+			return nil, err
+		}
+		resp.Body.Close()
+		location, err := resp.Location()
+		if err != nil && r.URL.Path == "/login" {
+			resp, err = browser.PostForm("https://erp.example.com/login", url.Values{"cmd": {"login"}, "usr": {alice}, "pwd": {password}})
+			if err != nil {
+				return nil, err
+			}
+			resp.Body.Close()
+			location, err = url.Parse(r.URL.Query().Get("redirect-to"))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", r.URL, resp.Status, err)
+		}
+		if strings.HasPrefix(location.String(), callback) {
+			return &auth.AuthorizationResult{Code: location.Query().Get("code"), State: location.Query().Get("state")}, nil
+		}
+		at = location.String()
+	}
+	return nil, errors.New("too many redirects")
+}
+
+// connect connects an MCP client.
+func (w *mcpWorld) connect(config *auth.AuthorizationCodeHandlerConfig) (*mcp.ClientSession, error) {
+	w.t.Helper()
+	config.RedirectURL, config.Client, config.AuthorizationCodeFetcher = callback, w.client, w.asUser
+	handler, err := auth.NewAuthorizationCodeHandler(config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "assistant", Version: "1"}, nil).Connect(w.t.Context(),
+		&mcp.StreamableClientTransport{Endpoint: w.at, HTTPClient: w.client, OAuthHandler: handler, MaxRetries: -1}, nil)
+	if err == nil {
+		w.t.Cleanup(func() { session.Close() })
+	}
+	return session, err
+}
+
+// preregistered is the configuration of a client that has the id of an OAuth Client of the ERP.
+func (w *mcpWorld) preregistered() *auth.AuthorizationCodeHandlerConfig {
+	id := w.oauth.add(oauthClient{redirect: callback})
+	return &auth.AuthorizationCodeHandlerConfig{PreregisteredClient: &oauthex.ClientCredentials{ClientID: id}}
+}
+
+// registersItself is the configuration of a client that knows nothing of the ERP.
+func registersItself() *auth.AuthorizationCodeHandlerConfig {
+	return &auth.AuthorizationCodeHandlerConfig{DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
+		Metadata: &oauthex.ClientRegistrationMetadata{ClientName: "assistant", RedirectURIs: []string{callback}},
+	}}
+}
+
+// says calls the tool, and returns what it says.
+func says(t *testing.T, session *mcp.ClientSession) (string, error) {
+	t.Helper()
+	result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "hello"})
+	if err != nil {
+		return "", err
+	}
+	text, ok := result.Content[0].(*mcp.TextContent)
+	if !ok {
+		t.Fatalf("the tool said %#v", result.Content)
+	}
+	return text.Text, nil
+}
+
+// TestMCP: a client that knows only the URL of an MCP server finds the ERP by itself, gets an access token there for its user,
+// and calls a tool.
+func TestMCP(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		version int
+		erp     func(t *testing.T) string
+		client  func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig
+		wrong   string
+	}{
+		{"Frappe 16", 16, nil, func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself() }, ""},
+		{"Frappe 16, a client with an id", 16, nil, func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered() }, ""},
+		{"Frappe 15, a client with an id", 15, describedERP, func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered() }, ""},
+		{"Frappe 15, a client that wants to register itself", 15, describedERP, func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself() }, "no configured client registration methods are supported"},
+		{"Frappe 15 without the description", 15, nil, func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered() }, "does not implement PKCE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			erp := plainERP
+			if test.erp != nil {
+				erp = test.erp(t)
+			}
+			w := startMCP(t, test.version, erp)
+			session, err := w.connect(test.client(w))
+			if test.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wrong) {
+					t.Errorf("got %v, want %s", err, test.wrong)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said, err := says(t, session); said != greeting {
+				t.Errorf("the tool said %q, %v", said, err)
+			}
+			w.knowsOnlyAlice()
+		})
+	}
+}
+
+// describedERP is the recipe for a Frappe 15 that is described to OAuth clients.
+func describedERP(t *testing.T) string {
+	t.Helper()
+	return recipes(t, "An MCP server before Frappe 16")
+}
+
+// knowsOnlyAlice checks that the user of what came to the MCP server was alice, and that no token is in the log.
+func (w *mcpWorld) knowsOnlyAlice() {
+	w.t.Helper()
+	logs := w.caddy.Logs()
+	if tokens := w.oauth.tokensIssued(); len(tokens) != 1 {
+		w.t.Errorf("%d access tokens were issued", len(tokens))
+	}
+	for _, token := range w.oauth.tokensIssued() {
+		if strings.Contains(logs, token) {
+			w.t.Error("an access token is in the log")
+		}
+	}
+}
+
+// TestMCPRefused: a token that is revoked makes the client ask its user again. If nobody can tell whether the token is good,
+// the client says so and keeps it.
+func TestMCPRefused(t *testing.T) {
+	w := startMCP(t, 16, plainERP)
+	session, err := w.connect(w.preregistered())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.oauth.revoke()
+	if said, err := says(t, session); said != greeting || len(w.oauth.tokensIssued()) != 2 {
+		t.Errorf("after a revocation the tool said %q, %v, with %d tokens", said, err, len(w.oauth.tokensIssued()))
+	}
+	w.oauth.erp.Close()
+	if _, err := says(t, session); err == nil || !strings.Contains(err.Error(), "Service Unavailable") {
+		t.Errorf("without the ERP: %v", err)
+	}
+	if tokens := w.oauth.tokensIssued(); len(tokens) != 2 {
+		t.Errorf("without the ERP the client has %d tokens", len(tokens))
+	}
+}

@@ -1,0 +1,179 @@
+package clients
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// oauth is the authorization server that a Frappe site is. Version 15 answers as recorded from 15.44.2, and 16 as its source
+// says since client authentication is enforced (frappe/frappe#41546).
+type oauth struct {
+	erp     *erp
+	version int
+	issuer  string // as browsers reach the site
+
+	mu      sync.Mutex
+	clients map[string]oauthClient // by id
+	codes   map[string]url.Values  // the query of the authorization, by code
+	tokens  map[string]string      // the user, by access token
+	issued  []string               // access tokens
+}
+
+type oauthClient struct {
+	secret, redirect string
+}
+
+const method = "/api/method/frappe.integrations.oauth2."
+
+func (o *oauth) register(mux *http.ServeMux) {
+	o.clients, o.codes, o.tokens = make(map[string]oauthClient), make(map[string]url.Values), make(map[string]string)
+	mux.HandleFunc("GET "+method+"authorize", o.authorize)
+	mux.HandleFunc(method+"approve", o.approve)
+	mux.HandleFunc("POST "+method+"get_token", o.getToken)
+	if o.version < 16 {
+		mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", method+"openid_configuration")
+			w.WriteHeader(http.StatusMovedPermanently)
+		})
+		mux.HandleFunc("GET "+method+"openid_configuration", func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, http.StatusOK, o.metadata("code", "token", "code id_token", "code token id_token", "id_token", "id_token token"))
+		})
+		return
+	}
+	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
+		metadata := o.metadata("code")
+		metadata["grant_types_supported"] = []string{"authorization_code", "refresh_token"}
+		metadata["token_endpoint_auth_methods_supported"] = []string{"none", "client_secret_basic"}
+		metadata["code_challenge_methods_supported"] = []string{"S256"}
+		metadata["registration_endpoint"] = o.issuer + method + "register_client"
+		answer(w, http.StatusOK, metadata)
+	})
+	mux.HandleFunc("POST "+method+"register_client", o.registerClient)
+}
+
+// metadata are the fields that both versions have.
+func (o *oauth) metadata(responseTypes ...string) map[string]any {
+	return map[string]any{
+		"issuer":                   o.issuer,
+		"authorization_endpoint":   o.issuer + method + "authorize",
+		"token_endpoint":           o.issuer + method + "get_token",
+		"revocation_endpoint":      o.issuer + method + "revoke_token",
+		"introspection_endpoint":   o.issuer + method + "introspect_token",
+		"userinfo_endpoint":        o.issuer + method + "openid_profile",
+		"response_types_supported": responseTypes,
+	}
+}
+
+func (o *oauth) registerClient(w http.ResponseWriter, r *http.Request) {
+	var sent struct {
+		Name         string   `json:"client_name"`
+		RedirectURIs []string `json:"redirect_uris"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || len(sent.RedirectURIs) == 0 {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_client_metadata"})
+		return
+	}
+	id := o.add(oauthClient{secret: random(), redirect: sent.RedirectURIs[0]})
+	answer(w, http.StatusCreated, map[string]any{
+		"client_id": id, "client_secret": o.clients[id].secret, "client_secret_expires_at": 0, "client_name": sent.Name,
+		"token_endpoint_auth_method": "client_secret_basic", "redirect_uris": sent.RedirectURIs,
+		"grant_types": []string{"authorization_code"}, "response_types": []string{"code"},
+	})
+}
+
+// add makes an OAuth Client, and returns its id.
+func (o *oauth) add(c oauthClient) (id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id = random()
+	o.clients[id] = c
+	return id
+}
+
+func (o *oauth) authorize(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	o.mu.Lock()
+	client, known := o.clients[query.Get("client_id")]
+	o.mu.Unlock()
+	switch {
+	case o.erp.user(r) == "Guest":
+		to := o.issuer + r.URL.RequestURI()
+		http.Redirect(w, r, "/login?"+url.Values{"redirect-to": {to}}.Encode(), http.StatusFound)
+	case !known || query.Get("redirect_uri") != client.redirect || query.Get("response_type") != "code":
+		answer(w, http.StatusBadRequest, map[string]any{"description": "Mismatching redirect URI.", "status_code": 400, "error": "invalid_request"})
+	default: // the OAuth Client skips the page that asks the user
+		http.Redirect(w, r, method+"approve?"+r.URL.RawQuery, http.StatusFound)
+	}
+}
+
+func (o *oauth) approve(w http.ResponseWriter, r *http.Request) {
+	if o.erp.user(r) == "Guest" {
+		answer(w, http.StatusForbidden, map[string]string{"exc_type": "PermissionError"})
+		return
+	}
+	query := r.URL.Query()
+	query.Set("user", o.erp.user(r))
+	code := random()
+	o.mu.Lock()
+	o.codes[code] = query
+	o.mu.Unlock()
+	http.Redirect(w, r, query.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {query.Get("state")}}.Encode(), http.StatusFound)
+}
+
+func (o *oauth) getToken(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := r.PostFormValue("client_id")
+	if name, secret, ok := r.BasicAuth(); ok {
+		if o.version < 16 || o.clients[name].secret != secret { // 15 takes it for an API key
+			answer(w, http.StatusUnauthorized, map[string]string{"exc_type": "AuthenticationError"})
+			return
+		}
+		id = name
+	}
+	code := r.PostFormValue("code")
+	asked := o.codes[code]
+	delete(o.codes, code)
+	digest := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
+	if r.PostFormValue("grant_type") != "authorization_code" || asked == nil || asked.Get("client_id") != id ||
+		asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(digest[:]) || asked.Get("redirect_uri") != r.PostFormValue("redirect_uri") {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
+		return
+	}
+	token := random()
+	o.tokens[token] = asked.Get("user")
+	o.issued = append(o.issued, token)
+	answer(w, http.StatusOK, map[string]any{
+		"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": asked.Get("scope"), "refresh_token": random(),
+	})
+}
+
+// user returns the user of an access token, or Guest.
+func (o *oauth) user(r *http.Request) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if user := o.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]; user != "" {
+		return user
+	}
+	return "Guest"
+}
+
+// revoke makes all access tokens bad.
+func (o *oauth) revoke() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.tokens)
+}
+
+// tokensIssued returns all access tokens that clients got.
+func (o *oauth) tokensIssued() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.issued)
+}
