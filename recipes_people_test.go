@@ -1,6 +1,7 @@
 package frappeauth_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"regexp"
 	"strings"
@@ -59,4 +60,22 @@ func mcpServer(r *recipe) {
 	}
 	r.expect(http.MethodOptions, "mcp.example.com/mcp", 204, "", "Origin: https://inspector.example.com", "Access-Control-Request-Method: POST")
 	r.get("mcp.example.com/mcp", 200, `/mcp by ""`, "Authorization: "+aliceBearer)
+}
+
+// inFrontOfFrappe: API keys are checked, people and OAuth clients with a secret of their own are left to Frappe.
+func inFrontOfFrappe(r *recipe) {
+	r.get("erp.example.com/api/method/x", 200, `{"message":"alice@example.com"}`, byAlice)
+	r.get("erp.example.com/api/method/x", 401, "", wrongSecret)
+	r.get("erp.example.com/app", 200, "page of erp.example.com", "Cookie: sid=x")
+	for _, path := range []string{"assets/x.js", "files/x.png", "socket.io/?EIO=4"} {
+		r.get("erp.example.com/"+path, 200, "nginx of erp.example.com")
+	}
+	for _, method := range []string{"get_token", "revoke_token"} {
+		client := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("4f2c8a9e1b:secret-of-"+method))
+		got := r.expect(http.MethodPost, "erp.example.com/api/method/frappe.integrations.oauth2."+method, 401, "…", client)
+		if !strings.Contains(got.Body, "AuthenticationError") {
+			r.t.Errorf("%s: Frappe was not asked about the client: %q", method, got.Body)
+		}
+		r.get("erp.example.com/api/method/x?"+method, 401, "", client)
+	}
 }
