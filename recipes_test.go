@@ -196,11 +196,12 @@ func errorsAsFrappe(r *recipe) {
 		r.address = freeAddress(r.t) // no connection of the configuration before is used again
 		r.configure(strings.NewReplacer(
 			"api.example.com {", "http://api.example.com:"+portOf(r.address)+" {",
-			"\tfrappe_auth https://erp.example.com\n", fmt.Sprintf("\terror %d\n", status),
+			"\tfrappe_auth https://erp.example.com\n", fmt.Sprintf("\tfrappe_auth https://erp.example.com {\nanonymous\n}\nerror %d\n", status),
 			"\treverse_proxy localhost:9000\n", "",
 		).Replace(text))
 		answers[status] = r.get("api.example.com/", status, "…")
 	}
+	reasons := map[int]string{400: "more than one Authorization header", 401: "credential denied", 429: "too many denied credentials from this client"}
 	for _, status := range []int{400, 401, 403, 404, 429, 503} {
 		got, ok := answers[status]
 		if !ok {
@@ -212,7 +213,7 @@ func errorsAsFrappe(r *recipe) {
 			r.t.Errorf("%d: %v: %q", status, err, got.Body)
 		}
 		var exc []string
-		if err := json.Unmarshal([]byte(body["exc"]), &exc); err != nil || len(exc) != 1 || exc[0] != body["exc_type"] || body["exception"] != "frappe.exceptions."+exc[0] {
+		if err := json.Unmarshal([]byte(body["exc"]), &exc); err != nil || len(exc) != 1 || exc[0] != body["exc_type"]+": "+reasons[status] || body["exception"] != "frappe.exceptions."+exc[0] {
 			r.t.Errorf("%d: Frappe's client raises no error for %s", status, got.Body)
 		}
 		if _, ok := body["message"]; ok || got.Header.Get("Content-Type") != "application/json" {
