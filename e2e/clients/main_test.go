@@ -14,11 +14,11 @@ import (
 )
 
 // runCaddy runs Caddy with sites that have the names of hosts, with certificates of its own, and returns the port of them
-// all. PORT stands for it in the sites.
-func runCaddy(t *testing.T, sites string, hosts ...string) (c *testutil.Caddy, port string) {
+// all and the directory with the certificates. PORT stands for the port in the sites.
+func runCaddy(t *testing.T, sites string, hosts ...string) (c *testutil.Caddy, port, storage string) {
 	t.Helper()
 	address := testutil.FreeAddress(t)
-	port = testutil.PortOf(address)
+	port, storage = testutil.PortOf(address), t.TempDir()
 	c = testutil.RunCaddy(t, fmt.Sprintf(`{
 	storage file_system %q
 	skip_install_trust
@@ -26,7 +26,7 @@ func runCaddy(t *testing.T, sites string, hosts ...string) (c *testutil.Caddy, p
 	auto_https disable_redirects
 	https_port %s
 }
-%s`, t.TempDir(), port, strings.ReplaceAll(sites, "PORT", port)))
+%s`, storage, port, strings.ReplaceAll(sites, "PORT", port)))
 	for _, host := range hosts {
 		testutil.Eventually(t, "Caddy has a certificate for "+host, func() bool {
 			conn, err := (&tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", address)
@@ -37,7 +37,7 @@ func runCaddy(t *testing.T, sites string, hosts ...string) (c *testutil.Caddy, p
 			return true
 		})
 	}
-	return c, port
+	return c, port, storage
 }
 
 // dialOnly returns a function that dials one port of this machine, whatever the address.

@@ -81,7 +81,7 @@ func startMCP(t *testing.T, version int, recipeForERP string) *mcpWorld {
 		"reverse_proxy 127.0.0.1:8080", "reverse_proxy "+site.URL,
 	).Replace(recipes(t, "An MCP server") + recipeForERP)
 	var port string
-	w.caddy, port = runCaddy(t, caddyfile, "mcp.example.com", "erp.example.com")
+	w.caddy, port, _ = runCaddy(t, caddyfile, "mcp.example.com", "erp.example.com")
 	w.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext:     dialOnly(port),

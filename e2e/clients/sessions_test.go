@@ -25,7 +25,7 @@ type world struct {
 func start(t *testing.T, options string) *world {
 	t.Helper()
 	w := &world{t: t, erp: newERP(t), app: newDashboard(t)}
-	w.caddy, w.port = runCaddy(t, fmt.Sprintf(`erp.example.com {
+	w.caddy, w.port, _ = runCaddy(t, fmt.Sprintf(`erp.example.com {
 	log
 	frappe_auth /bi/* {
 		backend site %[1]s
