@@ -28,7 +28,7 @@ type tab struct {
 
 func newTab(t *testing.T) *tab {
 	t.Helper()
-	path := testutil.RequireProgram(t, "chromium", "chromium", "/usr/lib/chromium/chromium")
+	path := testutil.RequireProgram(t, "chromium", "chromium", "chromium-browser", "google-chrome")
 	profile := filepath.Join(t.TempDir(), "Default")
 	if err := os.MkdirAll(profile, 0o700); err != nil {
 		t.Fatal(err)
@@ -44,10 +44,8 @@ func newTab(t *testing.T) *tab {
 		chromedp.Flag("ignore-certificate-errors", true),
 		chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1"),
 		chromedp.Flag("disable-quic", true),
+		chromedp.NoSandbox, // root and many containers have none, and all pages are of these tests
 	)
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox)
-	}
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	allocator, stopAllocator := chromedp.NewExecAllocator(ctx, options...)
 	b := &tab{t: t}
