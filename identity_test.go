@@ -173,6 +173,8 @@ func TestChallengesForScripts(t *testing.T) {
 		{"an image", every, "Sec-Fetch-Dest: image", "Bearer token"},
 		{"a worker", every, "Sec-Fetch-Dest: worker", "Bearer token"},
 		{"an older script's request", every, "X-Requested-With: XMLHttpRequest", "Bearer token"},
+		{"a WebSocket of Chromium", every, "Connection: Upgrade\nUpgrade: websocket\nOrigin: https://erp.example.com", "Bearer token"},
+		{"a WebSocket of a program", every, "Connection: Upgrade\nUpgrade: websocket", "Basic Bearer token"},
 		{"an Android web view", every, "X-Requested-With: com.example.app", "Basic Bearer token"},
 		{"as configured", basicLast, "", "token Basic"},
 		{"as configured, to a script", basicLast, "Sec-Fetch-Dest: empty", "token"},
@@ -183,7 +185,7 @@ func TestChallengesForScripts(t *testing.T) {
 			for _, authorization := range []string{"", "token x:y", "token"} {
 				headers := []string{"Authorization: " + authorization}
 				if test.header != "" {
-					headers = append(headers, test.header)
+					headers = append(headers, strings.Split(test.header, "\n")...)
 				}
 				got := get(t, "http://"+test.address, headers...)
 				var schemes []string

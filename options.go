@@ -31,8 +31,8 @@ type Options struct {
 	// The accepted schemes: any of `basic`, `bearer`, `token` and `session`. Their order is the order of the challenges; many
 	// clients read only the first one. A browser request that does not load a page gets no `Basic` challenge, because it
 	// would make the browser ask for a password. Such a request has a Sec-Fetch-Dest other than `document`, `iframe` and
-	// `frame`, or the header `X-Requested-With: XMLHttpRequest`. If `basic` is the only accepted scheme, the challenge is
-	// sent anyway, because a 401 must have one (RFC 9110 section 15.5.2).
+	// `frame`, or the header `X-Requested-With: XMLHttpRequest`, or it opens a WebSocket and has an Origin. If `basic` is the
+	// only accepted scheme, the challenge is sent anyway, because a 401 must have one (RFC 9110 section 15.5.2).
 	//
 	// `session` is the cookie `sid` of a user who is logged in to Frappe. It counts only if the request has no Authorization
 	// header. At least one backend must be able to verify sessions; it is an error when the configuration is loaded if one

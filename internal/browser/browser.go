@@ -17,11 +17,16 @@ func Preflight(r *http.Request) bool {
 func FromScript(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
 	case "":
-		return fromLibrary(r)
+		return fromLibrary(r) || opensSocket(r)
 	case "document", "iframe", "frame":
 		return false
 	}
 	return true
+}
+
+// opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it.
+func opensSocket(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" && r.Header.Get("Origin") != ""
 }
 
 // fromLibrary reports whether an older browser's script sent the request, by a library that says so.
