@@ -160,8 +160,7 @@ func (b *tab) does(expression string) string {
 	return run(b, chromedp.Evaluate[string]("(() => {"+helpers+"return "+expression+"})()", chromedp.EvalAwaitPromise))
 }
 
-// send sends a form of one field from the page, as a user who presses its button, and returns the status of
-// the answer.
+// send sends a form of one field from the page, as a user who presses its button, and returns the status of the answer.
 func (b *tab) send(url string) (status int64) {
 	b.t.Helper()
 	response, err := chromedp.RunResponse(b.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`(() => {

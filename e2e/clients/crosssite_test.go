@@ -58,7 +58,9 @@ func TestAcrossSites(t *testing.T) {
 					b.open(w.url(test.host, "/"))
 				}
 				if test.expression == "" {
-					b.send(target)
+					if status := b.send(target); status != int64(test.status) {
+						t.Errorf("the browser shows a page with %d", status)
+					}
 				} else {
 					b.does(strings.Replace(test.expression, "URL", target, 1))
 				}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,14 +62,9 @@ func newDashboard(t *testing.T) *dashboard {
 	return d
 }
 
-// saw reports whether a request came through for a path and query.
+// saw reports whether a request came through, as method, path, query and user.
 func (d *dashboard) saw(request string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, seen := range d.seen {
-		if seen == request {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.seen, request)
 }

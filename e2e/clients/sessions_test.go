@@ -66,13 +66,20 @@ func (w *world) socket(query string) string {
 func (w *world) answered(uri string) (status int, challenges string) {
 	w.t.Helper()
 	var line struct {
+		Logger  string
 		Status  int
+		Request struct{ URI string }
 		Headers http.Header `json:"resp_headers"`
 	}
-	text := w.caddy.Logged(fmt.Sprintf(`"uri":"/bi/%s"`, uri))
-	if err := json.Unmarshal([]byte(text), &line); err != nil {
-		w.t.Fatal(err)
-	}
+	testutil.Eventually(w.t, "the access log has "+uri, func() bool {
+		for text := range strings.Lines(w.caddy.Logs()) {
+			err := json.Unmarshal([]byte(text), &line)
+			if err == nil && strings.HasPrefix(line.Logger, "http.log.access") && line.Request.URI == "/bi/"+uri {
+				return true
+			}
+		}
+		return false
+	})
 	return line.Status, strings.Join(line.Headers["Www-Authenticate"], "|")
 }
 
@@ -129,6 +136,15 @@ func TestPeople(t *testing.T) {
 	})
 	if logs := w.caddy.Logs(); strings.Contains(logs, sid) || !strings.Contains(logs, "/bi/data?replayed") {
 		t.Error("the session is in the log, or nothing is")
+	}
+
+	w.erp.Close()
+	b.setCookie(location, "sid", random())
+	if said := b.does(`ask("/bi/data")`); said != "503 the credential could not be verified" {
+		t.Errorf("without the ERP a script is told %q", said)
+	}
+	if at, status := b.open(w.bi("page")); status != 503 || at != w.bi("page") {
+		t.Errorf("without the ERP the browser is at %s with %d", at, status)
 	}
 }
 
