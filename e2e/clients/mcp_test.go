@@ -22,9 +22,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// callback is where the authorization server sends the user's browser back to. Nobody listens there: the browser of these
-// tests does not follow.
-const callback = "http://127.0.0.1:33418/"
+// Where the authorization server sends the user's browser back to: a client on the user's machine, and one on a server. Nobody
+// listens there: the browser of these tests does not follow.
+const (
+	callback       = "http://127.0.0.1:33418/"
+	secureCallback = "https://assistant.example.net/callback"
+)
 
 // recipes are the first Caddyfiles of sections of docs/recipes.md.
 func recipes(t *testing.T, titles ...string) string {
@@ -78,7 +81,7 @@ func startMCP(t *testing.T, version int, recipeForERP string) *mcpWorld {
 	caddyfile := strings.NewReplacer(
 		"backend site https://erp.example.com", "backend site "+site.URL+"\ncache {\nbearer_ttl 0\n}",
 		"reverse_proxy localhost:9000", "reverse_proxy "+newMCPServer(t).URL,
-		"reverse_proxy 127.0.0.1:8080", "reverse_proxy "+site.URL,
+		"reverse_proxy 127.0.0.1:8080", "reverse_proxy "+site.URL, "backend site http://127.0.0.1:8080", "backend site "+site.URL,
 	).Replace(recipes(t, "An MCP server") + recipeForERP)
 	var port string
 	w.caddy, port, _ = runCaddy(t, caddyfile, "mcp.example.com", "erp.example.com")
@@ -125,7 +128,7 @@ func (w *mcpWorld) asUser(ctx context.Context, args *auth.AuthorizationArgs) (*a
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", r.URL, resp.Status, err)
 		}
-		if strings.HasPrefix(location.String(), callback) {
+		if to := location.String(); strings.HasPrefix(to, callback) || strings.HasPrefix(to, secureCallback) {
 			return &auth.AuthorizationResult{Code: location.Query().Get("code"), State: location.Query().Get("state")}, nil
 		}
 		at = location.String()
@@ -136,7 +139,7 @@ func (w *mcpWorld) asUser(ctx context.Context, args *auth.AuthorizationArgs) (*a
 // connect connects an MCP client.
 func (w *mcpWorld) connect(config *auth.AuthorizationCodeHandlerConfig) (*mcp.ClientSession, error) {
 	w.t.Helper()
-	config.RedirectURL, config.Client, config.AuthorizationCodeFetcher = callback, w.client, w.asUser
+	config.Client, config.AuthorizationCodeFetcher = w.client, w.asUser
 	handler, err := auth.NewAuthorizationCodeHandler(config)
 	if err != nil {
 		w.t.Fatal(err)
@@ -149,14 +152,17 @@ func (w *mcpWorld) connect(config *auth.AuthorizationCodeHandlerConfig) (*mcp.Cl
 	return session, err
 }
 
-// preregistered is the configuration of a client that has the id of an OAuth Client of the ERP.
-func (w *mcpWorld) preregistered() *auth.AuthorizationCodeHandlerConfig {
-	id := w.oauth.add(oauthClient{redirect: callback})
-	return &auth.AuthorizationCodeHandlerConfig{PreregisteredClient: &oauthex.ClientCredentials{ClientID: id}}
+// preregistered is the configuration of a client that has the id of an OAuth Client of the ERP, and its secret, if it has one.
+func (w *mcpWorld) preregistered(secret string) *auth.AuthorizationCodeHandlerConfig {
+	credentials := &oauthex.ClientCredentials{ClientID: w.oauth.add(oauthClient{redirect: callback, secret: secret})}
+	if secret != "" {
+		credentials.ClientSecretAuth = &oauthex.ClientSecretAuth{ClientSecret: secret}
+	}
+	return &auth.AuthorizationCodeHandlerConfig{PreregisteredClient: credentials, RedirectURL: callback}
 }
 
 // registersItself is the configuration of a client that knows nothing of the ERP.
-func registersItself() *auth.AuthorizationCodeHandlerConfig {
+func registersItself(callback string) *auth.AuthorizationCodeHandlerConfig {
 	return &auth.AuthorizationCodeHandlerConfig{DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
 		Metadata: &oauthex.ClientRegistrationMetadata{ClientName: "assistant", RedirectURIs: []string{callback}},
 	}}
@@ -179,23 +185,31 @@ func says(t *testing.T, session *mcp.ClientSession) (string, error) {
 // TestMCP: a client that knows only the URL of an MCP server finds the ERP by itself, gets an access token there for its user,
 // and calls a tool.
 func TestMCP(t *testing.T) {
+	const description = "An MCP server before Frappe 16"
+	withID := func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered("") }
+	withSecret := func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered("secret-of-a-client") }
+	onServer := func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself(secureCallback) }
+	onDesktop := func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself(callback) }
 	for _, test := range []struct {
 		name    string
 		version int
-		erp     func(t *testing.T) string
+		recipe  string // in front of the ERP
 		client  func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig
 		wrong   string
 	}{
-		{"Frappe 16", 16, nil, func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself() }, ""},
-		{"Frappe 16, a client with an id", 16, nil, func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered() }, ""},
-		{"Frappe 15, a client with an id", 15, describedERP, func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered() }, ""},
-		{"Frappe 15, a client that wants to register itself", 15, describedERP, func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself() }, "no configured client registration methods are supported"},
-		{"Frappe 15 without the description", 15, nil, func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig { return w.preregistered() }, "does not implement PKCE"},
+		{"Frappe 16, a client that registers itself", 16, "", onServer, ""},
+		{"Frappe 16, a client on the desktop that registers itself", 16, "", onDesktop, "redirect_uris must be https"},
+		{"Frappe 16, a client with an id and a secret", 16, "", withSecret, ""},
+		{"Frappe 16 behind frappe-auth, a client with an id and a secret", 16, "In front of Frappe itself", withSecret, ""},
+		{"Frappe 15, a client with an id", 15, description, withID, ""},
+		{"Frappe 15, a client with an id and a secret", 15, description, withSecret, ""},
+		{"Frappe 15, a client that wants to register itself", 15, description, onServer, "no configured client registration methods are supported"},
+		{"Frappe 15 without the description", 15, "", withID, "does not implement PKCE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			erp := plainERP
-			if test.erp != nil {
-				erp = test.erp(t)
+			if test.recipe != "" {
+				erp = recipes(t, test.recipe)
 			}
 			w := startMCP(t, test.version, erp)
 			session, err := w.connect(test.client(w))
@@ -216,12 +230,6 @@ func TestMCP(t *testing.T) {
 	}
 }
 
-// describedERP is the recipe for a Frappe 15 that is described to OAuth clients.
-func describedERP(t *testing.T) string {
-	t.Helper()
-	return recipes(t, "An MCP server before Frappe 16")
-}
-
 // gaveOneToken checks that the client got one access token, which is in no log.
 func (w *mcpWorld) gaveOneToken() {
 	w.t.Helper()
@@ -235,7 +243,7 @@ func (w *mcpWorld) gaveOneToken() {
 // the client says so and keeps it.
 func TestMCPRefused(t *testing.T) {
 	w := startMCP(t, 16, plainERP)
-	session, err := w.connect(w.preregistered())
+	session, err := w.connect(w.preregistered("secret-of-a-client"))
 	if err != nil {
 		t.Fatal(err)
 	}

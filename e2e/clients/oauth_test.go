@@ -75,8 +75,8 @@ func (o *oauth) registerClient(w http.ResponseWriter, r *http.Request) {
 		Name         string   `json:"client_name"`
 		RedirectURIs []string `json:"redirect_uris"`
 	}
-	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || len(sent.RedirectURIs) == 0 {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_client_metadata"})
+	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || len(sent.RedirectURIs) == 0 || !strings.HasPrefix(sent.RedirectURIs[0], "https://") {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_client_metadata", "error_description": "redirect_uris must be https"})
 		return
 	}
 	id := o.add(oauthClient{secret: random(), redirect: sent.RedirectURIs[0]})
@@ -130,12 +130,17 @@ func (o *oauth) getToken(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	id := r.PostFormValue("client_id")
-	if name, secret, ok := r.BasicAuth(); ok {
-		if o.version < 16 || o.clients[name].secret != secret { // 15 takes it for an API key
-			answer(w, http.StatusUnauthorized, map[string]string{"exc_type": "AuthenticationError"})
-			return
-		}
+	name, secret, isBasic := r.BasicAuth()
+	if isBasic && o.version == 16 {
 		id = name
+	}
+	switch client := o.clients[id]; {
+	case isBasic && o.version < 16: // it takes it for an API key
+		answer(w, http.StatusUnauthorized, map[string]string{"exc_type": "AuthenticationError"})
+		return
+	case o.version == 16 && (isBasic != (client.secret != "") || secret != client.secret):
+		answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
+		return
 	}
 	code := r.PostFormValue("code")
 	asked := o.codes[code]
