@@ -106,7 +106,7 @@ func TestExamineTrouble(t *testing.T) {
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
 				"a deletion drops every cached verdict, not only those it concerns; docs/database.md has the GRANT")
-			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, user, client, scopes, status, expiration_time, modified, "+
+			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, access_token, user, client, scopes, status, expiration_time, modified, "+
 				"or its user may not read it; docs/database.md has the GRANT")
 			s.change(t, `DROP TABLE "tabUser"`)
 			b.source.current.Load().schema.Store(nil)

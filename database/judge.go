@@ -10,6 +10,10 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
+// minToken is the length of the shortest name that may be an access token. Frappe's tokens have 30 characters, and random
+// names have 10.
+const minToken = 20
+
 // listing is the sorted result of a look.
 type listing struct {
 	rows     []row // without the clock and the counts
@@ -84,8 +88,13 @@ func (v *view) judge(rows []row, after string) (found judgement) {
 			found.users = append(found.users, r.name)
 		case deletedUser:
 			found.changes = append(found.changes, frappe.Change{User: r.name})
-		case changedToken, deletedToken:
+		case changedToken:
+			found.changes = append(found.changes, frappe.Change{Token: r.key})
+		case deletedToken:
 			found.changes = append(found.changes, frappe.Change{Token: r.name})
+			if len(r.name) < minToken { // a random name; where tokens are hashed, nothing tells which one this was
+				found.reason = "an access token was deleted"
+			}
 		case changedClient, deletedClient:
 			found.clients = append(found.clients, r.name)
 		case changedRole:

@@ -47,18 +47,20 @@ const (
 
 // branch is one part of a look: a table and the rows to list.
 type branch struct {
-	kind, table, name, key, and string
-	of                          string // the table that the listed documents are, or were, in
+	kind, table, name string
+	key               string // another column to list, or empty
+	and               string // a further condition
+	of                string // the table that the listed documents are, or were, in
 }
 
 var branches = []branch{
-	{changedUser, "tabUser", "name", `x."api_key"`, "", "tabUser"},
-	{changedToken, "tabOAuth Bearer Token", "name", "NULL", "", "tabOAuth Bearer Token"},
-	{changedClient, "tabOAuth Client", "name", "NULL", "", "tabOAuth Client"},
-	{changedRole, "tabRole", "name", "NULL", "", "tabRole"},
-	{deletedUser, "tabDeleted Document", "deleted_name", "NULL", ` AND x."deleted_doctype" = 'User'`, "tabUser"},
-	{deletedToken, "tabDeleted Document", "deleted_name", "NULL", ` AND x."deleted_doctype" = 'OAuth Bearer Token'`, "tabOAuth Bearer Token"},
-	{deletedClient, "tabDeleted Document", "deleted_name", "NULL", ` AND x."deleted_doctype" = 'OAuth Client'`, "tabOAuth Client"},
+	{changedUser, "tabUser", "name", "api_key", "", "tabUser"},
+	{changedToken, "tabOAuth Bearer Token", "name", "access_token", "", "tabOAuth Bearer Token"},
+	{changedClient, "tabOAuth Client", "name", "", "", "tabOAuth Client"},
+	{changedRole, "tabRole", "name", "", "", "tabRole"},
+	{deletedUser, "tabDeleted Document", "deleted_name", "", ` AND x."deleted_doctype" = 'User'`, "tabUser"},
+	{deletedToken, "tabDeleted Document", "deleted_name", "", ` AND x."deleted_doctype" = 'OAuth Bearer Token'`, "tabOAuth Bearer Token"},
+	{deletedClient, "tabDeleted Document", "deleted_name", "", ` AND x."deleted_doctype" = 'OAuth Client'`, "tabOAuth Client"},
 }
 
 // deleted reports whether the branch lists deletions.
@@ -67,7 +69,7 @@ func (b branch) deleted() bool { return b.of != b.table }
 // readable returns the branches whose columns can be read.
 func readable(sch *schema) (found []branch) {
 	for _, b := range branches {
-		if sch.has(b.table, "modified", b.name) && (!b.deleted() || sch.has(b.table, "deleted_doctype")) {
+		if sch.has(b.table, "modified", b.name) && (b.key == "" || sch.has(b.table, b.key)) && (!b.deleted() || sch.has(b.table, "deleted_doctype")) {
 			found = append(found, b)
 		}
 	}
@@ -89,9 +91,13 @@ func (c *connection) list(ctx context.Context, sch *schema, after string, counts
 	d := c.dialect
 	parts := []string{fmt.Sprintf(`SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified`, theClock, d.text(zone), d.text("NULL"), d.utc)}
 	for i, b := range readable(sch) {
+		key := "NULL"
+		if b.key != "" {
+			key = `x."` + b.key + `"`
+		}
 		parts = append(parts, fmt.Sprintf(`SELECT * FROM (SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x `+
 			`WHERE x."modified" > %s%s ORDER BY x."modified" LIMIT %d) AS b%d`,
-			b.kind, d.text(`x."`+b.name+`"`), d.text(b.key), d.stamp(`x."modified"`), b.table, d.time("?"), b.and, maxRows+1, i))
+			b.kind, d.text(`x."`+b.name+`"`), d.text(key), d.stamp(`x."modified"`), b.table, d.time("?"), b.and, maxRows+1, i))
 		if counts && !b.deleted() {
 			parts = append(parts, fmt.Sprintf(`SELECT '%s%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x`,
 				count, b.table, d.text("COUNT(*)"), d.text("NULL"), d.text(d.sum(`x."modified"`)), b.table))
@@ -138,13 +144,13 @@ func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (stri
 // cached verdicts name the old user; the tokens of a client with new scopes may have a new verdict.
 func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string, changes *[]frappe.Change) (tooMany bool, err error) {
 	const table = "tabOAuth Bearer Token"
-	if !sch.has(table, "name", column) {
+	if !sch.has(table, "access_token", column) {
 		return false, nil
 	}
 	for len(names) > 0 {
 		chunk := names[:min(len(names), 500)]
 		names = names[len(chunk):]
-		query := c.dialect.query(fmt.Sprintf(`SELECT "name" FROM "%s" WHERE "%s" IN (?%s) LIMIT %d`,
+		query := c.dialect.query(fmt.Sprintf(`SELECT "access_token" FROM "%s" WHERE "%s" IN (?%s) AND "access_token" IS NOT NULL LIMIT %d`,
 			table, column, strings.Repeat(", ?", len(chunk)-1), maxTokens+1))
 		args := make([]any, len(chunk))
 		for i, name := range chunk {

@@ -41,8 +41,11 @@ func described(s *site, changes []frappe.Change) string {
 			return "everything"
 		}
 		for name, token := range s.creds.bearer {
-			if c.Token == token {
+			switch c.Token {
+			case token:
 				c.Token = name
+			case hashOf(token):
+				c.Token = name + " hashed"
 			}
 		}
 		if c.Key == s.creds.pairs["alice@example.com"][0] {
@@ -123,6 +126,13 @@ func TestLook(t *testing.T) {
 		}, "bob"},
 		{"token deleted permanently", nil, func(t *testing.T, s *site) {
 			s.change(t, `DELETE FROM "tabOAuth Bearer Token" WHERE "name" = ?`, s.creds.bearer["bob"])
+		}, "everything"},
+		{"hashed token revoked", func(t *testing.T, s *site) { s.hashToken(t, "bob", "a1b2c3d4e5") }, func(t *testing.T, s *site) {
+			s.change(t, `UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked', "modified" = ? WHERE "name" = 'a1b2c3d4e5'`, frappeNow(0))
+		}, "bob hashed"},
+		{"hashed token deleted", func(t *testing.T, s *site) { s.hashToken(t, "bob", "a1b2c3d4e5") }, func(t *testing.T, s *site) {
+			s.change(t, `DELETE FROM "tabOAuth Bearer Token" WHERE "name" = 'a1b2c3d4e5'`)
+			s.deletedDocument(t, "d1", "OAuth Bearer Token", "a1b2c3d4e5")
 		}, "everything"},
 		{"scopes of a client", nil, func(t *testing.T, s *site) {
 			s.change(t, `UPDATE "tabOAuth Client" SET "scopes" = 'openid', "modified" = ?`, frappeNow(0))

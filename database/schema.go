@@ -29,7 +29,7 @@ var read = []struct {
 		false,
 		"Administrator's roles and the names of all roles are not known, and disabling a role takes up to ttl to take effect",
 	},
-	{"tabOAuth Bearer Token", []string{"name", "user", "client", "scopes", "status", "expiration_time", "modified"}, true, ""},
+	{"tabOAuth Bearer Token", []string{"name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified"}, true, ""},
 	{"tabOAuth Client", []string{"name", "scopes", "modified"}, true, ""},
 	{
 		"tabDeleted Document",

@@ -1,6 +1,8 @@
 package database
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -34,6 +36,36 @@ func TestTokens(t *testing.T) {
 			s.change(t, fmt.Sprintf(update, test.back))
 		}
 	})
+}
+
+// TestHashedTokens: where Frappe stores tokens as hashes, neither a hash nor the name of a document is a token.
+func TestHashedTokens(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		b := provisioned(t, &Backend{Site: s.dir})
+		plain, hash := s.creds.bearer["alice"], s.hashToken(t, "alice", "a1b2c3d4e5")
+		for _, test := range []struct{ name, token, want string }{
+			{"token", plain, "alice@example.com"},
+			{"token in capitals", strings.ToUpper(plain), "denied"},
+			{"its hash", hash, "denied"},
+			{"its hash in capitals", strings.ToUpper(hash), "denied"},
+			{"its document", "a1b2c3d4e5", "denied"},
+			{"a token that is not hashed yet", s.creds.bearer["bob"], "bob@example.com"},
+		} {
+			if got := verdict(b, bearer(test.token)); got != test.want {
+				t.Errorf("%s: %s, want %s", test.name, got, test.want)
+			}
+		}
+	})
+}
+
+// hashToken stores a token as the newest versions of Frappe do, in a document with a random name, and returns its hash.
+func (s *site) hashToken(t testing.TB, whose, document string) string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(s.creds.bearer[whose]))
+	hash := hex.EncodeToString(sum[:])
+	s.change(t, `UPDATE "tabOAuth Bearer Token" SET "name" = ?, "access_token" = ? WHERE "name" = ?`, document, hash, s.creds.bearer[whose])
+	return hash
 }
 
 // TestInstant: the moment that a time without a zone means, at both ends of daylight saving.

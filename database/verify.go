@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,19 +55,19 @@ func (s *schema) withRoles(columns, from, where string) string {
 	return query
 }
 
-// arguments returns the argument once for each ? of a query.
-func arguments(query, value string) []any {
+// arguments returns the values in turn, until there is one for each ? of a query.
+func arguments(query string, values ...string) []any {
 	args := make([]any, strings.Count(query, "?"))
 	for i := range args {
-		args[i] = value
+		args[i] = values[i%len(values)]
 	}
 	return args
 }
 
-// owner runs a query of withRoles with one argument and returns the user it finds, with all roles. columns are the
+// owner runs a query of withRoles with the arguments of its condition and returns the user it finds, with all roles. columns are the
 // destinations of what the query selects after userColumns. After each row, matches says whether the row counts.
-func (c *connection) owner(ctx context.Context, query, argument string, matches func() bool, columns ...any) (owner person, err error) {
-	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, argument)...)
+func (c *connection) owner(ctx context.Context, query string, args []string, matches func() bool, columns ...any) (owner person, err error) {
+	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, args...)...)
 	if err != nil {
 		return person{}, c.fault(err)
 	}
@@ -137,7 +138,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 		stored = row
 		return true
 	}
-	owner, err := c.owner(ctx, query, key, matches, &row.key, &row.secret, &row.encrypted)
+	owner, err := c.owner(ctx, query, []string{key}, matches, &row.key, &row.secret, &row.encrypted)
 	if err != nil {
 		return frappe.Identity{}, err
 	}
@@ -164,6 +165,13 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 	return owner.identity(sch)
 }
 
+// hashOf returns what the newest versions of Frappe store of an access token, in a document with a random name
+// (frappe/integrations/doctype/oauth_bearer_token of 16). All others store the token.
+func hashOf(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
 // verifyToken looks up an access token.
 func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappe.Identity, error) {
 	if token == "" || strings.ContainsRune(token, 0) {
@@ -174,7 +182,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		return frappe.Identity{}, err
 	}
 	for _, needed := range [][]string{
-		{"tabOAuth Bearer Token", "name", "user", "client", "scopes", "status", "expiration_time"},
+		{"tabOAuth Bearer Token", "name", "access_token", "user", "client", "scopes", "status", "expiration_time"},
 		{"tabOAuth Client", "name", "scopes"},
 		{"tabSingles", "doctype", "field", "value"},
 	} {
@@ -185,30 +193,38 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		}
 	}
 	query := sch.withRoles(
-		sch.userColumns()+`, t."name", t."status", t."scopes", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
+		sch.userColumns()+`, t."name", t."access_token", t."status", t."scopes", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
 		`"tabOAuth Bearer Token" t JOIN "tabUser" u ON u."name" = t."user" LEFT JOIN "tabOAuth Client" c ON c."name" = t."client"`,
-		`t."name" = ?`)
-	var (
-		found                                          string
-		status, scopes, clientScopes, expiration, zone sql.NullString
-	)
-	every := func() bool { return true }
-	owner, err := c.owner(ctx, query, token, every, &found, &status, &scopes, &clientScopes, &expiration, &zone)
+		`t."access_token" IN (?, ?)`)
+	type stored struct{ name, token, status, scopes, clientScopes, expiration, zone sql.NullString }
+	var row, found stored
+	hash := hashOf(token)
+	// Where tokens are stored in clear, each is the name of its document. Where they are hashed, neither the name nor the hash
+	// is a token.
+	matches := func() bool {
+		if row.name == row.token && row.token.String != token || row.name != row.token && row.token.String != hash {
+			return false
+		}
+		found = row
+		return true
+	}
+	owner, err := c.owner(ctx, query, []string{token, hash}, matches,
+		&row.name, &row.token, &row.status, &row.scopes, &row.clientScopes, &row.expiration, &row.zone)
 	if err != nil {
 		return frappe.Identity{}, err
 	}
 	// Without an expiration_time Frappe answers 500. Denying the token makes the client ask for a new one that works.
-	if found != token || status.String == "Revoked" || !expiration.Valid {
+	if owner.name == "" || found.status.String == "Revoked" || !found.expiration.Valid {
 		return frappe.Identity{}, frappe.ErrDenied
 	}
-	granted := strings.Split(scopes.String, " ")
-	allowed := strings.Split(clientScopes.String, " ")
+	granted := strings.Split(found.scopes.String, " ")
+	allowed := strings.Split(found.clientScopes.String, " ")
 	for _, scope := range granted {
 		if scope == "" || !slices.Contains(allowed, scope) {
 			return frappe.Identity{}, frappe.ErrDenied
 		}
 	}
-	expiry, err := instant(expiration.String, zone.String)
+	expiry, err := instant(found.expiration.String, found.zone.String)
 	if err != nil {
 		return frappe.Identity{}, c.credentialSpecific(err)
 	}

@@ -101,7 +101,8 @@ type Change struct {
 	// Key selects the verdicts, granted and denied, about this API key.
 	Key string
 
-	// Token selects the verdicts, granted and denied, about this access token.
+	// Token selects the verdicts, granted and denied, about this access token. It may also be the SHA-256 hash of a token,
+	// in lower-case hexadecimal digits, which is what the newest versions of Frappe store.
 	Token string
 
 	// Session selects the verdicts, granted and denied, about this session id.
