@@ -9,7 +9,7 @@ import (
 )
 
 // errNoSessions is the error for the scheme session without a backend that verifies sessions.
-var errNoSessions = errors.New("schemes session: no backend can verify sessions; add backend site, or remove session from schemes")
+var errNoSessions = errors.New("schemes session: no backend can verify sessions; add backend site or database, or remove session from schemes")
 
 // checkBackend returns an error if the options need what a backend cannot do as it is configured. It reports whether the
 // backend verifies sessions. One that never does, such as static, may stand beside one that does.

@@ -207,7 +207,7 @@ func TestPeopleLoading(t *testing.T) {
 	for _, test := range []struct{ name, block, wrong string }{
 		{"sessions", site + "\nschemes session", ""},
 		{"sessions beside a backend without them", site + "\n" + static + "\nschemes bearer session", ""},
-		{"no backend with sessions", static + "\nschemes bearer session", "no backend can verify sessions; add backend site"},
+		{"no backend with sessions", static + "\nschemes bearer session", "no backend can verify sessions; add backend site or database"},
 		{"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session", "schemes session: backend test_people cannot verify sessions: it has no eyes"},
 		{"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session", "it has no eyes"},
 		{"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all", "require scope: backend test_people cannot see the scopes"},

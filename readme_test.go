@@ -116,7 +116,7 @@ func optionNames(structure reflect.Type) (names []string) {
 
 // TestDocsGrants: the statements of docs/database.md are those that the tests of the database backend run.
 func TestDocsGrants(t *testing.T) {
-	for i, kind := range []string{"mariadb", "postgres"} {
+	for i, kind := range []string{"mariadb", "postgres", "sessions-mariadb", "sessions-postgres"} {
 		tested, err := os.ReadFile("database/testdata/grants-" + kind + ".sql")
 		if err != nil {
 			t.Fatal(err)

@@ -38,6 +38,9 @@ func (b *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 		return append(findings, frappe.Trouble("tables", "%v", err))
 	}
 	findings = append(findings, examineTables(sch)...)
+	if b.sessions {
+		findings = append(findings, examineSessions(sch)...)
+	}
 	findings = append(findings, c.examineRights(ctx), c.examineKey(ctx), b.examineVersion(sch))
 	return append(findings, c.examineZone(ctx), c.examineClock(ctx, b.now()))
 }
@@ -47,6 +50,13 @@ func examineTables(sch *schema) []frappe.Finding {
 		return []frappe.Finding{frappe.OK("tables", "everything that is needed can be read")}
 	}
 	return sch.missing
+}
+
+func examineSessions(sch *schema) []frappe.Finding {
+	if missing := sch.missingForSessions(); missing != nil {
+		return missing
+	}
+	return []frappe.Finding{frappe.OK("sessions", "everything that sessions need can be read")}
 }
 
 // examineRights warns if the user may write. Sessions are always read-only; a user without the right to write is safer
@@ -89,15 +99,24 @@ func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 // versionLine matches the line with Frappe's version.
 var versionLine = regexp.MustCompile(`(?m)^__version__ = "([0-9A-Za-z.-]{1,32})"`)
 
+// benchVersion returns the version of Frappe in the bench around the site, or an empty string if it is not there.
+func (b *Backend) benchVersion() string {
+	if b.siteDir == "" {
+		return ""
+	}
+	source, err := os.ReadFile(filepath.Join(b.siteDir, "..", "..", "apps", "frappe", "frappe", "__init__.py"))
+	if match := versionLine.FindSubmatch(source); err == nil && match != nil {
+		return string(match[1])
+	}
+	return ""
+}
+
 // examineVersion looks for Frappe in the bench around the site. If it is not there, the version is guessed from the
 // tables.
 func (b *Backend) examineVersion(sch *schema) frappe.Finding {
 	const check = "Frappe"
-	if b.siteDir != "" {
-		source, err := os.ReadFile(filepath.Join(b.siteDir, "..", "..", "apps", "frappe", "frappe", "__init__.py"))
-		if match := versionLine.FindSubmatch(source); err == nil && match != nil {
-			return frappe.OK(check, "%s, by the bench", match[1])
-		}
+	if version := b.benchVersion(); version != "" {
+		return frappe.OK(check, "%s, by the bench", version)
 	}
 	switch {
 	case sch.deskUser:

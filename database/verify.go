@@ -193,10 +193,10 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		}
 	}
 	query := sch.withRoles(
-		sch.userColumns()+`, t."name", t."access_token", t."status", t."scopes", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
+		sch.userColumns()+`, t."name", t."access_token", t."status", t."scopes", c."name", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
 		`"tabOAuth Bearer Token" t JOIN "tabUser" u ON u."name" = t."user" LEFT JOIN "tabOAuth Client" c ON c."name" = t."client"`,
 		`t."access_token" IN (?, ?)`)
-	type stored struct{ name, token, status, scopes, clientScopes, expiration, zone sql.NullString }
+	type stored struct{ name, token, status, scopes, client, clientScopes, expiration, zone sql.NullString }
 	var row, found stored
 	hash := hashOf(token)
 	// Where tokens are stored in clear, each is the name of its document. Where they are hashed, neither the name nor the hash
@@ -209,7 +209,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		return true
 	}
 	owner, err := c.owner(ctx, query, []string{token, hash}, matches,
-		&row.name, &row.token, &row.status, &row.scopes, &row.clientScopes, &row.expiration, &row.zone)
+		&row.name, &row.token, &row.status, &row.scopes, &row.client, &row.clientScopes, &row.expiration, &row.zone)
 	if err != nil {
 		return frappe.Identity{}, err
 	}
@@ -232,6 +232,6 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		return frappe.Identity{}, frappe.ErrDenied
 	}
 	id, err := owner.identity(sch)
-	id.Scopes, id.Expiry = granted, expiry
+	id.Scopes, id.Client, id.Expiry = granted, found.client.String, expiry
 	return id, err
 }
