@@ -52,7 +52,7 @@ func (b *Backend) VerifiesSessions() error {
 	version := b.benchVersion()
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 15 {
-		return fmt.Errorf("the site has Frappe %s, which before 15 writes the time of a session in the time zone of the database's server; use backend site", version)
+		return fmt.Errorf("the site has Frappe %s, which before 15 may write the time of a session in the time zone of the database's server; use backend site", version)
 	}
 	return nil
 }
