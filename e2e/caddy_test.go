@@ -52,6 +52,14 @@ type process struct {
 // start runs Caddy with global options and sites, from the root of the project, until the test ends. Everything is logged.
 func start(t *testing.T, globals, sites string, env ...string) *process {
 	t.Helper()
+	p := launch(t, globals, sites, env...)
+	p.running()
+	return p
+}
+
+// launch does as start does, without waiting until Caddy answers.
+func launch(t *testing.T, globals, sites string, env ...string) *process {
+	t.Helper()
 	dir := t.TempDir()
 	p := &process{t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"), log: filepath.Join(dir, "log")}
 	p.configure(globals, sites)
@@ -69,6 +77,12 @@ func start(t *testing.T, globals, sites string, env ...string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.stop)
+	return p
+}
+
+// running waits until Caddy has its configuration.
+func (p *process) running() {
+	p.t.Helper()
 	p.eventually("Caddy answers", func() bool {
 		resp, err := http.Get("http://" + p.admin + "/config/apps")
 		if err != nil {
@@ -78,7 +92,6 @@ func start(t *testing.T, globals, sites string, env ...string) *process {
 		body, _ := io.ReadAll(resp.Body)
 		return len(body) > 5
 	})
-	return p
 }
 
 func (p *process) configure(globals, sites string) {

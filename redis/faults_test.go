@@ -93,9 +93,9 @@ func TestFaults(t *testing.T) {
 			s := fresh(t, server)
 			testutil.Eventually(t, "it works", works(t, s))
 			if test.beforeTrouble != nil {
-				server.must(test.beforeTrouble...)
+				server.Must(test.beforeTrouble...)
 			}
-			server.must(test.trouble...)
+			server.Must(test.trouble...)
 			if err := promptly(t, set(s)); test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("writing: %v", err)
 			}
@@ -108,7 +108,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			if test.mend != nil {
-				server.must(test.mend...)
+				server.Must(test.mend...)
 			}
 			testutil.Eventually(t, "it works again", works(t, s))
 			if _, err := s.Append(soon(t), []byte("x"), time.Hour); err != nil {
@@ -123,7 +123,7 @@ func TestSleep(t *testing.T) {
 	server := startRedis(t)
 	s := fresh(t, server)
 	testutil.Eventually(t, "it works", works(t, s))
-	go server.run("DEBUG", "SLEEP", "1.5")
+	go server.Run("DEBUG", "SLEEP", "1.5")
 	testutil.Eventually(t, "it sleeps", func() bool {
 		return errors.Is(promptly(t, set(s)), context.DeadlineExceeded)
 	})
@@ -161,9 +161,9 @@ func TestEvicted(t *testing.T) {
 	server := startRedis(t, "--maxmemory-policy", "allkeys-lru")
 	s := fresh(t, server)
 	before := read(t, s, frappe.Position{}, time.Millisecond)
-	server.must("CONFIG", "SET", "maxmemory", "1")
-	server.run("SET", "other", "x") // makes it evict
-	server.must("CONFIG", "SET", "maxmemory", "0")
+	server.Must("CONFIG", "SET", "maxmemory", "1")
+	server.Run("SET", "other", "x") // makes it evict
+	server.Must("CONFIG", "SET", "maxmemory", "0")
 	if got := read(t, s, before[0].Position, time.Millisecond); got[0].Epoch == before[0].Epoch {
 		t.Errorf("%v, before %v", got, before)
 	}
@@ -173,7 +173,7 @@ func TestEvicted(t *testing.T) {
 func TestSharedConnection(t *testing.T) {
 	server := startRedis(t)
 	clients := func() int {
-		list, err := server.run("CLIENT", "LIST").ToString()
+		list, err := server.Run("CLIENT", "LIST").ToString()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestRenewal(t *testing.T) {
 	s := fresh(t, server)
 	testutil.Eventually(t, "it works", works(t, s))
 	before := s.connection.current.Load().client
-	server.must("REPLICAOF", "127.0.0.1", "1")
+	server.Must("REPLICAOF", "127.0.0.1", "1")
 	if err := promptly(t, set(s)); err == nil || !strings.Contains(err.Error(), "READONLY") {
 		t.Errorf("writing: %v", err)
 	}

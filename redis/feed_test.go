@@ -120,7 +120,7 @@ func TestEvents(t *testing.T) {
 		if all.set() != "" {
 			t.Errorf("before anything changed: %s", all.set())
 		}
-		publish := func(message string) { server.must("PUBLISH", "events", message) }
+		publish := func(message string) { server.Must("PUBLISH", "events", message) }
 		for line := range bytes.Lines(testutil.ReadFile(t, "redis/testdata/events.jsonl")) {
 			publish(string(line))
 		}
@@ -217,13 +217,13 @@ func TestFeedLost(t *testing.T) {
 		w := watch(t, f)
 		testutil.Eventually(t, "it is subscribed", func() bool { return w.looked() > 0 })
 		for _, cut := range []func(){
-			func() { server.must("CLIENT", "KILL", "TYPE", "pubsub") },
+			func() { server.Must("CLIENT", "KILL", "TYPE", "pubsub") },
 			func() { server.Kill(); server.Start() },
 		} {
 			w.forget()
 			cut()
 			testutil.Eventually(t, "everything is dropped", w.saw("everything"))
-			server.must("PUBLISH", "events", document("erp", "User", "after"))
+			server.Must("PUBLISH", "events", document("erp", "User", "after"))
 			testutil.Eventually(t, "it hears again", w.saw("erp user after"))
 		}
 		late := watch(t, f)
@@ -265,6 +265,6 @@ func TestFeedHangs(t *testing.T) {
 	w := watch(t, openFeed(t, &FrappeEvents{URL: server.url()}))
 	testutil.Eventually(t, "it is subscribed", func() bool { return w.looked() > 0 })
 	testutil.Eventually(t, "a ping shows that it works", func() bool { return w.looked() > 1 })
-	go server.run("DEBUG", "SLEEP", "12")
+	go server.Run("DEBUG", "SLEEP", "12")
 	testutil.Eventually(t, "it is given up, and everything dropped afterwards", w.saw("everything"))
 }

@@ -36,10 +36,10 @@ func TestLostEntries(t *testing.T) {
 		{"lost, and two written, one by a clock that is behind", old + "25-0 3 20-0, 35-0 4 25-0", "new"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server.must("DEL", "{frappe_auth}:revocations")
+			server.Must("DEL", "{frappe_auth}:revocations")
 			for one := range strings.SplitSeq(test.log, ", ") {
 				part := strings.Fields(one)
-				server.must("XADD", "{frappe_auth}:revocations", part[0], "e", "e", "s", part[1], "p", part[2], "d", "x")
+				server.Must("XADD", "{frappe_auth}:revocations", part[0], "e", "e", "s", part[1], "p", part[2], "d", "x")
 			}
 			var got []string
 			for _, e := range read(t, s, known, time.Millisecond) {
@@ -74,7 +74,7 @@ func TestForeignEntries(t *testing.T) {
 		{"e", "e", "s", strings.Repeat("9", 16)},
 		{"e", strings.Repeat("e", 65), "s", "1"},
 	} {
-		server.must(append([]string{"XADD", "{frappe_auth}:revocations", "*"}, fields...)...)
+		server.Must(append([]string{"XADD", "{frappe_auth}:revocations", "*"}, fields...)...)
 		position, err := s.Append(soon(t), []byte("x"), time.Hour)
 		if err != nil || position.Sequence != 1 || len(position.Epoch) < 20 {
 			t.Errorf("after %.80q: %v, %v", fields, position, err)
@@ -96,7 +96,7 @@ func TestBounds(t *testing.T) {
 	if got, err := s.Get(soon(t), "n"); len(got) != maxValue || err != nil {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	server.must("SETRANGE", "{frappe_auth}:value:n", fmt.Sprint(100<<20), "x")
+	server.Must("SETRANGE", "{frappe_auth}:value:n", fmt.Sprint(100<<20), "x")
 	if got, err := s.Get(soon(t), "n"); got != nil || err == nil {
 		t.Errorf("of a value that is too long, %d bytes are read", len(got))
 	}
@@ -151,7 +151,7 @@ func TestReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	position := add(t, writer, "revoked")
-	replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.Address))
+	replica.Must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.Address))
 	testutil.Eventually(t, "it has everything", func() bool {
 		entries, err := reader.Read(soon(t), frappe.Position{}, time.Millisecond)
 		return err == nil && shape(entries) == "a1:revoked"

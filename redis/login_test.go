@@ -105,8 +105,8 @@ func TestRights(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
 		rules := documentedUser(t, "caddy")
-		server.must(rules...)
-		server.must(documentedUser(t, "caddy_events")...)
+		server.Must(rules...)
+		server.Must(documentedUser(t, "caddy_events")...)
 		s := open(t, &Store{URL: "redis://caddy@" + server.Address, Password: "chosen"})
 		if err := usable(t, s); err != nil {
 			t.Error(err)
@@ -130,9 +130,9 @@ func TestRights(t *testing.T) {
 			if !strings.HasPrefix(rule, "+") || rule == "+info" || rule == "+select" || rule == "+cluster|slots" {
 				continue
 			}
-			server.must(append(rules, "-"+rule[1:])...)
-			server.must("SCRIPT", "FLUSH") // a script that is known needs no EVAL
-			server.must("DEL", "{frappe_auth}:revocations")
+			server.Must(append(rules, "-"+rule[1:])...)
+			server.Must("SCRIPT", "FLUSH") // a script that is known needs no EVAL
+			server.Must("DEL", "{frappe_auth}:revocations")
 			if err := usable(t, s); err == nil {
 				t.Errorf("%s is not needed", rule)
 			}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -18,10 +16,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 
 // server is a Redis or Valkey of a test.
-type server struct {
-	*testutil.RedisServer
-	t testing.TB
-}
+type server struct{ *testutil.RedisServer }
 
 // programs are the servers that the tests run on.
 var programs = []string{"redis-server", "valkey-server"}
@@ -54,31 +49,10 @@ func startRedis(t testing.TB, args ...string) *server {
 
 func start(t testing.TB, program string, args ...string) *server {
 	t.Helper()
-	s := &server{testutil.NewRedisServer(t, program), t}
+	s := &server{testutil.NewRedisServer(t, program)}
 	s.Args = args
 	s.Start()
 	return s
-}
-
-// run runs a command as somebody who may do anything, over the socket.
-func (s *server) run(args ...string) rueidis.RedisResult {
-	s.t.Helper()
-	option := rueidis.MustParseURL("unix://" + s.Socket)
-	option.DisableCache, option.ForceSingleClient, option.DisableRetry = true, true, true
-	client, err := rueidis.NewClient(option)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer client.Close()
-	return client.Do(context.Background(), client.B().Arbitrary(args...).Build())
-}
-
-// must runs a command that succeeds.
-func (s *server) must(args ...string) {
-	s.t.Helper()
-	if err := s.run(args...).Error(); err != nil && !rueidis.IsRedisNil(err) {
-		s.t.Fatalf("%v: %v", args, err)
-	}
 }
 
 func (s *server) url() string { return "redis://" + s.Address }

@@ -27,7 +27,7 @@ func TestValues(t *testing.T) {
 		if got, err := b.Get(soon(t), "n"); !bytes.Equal(got, value) || err != nil {
 			t.Errorf("after Set: %q %v", got, err)
 		}
-		if left, _ := server.run("PTTL", "{frappe_auth}:value:n").AsInt64(); left <= 50_000 || left > 60_000 {
+		if left, _ := server.Run("PTTL", "{frappe_auth}:value:n").AsInt64(); left <= 50_000 || left > 60_000 {
 			t.Errorf("the value is kept for %d ms", left)
 		}
 		if err := b.Delete(soon(t), "n"); err != nil {
@@ -116,7 +116,7 @@ func TestCharge(t *testing.T) {
 		}
 		charge(a, "short", 50*time.Millisecond, time.Hour)
 		testutil.Eventually(t, "the debt is paid off", func() bool { return charge(b, "short", 0, time.Hour) == 0 })
-		if n, err := server.run("EXISTS", "{frappe_auth}:debt:short").AsInt64(); n != 0 || err != nil {
+		if n, err := server.Run("EXISTS", "{frappe_auth}:debt:short").AsInt64(); n != 0 || err != nil {
 			t.Error("a debt that is paid off is still stored")
 		}
 		var together sync.WaitGroup
@@ -226,20 +226,20 @@ func TestLog(t *testing.T) {
 			t.Errorf("after a reset: %v", after)
 		}
 
-		server.must("FLUSHALL")
+		server.Must("FLUSHALL")
 		if lost := read(t, b, after[0].Position, time.Millisecond); lost[0].Epoch == after[0].Epoch || lost[0].Sequence != 1 {
 			t.Errorf("after a flush: %v", lost)
 		}
-		server.must("FLUSHALL")
+		server.Must("FLUSHALL")
 		if position := add(t, a, "new"); position.Sequence != 1 || position.Epoch == after[0].Epoch {
 			t.Errorf("Append after a flush: %v", position)
 		}
-		server.must("XADD", "{frappe_auth}:revocations", "*", "who", "knows")
+		server.Must("XADD", "{frappe_auth}:revocations", "*", "who", "knows")
 		add(t, a, "further")
 		if got := shape(read(t, b, zero, time.Millisecond)); got != "a1:new ?0: b1:further" {
 			t.Errorf("with an entry of somebody else: %s", got)
 		}
-		server.must("SET", "{frappe_auth}:revocations", "text")
+		server.Must("SET", "{frappe_auth}:revocations", "text")
 		if _, err := a.Append(soon(t), nil, time.Hour); err == nil {
 			t.Error("the log is no log, and Append succeeds")
 		}
@@ -252,7 +252,7 @@ func TestLogIsTrimmed(t *testing.T) {
 	s := fresh(t, server)
 	key := "{frappe_auth}:revocations"
 	for i := range 5 {
-		server.must("XADD", key, fmt.Sprintf("%d-1", i+1), "e", "e", "s", fmt.Sprint(i+1), "d", "old")
+		server.Must("XADD", key, fmt.Sprintf("%d-1", i+1), "e", "e", "s", fmt.Sprint(i+1), "d", "old")
 	}
 	position, err := s.Append(soon(t), []byte("new"), time.Hour)
 	if err != nil || position.Sequence != 6 || position.Epoch != "e" {
@@ -261,9 +261,9 @@ func TestLogIsTrimmed(t *testing.T) {
 	if got := shape(read(t, s, frappe.Position{}, time.Millisecond)); got != "a6:new" {
 		t.Errorf("left: %s", got)
 	}
-	server.must("EVAL", `local p = ''; for i = 1, 101000 do p = redis.call('XADD', KEYS[1], '*', 'e', 'e', 's', i, 'p', p, 'd', '') end`, "1", key)
+	server.Must("EVAL", `local p = ''; for i = 1, 101000 do p = redis.call('XADD', KEYS[1], '*', 'e', 'e', 's', i, 'p', p, 'd', '') end`, "1", key)
 	add(t, s, "new")
-	if n, _ := server.run("XLEN", key).AsInt64(); n > 100_200 {
+	if n, _ := server.Run("XLEN", key).AsInt64(); n > 100_200 {
 		t.Errorf("%d entries are left", n)
 	}
 	if entries := read(t, s, frappe.Position{}, time.Millisecond); len(entries) < 100_000 {

@@ -12,7 +12,7 @@ import (
 
 // info returns a line of what a server says about itself.
 func (s *server) info(name string) string {
-	text, _ := s.run("INFO").ToString()
+	text, _ := s.Run("INFO").ToString()
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
 			return value
@@ -30,19 +30,19 @@ func TestCluster(t *testing.T) {
 			nodes = append(nodes, start(t, program, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", testutil.PortOf(testutil.FreeAddress(t))))
 		}
 		first, second, replica := nodes[0], nodes[1], nodes[2]
-		first.must("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
-		second.must("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+		first.Must("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
+		second.Must("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
 		for i, node := range nodes {
-			node.must("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
+			node.Must("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
 		}
 		for _, node := range nodes[1:] {
 			bus := first.Args[len(first.Args)-1]
-			node.must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.Address), bus)
+			node.Must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.Address), bus)
 		}
 		states := func(want string) func() bool {
 			return func() bool {
 				for _, node := range nodes {
-					info, err := node.run("CLUSTER", "INFO").ToString()
+					info, err := node.Run("CLUSTER", "INFO").ToString()
 					if err != nil || !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, want) {
 						return false
 					}
@@ -53,16 +53,16 @@ func TestCluster(t *testing.T) {
 		testutil.Eventually(t, "the nodes know each other", states("cluster_known_nodes:3"))
 
 		holder := first
-		if slot, err := first.run("CLUSTER", "KEYSLOT", "{frappe_auth}:").AsInt64(); err != nil {
+		if slot, err := first.Run("CLUSTER", "KEYSLOT", "{frappe_auth}:").AsInt64(); err != nil {
 			t.Fatal(err)
 		} else if slot > 8191 {
 			holder = second
 		}
-		id, err := holder.run("CLUSTER", "MYID").ToString()
+		id, err := holder.Run("CLUSTER", "MYID").ToString()
 		if err != nil {
 			t.Fatal(err)
 		}
-		testutil.Eventually(t, "the third is a replica", func() bool { return replica.run("CLUSTER", "REPLICATE", id).Error() == nil })
+		testutil.Eventually(t, "the third is a replica", func() bool { return replica.Run("CLUSTER", "REPLICATE", id).Error() == nil })
 		testutil.Eventually(t, "it has everything", func() bool { return replica.info("master_link_status") == "up" })
 
 		a := open(t, &Store{URL: first.url() + "?addr=" + second.Address + "&addr=" + replica.Address})
@@ -74,14 +74,14 @@ func TestCluster(t *testing.T) {
 		}
 		w := watch(t, openFeed(t, &FrappeEvents{URL: "redis://" + testutil.FreeAddress(t) + "?addr=" + first.Address}))
 		testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
-		second.must("PUBLISH", "events", document("erp", "User", "a"))
+		second.Must("PUBLISH", "events", document("erp", "User", "a"))
 		testutil.Eventually(t, "what another node publishes is heard", w.saw("erp user a"))
 
 		position := add(t, a, "before")
 		if got := read(t, b, frappe.Position{}, time.Millisecond); got[len(got)-1].Position != position {
 			t.Errorf("the other store reads %v, want %v", got, position)
 		}
-		replica.must("CLUSTER", "FAILOVER")
+		replica.Must("CLUSTER", "FAILOVER")
 		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" && holder.info("role") == "slave" })
 		for _, s := range []*Store{a, b} {
 			testutil.Eventually(t, "it works after the failover", works(t, s))
@@ -99,14 +99,14 @@ func TestCluster(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		primary, replica := start(t, program), start(t, program)
-		replica.must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.Address))
+		replica.Must("REPLICAOF", "127.0.0.1", testutil.PortOf(primary.Address))
 		testutil.Eventually(t, "it has everything", func() bool { return replica.info("master_link_status") == "up" })
-		sentinel := &server{testutil.NewRedisServer(t, program), t}
+		sentinel := &server{testutil.NewRedisServer(t, program)}
 		sentinel.Args = []string{"--sentinel"}
 		sentinel.Config = file(t, "sentinel monitor main 127.0.0.1 "+testutil.PortOf(primary.Address)+" 1\nsentinel down-after-milliseconds main 500\n")
 		sentinel.Start()
 		testutil.Eventually(t, "the Sentinel knows the replica", func() bool {
-			text, _ := sentinel.run("INFO").ToString()
+			text, _ := sentinel.Run("INFO").ToString()
 			return strings.Contains(text, "slaves=1")
 		})
 
@@ -118,7 +118,7 @@ func TestSentinel(t *testing.T) {
 		w := watch(t, openFeed(t, &FrappeEvents{URL: url}))
 		testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
 		position := add(t, s, "before")
-		testutil.Eventually(t, "the replica has it", func() bool { n, _ := replica.run("XLEN", "{frappe_auth}:revocations").AsInt64(); return n == 3 })
+		testutil.Eventually(t, "the replica has it", func() bool { n, _ := replica.Run("XLEN", "{frappe_auth}:revocations").AsInt64(); return n == 3 })
 
 		primary.Kill()
 		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" })
@@ -127,7 +127,7 @@ func TestSentinel(t *testing.T) {
 			t.Errorf("after the failover: %v, before %v", got[0].Position, position)
 		}
 		testutil.Eventually(t, "everything is dropped", w.saw("everything"))
-		replica.must("PUBLISH", "events", document("erp", "User", "after"))
+		replica.Must("PUBLISH", "events", document("erp", "User", "after"))
 		testutil.Eventually(t, "the feed hears the new primary", w.saw("erp user after"))
 	})
 }

@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/rueidis"
 )
 
 // RedisServer is a Redis or Valkey that runs until the test ends.
@@ -87,4 +90,25 @@ func (s *RedisServer) Kill() {
 	s.process.Wait()         //nolint:errcheck // it was killed
 	s.process = nil
 	os.Remove(s.Socket)
+}
+
+// Run runs a command as somebody who may do anything, over the socket.
+func (s *RedisServer) Run(args ...string) rueidis.RedisResult {
+	s.t.Helper()
+	option := rueidis.MustParseURL("unix://" + s.Socket)
+	option.DisableCache, option.ForceSingleClient, option.DisableRetry = true, true, true
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.Close()
+	return client.Do(context.Background(), client.B().Arbitrary(args...).Build())
+}
+
+// Must runs a command that succeeds.
+func (s *RedisServer) Must(args ...string) {
+	s.t.Helper()
+	if err := s.Run(args...).Error(); err != nil && !rueidis.IsRedisNil(err) {
+		s.t.Fatalf("%v: %v", args, err)
+	}
 }
