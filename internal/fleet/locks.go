@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -22,6 +23,9 @@ const (
 // unlock in any case. If the store is away, or another Caddy takes longer than a few seconds, Lock returns without the lock.
 func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
 	owner := rand.Text()
+	release := func() {
+		_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
+	}
 	deadline := time.Now().Add(lockTTL)
 	for wait := minPoll; ; wait = min(2*wait, maxPoll) {
 		var taken bool
@@ -30,15 +34,15 @@ func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
 			return err
 		})
 		switch {
+		case errors.Is(err, ErrAway):
+			return func() {} // the store was not asked
 		case err != nil:
-			return func() {}
+			return release // the lock may have been taken, although the answer did not come in time
 		case found() || taken:
 			if !taken {
 				return func() {}
 			}
-			return func() {
-				_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
-			}
+			return release
 		case time.Until(deadline) <= 0:
 			return func() {}
 		}

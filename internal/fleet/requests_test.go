@@ -88,6 +88,21 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestLockInVain: a Caddy that was not told in time that it had the lock does not keep the others waiting.
+func TestLockInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := testutil.NewStore()
+		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
+		a.client.SetDelay(func() time.Duration { return 60 * time.Millisecond })
+		a.Lock(a.Name("key"), func() bool { return false })()
+		began := time.Now()
+		b.Lock(b.Name("key"), func() bool { return false })()
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("the other waited %s", took)
+		}
+	})
+}
+
 // TestFailures: the failures of a client count at all Caddys together, and are paid off by time.
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
