@@ -33,6 +33,7 @@ type sharedGrant struct {
 // lookUpShared takes the verdict of another Caddy. If there is none, it asks the backends, unless another Caddy is asking them.
 func (v *verifier) lookUpShared(q *lookup) verdict {
 	q.share.name = v.shareName(q)
+	v.state.fleet.AwaitLook()
 	g := v.takeShared(q)
 	if g == nil && v.mayAsk(q) {
 		unlock := v.state.fleet.Lock(q.share.name, func() bool {

@@ -231,6 +231,34 @@ func TestRestartDuringOutage(t *testing.T) {
 	})
 }
 
+// TestFirstRequest: the very first request of a fresh Caddy finds what the others have shared.
+func TestFirstRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, backend := testutil.NewStore(), newDoubleBackend()
+		backend.users["key"] = "alice@example.com"
+		newSharer(t, store, backend, nil).get(t, pair("key"))
+		for _, test := range []struct {
+			name  string
+			delay time.Duration // of each message to the store
+			want  string
+			took  time.Duration
+		}{
+			{"near", 10 * time.Millisecond, cacheShared, 60 * time.Millisecond},
+			{"too far", 200 * time.Millisecond, cacheMiss, 400 * time.Millisecond},
+		} {
+			fresh := newTestVerifier(t, backend, func(c *verifierConfig) {
+				client := store.Client(fleetSecret)
+				client.SetDelay(func() time.Duration { return test.delay })
+				c.store, c.backendsFingerprint = client, "backends"
+			})
+			began := time.Now()
+			if got := (sharer{verifier: fresh}).get(t, pair("key")); got != test.want || time.Since(began) > test.took {
+				t.Errorf("%s: %s after %s", test.name, got, time.Since(began))
+			}
+		}
+	})
+}
+
 // TestRefreshAheadOfFleet: a credential that is used everywhere is asked for again by one Caddy, not by each.
 func TestRefreshAheadOfFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -58,6 +58,7 @@ type Fleet struct {
 	count    counters
 	kick     chan struct{} // wakes a publisher
 	flushing chan struct{} // holds an element while the outbox is published
+	tried    chan struct{} // closed after the first attempt to read the log
 
 	mu       sync.Mutex
 	attached []*attachment // the newest is last
@@ -97,6 +98,7 @@ func New(conf Config) (*Fleet, error) {
 		breakers: breaker.NewGroup[path](3, conf.Random),
 		kick:     make(chan struct{}, 1),
 		flushing: make(chan struct{}, 1),
+		tried:    make(chan struct{}),
 		log:      newPosition(),
 		outbox:   newOutbox(),
 	}, nil

@@ -42,7 +42,9 @@ func (f *Fleet) Run(ctx context.Context) {
 	})
 	var checked time.Time
 	f.repeatedly(ctx, func(a *attachment) error {
-		if err := f.follow(ctx, a); err != nil {
+		err := f.follow(ctx, a)
+		f.hasTried()
+		if err != nil {
 			return err
 		}
 		if now := f.Now(); now.Sub(checked) >= checkInterval || f.away.Load() {
@@ -51,6 +53,17 @@ func (f *Fleet) Run(ctx context.Context) {
 		}
 		return nil
 	})
+}
+
+// hasTried lets the requests go on that wait for the first look.
+func (f *Fleet) hasTried() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.tried:
+	default:
+		close(f.tried)
+	}
 }
 
 // repeatedly calls do until ctx is done, with growing waits while it fails.

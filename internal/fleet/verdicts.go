@@ -81,6 +81,24 @@ func (f *Fleet) Put(name string, m Moment, plain json.RawMessage, keep time.Dura
 	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Set(ctx, name, sealed, keep) })
 }
 
+// AwaitLook makes the first requests of a Caddy that has just started wait until it has read the log, for as long as they wait
+// for the store at most. Before that, no verdict from the store can be used.
+func (f *Fleet) AwaitLook() {
+	select {
+	case <-f.tried:
+		return
+	default:
+	}
+	_ = f.call(reading, func(ctx context.Context, _ frappe.Store) error {
+		select {
+		case <-f.tried:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
 // Get returns the verdict with a name, or nil. The caller must ask IsCurrent before it uses the verdict.
 func (f *Fleet) Get(name string) *Verdict {
 	var sealed []byte
