@@ -71,7 +71,7 @@ func repeatedly(every time.Duration, do func()) (stop func()) {
 // the site is up, and a revoked credential works for no longer than ttl. The log has the table of docs/fleet.md.
 func TestFleetFaults(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
-	nodes := startFleet(t, 3, site, server, "100ms", func(int) string {
+	nodes := startFleet(t, 3, site.backend(), server, "100ms", func(int) string {
 		return "failures 1000000 1m\ncache {\nttl " + faultyTTL.String() + "\n}"
 	})
 	set := func(option, value string) { server.Must("CONFIG", "SET", option, value) }

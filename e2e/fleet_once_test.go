@@ -18,7 +18,7 @@ func noOptions(int) string { return "" }
 func TestFleetAsksOnce(t *testing.T) {
 	t.Run("four Caddys, 1,000 credentials", func(t *testing.T) {
 		site := newFleetSite(t)
-		nodes := startFleet(t, 4, site, testutil.StartRedis(t), patient, noOptions)
+		nodes := startFleet(t, 4, site.backend(), testutil.StartRedis(t), patient, noOptions)
 		type request struct {
 			node       *node
 			credential string
@@ -57,7 +57,7 @@ func TestFleetAsksOnce(t *testing.T) {
 
 	t.Run("ten Caddys, one new credential", func(t *testing.T) {
 		site := newFleetSite(t)
-		nodes := startFleet(t, 10, site, testutil.StartRedis(t), patient, noOptions)
+		nodes := startFleet(t, 10, site.backend(), testutil.StartRedis(t), patient, noOptions)
 		var requests sync.WaitGroup
 		begin := make(chan struct{})
 		for _, n := range nodes {

@@ -12,7 +12,7 @@ import (
 // of each new Caddy on; those that nobody knows, that are revoked meanwhile, or whose expiry is not known, get 503.
 func TestFleetRestartsDuringOutage(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
-	nodes := startFleet(t, 4, site, server, patient, func(int) string { return "cache {\nttl 1s\nstale_if_error 1h\n}" })
+	nodes := startFleet(t, 4, site.backend(), server, patient, func(int) string { return "cache {\nttl 1s\nstale_if_error 1h\n}" })
 	known, revoked, token := goodPair("known"), goodPair("revoked"), goodToken("tina")
 	for _, credential := range []string{known, revoked, token} {
 		if status, _ := nodes[0].get(t, credential); status != 200 {
@@ -56,12 +56,12 @@ func TestFleetRestartsDuringOutage(t *testing.T) {
 }
 
 // first returns the answer to the first request that a Caddy which is starting can be sent.
-func (n *node) first(t *testing.T, header string) (status int, body string) {
+func (n *node) first(t *testing.T, sent string) (status int, body string) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
-		if status, body, err := n.request(t, header); err == nil {
+		if status, body, err := n.request(t, sent); err == nil {
 			return status, body
 		}
 	}

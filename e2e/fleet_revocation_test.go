@@ -47,7 +47,7 @@ func announcement(t *testing.T) string {
 func TestFleetRevokes(t *testing.T) {
 	const rounds = 12
 	site, server := newFleetSite(t), testutil.StartRedis(t)
-	nodes := startFleet(t, 10, site, server, patient, func(i int) string {
+	nodes := startFleet(t, 10, site.backend(), server, patient, func(i int) string {
 		options := "failures off\ncache {\nttl 1h\n}"
 		if i == 0 {
 			options += "\nfeed frappe_events redis://" + server.Address // the others hear of it through the log alone

@@ -25,6 +25,9 @@ type fleetSite struct {
 	revoked map[string]bool // the same
 }
 
+// backend is the backend that asks the site.
+func (s *fleetSite) backend() string { return "site " + s.URL }
+
 func newFleetSite(t *testing.T) *fleetSite {
 	s := &fleetSite{asked: make(map[string]int), revoked: make(map[string]bool)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,6 +36,9 @@ func newFleetSite(t *testing.T) *fleetSite {
 			return
 		}
 		credential := testutil.CredentialOf(r)
+		if cookie, err := r.Cookie("sid"); err == nil && r.Header["Authorization"] == nil {
+			credential = "session " + cookie.Value
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.asked[credential]++
@@ -49,35 +55,51 @@ func newFleetSite(t *testing.T) *fleetSite {
 	return s
 }
 
-// userOf returns whose a credential is, or nothing. All keys that begin with eve are eve's.
+// userOf returns whose a credential is, or nothing. All names that begin with eve are eve's.
 func userOf(credential string) string {
 	kind, value, _ := strings.Cut(credential, " ")
 	name, secret, _ := strings.Cut(value, ":")
+	ok := false
+	switch kind {
+	case "pair":
+		ok = secret == "secret-of-"+name
+	case "Bearer":
+		name, ok = strings.CutPrefix(name, "token-of-")
+	case "session":
+		name, ok = strings.CutPrefix(name, "sessionof")
+	}
 	switch {
-	case kind == "pair" && secret != "secret-of-"+name, kind == "Bearer" && !strings.HasPrefix(name, "token-of-"):
+	case !ok:
 		return ""
 	case strings.HasPrefix(name, "eve"):
 		return "eve@example.com"
 	}
-	return strings.TrimPrefix(name, "token-of-") + "@example.com"
+	return name + "@example.com"
 }
 
-func goodPair(key string) string  { return "token " + key + ":secret-of-" + key }
-func badPair(key string) string   { return "token " + key + ":guessed" }
-func goodToken(who string) string { return "Bearer token-of-" + who }
+// What clients send: an Authorization, or a cookie.
+func goodPair(key string) string    { return "token " + key + ":secret-of-" + key }
+func badPair(key string) string     { return "token " + key + ":guessed" }
+func goodToken(who string) string   { return "Bearer token-of-" + who }
+func goodSession(who string) string { return "sid=sessionof" + who }
 
-// times returns how often the site was asked about a header.
-func (s *fleetSite) times(header string) int {
+// credentialOf returns what the site is asked about what a client sent.
+func credentialOf(sent string) string {
+	return strings.NewReplacer("token ", "pair ", "sid=", "session ").Replace(sent)
+}
+
+// times returns how often the site was asked about what a client sent.
+func (s *fleetSite) times(sent string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.asked[strings.Replace(header, "token ", "pair ", 1)]
+	return s.asked[credentialOf(sent)]
 }
 
 // revoke revokes a credential. Answers that are on their way by then were written before it returns.
-func (s *fleetSite) revoke(header string) {
+func (s *fleetSite) revoke(sent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.revoked[strings.Replace(header, "token ", "pair ", 1)] = true
+	s.revoked[credentialOf(sent)] = true
 }
 
 // node is one Caddy of a fleet.
@@ -92,7 +114,15 @@ var fleetClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Trans
 
 // startFleet starts Caddys that share a Redis, and waits until each of them uses it. block returns the further options of each.
 // They answer with the user and with where the result came from.
-func startFleet(t *testing.T, n int, site *fleetSite, server *testutil.RedisServer, timeout string, block func(i int) string) []*node {
+func startFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string, block func(i int) string) []*node {
+	t.Helper()
+	nodes := launchFleet(t, n, backend, server, timeout, block)
+	shareAll(t, nodes)
+	return nodes
+}
+
+// launchFleet does as startFleet does, for a site that may not know the credentials of probes.
+func launchFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string, block func(i int) string) []*node {
 	t.Helper()
 	nodes := make([]*node, n)
 	for i := range nodes {
@@ -100,7 +130,7 @@ func startFleet(t *testing.T, n int, site *fleetSite, server *testutil.RedisServ
 		nodes[i] = &node{address: address, sites: "http://" + address + ` {
 			frappe_auth_webhook /hook s3cret
 			frappe_auth {
-				backend site ` + site.URL + `
+				backend ` + backend + `
 				share redis redis://` + server.Address + ` {
 					secret ` + fleetSecret + `
 					timeout ` + timeout + `
@@ -111,7 +141,6 @@ func startFleet(t *testing.T, n int, site *fleetSite, server *testutil.RedisServ
 		}`}
 	}
 	launchAll(t, nodes)
-	shareAll(t, nodes)
 	return nodes
 }
 
@@ -142,27 +171,31 @@ func shareAll(t *testing.T, nodes []*node) {
 	}
 }
 
-// get sends a request with an Authorization, and returns the status, and where the result came from.
-func (n *node) get(t *testing.T, header string) (status int, cache string) {
+// get sends a request with a credential, and returns the status, and where the result came from.
+func (n *node) get(t *testing.T, sent string) (status int, cache string) {
 	t.Helper()
-	status, body, err := n.request(t, header)
+	status, body, err := n.request(t, sent)
 	if err != nil {
 		t.Error(err)
 		return 0, ""
 	}
 	user, cache, _ := strings.Cut(body, " ")
-	if want := userOf(strings.Replace(header, "token ", "pair ", 1)); status == http.StatusOK && user != want {
-		t.Errorf("%s is %q, not %q", header, user, want)
+	if want := userOf(credentialOf(sent)); status == http.StatusOK && user != want {
+		t.Errorf("%s is %q, not %q", sent, user, want)
 	}
 	return status, cache
 }
 
-func (n *node) request(t *testing.T, header string) (status int, body string, err error) {
+func (n *node) request(t *testing.T, sent string) (status int, body string, err error) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.address+"/", http.NoBody)
 	if err != nil {
 		return 0, "", err
 	}
-	r.Header.Set("Authorization", header)
+	if strings.HasPrefix(sent, "sid=") {
+		r.Header.Set("Cookie", sent)
+	} else {
+		r.Header.Set("Authorization", sent)
+	}
 	resp, err := fleetClient.Do(r)
 	if err != nil {
 		return 0, "", err

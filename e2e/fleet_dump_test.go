@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"crypto/md5"  //nolint:gosec // what must not be found
+	"crypto/sha1" //nolint:gosec // the same
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// monitor records all that a Redis is told until the test ends, and returns what was heard so far.
+func monitor(t *testing.T, server *testutil.RedisServer) (heard func() string) {
+	t.Helper()
+	conn, err := net.Dial("unix", server.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var all strings.Builder
+	go func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := conn.Read(buffer)
+			mu.Lock()
+			all.Write(buffer[:n])
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	heard = func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return all.String()
+	}
+	testutil.Eventually(t, "Redis is watched", func() bool { return strings.Contains(heard(), "+OK") })
+	return heard
+}
+
+// dump returns all that a Redis holds: names, values, and the entries of streams.
+func dump(t *testing.T, server *testutil.RedisServer) string {
+	t.Helper()
+	names, err := server.Run("KEYS", "*").AsStrSlice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		all.WriteString(name + "\n")
+		kind, err := server.Run("TYPE", name).ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch kind {
+		case "string":
+			value, _ := server.Run("GET", name).ToString() // a lock may have ended
+			all.WriteString(value + "\n")
+		case "stream":
+			entries, err := server.Run("XRANGE", name, "-", "+").AsXRange()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				for field, value := range e.FieldValues {
+					all.WriteString(field + " " + value + "\n")
+				}
+			}
+		default:
+			t.Errorf("%s is a %s", name, kind)
+		}
+	}
+	return all.String()
+}
+
+// forms returns a text in the forms in which it could be found: itself, hexadecimal, Base64 wherever in a longer text it
+// begins, and hashes without a key, by which a guess can be checked.
+func forms(text string) []string {
+	found := []string{text, strings.ToLower(text), strings.ToUpper(text)}
+	raw := func(b []byte) {
+		found = append(found, hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)))
+		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			for before := range 3 {
+				encoded := encoding.EncodeToString(append(make([]byte, before), b...))
+				found = append(found, encoded[(before*8+5)/6:len(encoded)-1])
+			}
+		}
+	}
+	raw([]byte(text))
+	for _, lower := range []string{text, strings.ToLower(text)} {
+		long, short, old := sha256.Sum256([]byte(lower)), sha1.Sum([]byte(lower)), md5.Sum([]byte(lower)) //nolint:gosec // see above
+		for _, sum := range [][]byte{long[:], short[:], old[:]} {
+			found = append(found, string(sum))
+			raw(sum)
+		}
+	}
+	return found
+}
+
+// TestForms: the search finds what it is to find.
+func TestForms(t *testing.T) {
+	sum := sha256.Sum256([]byte("needle-1234"))
+	for _, text := range []string{
+		"a needle-1234 here", "NEEDLE-1234", hex.EncodeToString([]byte("x needle-1234 y")), hex.EncodeToString(sum[:]), string(sum[:]),
+		base64.StdEncoding.EncodeToString([]byte("needle-1234")), base64.StdEncoding.EncodeToString([]byte(".needle-1234.")),
+		base64.URLEncoding.EncodeToString([]byte("..needle-1234..")), base64.StdEncoding.EncodeToString([]byte("...needle-1234...")),
+		base64.StdEncoding.EncodeToString(sum[:]),
+	} {
+		if !contains(text, "needle-1234") {
+			t.Errorf("it is not found in %q", text)
+		}
+	}
+	if contains("a haystack", "needle-1234") {
+		t.Error("it is found where it is not")
+	}
+}
+
+func contains(haystack, needle string) bool {
+	for _, form := range forms(needle) {
+		if strings.Contains(haystack, form) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestFleetDump: neither what Redis holds nor anything that it was ever told names a user, a role, a key, a secret, a token or a
+// session, whether they were granted, denied, revoked or renewed.
+func TestFleetDump(t *testing.T) {
+	server := testutil.StartRedis(t)
+	heard := monitor(t, server)
+	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	nodes := launchFleet(t, 2, "site "+site.URL+" {\nroles\n}", server, patient, func(int) string { return "failures 1000 1m\nschemes basic bearer token session" })
+	sent := map[string]int{
+		testutil.AlicePair: 200, testutil.AliceBearer: 200, testutil.BobPair: 200, testutil.BobBearer: 200,
+		"sid=" + testutil.RecordedSession:  200,
+		testutil.AlicePair + "x":           401,
+		"token nobodys-key:nobodys-secret": 401, "Bearer nobodys-token": 401, "sid=nobodys-session": 401,
+	}
+	all := func() {
+		for _, n := range nodes {
+			for credential, want := range sent {
+				if status, body, err := n.request(t, credential); status != want {
+					t.Errorf("%s: %d %s %v", credential, status, body, err)
+				}
+			}
+		}
+	}
+	all()
+	if status, answer := nodes[0].deliver(t, "alice@example.com", testutil.AliceKey); status != 204 {
+		t.Errorf("webhook: %d %s", status, answer)
+	}
+	for _, query := range []string{"?user=bob@example.com", ""} {
+		if status, answer := ask(t, "DELETE", "http://"+nodes[1].admin+"/frappe_auth/cache"+query, ""); status != 204 {
+			t.Errorf("drop: %d %s", status, answer)
+		}
+	}
+	all()
+	site.LoggedOut.Store(true)
+	ask(t, "DELETE", "http://"+nodes[0].admin+"/frappe_auth/cache", "")
+	sent["sid="+testutil.RecordedSession] = 401
+	all()
+
+	held := dump(t, server)
+	if n := strings.Count(held, "}:value:verdict:"); n < 4 {
+		t.Fatalf("Redis holds %d results only:\n%q", n, held)
+	}
+	for what, where := range map[string]string{"holds": held, "was told": heard()} {
+		for _, private := range []string{
+			testutil.AliceKey, testutil.AliceSecret, testutil.AliceToken, "alice@example.com", "Report Manager", "System Manager",
+			strings.TrimPrefix(testutil.BobPair, "token "), testutil.BobSecret, strings.TrimPrefix(testutil.BobBearer, "Bearer "), "bob@example.com",
+			testutil.RecordedSession, "Administrator", testutil.AliceSecret + "x",
+			"nobodys-key", "nobodys-secret", "nobodys-token", "nobodys-session", "s3cret", fleetSecret, strings.TrimPrefix(site.URL, "http://"),
+		} {
+			if contains(where, private) {
+				t.Errorf("Redis %s %s", what, private)
+			}
+		}
+	}
+}
