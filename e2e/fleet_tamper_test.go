@@ -2,37 +2,39 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// results returns the results that a Redis holds, by name.
-func results(t *testing.T, server *testutil.RedisServer) map[string]string {
+// resultNames returns the names of the results that a Redis holds.
+func resultNames(t *testing.T, server *testutil.RedisServer) []string {
 	t.Helper()
 	names, err := server.Run("KEYS", "*:value:verdict:*").AsStrSlice()
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := make(map[string]string)
-	for _, name := range names {
-		found[name], _ = server.Run("GET", name).ToString()
-	}
-	return found
+	return names
 }
 
 // shared makes a Caddy share the result on a credential that nobody knows yet, and returns its name and value in Redis.
 func (n *node) shared(t *testing.T, server *testutil.RedisServer, sent string) (name, value string) {
 	t.Helper()
-	before := results(t, server)
+	before := resultNames(t, server)
 	if status, cache := n.get(t, sent); status != 200 || cache != "miss" {
 		t.Fatalf("%s: %d %s", sent, status, cache)
 	}
-	for name, value := range results(t, server) {
-		if _, ok := before[name]; !ok {
-			return name, value
+	for _, name := range resultNames(t, server) {
+		if slices.Contains(before, name) {
+			continue
 		}
+		value, err := server.Run("GET", name).ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name, value
 	}
 	t.Fatalf("%s is not in Redis", sent)
 	return "", ""
