@@ -22,7 +22,7 @@ func TestFleetIdentity(t *testing.T) {
 		`INSERT INTO "tabRole" VALUES ('Report Manager', '2026-01-01 00:00:00.000000', 0), ('Auditor', '2026-01-01 00:00:00.000000', 0)`,
 		`INSERT INTO "tabHas Role" VALUES ('Report Manager', 'alice@example.com', 'User')`,
 		`INSERT INTO "tabOAuth Client" VALUES ('mcp', 'all openid', '2026-01-01 00:00:00.000000'), ('other', 'all openid', '2026-01-01 00:00:00.000000')`,
-		`INSERT INTO "tabOAuth Bearer Token" VALUES ('` + aliceToken + `', 'alice@example.com', 'mcp', 'all openid', 'Active', '2099-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')`,
+		`INSERT INTO "tabOAuth Bearer Token" ("name", "user", "client", "scopes", "status", "expiration_time", "modified") VALUES ('` + aliceToken + `', 'alice@example.com', 'mcp', 'all openid', 'Active', '2099-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')`,
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
@@ -32,9 +32,9 @@ func TestFleetIdentity(t *testing.T) {
 	const session = "Cookie: sid=" + testutil.RecordedSession
 	for _, test := range []struct {
 		name, backend, options string
-		sent                           []string
-		status                         int
-		body                           string
+		sent                   []string
+		status                 int
+		body                   string
 	}{
 		{"key", "database " + dir, "", []string{tokenHeader}, 200, "alice@example.com|token|Alice|Report Manager,All,Guest||database|"},
 		{"token", "database " + dir, "", []string{bearerHeader}, 200, "alice@example.com|bearer|Alice|Report Manager,All,Guest|all openid|database|"},
