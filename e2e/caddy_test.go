@@ -239,7 +239,7 @@ func sqliteSiteIn(t *testing.T, sites string) string {
 		`CREATE TABLE "__Auth" ("doctype", "name", "fieldname", "password", "encrypted" int)`,
 		`CREATE TABLE "tabHas Role" ("role", "parent", "parenttype")`,
 		`CREATE TABLE "tabRole" ("name", "modified", "disabled" int)`,
-		`CREATE TABLE "tabOAuth Bearer Token" ("name", "user", "client", "scopes", "status", "expiration_time", "modified")`,
+		`CREATE TABLE "tabOAuth Bearer Token" ("name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified")`,
 		`CREATE TABLE "tabOAuth Client" ("name", "scopes", "modified")`,
 		`CREATE TABLE "tabDeleted Document" ("deleted_doctype", "deleted_name", "modified")`,
 		`CREATE TABLE "tabSingles" ("doctype", "field", "value")`,

@@ -22,7 +22,7 @@ func TestFleetIdentity(t *testing.T) {
 		`INSERT INTO "tabRole" VALUES ('Report Manager', '2026-01-01 00:00:00.000000', 0), ('Auditor', '2026-01-01 00:00:00.000000', 0)`,
 		`INSERT INTO "tabHas Role" VALUES ('Report Manager', 'alice@example.com', 'User')`,
 		`INSERT INTO "tabOAuth Client" VALUES ('mcp', 'all openid', '2026-01-01 00:00:00.000000'), ('other', 'all openid', '2026-01-01 00:00:00.000000')`,
-		`INSERT INTO "tabOAuth Bearer Token" ("name", "user", "client", "scopes", "status", "expiration_time", "modified") VALUES ('` + aliceToken + `', 'alice@example.com', 'mcp', 'all openid', 'Active', '2099-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')`,
+		`INSERT INTO "tabOAuth Bearer Token" ("name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified") VALUES ('` + aliceToken + `', '` + aliceToken + `', 'alice@example.com', 'mcp', 'all openid', 'Active', '2099-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')`,
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
