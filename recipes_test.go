@@ -47,6 +47,7 @@ var recipes = map[string]func(r *recipe){
 	"database: Backend database":                nil,          // e2e: TestDocsDatabase
 	"redis: Share":                              servesReport, // without a Redis, which keeps nobody out
 	"redis: Frappe's own announcements":         servesReport,
+	"fleet: One configuration for all":          servesReport, // without a Redis, too
 	"recipes: WebSocket, EventSource and <img>": tokensInQueries,
 	// With plugins of others: e2e/plugins
 	"recipes-plugins: Limits for each user":                         nil,
