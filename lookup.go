@@ -149,7 +149,7 @@ func (v *verifier) askBackends(q *lookup) verdict {
 func (v *verifier) charge(q *lookup) {
 	v.state.failures.Charge(q.client, q.failures, v.state.clock(v.now()))
 	if limit, ok := v.sharedLimit(q); ok {
-		v.state.fleet.Charge(limit)
+		v.state.fleet.Charge(limit, q.share.name)
 	}
 }
 

@@ -41,6 +41,30 @@ func TestFailuresOfFleet(t *testing.T) {
 	})
 }
 
+// TestSameFailureAtFleet: one bad credential that a client sends to each Caddy counts once.
+func TestSameFailureAtFleet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, backend := testutil.NewStore(), newDoubleBackend()
+		backend.users["new"] = "bob@example.com"
+		limited := func(c *verifierConfig) { c.failures = rate.Limit{Max: 2, Window: time.Minute} }
+		for i := range 5 {
+			if got := newSharer(t, store, backend, limited).get(t, pair("revoked")); got != "401" {
+				t.Errorf("at Caddy %d: %s", i, got)
+			}
+		}
+		last := newSharer(t, store, backend, limited)
+		if got := last.get(t, pair("guess")); got != "401" {
+			t.Errorf("the second failure: %s", got)
+		}
+		if got := last.get(t, pair("new")); got != "429" {
+			t.Errorf("after two failures: %s", got)
+		}
+		if got := summary(last.verifyFrom(t.Context(), "198.51.100.1", nil, pair("new"))); got != cacheMiss {
+			t.Errorf("another client: %s", got)
+		}
+	})
+}
+
 // TestNeverShared: some verdicts never reach the store, and some requests do not use it.
 func TestNeverShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
 	"strconv"
 	"time"
 
@@ -35,8 +36,19 @@ func (f *Fleet) Wait(l Limit) time.Duration {
 	return max(0, min(debt, l.Window)-(l.Window-l.cost()))
 }
 
-// Charge counts a failure against a client.
-func (f *Fleet) Charge(l Limit) {
+// Charge counts a failure against a client, unless another Caddy has counted it in this window: who sends the same bad credential
+// to each of them is not guessing. credential is the name of its verdict; if it is empty, the failure counts in any case.
+func (f *Fleet) Charge(l Limit, credential string) {
+	if credential != "" {
+		var first bool
+		err := f.call(writing, func(ctx context.Context, s frappe.Store) (err error) {
+			first, err = s.Lock(ctx, f.nameOf("failed", f.limitName(l), credential), rand.Text(), l.Window)
+			return err
+		})
+		if err != nil || !first {
+			return
+		}
+	}
 	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error {
 		_, err := s.Charge(ctx, f.limitName(l), l.cost(), l.Window)
 		return err

@@ -115,12 +115,12 @@ func TestFailures(t *testing.T) {
 					t.Errorf("after %d failures the client has to wait %s", i, wait)
 				}
 			}
-			[]*member{a, b}[i%2].Charge(limit)
+			[]*member{a, b}[i%2].Charge(limit, "")
 		}
 		if wait := b.Wait(limit); wait != 15*time.Second {
 			t.Errorf("after all of them the client has to wait %s", wait)
 		}
-		a.Charge(limit)
+		a.Charge(limit, "")
 		if wait := b.Wait(limit); wait != 15*time.Second {
 			t.Errorf("after more than all of them the client has to wait %s", wait)
 		}
