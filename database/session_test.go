@@ -100,8 +100,10 @@ func TestSessions(t *testing.T) {
 				recordedSession + `', '{}', '2026-11-01 00:00:00')`, want: "denied"},
 			{name: "a second row of somebody else", change: `INSERT INTO "tabSessions" ("user", "sid", "sessiondata", "lastupdate") VALUES ('bob@example.com', '` +
 				recordedSession + `', '{}', '2026-11-25 02:00:00')`, want: "several users"},
-			{name: "another time zone", change: `UPDATE "tabSingles" SET "value" = 'Pacific/Kiritimati' WHERE "field" = 'time_zone'`,
-				back: `UPDATE "tabSingles" SET "value" = NULL WHERE "field" = 'time_zone'`, after: 170*time.Hour - 8*time.Hour - 30*time.Minute, want: "denied"},
+			{
+				name: "another time zone", change: `UPDATE "tabSingles" SET "value" = 'Pacific/Kiritimati' WHERE "field" = 'time_zone'`,
+				back: `UPDATE "tabSingles" SET "value" = NULL WHERE "field" = 'time_zone'`, after: 170*time.Hour - 8*time.Hour - 30*time.Minute, want: "denied",
+			},
 			{name: "of Frappe 14", change: row + `"sessiondata" = '{''device'': ''desktop''}'`, want: "Frappe 14 or older"},
 			{name: "all as before", after: time.Hour, want: "alice@example.com"},
 		} {
