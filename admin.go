@@ -140,7 +140,7 @@ func (s *state) overview() cacheOverview {
 		Lookups:        make(map[string]uint64),
 		FailingClients: s.failures.Clients(),
 	}
-	o.Granted, o.Denied, o.Size = s.cache.fill()
+	o.Granted, o.Denied, o.Size = s.cache.Fill()
 	var all uint64
 	for result := range lookupResults {
 		n := s.results[result].Load()

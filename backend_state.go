@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // backendState is what all handlers that use a backend share, across reloads: the in-flight limit, the circuit breakers,
@@ -21,7 +22,7 @@ type backendState struct {
 
 	// credentials has one breaker for each credential that the backend cannot verify. While it is open, that credential
 	// is not sent to the backend; the site's breaker stays closed for all others.
-	credentials *breaker.Group[cacheKey]
+	credentials *breaker.Group[verdicts.Key]
 
 	unknownSites unknownSites
 	limit        atomic.Pointer[inflight.Limit] // the highest limit among the verifiers that share the state
@@ -35,7 +36,7 @@ func newBackendState(name string, limit int, random func() float64) *backendStat
 	b := &backendState{
 		name:         name,
 		sites:        breaker.NewGroup[string](maxBreakers, random),
-		credentials:  breaker.NewGroup[cacheKey](maxBreakers, random),
+		credentials:  breaker.NewGroup[verdicts.Key](maxBreakers, random),
 		unknownSites: newUnknownSites(),
 	}
 	b.resize(limit)
@@ -58,7 +59,7 @@ func (b *backendState) backendName() string {
 }
 
 // checkBreakers returns an error if the breaker of the site or of the credential is open.
-func (b *backendState) checkBreakers(site string, credential cacheKey, now time.Time) error {
+func (b *backendState) checkBreakers(site string, credential verdicts.Key, now time.Time) error {
 	if err := b.sites.Check(site, now); err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (b *backendState) checkBreakers(site string, credential cacheKey, now time.
 }
 
 // acquireProbes checks both breakers and claims the probes that are due.
-func (b *backendState) acquireProbes(site string, credential cacheKey, now time.Time) (siteProbe, credentialProbe bool, err error) {
+func (b *backendState) acquireProbes(site string, credential verdicts.Key, now time.Time) (siteProbe, credentialProbe bool, err error) {
 	if siteProbe, err = b.sites.Acquire(site, now); err != nil {
 		return false, false, err
 	}

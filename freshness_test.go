@@ -248,7 +248,7 @@ func TestOddCredentialsAreNotCached(t *testing.T) {
 		for range 3 {
 			v.verifyFrom(t.Context(), "", nil, pair(key+"é"))
 		}
-		if granted, denied, _ := v.state.cache.fill(); granted+denied != 0 {
+		if granted, denied, _ := v.state.cache.Fill(); granted+denied != 0 {
 			t.Errorf("%q: %d granted and %d denied verdicts are kept", key, granted, denied)
 		}
 	}

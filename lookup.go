@@ -20,17 +20,18 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/tracing"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // lookup is one question to the backends: is this credential good, and whose is it?
 type lookup struct {
 	cred    frappe.Credential
 	sites   []string // from verifier.sites
-	subject subject
-	known   bool   // a backend has granted it before
-	bad     bool   // a backend has denied it before
-	renew   *grant // a verdict to refresh although it is still fresh
-	asked   moment // when the backends were asked; no two lookups have the same
+	subject verdicts.Subject
+	known   bool            // a backend has granted it before
+	bad     bool            // a backend has denied it before
+	renew   *grant          // a verdict to refresh although it is still fresh
+	asked   verdicts.Moment // when the backends were asked; no two lookups have the same
 	share   share
 
 	client   netip.Prefix // charged with a failure
@@ -65,7 +66,7 @@ const maxJoins = 3
 // belong to the previous configuration.
 func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
 	for range maxJoins {
-		key := lookupKey{key: q.subject.key, spelling: q.subject.spelling, revision: v.state.cache.revision()}
+		key := lookupKey{key: q.subject.Key, spelling: q.subject.Spelling, revision: v.state.cache.Revision()}
 		a, shared, err := v.state.lookups.Do(ctx, key, func() verdict { return v.lookUp(q) })
 		if err != nil {
 			return verdict{err: err}
@@ -82,7 +83,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 	if a, ok := v.answeredSince(q); ok {
 		return a
 	}
-	if v.state.fleet == nil || q.subject.uncached {
+	if v.state.fleet == nil || q.subject.Uncached {
 		return v.askBackends(q)
 	}
 	return v.lookUpShared(q)
@@ -90,7 +91,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 
 // askBackends asks the backends in order and caches their verdict.
 func (v *verifier) askBackends(q *lookup) verdict {
-	q.asked = v.state.cache.begin()
+	q.asked = v.state.cache.Begin()
 	q.share.begin(v.state.fleet)
 	at := v.state.clock(v.now())
 	var (
@@ -111,8 +112,8 @@ func (v *verifier) askBackends(q *lookup) verdict {
 		switch {
 		case err == nil:
 			g := v.newGrant(q, id, i)
-			g.at, g.moment = at, q.asked
-			if !q.subject.uncached {
+			g.At, g.Moment = at, q.asked
+			if !q.subject.Uncached {
 				v.cacheGrant(q, g, id, i)
 			}
 			return verdict{grant: g, cache: cacheMiss}
@@ -130,12 +131,12 @@ func (v *verifier) askBackends(q *lookup) verdict {
 	case unavailable != nil:
 		return verdict{cache: cacheMiss, err: unavailable}
 	case unknown && !denied:
-		v.state.cache.forget(q.subject, q.asked)
+		v.state.cache.Forget(q.subject, q.asked)
 		v.withdraw(q)
 		return verdict{cache: cacheMiss, err: frappe.ErrUnknownSite}
 	}
-	d := denial{spelling: q.subject.spelling, tags: v.denialTags(q), at: at, moment: q.asked}
-	if !q.subject.uncached && v.state.cache.deny(q.subject, d) {
+	d := denial{Spelling: q.subject.Spelling, Tags: v.denialTags(q), At: at, Moment: q.asked}
+	if !q.subject.Uncached && v.state.cache.Deny(q.subject, d) {
 		metrics.Eviction(metrics.Denied)
 	}
 	v.withdraw(q)
@@ -199,7 +200,7 @@ func (v *verifier) askBackend(b namedBackend, bs *backendState, site string, q *
 
 // succeeded records that a backend gave a verdict.
 func (v *verifier) succeeded(b namedBackend, bs *backendState, site string, q *lookup) {
-	bs.credentials.Success(q.subject.key)
+	bs.credentials.Success(q.subject.Key)
 	ended, wasOpen := bs.sites.Success(site)
 	if wasOpen {
 		bs.credentials.Reset() // their failures came from the site's outage
@@ -215,7 +216,7 @@ func (v *verifier) failed(b namedBackend, bs *backendState, site string, q *look
 	v.logger.Warn("the credential could not be verified",
 		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
 	now := v.now()
-	first := bs.credentials.Failure(q.subject.key, q.asked.lookup, now, p.credentialProbe)
+	first := bs.credentials.Failure(q.subject.Key, q.asked.Lookup(), now, p.credentialProbe)
 	unavailable, ok := errors.AsType[*frappe.UnavailableError](err)
 	switch {
 	case !ok || !unavailable.CredentialSpecific:
@@ -239,7 +240,7 @@ type permit struct {
 // acquire waits until the backend may be called. It checks the client again after the wait, because other credentials of
 // that client may have been denied in the meantime.
 func (v *verifier) acquire(bs *backendState, site string, q *lookup) (p permit, err error) {
-	if err := bs.checkBreakers(site, q.subject.key, v.now()); err != nil {
+	if err := bs.checkBreakers(site, q.subject.Key, v.now()); err != nil {
 		return permit{}, err
 	}
 	if p.release, err = bs.limit.Load().Acquire(q.known); err != nil {
@@ -250,7 +251,7 @@ func (v *verifier) acquire(bs *backendState, site string, q *lookup) (p permit, 
 		err = v.throttledElsewhere(q)
 	}
 	if err == nil {
-		p.siteProbe, p.credentialProbe, err = bs.acquireProbes(site, q.subject.key, now)
+		p.siteProbe, p.credentialProbe, err = bs.acquireProbes(site, q.subject.Key, now)
 	}
 	if err != nil {
 		p.release()
@@ -286,16 +287,9 @@ func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Spa
 
 // newGrant turns an identity into the form that is cached and published.
 func (v *verifier) newGrant(q *lookup, id frappe.Identity, backend int) *grant {
-	g := &grant{
-		user:     id.User,
-		by:       v.state.backends[backend],
-		spelling: q.subject.spelling,
-		tags: tags{
-			byUser:  v.state.cache.userTag(id.User),
-			byClaim: v.state.cache.claimTag(&q.cred),
-			bySite:  v.siteTag(q, backend),
-		},
-	}
+	g := &grant{user: id.User, by: v.state.backends[backend]}
+	g.Spelling = q.subject.Spelling
+	g.Tags = verdicts.Tags{User: v.state.cache.userTag(id.User), Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, backend)}
 	expiry := id.Expiry
 	g.session = q.cred.Scheme == frappe.SchemeSession
 	g.expiryUnknown = expiry.IsZero() && (g.session || q.cred.Bearer())

@@ -49,7 +49,7 @@ func snapshot() metrics.Snapshot {
 	sum := metrics.Snapshot{Backends: make(map[string]metrics.Backend)}
 	states.Range(func(_, value any) bool {
 		s := value.(*state)
-		granted, denied, size := s.cache.fill()
+		granted, denied, size := s.cache.Fill()
 		sum.Granted, sum.Denied, sum.Capacity = sum.Granted+granted, sum.Denied+denied, sum.Capacity+size
 		sum.FailingClients += s.failures.Clients()
 		for _, b := range s.backends {

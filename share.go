@@ -7,6 +7,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // share is the part of a lookup that concerns the store which several Caddys share. It is zero without one.
@@ -60,7 +61,7 @@ func (v *verifier) shareName(q *lookup) string {
 func (v *verifier) mayAsk(q *lookup) bool {
 	now := v.now()
 	for i, bs := range v.state.backends {
-		if bs.checkBreakers(siteOf(q.sites, i), q.subject.key, now) == nil {
+		if bs.checkBreakers(siteOf(q.sites, i), q.subject.Key, now) == nil {
 			return true
 		}
 	}
@@ -70,7 +71,7 @@ func (v *verifier) mayAsk(q *lookup) bool {
 // takeShared returns the grant of another Caddy, and caches it with its true age. A grant that may only serve stale is cached
 // too, for the case that the backends are unavailable, but is not returned.
 func (v *verifier) takeShared(q *lookup) *grant {
-	read := v.state.cache.begin()
+	read := v.state.cache.Begin()
 	found := v.state.fleet.Get(q.share.name)
 	if found == nil {
 		return nil
@@ -83,12 +84,12 @@ func (v *verifier) takeShared(q *lookup) *grant {
 	}
 	g := v.newGrant(q, shared.Identity, shared.Backend)
 	now := v.now()
-	g.at = v.state.clock(now) - int64(found.Age)
+	g.At = v.state.clock(now) - int64(found.Age)
 	usable := v.freshness(g, now)
-	if all := g.all(); usable > stale || !v.state.fleet.IsCurrent(found, all[:]...) {
+	if all := g.Tags.All(); usable > stale || !v.state.fleet.IsCurrent(found, all[:]...) {
 		return nil
 	}
-	cached, evicted := v.state.cache.adopt(q.subject, g, read)
+	cached, evicted := v.state.cache.Adopt(q.subject, g, read)
 	if evicted {
 		metrics.Eviction(metrics.Granted)
 	}
@@ -105,7 +106,7 @@ func (v *verifier) takeShared(q *lookup) *grant {
 // cacheGrant caches a grant, and shares it if it was cached. It does so even with a ttl of 0: a credential that is known to be
 // good is exempt from the failure limit.
 func (v *verifier) cacheGrant(q *lookup, g *grant, id frappe.Identity, backend int) {
-	cached, evicted := v.state.cache.grant(q.subject, g)
+	cached, evicted := v.state.cache.Grant(q.subject, g)
 	if evicted {
 		metrics.Eviction(metrics.Granted)
 	}
@@ -171,11 +172,11 @@ func (v *verifier) siteTag(q *lookup, backend int) uint64 {
 }
 
 // denialTags returns the tags of a denial, on which all backends agree.
-func (v *verifier) denialTags(q *lookup) tags {
-	t := tags{byClaim: v.state.cache.claimTag(&q.cred), bySite: v.siteTag(q, 0)}
+func (v *verifier) denialTags(q *lookup) verdicts.Tags {
+	t := verdicts.Tags{Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, 0)}
 	for i := range v.backends {
-		if v.siteTag(q, i) != t.bySite {
-			t.bySite = v.state.cache.unnamedTag(anySite)
+		if v.siteTag(q, i) != t.Site {
+			t.Site = v.state.cache.unnamedTag(anySite)
 			break
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/coalesce"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // state is what verifiers with the same backends share. It survives a reload of the configuration.
@@ -40,7 +41,7 @@ type demand struct {
 // lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation
 // never gets the answer to a lookup from before it.
 type lookupKey struct {
-	key      cacheKey
+	key      verdicts.Key
 	spelling uint64
 	revision uint64
 }
@@ -103,14 +104,14 @@ func (s *state) leave(d *demand) {
 func (s *state) adjust() {
 	s.sharing.Store(int64(len(s.demands)))
 	if len(s.demands) == 0 {
-		s.cache.resize(1)
+		s.cache.Resize(1)
 		return // keep the in-flight limits for the requests that Caddy is still finishing
 	}
 	size, limit := 1, 1
 	for d := range s.demands {
 		size, limit = max(size, d.cacheSize), max(limit, d.maxInflight)
 	}
-	s.cache.resize(size)
+	s.cache.Resize(size)
 	for _, b := range s.backends {
 		b.resize(limit)
 	}

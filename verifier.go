@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // namedBackend is a backend with its name and its optional SiteResolver.
@@ -179,7 +180,7 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 // inflight.MaxWait plus maxVerification for each backend.
 func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
-	subject.uncached = subject.uncached || v.state.abandoned() || a.trace != nil
+	subject.Uncached = subject.Uncached || v.state.abandoned() || a.trace != nil
 	g, d := v.cached(subject)
 	now, worth := v.now(), credentialEnded
 	if g != nil {
@@ -212,11 +213,11 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 }
 
 // cached returns the verdict in the cache, if there is one.
-func (v *verifier) cached(s subject) (*grant, *denial) {
-	if s.uncached {
+func (v *verifier) cached(s verdicts.Subject) (*grant, *denial) {
+	if s.Uncached {
 		return nil, nil
 	}
-	return v.state.cache.lookup(s)
+	return v.state.cache.Lookup(s)
 }
 
 // throttled returns an error if the client has reached its failure limit, unless its credential is known to be good.
@@ -273,7 +274,7 @@ func (v *verifier) freshness(g *grant, now time.Time) freshness {
 		return credentialEnded
 	}
 	ttl := v.ttlOf(g)
-	switch age := v.state.clock(now) - g.at; {
+	switch age := v.state.clock(now) - g.At; {
 	case age < ttl-ttl/5:
 		return fresh
 	case age < ttl:
@@ -295,7 +296,7 @@ func (v *verifier) ttlOf(g *grant) int64 {
 }
 
 func (v *verifier) isFresh(d *denial, now time.Time) bool {
-	return v.state.clock(now)-d.at < v.negativeTTL
+	return v.state.clock(now)-d.At < v.negativeTTL
 }
 
 // refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never waits.
@@ -312,7 +313,7 @@ func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now tim
 // staleAnswer returns a cached grant although its ttl is over. It reads the cache again, because the grant may have been
 // revoked or refreshed while the backends were asked.
 func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
-	g, _ := v.state.cache.lookup(q.subject)
+	g, _ := v.state.cache.Lookup(q.subject)
 	if g == nil {
 		return verdict{}, false
 	}

@@ -1,0 +1,222 @@
+package verdicts
+
+import (
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// maxRevocations is how many revocations are remembered. Beyond that, the cache is swept for the verdicts they concern.
+const maxRevocations = 4096
+
+// Cache keeps grants of type G and denials. All methods may be called from many goroutines at once.
+//
+// A revocation takes constant time: it records tags. A verdict with one of them that was asked for before the revocation is
+// dropped at its next lookup.
+type Cache[G Grant] struct {
+	mu      sync.Mutex
+	granted *simplelru.LRU[Key, G]
+	denied  *simplelru.LRU[Key, Entry]
+	now     Moment
+	revoked map[uint64]uint64 // tag to the revision of its revocation
+	swept   uint64            // verdicts asked for before this revision are not cached
+	size    int
+}
+
+// New returns a cache with room for one granted and one denied verdict. Call Resize to make room for more.
+func New[G Grant]() *Cache[G] {
+	c := &Cache[G]{revoked: make(map[uint64]uint64), size: 1}
+	c.granted, _ = simplelru.NewLRU[Key, G](c.size, nil)
+	c.denied, _ = simplelru.NewLRU[Key, Entry](c.size, nil)
+	return c
+}
+
+// Lookup returns the verdict on a subject, granted or denied. Both are nil if there is none.
+func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if kept, ok := c.granted.Get(s.Key); ok && kept.entry().Spelling == s.Spelling {
+		if e := kept.entry(); !c.isRevoked(e) {
+			e.Moment.revision = c.now.revision // the next lookup need not compare the tags again
+			return kept, nil
+		}
+		c.granted.Remove(s.Key)
+	}
+	if kept, ok := c.denied.Get(s.Key); ok && kept.Spelling == s.Spelling {
+		if !c.isRevoked(&kept) {
+			return g, &kept
+		}
+		c.denied.Remove(s.Key)
+	}
+	return g, nil
+}
+
+// Begin must be called before a backend is asked; store the Moment with the verdict. The cache can then tell that a
+// revocation came while the backend was asked, and that a verdict is older than the cached one.
+func (c *Cache[G]) Begin() Moment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now.lookup++
+	return c.now
+}
+
+// Revision returns the number of revocations so far.
+func (c *Cache[G]) Revision() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now.revision
+}
+
+// Grant caches a granted verdict in place of any other on the subject. It does nothing if the credential was revoked
+// after the backend was asked, or if the cached verdict is newer. It reports whether it did, and whether another verdict was
+// evicted.
+func (c *Cache[G]) Grant(s Subject, g G) (cached, evicted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := g.entry(); c.isSuperseded(s, e.Moment) || c.isTooLate(e) {
+		return false, false
+	}
+	c.denied.Remove(s.Key)
+	return true, c.granted.Add(s.Key, g)
+}
+
+// Adopt is like Grant, for a verdict of another Caddy. Its backend was asked before any that this Caddy is asking now, so it
+// never replaces an answer to this Caddy. read is the moment before the verdict was read.
+func (c *Cache[G]) Adopt(s Subject, g G, read Moment) (cached, evicted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := g.entry()
+	e.Moment = Moment{revision: read.revision}
+	if kept, ok := c.granted.Peek(s.Key); ok && kept.entry().At >= e.At {
+		return false, false
+	}
+	if kept, ok := c.denied.Peek(s.Key); ok && kept.At >= e.At {
+		return false, false
+	}
+	if c.isTooLate(e) {
+		return false, false
+	}
+	c.denied.Remove(s.Key)
+	return true, c.granted.Add(s.Key, g)
+}
+
+// Deny removes the granted verdict on the subject and caches the denial, unless the cached verdict is newer. It does not
+// cache the denial if the credential was revoked after the backend was asked. It reports whether another verdict was
+// evicted.
+func (c *Cache[G]) Deny(s Subject, d Entry) (evicted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isSuperseded(s, d.Moment) {
+		return false
+	}
+	c.removeGrant(s)
+	if c.isTooLate(&d) {
+		return false
+	}
+	return c.denied.Add(s.Key, d)
+}
+
+// Forget removes the granted verdict on the subject, unless its backend was asked after that moment.
+func (c *Cache[G]) Forget(s Subject, asked Moment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isSuperseded(s, asked) {
+		c.removeGrant(s)
+	}
+}
+
+func (c *Cache[G]) removeGrant(s Subject) {
+	if g, ok := c.granted.Peek(s.Key); ok && g.entry().Spelling == s.Spelling {
+		c.granted.Remove(s.Key)
+	}
+}
+
+// isSuperseded reports whether the cached verdict is newer than one that was asked for at that moment.
+func (c *Cache[G]) isSuperseded(s Subject, asked Moment) bool {
+	if g, ok := c.granted.Peek(s.Key); ok && g.entry().Moment.lookup > asked.lookup {
+		return true
+	}
+	d, ok := c.denied.Peek(s.Key)
+	return ok && d.Moment.lookup > asked.lookup
+}
+
+// isRevoked reports whether a verdict was revoked after its backend was asked.
+func (c *Cache[G]) isRevoked(e *Entry) bool {
+	if e.Moment.revision == c.now.revision {
+		return false
+	}
+	for _, tag := range e.Tags.All() {
+		if c.revoked[tag] > e.Moment.revision {
+			return true
+		}
+	}
+	return false
+}
+
+// isTooLate reports whether a new verdict must not be cached. It is stricter than isRevoked, because revocations from
+// before the last sweep are forgotten.
+func (c *Cache[G]) isTooLate(e *Entry) bool {
+	return e.Moment.revision < c.swept || c.isRevoked(e)
+}
+
+// Revoke drops the verdicts that have one of the tags. Verdicts that a backend is being asked for right now are affected too.
+func (c *Cache[G]) Revoke(tags []uint64) {
+	if len(tags) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now.revision++
+	for _, tag := range tags {
+		c.revoked[tag] = c.now.revision
+	}
+	if len(c.revoked) > maxRevocations {
+		c.sweep()
+	}
+}
+
+// Purge drops every verdict. Verdicts that a backend is being asked for right now are affected too.
+func (c *Cache[G]) Purge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.granted.Purge()
+	c.denied.Purge()
+	c.now.revision++
+	c.forgetRevocations()
+}
+
+// sweep removes all revoked verdicts and then forgets the revocations.
+func (c *Cache[G]) sweep() {
+	for _, key := range c.granted.Keys() {
+		if g, _ := c.granted.Peek(key); c.isRevoked(g.entry()) {
+			c.granted.Remove(key)
+		}
+	}
+	for _, key := range c.denied.Keys() {
+		if d, _ := c.denied.Peek(key); c.isRevoked(&d) {
+			c.denied.Remove(key)
+		}
+	}
+	c.forgetRevocations()
+}
+
+func (c *Cache[G]) forgetRevocations() {
+	c.swept = c.now.revision
+	clear(c.revoked)
+}
+
+// Resize sets how many granted, and how many denied, verdicts fit.
+func (c *Cache[G]) Resize(size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.size = size
+	c.granted.Resize(size)
+	c.denied.Resize(size)
+}
+
+// Fill returns how many granted and denied verdicts are cached, and how many of each fit.
+func (c *Cache[G]) Fill() (granted, denied, size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.granted.Len(), c.denied.Len(), c.size
+}

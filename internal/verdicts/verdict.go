@@ -1,0 +1,72 @@
+// Package verdicts is a cache of verdicts on credentials. It keeps granted and denied ones in an LRU each, so that a flood of
+// bad credentials never evicts a good one. It knows nothing of what a verdict contains, and it has no clock: the caller
+// decides how long a verdict is fresh.
+//
+// The cache holds no credential. A verdict is found by a keyed hash of what it depends on, and revoked by its tags, which are
+// keyed hashes too.
+//
+// An answer that took long must not outlive what happened meanwhile. So the caller calls Begin before it asks a backend and
+// stores the Moment with the verdict. The cache then refuses a verdict that was revoked since, or that is older than the one
+// it has.
+package verdicts
+
+// Subject identifies what a verdict is about.
+type Subject struct {
+	// Key is the same for all spellings of an API key or access token that differ only in case. MariaDB treats them as
+	// equal, and a client could otherwise fill the cache with spellings of one good credential.
+	Key Key
+
+	// Spelling tells these spellings apart. A verdict applies only to the spelling that was asked about.
+	Spelling uint64
+
+	// Uncached is set if the API key or access token has characters that Frappe never uses (IsOdd). MariaDB's collation
+	// treats accented letters, superscript digits and some control characters as equal to others or ignores them, so a
+	// revocation could miss the verdict.
+	Uncached bool
+}
+
+// Key is the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything that a verdict depends on. The HMAC's key
+// is random and lives as long as the cache, so the Key reveals nothing about the credential.
+type Key [16]byte
+
+// Tags are what a verdict can be revoked by. Each identifies a user, a credential or a site by 64 bits of a keyed hash. Two
+// that share a tag are revoked together, which only costs one more question to a backend.
+type Tags struct {
+	User  uint64 // 0 for a denial
+	Claim uint64 // of the API key, access token or session
+	Site  uint64
+}
+
+// All returns every tag that revokes the verdict. One of a user or claim at a site is the two tags combined by XOR.
+func (t Tags) All() [5]uint64 {
+	return [5]uint64{t.User, t.Claim, t.Site, t.User ^ t.Site, t.Claim ^ t.Site}
+}
+
+// Moment is a position in the order of the lookups and revocations that a cache has seen.
+type Moment struct {
+	lookup   uint64 // number of lookups so far
+	revision uint64 // number of revocations so far
+}
+
+// Lookup returns the number of the lookup. No two lookups of a cache have the same.
+func (m Moment) Lookup() uint64 { return m.lookup }
+
+// Entry is what the cache must know of a verdict. As it is, it is a denial; a type for grants embeds it.
+type Entry struct {
+	// Spelling is that of the Subject.
+	Spelling uint64
+
+	// Tags are what the verdict can be revoked by.
+	Tags Tags
+
+	// At is when the backend was asked, on the clock of the caller.
+	At int64
+
+	// Moment is when the backend was asked, in the order of the cache. Once the entry is in the cache, the cache guards it.
+	Moment Moment
+}
+
+func (e *Entry) entry() *Entry { return e }
+
+// Grant is a pointer to a type that embeds Entry.
+type Grant interface{ entry() *Entry }
