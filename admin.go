@@ -164,18 +164,19 @@ func (s *state) overview() cacheOverview {
 			MaxInflight:  h.MaxInflight,
 		})
 		for i, b := range h.verifier.backends {
-			sources[i] = b.source()
+			sources[i] = b.Source()
 		}
 	}
 	for i, b := range s.backends {
+		calls, waiting := b.InFlight()
 		shown := backendOverview{
-			Name:        b.name,
+			Name:        b.Name,
 			Source:      sources[i],
-			InFlight:    b.limit.Load().InFlight(),
-			Waiting:     b.limit.Load().Waiting(),
-			CircuitOpen: b.sites.Open(),
+			InFlight:    calls,
+			Waiting:     waiting,
+			CircuitOpen: b.Open(),
 		}
-		if age, ok := b.watch.age(s.clock(s.now())); ok {
+		if age, ok := b.Watch.Age(s.now()); ok {
 			seconds := age.Seconds()
 			shown.WatchAge = &seconds
 		}

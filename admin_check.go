@@ -98,7 +98,7 @@ func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) 
 	d := o.decideWritten(ctx, header, &attempt{repl: repl, uncharged: true})
 	found := handlerVerdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
 	for _, b := range o.verifier.backends {
-		found.Backends = append(found.Backends, b.name)
+		found.Backends = append(found.Backends, b.Name)
 	}
 	if d.rejection != nil {
 		found.Status, found.Reason = d.status, d.reason.Error()

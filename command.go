@@ -9,6 +9,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/command"
 	"github.com/caddy-frappe/frappe-auth/internal/roles"
 )
@@ -32,13 +33,13 @@ func (h commandHandler) Schemes() []frappe.Scheme { return h.options.Schemes }
 func (h commandHandler) Parts() (all []command.Part) {
 	v := h.options.verifier
 	for _, b := range v.backends {
-		all = append(all, command.Part{Module: b.Backend, Name: b.name, Source: b.source()})
+		all = append(all, command.Part{Module: b.Backend, Name: b.Name, Source: b.Source()})
 	}
 	if v.store != nil {
-		all = append(all, command.Part{Module: v.store, Name: "share", Source: sourceOf(v.store)})
+		all = append(all, command.Part{Module: v.store, Name: "share", Source: backends.SourceOf(v.store)})
 	}
 	for _, f := range v.feeds {
-		all = append(all, command.Part{Module: f.Watcher, Name: f.name, Source: sourceOf(f.Watcher)})
+		all = append(all, command.Part{Module: f.Watcher, Name: f.name, Source: backends.SourceOf(f.Watcher)})
 	}
 	return all
 }
@@ -46,7 +47,7 @@ func (h commandHandler) Parts() (all []command.Part) {
 func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Replacer, answered func(command.Answer)) command.Decision {
 	d := h.options.decideWritten(ctx, line, &attempt{repl: repl, uncharged: true, trace: func(s step) {
 		answered(command.Answer{
-			Backend: s.backend.name, Source: s.backend.source(), Site: s.site, Identity: s.identity, Err: s.err, Took: s.took,
+			Backend: s.backend.Name, Source: s.backend.Source(), Site: s.site, Identity: s.identity, Err: s.err, Took: s.took,
 		})
 	}})
 	result := command.Decision{Status: http.StatusOK, User: d.user()}

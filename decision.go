@@ -33,10 +33,10 @@ func (d *decision) user() string {
 
 // backend is the name of the backend that granted a request that goes on.
 func (d *decision) backend() string {
-	if d.user() == "" {
+	if d.user() == "" || d.verdict.by == nil {
 		return ""
 	}
-	return d.verdict.by.backendName()
+	return d.verdict.by.Name
 }
 
 // detail is what else is known about the user of a request that goes on.

@@ -10,12 +10,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 // loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
 // everything else that the backend's verdicts depend on.
-func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error) {
+func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fingerprint string, err error) {
 	if len(o.BackendsRaw) == 0 {
 		return nil, "", errNoBackend
 	}
@@ -24,24 +25,21 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 	if err != nil {
 		return nil, "", fmt.Errorf("loading backends: %w", err)
 	}
-	var (
-		backends []namedBackend
-		digest   = sha256.New()
-	)
+	digest := sha256.New()
 	for i, module := range loaded.([]any) {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
-		backend, ok := module.(frappe.Backend)
+		verifies, ok := module.(frappe.Backend)
 		if !ok {
 			return nil, "", fmt.Errorf("backend %s: module %T is not a backend", name, module)
 		}
-		named := namedBackend{Backend: backend, name: name}
-		if named.sessions, err = o.checkBackend(name, module); err != nil {
+		named := backends.Backend{Backend: verifies, Name: name}
+		if named.Sessions, err = o.checkBackend(name, module); err != nil {
 			return nil, "", err
 		}
 		if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
-			named.resolver = resolver
+			named.Resolver = resolver
 		}
-		backends = append(backends, named)
+		list = append(list, named)
 
 		var extra string
 		if f, ok := module.(frappe.Fingerprinter); ok {
@@ -51,17 +49,17 @@ func (o *Options) loadBackends(ctx caddy.Context) ([]namedBackend, string, error
 			return nil, "", fmt.Errorf("backend %s: %w", name, err)
 		}
 	}
-	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(backends, func(b namedBackend) bool { return b.sessions }) {
+	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(list, func(b backends.Backend) bool { return b.Sessions }) {
 		return nil, "", errNoSessions
 	}
-	if len(backends) == 1 {
-		if listed, ok := backends[0].Backend.(*static.Backend); ok {
+	if len(list) == 1 {
+		if listed, ok := list[0].Backend.(*static.Backend); ok {
 			if err := checkReachable(o.Require, listed); err != nil {
 				return nil, "", err
 			}
 		}
 	}
-	return backends, hex.EncodeToString(digest.Sum(nil)), nil
+	return list, hex.EncodeToString(digest.Sum(nil)), nil
 }
 
 // loadStore loads the store that several Caddys share; nil if there is none. It returns the fingerprint of the backends and the

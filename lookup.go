@@ -3,23 +3,19 @@ package frappeauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"net/netip"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"go.uber.org/zap"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/breaker"
-	"github.com/caddy-frappe/frappe-auth/internal/events"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 	"github.com/caddy-frappe/frappe-auth/internal/jwt"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
-	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -43,7 +39,7 @@ type lookup struct {
 
 // step is one backend's answer to a lookup.
 type step struct {
-	backend  namedBackend
+	backend  backends.Backend
 	site     string
 	identity frappe.Identity
 	err      error
@@ -99,12 +95,12 @@ func (v *verifier) askBackends(q *lookup) verdict {
 		denied, unknown bool
 	)
 	for i, b := range v.backends {
-		if q.cred.Scheme == frappe.SchemeSession && !b.sessions {
+		if q.cred.Scheme == frappe.SchemeSession && !b.Sessions {
 			denied = true
 			continue
 		}
 		began := v.now()
-		id, err := v.askBackend(b, v.state.backends[i], siteOf(q.sites, i), q)
+		id, err := v.askBackend(i, q)
 		_, throttled := errors.AsType[*throttledError](err)
 		if q.trace != nil {
 			q.trace(step{backend: b, site: siteOf(q.sites, i), identity: id, err: err, took: v.now().Sub(began)})
@@ -124,7 +120,7 @@ func (v *verifier) askBackends(q *lookup) verdict {
 		case errors.Is(err, frappe.ErrUnknownSite):
 			unknown = true
 		default:
-			unavailable = minRetryAfter(unavailable, err)
+			unavailable = backends.MinRetryAfter(unavailable, err)
 		}
 	}
 	switch {
@@ -167,129 +163,36 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 	return verdict{}, false
 }
 
-// askBackend asks one backend. It does not ask if the in-flight limit is reached, a circuit breaker is open or the client
-// has reached its failure limit.
-func (v *verifier) askBackend(b namedBackend, bs *backendState, site string, q *lookup) (frappe.Identity, error) {
-	if b.resolver != nil && bs.unknownSites.has(site, v.state.clock(v.now())) {
-		return frappe.Identity{}, frappe.ErrUnknownSite
-	}
-	p, err := v.acquire(bs, site, q)
-	if err != nil {
-		metrics.Rejection(b.name, rejectionReason(err))
-		return frappe.Identity{}, err
-	}
-	defer p.release()
-
+// askBackend asks one backend.
+func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
 	cred := q.cred
-	cred.Site = site
-	asked := v.now()
-	id, err := v.call(b, cred, q.span)
-	metrics.Call(b.name, err, v.now().Sub(asked))
-	switch {
-	case err == nil, errors.Is(err, frappe.ErrDenied):
-		v.succeeded(b, bs, site, q)
-	case errors.Is(err, frappe.ErrUnknownSite) && b.resolver != nil:
-		v.succeeded(b, bs, site, q)
-		bs.unknownSites.add(site, v.state.clock(asked))
+	cred.Site = siteOf(q.sites, i)
+	id, guessed, err := v.state.backends[i].Verify(v.backends[i], v.reporter(), backends.Call{
+		Credential: cred,
+		Key:        q.subject.Key,
+		Claim:      v.state.cache.claimTag(&cred),
+		Lookup:     q.asked.Lookup(),
+		Known:      q.known,
+		// The client's other credentials may have been denied while this one waited for the in-flight limit.
+		Allow: func() error {
+			if err := v.throttled(q, v.now()); err != nil {
+				return err
+			}
+			return v.throttledElsewhere(q)
+		},
+		Span: q.span,
+	})
+	if guessed {
 		v.charge(q)
-	default:
-		v.failed(b, bs, site, q, p, err)
 	}
 	return id, err
 }
 
-// succeeded records that a backend gave a verdict.
-func (v *verifier) succeeded(b namedBackend, bs *backendState, site string, q *lookup) {
-	bs.credentials.Success(q.subject.Key)
-	ended, wasOpen := bs.sites.Success(site)
-	if wasOpen {
-		bs.credentials.Reset() // their failures came from the site's outage
-	}
-	if ended {
-		v.logger.Info("the backend is available again", zap.String("backend", b.name), zap.String("site", site))
-		v.events.Emit(events.Recovered, "backend", b.name, "site", site)
-	}
-}
-
-// failed records that a backend gave no verdict.
-func (v *verifier) failed(b namedBackend, bs *backendState, site string, q *lookup, p permit, err error) {
-	v.logger.Warn("the credential could not be verified",
-		zap.String("backend", b.name), zap.String("site", site), zap.Error(err))
-	now := v.now()
-	first := bs.credentials.Failure(q.subject.Key, q.asked.Lookup(), now, p.credentialProbe)
-	unavailable, ok := errors.AsType[*frappe.UnavailableError](err)
-	switch {
-	case !ok || !unavailable.CredentialSpecific:
-		if began := bs.sites.Failure(site, v.state.cache.claimTag(&q.cred), now, p.siteProbe); began {
-			v.events.Emit(events.Unavailable, "backend", b.name, "site", site)
-		}
-	default:
-		bs.sites.Cancel(site, p.siteProbe)
-		if first && !q.known {
-			v.charge(q)
-		}
-	}
-}
-
-// permit allows one call of a backend. The caller must report the outcome to the breakers and call release.
-type permit struct {
-	siteProbe, credentialProbe bool
-	release                    func()
-}
-
-// acquire waits until the backend may be called. It checks the client again after the wait, because other credentials of
-// that client may have been denied in the meantime.
-func (v *verifier) acquire(bs *backendState, site string, q *lookup) (p permit, err error) {
-	if err := bs.checkBreakers(site, q.subject.Key, v.now()); err != nil {
-		return permit{}, err
-	}
-	if p.release, err = bs.limit.Load().Acquire(q.known); err != nil {
-		return permit{}, &frappe.UnavailableError{Reason: err, RetryAfter: time.Second}
-	}
-	now := v.now()
-	if err = v.throttled(q, now); err == nil {
-		err = v.throttledElsewhere(q)
-	}
-	if err == nil {
-		p.siteProbe, p.credentialProbe, err = bs.acquireProbes(site, q.subject.Key, now)
-	}
-	if err != nil {
-		p.release()
-		return permit{}, err
-	}
-	return p, nil
-}
-
-// call asks one backend. Any misbehavior, a panic included, counts as unavailable.
-func (v *verifier) call(b namedBackend, cred frappe.Credential, parent trace.Span) (id frappe.Identity, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			// The value of a panic may contain a secret. Its type and the stack do not.
-			err = fmt.Errorf("the backend panicked with a %T", p)
-			v.logger.Error("backend panicked", zap.String("backend", b.name), zap.Stack("stack"))
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), maxVerification)
-	defer cancel()
-	ctx, end := tracing.StartCall(ctx, parent, b.name, cred.Site)
-	defer func() { end(err) }()
-	id, err = b.Verify(ctx, cred)
-	switch {
-	case err != nil:
-		return frappe.Identity{}, err
-	case !frappe.ValidUser(id.User):
-		return frappe.Identity{}, errors.New("the backend granted, but named no valid Frappe user")
-	case !id.Expiry.IsZero() && !v.now().Before(id.Expiry):
-		return frappe.Identity{}, frappe.ErrDenied
-	}
-	return id, nil
-}
-
 // newGrant turns an identity into the form that is cached and published.
-func (v *verifier) newGrant(q *lookup, id frappe.Identity, backend int) *grant {
-	g := &grant{user: id.User, by: v.state.backends[backend]}
+func (v *verifier) newGrant(q *lookup, id frappe.Identity, by int) *grant {
+	g := &grant{user: id.User, by: v.state.backends[by]}
 	g.Spelling = q.subject.Spelling
-	g.Tags = verdicts.Tags{User: v.state.cache.userTag(id.User), Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, backend)}
+	g.Tags = verdicts.Tags{User: v.state.cache.userTag(id.User), Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, by)}
 	expiry := id.Expiry
 	g.session = q.cred.Scheme == frappe.SchemeSession
 	g.expiryUnknown = expiry.IsZero() && (g.session || q.cred.Bearer())
@@ -311,21 +214,6 @@ func (v *verifier) newGrant(q *lookup, id frappe.Identity, backend int) *grant {
 		}
 	}
 	return g
-}
-
-// minRetryAfter returns the error with the shorter RetryAfter. An unknown RetryAfter counts as the longest.
-func minRetryAfter(known *frappe.UnavailableError, err error) *frappe.UnavailableError {
-	u, ok := errors.AsType[*frappe.UnavailableError](err)
-	if !ok {
-		u = &frappe.UnavailableError{Reason: err}
-		if open, ok := errors.AsType[*breaker.OpenError](err); ok {
-			u.RetryAfter = open.RetryAfter
-		}
-	}
-	if known == nil || known.RetryAfter == 0 || (u.RetryAfter != 0 && u.RetryAfter < known.RetryAfter) {
-		return u
-	}
-	return known
 }
 
 // unixNanos is the time in Unix nanoseconds, or the nearest that there is: nanoseconds end in the year 2262.

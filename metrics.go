@@ -8,7 +8,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -33,17 +32,6 @@ func registerMetrics(ctx caddy.Context) error {
 	return metrics.Register(ctx.GetMetricsRegistry(), snapshot)
 }
 
-// rejectionReason says whether a breaker, the in-flight limit or the failure limit rejected a verification.
-func rejectionReason(err error) metrics.Reason {
-	if _, open := errors.AsType[*breaker.OpenError](err); open {
-		return metrics.CircuitOpen
-	}
-	if _, throttled := errors.AsType[*throttledError](err); throttled {
-		return metrics.Throttled
-	}
-	return metrics.Busy
-}
-
 // snapshot sums up the states of all handlers.
 func snapshot() metrics.Snapshot {
 	sum := metrics.Snapshot{Backends: make(map[string]metrics.Backend)}
@@ -53,14 +41,13 @@ func snapshot() metrics.Snapshot {
 		sum.Granted, sum.Denied, sum.Capacity = sum.Granted+granted, sum.Denied+denied, sum.Capacity+size
 		sum.FailingClients += s.failures.Clients()
 		for _, b := range s.backends {
-			of := sum.Backends[b.name]
-			of.InFlight += b.limit.Load().InFlight()
-			of.Waiting += b.limit.Load().Waiting()
-			of.OpenBreakers += len(b.sites.Open())
-			if age, ok := b.watch.age(s.clock(s.now())); ok && (of.WatchAge == nil || age > *of.WatchAge) {
+			of := sum.Backends[b.Name]
+			calls, waiting := b.InFlight()
+			of.InFlight, of.Waiting, of.OpenBreakers = of.InFlight+calls, of.Waiting+waiting, of.OpenBreakers+len(b.Open())
+			if age, ok := b.Watch.Age(s.now()); ok && (of.WatchAge == nil || age > *of.WatchAge) {
 				of.WatchAge = &age
 			}
-			sum.Backends[b.name] = of
+			sum.Backends[b.Name] = of
 		}
 		for name, age := range s.feedAges() {
 			of := sum.Backends[name]

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -141,7 +142,7 @@ func TestFleetModel(t *testing.T) {
 				for _, v := range fleet {
 					v.client.SetDelay(nil)
 				}
-				time.Sleep(maxVerification)
+				time.Sleep(backends.MaxCall)
 			})
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 )
 
 // TestModel runs random requests, revocations, outages and steps of the clock against a model of what may be granted:
@@ -170,7 +171,7 @@ func TestModel(t *testing.T) {
 						lastOutage = time.Now()
 					}
 				}
-				time.Sleep(maxVerification) // what nobody waits for any more
+				time.Sleep(backends.MaxCall) // what nobody waits for any more
 			})
 		})
 	}

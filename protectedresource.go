@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/site"
 )
@@ -56,7 +57,7 @@ func (p *ProtectedResource) validate() error {
 }
 
 // setServers applies the default of the authorization servers.
-func (p *ProtectedResource) setServers(backends []namedBackend) error {
+func (p *ProtectedResource) setServers(backends []backends.Backend) error {
 	if len(p.AuthorizationServers) > 0 {
 		return nil
 	}

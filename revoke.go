@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -66,7 +67,7 @@ type namedFeed struct {
 // feedState records when a feed of one configuration last heard from its source.
 type feedState struct {
 	name  string
-	watch watch
+	watch backends.Watch
 }
 
 func feedStates(feeds []namedFeed) []*feedState {
@@ -78,15 +79,15 @@ func feedStates(feeds []namedFeed) []*feedState {
 }
 
 // watch drops the cached verdicts that a backend or a feed reports as changed.
-func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *watch, source metrics.Source) {
-	ages.began(v.state.clock(v.now()))
-	defer ages.ended()
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source metrics.Source) {
+	ages.Began(v.now())
+	defer ages.Ended()
 	w.Watch(ctx, func(changes []frappe.Change) {
 		v.state.drop(changes...)
 		for range changes {
 			metrics.Revocation(source)
 		}
-		ages.looked(v.state.clock(v.now()))
+		ages.Looked(v.now())
 	})
 }
 
@@ -94,10 +95,10 @@ func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *watch, sou
 func (s *state) feedAges() map[string]time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, ages := s.clock(s.now()), make(map[string]time.Duration)
+	now, ages := s.now(), make(map[string]time.Duration)
 	for d := range maps.Keys(s.demands) {
 		for _, f := range d.feeds {
-			if age, ok := f.watch.age(now); ok {
+			if age, ok := f.watch.Age(now); ok {
 				ages[f.name] = max(ages[f.name], age)
 			}
 		}

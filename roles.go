@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
@@ -18,7 +19,7 @@ import (
 // unknownRoles returns the required roles that no backend has, among the backends that can list their roles. complete
 // reports whether all backends can; then nobody can have an unknown role. If some backends fail, the result still covers
 // the others.
-func unknownRoles(ctx context.Context, backends []namedBackend, requirements []frappe.Requirement) (unknown []string, complete bool, err error) {
+func unknownRoles(ctx context.Context, backends []backends.Backend, requirements []frappe.Requirement) (unknown []string, complete bool, err error) {
 	var (
 		known  []string
 		asked  int
@@ -31,7 +32,7 @@ func unknownRoles(ctx context.Context, backends []namedBackend, requirements []f
 		}
 		names, err := lister.RoleNames(ctx)
 		if err != nil {
-			failed = append(failed, fmt.Errorf("backend %s: %w", b.name, err))
+			failed = append(failed, fmt.Errorf("backend %s: %w", b.Name, err))
 			continue
 		}
 		known = append(known, names...)
@@ -51,7 +52,7 @@ const maxRoleCheck = 10 * time.Second
 
 // checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the background,
 // until stop is called.
-func (o *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop func()) {
+func (o *Options) checkRoles(ctx context.Context, backends []backends.Backend) (stop func()) {
 	for _, required := range o.Require {
 		for _, role := range roles.Split(required.Roles) {
 			o.logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
@@ -87,7 +88,7 @@ func (o *Options) checkRoles(ctx context.Context, backends []namedBackend) (stop
 
 // warnOfUnknownRoles asks the backends for the names of their roles and warns about required roles they do not have. It
 // logs nothing if ctx ends first.
-func (o *Options) warnOfUnknownRoles(ctx context.Context, backends []namedBackend) {
+func (o *Options) warnOfUnknownRoles(ctx context.Context, backends []backends.Backend) {
 	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
 	defer cancel()
 	unknown, complete, err := unknownRoles(limited, backends, o.Require)

@@ -136,7 +136,7 @@ func TestKindsAreApart(t *testing.T) {
 // TestBackendWithoutSessions: a backend that does not know sessions is never asked about one.
 func TestBackendWithoutSessions(t *testing.T) {
 	backend := newDoubleBackend()
-	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.backends[0].sessions = false })
+	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.backends[0].Sessions = false })
 	backend.users["x"] = "alice@example.com"
 	if got := summary(v.verifyFrom(t.Context(), "", nil, session("x"))); got != "401" || backend.timesAsked("x") != 0 {
 		t.Errorf("%s, asked %d times", got, backend.timesAsked("x"))

@@ -61,7 +61,7 @@ func (v *verifier) shareName(q *lookup) string {
 func (v *verifier) mayAsk(q *lookup) bool {
 	now := v.now()
 	for i, bs := range v.state.backends {
-		if bs.checkBreakers(siteOf(q.sites, i), q.subject.Key, now) == nil {
+		if bs.Check(siteOf(q.sites, i), q.subject.Key, now) == nil {
 			return true
 		}
 	}
@@ -165,7 +165,7 @@ func (v *verifier) throttledElsewhere(q *lookup) error {
 
 // siteTag returns the tag of the site that a backend verifies a credential with.
 func (v *verifier) siteTag(q *lookup, backend int) uint64 {
-	if v.backends[backend].resolver == nil {
+	if v.backends[backend].Resolver == nil {
 		return v.state.cache.unnamedTag(onlySite)
 	}
 	return v.state.cache.siteTag(siteOf(q.sites, backend))

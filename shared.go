@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/coalesce"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
@@ -18,7 +19,7 @@ type state struct {
 	cache    *cache
 	fleet    *fleet.Fleet // nil: nothing is shared with other Caddys
 	lookups  coalesce.Group[lookupKey, verdict]
-	backends []*backendState // of each backend
+	backends []*backends.State
 	failures *rate.Limiter
 	now      func() time.Time
 	start    time.Time // zero of the state's clock
@@ -57,7 +58,7 @@ func newState(conf verifierConfig) (*state, error) {
 		demands:  make(map[*demand]bool),
 	}
 	for _, b := range conf.backends {
-		s.backends = append(s.backends, newBackendState(b.name, conf.maxInflight, conf.random))
+		s.backends = append(s.backends, backends.NewState(b.Name, conf.maxInflight, conf.random))
 	}
 	if conf.store == nil {
 		s.cache = newCache(nil)
@@ -113,7 +114,7 @@ func (s *state) adjust() {
 	}
 	s.cache.Resize(size)
 	for _, b := range s.backends {
-		b.resize(limit)
+		b.Resize(limit)
 	}
 }
 

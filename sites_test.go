@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 )
 
 // resolvingDouble is a doubleBackend that serves several sites, with the same users in each.
@@ -46,7 +47,7 @@ func TestChangesOfSites(t *testing.T) {
 				backend := newDoubleBackend()
 				backend.users["key"] = alice
 				several := newTestVerifier(t, backend, func(c *verifierConfig) {
-					c.backends[0].resolver = resolvingDouble{backend}
+					c.backends[0].Resolver = resolvingDouble{backend}
 				})
 				one := newTestVerifier(t, backend, nil)
 				got := func(v *verifier, sites []string) string {
@@ -85,8 +86,8 @@ func TestDenialsOfSeveralSites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.backends[0].resolver = resolvingDouble{backend}
-			c.backends = append(c.backends, namedBackend{Backend: backend, name: "another"})
+			c.backends[0].Resolver = resolvingDouble{backend}
+			c.backends = append(c.backends, backends.Backend{Backend: backend, Name: "another"})
 		})
 		sites := []string{"one.example.com", ""}
 		for _, change := range []frappe.Change{

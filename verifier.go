@@ -3,7 +3,6 @@ package frappeauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -13,34 +12,17 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
-// namedBackend is a backend with its name and its optional SiteResolver.
-type namedBackend struct {
-	frappe.Backend
-	name     string
-	resolver frappe.SiteResolver // nil: the backend serves one site only
-	sessions bool                // it verifies sessions; otherwise it is never asked about one
-}
-
-// source names what the backend asks, such as a URL. It is empty if the backend does not say.
-func (b namedBackend) source() string { return sourceOf(b.Backend) }
-
-func sourceOf(module any) string {
-	if s, ok := module.(fmt.Stringer); ok {
-		return s.String()
-	}
-	return ""
-}
-
 // verifierConfig is the configuration of a verifier.
 type verifierConfig struct {
 	name                string
-	backends            []namedBackend
+	backends            []backends.Backend
 	backendsFingerprint string
 	store               frappe.Store // nil: nothing is shared with other Caddys
 	feeds               []namedFeed
@@ -72,11 +54,6 @@ type verifier struct {
 	watchers sync.WaitGroup
 }
 
-// maxVerification is the longest time that one backend call may take. Caddy finishes the requests in flight when it
-// replaces a configuration, and their verifications with them. So this also bounds how long a verification outlives its
-// configuration.
-const maxVerification = time.Minute
-
 // newVerifier returns a verifier that shares the state of the backends' fingerprint. The caller must close it. The
 // verifier serves once it is started.
 func newVerifier(conf verifierConfig) (*verifier, error) {
@@ -100,8 +77,8 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 		longest: time.Duration(v.ttl + v.stale), feeds: feedStates(conf.feeds),
 	}
 	for _, b := range v.backends {
-		metrics.ExpectBackend(b.name)
-		v.resolvesSites = v.resolvesSites || b.resolver != nil
+		metrics.ExpectBackend(b.Name)
+		v.resolvesSites = v.resolvesSites || b.Resolver != nil
 	}
 	return v, nil
 }
@@ -113,7 +90,7 @@ func (v *verifier) start(ctx context.Context) {
 	v.state.join(v.demand)
 	for i, b := range v.backends {
 		if w, ok := b.Backend.(frappe.Watcher); ok {
-			v.watchers.Go(func() { v.watch(ctx, w, &v.state.backends[i].watch, metrics.Watch) })
+			v.watchers.Go(func() { v.watch(ctx, w, &v.state.backends[i].Watch, metrics.Watch) })
 		}
 	}
 	for i, f := range v.feeds {
@@ -133,6 +110,10 @@ func (v *verifier) close() error {
 	v.state.leave(v.demand)
 	_, err := states.Delete(v.fingerprint)
 	return err
+}
+
+func (v *verifier) reporter() backends.Reporter {
+	return backends.Reporter{Logger: v.logger, Events: v.events, Now: v.now}
 }
 
 // The values of the placeholder {http.auth.frappe.cache}.
@@ -163,10 +144,10 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 	}
 	sites := make([]string, len(v.backends))
 	for i, b := range v.backends {
-		if b.resolver == nil {
+		if b.Resolver == nil {
 			continue
 		}
-		site, err := b.resolver.Site(repl)
+		site, err := b.Resolver.Site(repl)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +158,7 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 
 // verify returns the verdict on a credential, for the sites of its request. A request that waits for another request's
 // lookup returns as soon as ctx is done. A request that asks the backends itself finishes that first, which takes at most
-// inflight.MaxWait plus maxVerification for each backend.
+// inflight.MaxWait plus backends.MaxCall for each backend.
 func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
 	subject.Uncached = subject.Uncached || v.state.abandoned() || a.trace != nil
@@ -333,9 +314,9 @@ func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
 // logStale logs, once per outage of a site, that stale verdicts are served.
 func (v *verifier) logStale(g *grant, sites []string) {
 	for i, b := range v.backends {
-		if v.state.backends[i] == g.by && g.by.sites.Once(siteOf(sites, i)) {
+		if v.state.backends[i] == g.by && g.by.Once(siteOf(sites, i)) {
 			v.logger.Warn("serving stale verdicts while the backend is unavailable",
-				zap.String("backend", b.name), zap.String("site", siteOf(sites, i)))
+				zap.String("backend", b.Name), zap.String("site", siteOf(sites, i)))
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
@@ -104,7 +105,7 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 	t.Helper()
 	ttl, negative := caddy.Duration(time.Minute), caddy.Duration(5*time.Second)
 	conf := verifierConfig{
-		backends:    []namedBackend{{Backend: b, name: "double", sessions: true}},
+		backends:    []backends.Backend{{Backend: b, Name: "double", Sessions: true}},
 		fingerprint: fmt.Sprintf("%s %p", t.Name(), &ttl),
 		cache:       CacheConfig{Size: 1000, TTL: &ttl, NegativeTTL: &negative},
 		maxInflight: 16,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 )
 
 // TestOneQuestionForAll: however many wait for a credential, a backend is asked once, also when some of them leave.
@@ -164,7 +165,7 @@ func TestOrderOfBackends(t *testing.T) {
 						d.err = errDown
 					}
 					doubles = append(doubles, d)
-					c.backends = append(c.backends, namedBackend{Backend: d, name: fmt.Sprint(i)})
+					c.backends = append(c.backends, backends.Backend{Backend: d, Name: fmt.Sprint(i)})
 				}
 			})
 			if got := summary(v.verifyFrom(t.Context(), "", nil, pair("x"))); got != test.want {
@@ -218,7 +219,7 @@ func TestLongestVerification(t *testing.T) {
 		if a := v.verifyFrom(t.Context(), "", nil, pair("x")); summary(a) != "503" {
 			t.Error(summary(a))
 		}
-		if took := time.Since(began); took != maxVerification {
+		if took := time.Since(began); took != backends.MaxCall {
 			t.Errorf("it took %s", took)
 		}
 	})

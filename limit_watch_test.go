@@ -49,7 +49,7 @@ func TestInFlightLimit(t *testing.T) {
 		if outcomes["503"] == 0 || outcomes["401"] < places || len(outcomes) != 2 {
 			t.Errorf("outcomes %v", outcomes)
 		}
-		if _, err := v.state.backends[0].sites.Acquire("", time.Now()); err != nil {
+		if open := v.state.backends[0].Open(); len(open) > 0 {
 			t.Error("being busy was taken for a failure of the backend")
 		}
 	})
@@ -63,7 +63,7 @@ func TestWatch(t *testing.T) {
 		v := newTestVerifier(t, backend, nil)
 		age := func() time.Duration {
 			synctest.Wait()
-			age, ok := v.state.backends[0].watch.age(v.state.clock(time.Now()))
+			age, ok := v.state.backends[0].Watch.Age(time.Now())
 			if !ok {
 				t.Fatal("the watch has no age")
 			}

@@ -1,0 +1,180 @@
+// Package backends calls backends. A call waits for the in-flight limit of its backend, and is made only if the circuit breakers
+// of its site and of its credential let it. It is bounded in time, traced and counted, and a panic only makes the backend
+// unavailable.
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+	"github.com/caddy-frappe/frappe-auth/internal/events"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/tracing"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
+)
+
+// MaxCall is the longest time that one call may take. Caddy finishes the requests in flight when it replaces a configuration,
+// and their calls with them. So this also bounds how long a call outlives its configuration.
+const MaxCall = time.Minute
+
+// Backend is a backend of one configuration.
+type Backend struct {
+	frappe.Backend
+
+	// Name is that of the module, such as site.
+	Name string
+
+	// Resolver names the site of a request; nil: the backend serves one site only.
+	Resolver frappe.SiteResolver
+
+	// Sessions is set if the backend verifies sessions. Otherwise it must not be asked about one.
+	Sessions bool
+}
+
+// Source names what the backend asks, such as a URL. It is empty if the backend does not say.
+func (b Backend) Source() string { return SourceOf(b.Backend) }
+
+// SourceOf names what a module asks. It is empty if the module does not say.
+func SourceOf(module any) string {
+	if s, ok := module.(fmt.Stringer); ok {
+		return s.String()
+	}
+	return ""
+}
+
+// Reporter is where one configuration reports its calls to.
+type Reporter struct {
+	Logger *zap.Logger
+	Events events.Emitter
+
+	// Now is the clock. Its times have a monotonic reading.
+	Now func() time.Time
+}
+
+// Call is a credential to be verified.
+type Call struct {
+	// Credential is the credential, with its Site.
+	Credential frappe.Credential
+
+	// Key identifies the credential, spelling apart, and Claim its public part.
+	Key   verdicts.Key
+	Claim uint64
+
+	// Lookup is the number of the lookup that the call belongs to. No two lookups have the same.
+	Lookup uint64
+
+	// Known is set if the credential was good before. Such calls go first, and are never held against a client.
+	Known bool
+
+	// Allow is called after the wait for the in-flight limit. If it returns an error, the backend is not called.
+	Allow func() error
+
+	// Span is that of the request.
+	Span trace.Span
+}
+
+// Verify calls a backend. Errors are those of frappe.Backend, a breaker.OpenError, or that of Call.Allow. guessed is set if the
+// client must have caused the failure: it named a site that does not exist, or the backend cannot judge this one credential.
+func (s *State) Verify(b Backend, to Reporter, c Call) (id frappe.Identity, guessed bool, err error) {
+	site := c.Credential.Site
+	if b.Resolver != nil && s.unknownSites.has(site, to.Now()) {
+		return frappe.Identity{}, false, frappe.ErrUnknownSite
+	}
+	p, err := s.acquire(c, to.Now)
+	if err != nil {
+		return frappe.Identity{}, false, err
+	}
+	defer p.release()
+
+	asked := to.Now()
+	id, err = call(b, to, c)
+	metrics.Call(b.Name, err, to.Now().Sub(asked))
+	switch {
+	case err == nil, errors.Is(err, frappe.ErrDenied):
+		s.succeeded(to, c)
+	case errors.Is(err, frappe.ErrUnknownSite) && b.Resolver != nil:
+		s.succeeded(to, c)
+		s.unknownSites.add(site, asked)
+		guessed = true
+	default:
+		guessed = s.failed(to, c, p, err)
+	}
+	return id, guessed, err
+}
+
+// call asks one backend. Any misbehavior, a panic included, counts as unavailable.
+func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// The value of a panic may contain a secret. Its type and the stack do not.
+			err = fmt.Errorf("the backend panicked with a %T", p)
+			to.Logger.Error("backend panicked", zap.String("backend", b.Name), zap.Stack("stack"))
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), MaxCall)
+	defer cancel()
+	ctx, end := tracing.StartCall(ctx, c.Span, b.Name, c.Credential.Site)
+	defer func() { end(err) }()
+	id, err = b.Verify(ctx, c.Credential)
+	switch {
+	case err != nil:
+		return frappe.Identity{}, err
+	case !frappe.ValidUser(id.User):
+		return frappe.Identity{}, errors.New("the backend granted, but named no valid Frappe user")
+	case !id.Expiry.IsZero() && !to.Now().Before(id.Expiry):
+		return frappe.Identity{}, frappe.ErrDenied
+	}
+	return id, nil
+}
+
+// succeeded records that the backend gave a verdict.
+func (s *State) succeeded(to Reporter, c Call) {
+	s.credentials.Success(c.Key)
+	ended, wasOpen := s.sites.Success(c.Credential.Site)
+	if wasOpen {
+		s.credentials.Reset() // their failures came from the site's outage
+	}
+	if ended {
+		to.Logger.Info("the backend is available again", zap.String("backend", s.Name), zap.String("site", c.Credential.Site))
+		to.Events.Emit(events.Recovered, "backend", s.Name, "site", c.Credential.Site)
+	}
+}
+
+// failed records that the backend gave no verdict. It reports whether that concerns this one credential, and was not known.
+func (s *State) failed(to Reporter, c Call, p permit, err error) (guessed bool) {
+	site := c.Credential.Site
+	to.Logger.Warn("the credential could not be verified",
+		zap.String("backend", s.Name), zap.String("site", site), zap.Error(err))
+	now := to.Now()
+	first := s.credentials.Failure(c.Key, c.Lookup, now, p.credentialProbe)
+	if u, ok := errors.AsType[*frappe.UnavailableError](err); ok && u.CredentialSpecific {
+		s.sites.Cancel(site, p.siteProbe)
+		return first && !c.Known
+	}
+	if began := s.sites.Failure(site, c.Claim, now, p.siteProbe); began {
+		to.Events.Emit(events.Unavailable, "backend", s.Name, "site", site)
+	}
+	return false
+}
+
+// MinRetryAfter returns the error with the shorter RetryAfter. An unknown RetryAfter counts as the longest.
+func MinRetryAfter(known *frappe.UnavailableError, err error) *frappe.UnavailableError {
+	u, ok := errors.AsType[*frappe.UnavailableError](err)
+	if !ok {
+		u = &frappe.UnavailableError{Reason: err}
+		if open, ok := errors.AsType[*breaker.OpenError](err); ok {
+			u.RetryAfter = open.RetryAfter
+		}
+	}
+	if known == nil || known.RetryAfter == 0 || (u.RetryAfter != 0 && u.RetryAfter < known.RetryAfter) {
+		return u
+	}
+	return known
+}

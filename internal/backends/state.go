@@ -1,0 +1,118 @@
+package backends
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+	"github.com/caddy-frappe/frappe-auth/internal/inflight"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
+)
+
+// State is what all handlers that use a backend share, across reloads: the in-flight limit, the circuit breakers, and the
+// sites known not to exist. All methods may be called from many goroutines at once.
+type State struct {
+	// Name is that of the backend.
+	Name string
+
+	// Watch says when the backend last looked for changes, if it does.
+	Watch Watch
+
+	// sites has one breaker for each site of the backend. If one site is in maintenance, the others may still work.
+	sites *breaker.Group[string]
+
+	// credentials has one breaker for each credential that the backend cannot verify. While it is open, that credential
+	// is not sent to the backend; the site's breaker stays closed for all others.
+	credentials *breaker.Group[verdicts.Key]
+
+	unknownSites unknownSites
+	limit        atomic.Pointer[inflight.Limit]
+}
+
+// maxBreakers is how many sites, and how many credentials, of one backend have their own breaker.
+const maxBreakers = 1024
+
+// NewState returns the state of a backend, with its in-flight limit. random returns numbers in [0, 1), for jitter.
+func NewState(name string, limit int, random func() float64) *State {
+	s := &State{
+		Name:         name,
+		sites:        breaker.NewGroup[string](maxBreakers, random),
+		credentials:  breaker.NewGroup[verdicts.Key](maxBreakers, random),
+		unknownSites: newUnknownSites(),
+	}
+	s.Resize(limit)
+	return s
+}
+
+// Resize sets the in-flight limit for new calls. Calls in flight are not affected.
+func (s *State) Resize(limit int) {
+	if current := s.limit.Load(); current == nil || current.Max() != limit {
+		s.limit.Store(inflight.New(limit))
+	}
+}
+
+// InFlight returns how many calls are in flight, and how many wait for the limit.
+func (s *State) InFlight() (calls, waiting int64) {
+	limit := s.limit.Load()
+	return limit.InFlight(), limit.Waiting()
+}
+
+// Open returns the sites whose circuit breaker is open or half-open. The name is empty if the backend serves only one.
+func (s *State) Open() []string { return s.sites.Open() }
+
+// Once reports whether this is its first call for a site in an outage of that site.
+func (s *State) Once(site string) bool { return s.sites.Once(site) }
+
+// Check returns an error if the breaker of the site or of the credential is open.
+func (s *State) Check(site string, credential verdicts.Key, now time.Time) error {
+	if err := s.sites.Check(site, now); err != nil {
+		return err
+	}
+	return s.credentials.Check(credential, now)
+}
+
+// permit allows one call. The caller must report the outcome to the breakers and call release.
+type permit struct {
+	siteProbe, credentialProbe bool
+	release                    func()
+}
+
+// acquire waits until the backend may be called.
+func (s *State) acquire(c Call, now func() time.Time) (p permit, err error) {
+	if err := s.Check(c.Credential.Site, c.Key, now()); err != nil {
+		metrics.Rejection(s.Name, metrics.CircuitOpen)
+		return permit{}, err
+	}
+	release, err := s.limit.Load().Acquire(c.Known)
+	if err != nil {
+		metrics.Rejection(s.Name, metrics.Busy)
+		return permit{}, &frappe.UnavailableError{Reason: err, RetryAfter: time.Second}
+	}
+	if err := c.Allow(); err != nil {
+		release()
+		metrics.Rejection(s.Name, metrics.Throttled)
+		return permit{}, err
+	}
+	p, err = s.acquireProbes(c.Credential.Site, c.Key, now())
+	if err != nil {
+		release()
+		metrics.Rejection(s.Name, metrics.CircuitOpen)
+		return permit{}, err
+	}
+	p.release = release
+	return p, nil
+}
+
+// acquireProbes checks both breakers and claims the probes that are due.
+func (s *State) acquireProbes(site string, credential verdicts.Key, now time.Time) (p permit, err error) {
+	if p.siteProbe, err = s.sites.Acquire(site, now); err != nil {
+		return permit{}, err
+	}
+	if p.credentialProbe, err = s.credentials.Acquire(credential, now); err != nil {
+		s.sites.Cancel(site, p.siteProbe)
+		return permit{}, err
+	}
+	return p, nil
+}

@@ -1,0 +1,44 @@
+package backends
+
+import (
+	"sync"
+	"time"
+)
+
+// Watch records when a backend or feed last looked for changes at its source. Its zero value means that nothing watches.
+type Watch struct {
+	mu       sync.Mutex
+	watchers int // more than one while a configuration replaces another
+	last     time.Time
+}
+
+// Began records that a watch starts. It has not looked for changes yet.
+func (w *Watch) Began(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watchers++; w.watchers == 1 {
+		w.last = now
+	}
+}
+
+// Looked records that every change before now has been reported.
+func (w *Watch) Looked(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = now
+}
+
+// Ended records that a watch stops.
+func (w *Watch) Ended() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watchers--
+}
+
+// Age returns how long ago the last look for changes was or, before the first look, the start of the watch. ok is false if
+// nothing watches.
+func (w *Watch) Age(now time.Time) (age time.Duration, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(0, now.Sub(w.last)), w.watchers > 0
+}
