@@ -1,17 +1,16 @@
 package frappeauth
 
 import (
-	"encoding/json"
-	"fmt"
+	"context"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/admin"
+	"github.com/caddy-frappe/frappe-auth/internal/input"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -44,99 +43,37 @@ func (AdminAPI) CaddyModule() caddy.ModuleInfo {
 }
 
 // Routes implements caddy.AdminRouter.
-func (AdminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: "/frappe_auth/", Handler: caddy.AdminHandlerFunc(serveOverview)},
-		{Pattern: "/frappe_auth/cache", Handler: caddy.AdminHandlerFunc(serveDrop)},
-		{Pattern: "/frappe_auth/check", Handler: caddy.AdminHandlerFunc(serveCheck)},
+func (AdminAPI) Routes() []caddy.AdminRoute { return admin.Routes(adminSource{}) }
+
+// adminSource is what the admin API shows and changes.
+type adminSource struct{}
+
+func (adminSource) Overview() (caches []admin.Cache) {
+	for _, s := range currentStates("") {
+		caches = append(caches, s.overview())
 	}
+	return caches
 }
 
-// requested checks the method and the query, which may contain only the given parameters, and returns the query.
-func requested(w http.ResponseWriter, r *http.Request, method string, parameters ...string) (url.Values, error) {
-	if r.Method != method {
-		w.Header().Set("Allow", method)
-		return nil, apiError(http.StatusMethodNotAllowed, "the method for %s is %s", r.URL.Path, method)
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, apiError(http.StatusBadRequest, "the query cannot be parsed; write a + in a user's name as %%2B")
-	}
-	for name, values := range query {
-		switch {
-		case !slices.Contains(parameters, name):
-			return nil, apiError(http.StatusBadRequest, "%s does not take that parameter; it takes: %s", r.URL.Path, strings.Join(parameters, ", "))
-		case len(values) != 1 || values[0] == "":
-			return nil, apiError(http.StatusBadRequest, "give %s exactly once, with a value", name)
+func (adminSource) Drop(ctx context.Context, handler string, change frappe.Change) (found bool, err error) {
+	return revokeIn(ctx, handler, []frappe.Change{change}, metrics.Admin)
+}
+
+func (adminSource) Check(ctx context.Context, handler, line string, repl *caddy.Replacer) (verdicts []admin.Verdict) {
+	for _, s := range currentStates(handler) {
+		for _, o := range handlersOf(s) {
+			if handler == "" || handler == o.Name {
+				verdicts = append(verdicts, o.try(ctx, repl, line))
+			}
 		}
 	}
-	return query, nil
+	return verdicts
 }
 
-func apiError(status int, format string, args ...any) error {
-	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
-}
-
-func writeJSON(w http.ResponseWriter, body any) error {
-	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(body)
-}
-
-// overview is the answer to GET /frappe_auth/.
-type overview struct {
-	Caches []cacheOverview `json:"caches"`
-}
-
-// cacheOverview is a cache with the handlers that share it: those with the same backends.
-type cacheOverview struct {
-	Handlers       []handlerOverview `json:"handlers"`
-	Backends       []backendOverview `json:"backends"`
-	Granted        int               `json:"granted"`
-	Denied         int               `json:"denied"`
-	Size           int               `json:"size"`
-	Lookups        map[string]uint64 `json:"lookups"`
-	HitRatio       float64           `json:"hit_ratio"`
-	FailingClients int               `json:"failing_clients"`
-}
-
-type handlerOverview struct {
-	Name         string               `json:"name"`
-	Schemes      []frappe.Scheme      `json:"schemes"`
-	Require      []frappe.Requirement `json:"require,omitempty"`
-	TTL          string               `json:"ttl"`
-	BearerTTL    string               `json:"bearer_ttl"`
-	SessionTTL   string               `json:"session_ttl"`
-	NegativeTTL  string               `json:"negative_ttl"`
-	StaleIfError string               `json:"stale_if_error"`
-	MaxInflight  int                  `json:"max_inflight"`
-}
-
-type backendOverview struct {
-	Name        string   `json:"name"`
-	Source      string   `json:"source,omitempty"`
-	InFlight    int64    `json:"in_flight"`
-	Waiting     int64    `json:"waiting"`
-	CircuitOpen []string `json:"circuit_open"`                // sites; an empty name if the backend serves only one
-	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // only for backends that look for changes
-}
-
-func serveOverview(w http.ResponseWriter, r *http.Request) error {
-	if r.URL.Path != "/frappe_auth/" {
-		return apiError(http.StatusNotFound, "no such endpoint; use /frappe_auth/, /frappe_auth/cache or /frappe_auth/check")
-	}
-	if _, err := requested(w, r, http.MethodGet); err != nil {
-		return err
-	}
-	answer := overview{Caches: []cacheOverview{}}
-	for _, s := range currentStates("") {
-		answer.Caches = append(answer.Caches, s.overview())
-	}
-	return writeJSON(w, answer)
-}
-
-func (s *state) overview() cacheOverview {
-	o := cacheOverview{
-		Handlers:       []handlerOverview{},
+// overview is the state as the admin API shows it.
+func (s *state) overview() admin.Cache {
+	o := admin.Cache{
+		Handlers:       []admin.Handler{},
 		Lookups:        make(map[string]uint64),
 		FailingClients: s.failures.Clients(),
 	}
@@ -152,7 +89,7 @@ func (s *state) overview() cacheOverview {
 	}
 	sources := make([]string, len(s.backends))
 	for _, h := range handlersOf(s) {
-		o.Handlers = append(o.Handlers, handlerOverview{
+		o.Handlers = append(o.Handlers, admin.Handler{
 			Name:         h.Name,
 			Schemes:      h.Schemes,
 			Require:      h.Require,
@@ -169,7 +106,7 @@ func (s *state) overview() cacheOverview {
 	}
 	for i, b := range s.backends {
 		calls, waiting := b.InFlight()
-		shown := backendOverview{
+		shown := admin.Backend{
 			Name:        b.Name,
 			Source:      sources[i],
 			InFlight:    calls,
@@ -185,28 +122,46 @@ func (s *state) overview() cacheOverview {
 	return o
 }
 
-// serveDrop drops cached verdicts.
-func serveDrop(w http.ResponseWriter, r *http.Request) error {
-	query, err := requested(w, r, http.MethodDelete, "user", "handler")
-	if err != nil {
-		return err
-	}
-	change := frappe.Change{User: query.Get("user"), Everything: !query.Has("user")}
-	handler := query.Get("handler")
-	found, err := revokeIn(r.Context(), handler, []frappe.Change{change}, metrics.Admin)
+// decideWritten decides on a credential that an operator wrote, as input.Parse reads it.
+func (o *Options) decideWritten(ctx context.Context, line string, a *attempt) decision {
+	cookie, ok := input.Cookie(line)
 	switch {
-	case err != nil:
-		return apiError(http.StatusServiceUnavailable, "%w; they are told when the shared store is back", err)
-	case !found && handler != "":
-		return noSuchHandler()
+	case !ok:
+		a.headers = []string{line}
+	case !o.accepts(frappe.SchemeSession):
+		return decision{rejection: rejectMalformed(errNotAccepted), outcome: outcomeMalformed}
+	default:
+		a.cookies = []string{cookie}
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return o.decide(ctx, a)
 }
 
-func noSuchHandler() error {
-	return apiError(http.StatusNotFound, "no frappe_auth handler has that name; give it one with the option `name`")
+// try returns what the handler would do with a credential. It counts no failure against any client.
+func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) admin.Verdict {
+	d := o.decideWritten(ctx, header, &attempt{repl: repl, uncharged: true})
+	found := admin.Verdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
+	for _, b := range o.verifier.backends {
+		found.Backends = append(found.Backends, b.Name)
+	}
+	if d.rejection != nil {
+		found.Status, found.Reason = d.status, d.reason.Error()
+		if d.outcome == outcomeUnavailable {
+			found.Reason = d.verdict.err.Error() // for the operator
+		}
+		return found
+	}
+	more := d.detail()
+	found.User, found.Backend, found.FullName, found.Roles = d.user(), d.backend(), more.fullName, more.roles
+	found.Scopes = strings.Fields(more.scopes)
+	if expiry := d.verdict.expiry; expiry != 0 {
+		expires := time.Unix(0, expiry).UTC()
+		found.Expires = &expires
+	}
+	return found
 }
 
 // Interface guards
-var _ caddy.AdminRouter = (*AdminAPI)(nil)
+var (
+	_ caddy.AdminRouter = (*AdminAPI)(nil)
+	_ admin.Source      = adminSource{}
+)

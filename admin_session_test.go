@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-frappe/frappe-auth/internal/admin"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -31,10 +32,10 @@ func TestCheckSession(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, "/frappe_auth/check?handler="+test.handler, strings.NewReader("Cookie: a=b; sid="+test.session))
-		if err := serveCheck(w, r); err != nil {
+		if err := serveAdmin(w, r); err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}
-		var got checked
+		var got admin.Checked
 		body := w.Body.String()
 		if err := json.Unmarshal([]byte(body), &got); err != nil || len(got.Verdicts) != 1 {
 			t.Fatalf("%s: %v in %s", test.name, err, body)

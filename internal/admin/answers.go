@@ -1,0 +1,70 @@
+package admin
+
+import (
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// overview is the answer to GET /frappe_auth/.
+type overview struct {
+	Caches []Cache `json:"caches"`
+}
+
+// Cache is a cache with the handlers that share it: those with the same backends.
+type Cache struct {
+	Handlers       []Handler         `json:"handlers"`
+	Backends       []Backend         `json:"backends"`
+	Granted        int               `json:"granted"`
+	Denied         int               `json:"denied"`
+	Size           int               `json:"size"`
+	Lookups        map[string]uint64 `json:"lookups"`
+	HitRatio       float64           `json:"hit_ratio"`
+	FailingClients int               `json:"failing_clients"`
+}
+
+// Handler is a handler or provider.
+type Handler struct {
+	Name         string               `json:"name"`
+	Schemes      []frappe.Scheme      `json:"schemes"`
+	Require      []frappe.Requirement `json:"require,omitempty"`
+	TTL          string               `json:"ttl"`
+	BearerTTL    string               `json:"bearer_ttl"`
+	SessionTTL   string               `json:"session_ttl"`
+	NegativeTTL  string               `json:"negative_ttl"`
+	StaleIfError string               `json:"stale_if_error"`
+	MaxInflight  int                  `json:"max_inflight"`
+}
+
+// Backend is the state of a backend.
+type Backend struct {
+	Name        string   `json:"name"`
+	Source      string   `json:"source,omitempty"`
+	InFlight    int64    `json:"in_flight"`
+	Waiting     int64    `json:"waiting"`
+	CircuitOpen []string `json:"circuit_open"`                // sites; an empty name if the backend serves only one
+	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // only for backends that look for changes
+}
+
+// Checked is the answer to POST /frappe_auth/check.
+type Checked struct {
+	Scheme   frappe.Scheme `json:"scheme"`
+	APIKey   string        `json:"api_key,omitempty"` // at most its first four characters
+	Verdicts []Verdict     `json:"verdicts"`
+}
+
+// Verdict is what one handler would do with a credential.
+type Verdict struct {
+	Handler  string     `json:"handler"`
+	Backends []string   `json:"backends"`
+	Status   int        `json:"status"` // of the answer; 200 means that the request goes on
+	Outcome  string     `json:"outcome"`
+	Reason   string     `json:"reason,omitempty"` // with the backend's error if it was unavailable
+	User     string     `json:"user,omitempty"`
+	FullName string     `json:"full_name,omitempty"`
+	Roles    []string   `json:"roles,omitempty"`
+	Scopes   []string   `json:"scopes,omitempty"`
+	Expires  *time.Time `json:"expires,omitempty"`
+	Backend  string     `json:"backend,omitempty"` // the one that granted
+	Cache    string     `json:"cache,omitempty"`   // same as {http.auth.frappe.cache}
+}
