@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -174,7 +173,7 @@ func (h *Handler) block(require directive.Option) directive.Block {
 		Owner: "frappe_auth",
 		Options: map[string]directive.Option{
 			"backend": h.unmarshalBackend,
-			"schemes": h.unmarshalSchemes,
+			"schemes": directive.List(&h.Schemes, "schemes needs at least one of basic, bearer, token and session"),
 			"realm":   directive.Text(&h.Realm),
 			"cache": func(d *caddyfile.Dispenser) error {
 				h.Cache = new(CacheConfig)
@@ -206,38 +205,27 @@ func (h *Handler) block(require directive.Option) directive.Block {
 	}
 }
 
-func (h *Handler) unmarshalSchemes(d *caddyfile.Dispenser) error {
-	schemes := d.RemainingArgs()
-	if len(schemes) == 0 {
-		return d.Err("schemes needs at least one of basic, bearer, token and session")
-	}
-	for _, scheme := range schemes {
-		h.Schemes = append(h.Schemes, frappe.Scheme(scheme))
-	}
-	return directive.NoBlock(d, "schemes")
+func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
+	raw, err := directive.Module[frappe.Backend](d, directive.Guest{
+		Option: "backend", Kind: "backend", Example: "site https://erp.example.com", Optional: "database", Package: "database",
+	})
+	h.BackendsRaw = append(h.BackendsRaw, raw)
+	return err
 }
 
-func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.Err("backend needs a type, such as backend site https://erp.example.com")
-	}
-	name, id := d.Val(), "http.frappe_auth.backends."+d.Val()
-	if strings.Contains(name, "://") {
-		return d.Errf("the type of the backend is missing; write backend site %s", name)
-	}
-	if _, err := caddy.GetModule(id); err != nil {
-		return d.Errf("this Caddy has no backend %s; build Caddy with it: for database, add "+
-			"--with github.com/caddy-frappe/frappe-auth/database", name)
-	}
-	module, err := caddyfile.UnmarshalModule(d, id)
-	if err != nil {
-		return err
-	}
-	if _, ok := module.(frappe.Backend); !ok {
-		return d.Errf("module %T is not a backend", module)
-	}
-	h.BackendsRaw = append(h.BackendsRaw, caddyconfig.JSONModuleObject(module, "backend", name, nil))
-	return nil
+func (h *Handler) unmarshalShare(d *caddyfile.Dispenser) (err error) {
+	h.ShareRaw, err = directive.Module[frappe.Store](d, directive.Guest{
+		Option: "share", Kind: "store", Example: "redis redis://localhost:6379", Optional: "redis", Package: "redis",
+	})
+	return err
+}
+
+func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
+	raw, err := directive.Module[frappe.Watcher](d, directive.Guest{
+		Option: "feed", Kind: "feed", Example: "frappe_events redis://localhost:6379", Optional: "frappe_events", Package: "redis",
+	})
+	h.FeedsRaw = append(h.FeedsRaw, raw)
+	return err
 }
 
 func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {

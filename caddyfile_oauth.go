@@ -15,7 +15,7 @@ func (h *Handler) addPeople(block *directive.Block) (check func() error) {
 	lines := make(map[string]func(error) error) // adds file and line of an option to an error
 	for name, read := range map[string]directive.Option{
 		"login":              directive.Text(&h.Login),
-		"trusted_origins":    list(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
+		"trusted_origins":    directive.List(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
 		"protected_resource": h.unmarshalProtectedResource,
 	} {
 		block.Options[name] = func(d *caddyfile.Dispenser) error {
@@ -51,23 +51,12 @@ func (h *Handler) unmarshalProtectedResource(d *caddyfile.Dispenser) error {
 				return err
 			},
 			"resource": directive.Text(&p.Resource),
-			"scopes":   list(&p.Scopes, "scopes needs at least one scope, such as all"),
+			"scopes":   directive.List(&p.Scopes, "scopes needs at least one scope, such as all"),
 		},
 		Repeatable: []string{"authorization_server"},
 		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
 		Check:      p.validate,
 	}.Read(d)
-}
-
-// list parses an option with one or more arguments. without says what is wrong if there are none.
-func list(into *[]string, without string) directive.Option {
-	return func(d *caddyfile.Dispenser) error {
-		name := d.Val()
-		if *into = d.RemainingArgs(); len(*into) == 0 {
-			return d.Err(without)
-		}
-		return directive.NoBlock(d, name)
-	}
 }
 
 // require adds a requirement of a kind. It returns false for a kind that does not exist.

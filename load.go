@@ -25,7 +25,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fing
 	if err != nil {
 		return nil, "", fmt.Errorf("loading backends: %w", err)
 	}
-	digest := sha256.New()
+	var parts []any // of the fingerprint
 	for i, module := range loaded.([]any) {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
 		verifies, ok := module.(frappe.Backend)
@@ -40,14 +40,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fing
 			named.Resolver = resolver
 		}
 		list = append(list, named)
-
-		var extra string
-		if f, ok := module.(frappe.Fingerprinter); ok {
-			extra = f.Fingerprint()
-		}
-		if err := json.NewEncoder(digest).Encode([]any{raws[i], extra}); err != nil {
-			return nil, "", fmt.Errorf("backend %s: %w", name, err)
-		}
+		parts = append(parts, raws[i], furtherFingerprint(module))
 	}
 	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(list, func(b backends.Backend) bool { return b.Sessions }) {
 		return nil, "", errNoSessions
@@ -59,7 +52,8 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fing
 			}
 		}
 	}
-	return list, hex.EncodeToString(digest.Sum(nil)), nil
+	fingerprint, err = fingerprintOf(parts...)
+	return list, fingerprint, err
 }
 
 // loadStore loads the store that several Caddys share; nil if there is none. It returns the fingerprint of the backends and the
@@ -77,15 +71,25 @@ func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, s
 	if !ok {
 		return nil, "", fmt.Errorf("share: module %T is not a store", module)
 	}
-	var extra string
+	both, err := fingerprintOf(backends, raw, furtherFingerprint(module))
+	return store, both, err
+}
+
+// furtherFingerprint is what the answers of a module depend on besides its configuration.
+func furtherFingerprint(module any) string {
 	if f, ok := module.(frappe.Fingerprinter); ok {
-		extra = f.Fingerprint()
+		return f.Fingerprint()
 	}
-	digest := sha256.New()
-	if err := json.NewEncoder(digest).Encode([]any{backends, raw, extra}); err != nil {
-		return nil, "", fmt.Errorf("share: %w", err)
+	return ""
+}
+
+func fingerprintOf(parts ...any) (string, error) {
+	raw, err := json.Marshal(parts)
+	if err != nil {
+		return "", fmt.Errorf("fingerprint of the configuration: %w", err)
 	}
-	return store, hex.EncodeToString(digest.Sum(nil)), nil
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // loadFeeds loads the change feeds.

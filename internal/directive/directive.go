@@ -116,6 +116,20 @@ func Text(into *string) Option {
 	}
 }
 
+// List parses an option with one or more arguments. without says what is wrong if there are none.
+func List[S ~string](into *[]S, without string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
+		for *into = nil; d.NextArg(); {
+			*into = append(*into, S(d.Val()))
+		}
+		if len(*into) == 0 {
+			return d.Err(without)
+		}
+		return NoBlock(d, name)
+	}
+}
+
 // Number parses an option with a positive whole number.
 func Number(into *int) Option {
 	return func(d *caddyfile.Dispenser) error {

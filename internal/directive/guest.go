@@ -1,0 +1,49 @@
+package directive
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// Guest is an option whose first argument names a guest module, which parses the rest.
+type Guest struct {
+	// Option is the name of the option.
+	Option string
+
+	// Kind is what the module is. It is the inline key of its JSON, and its namespace is `http.frappe_auth.` and its plural.
+	Kind string
+
+	// Example is the arguments of a module, the name first.
+	Example string
+
+	// Optional is a module that must be compiled in, and the folder of its package.
+	Optional, Package string
+}
+
+// Module parses the option and returns the JSON of the module, which must be a T.
+func Module[T any](d *caddyfile.Dispenser, g Guest) (json.RawMessage, error) {
+	if !d.NextArg() {
+		return nil, d.Errf("%s needs a type, such as %s %s", g.Option, g.Option, g.Example)
+	}
+	name := d.Val()
+	if strings.Contains(name, "://") {
+		return nil, d.Errf("the type of the %s is missing; write %s %s %s", g.Kind, g.Option, strings.Fields(g.Example)[0], name)
+	}
+	id := "http.frappe_auth." + g.Kind + "s." + name
+	if _, err := caddy.GetModule(id); err != nil {
+		return nil, d.Errf("this Caddy has no %s %s; build Caddy with it: for %s, add --with github.com/caddy-frappe/frappe-auth/%s",
+			g.Kind, name, g.Optional, g.Package)
+	}
+	module, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := module.(T); !ok {
+		return nil, d.Errf("module %T is not a %s", module, g.Kind)
+	}
+	return caddyconfig.JSONModuleObject(module, g.Kind, name, nil), nil
+}
