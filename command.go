@@ -3,7 +3,6 @@ package frappeauth
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -64,28 +63,10 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 }
 
 func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
-	const check = "require role"
 	if !h.options.requiresRole() {
 		return frappe.Finding{}, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxRoleCheck)
-	defer cancel()
-	required := h.options.Require
-	unknown, complete, err := unknownRoles(ctx, h.options.verifier.backends, required)
-	names := strings.Join(unknown, ", ")
-	switch {
-	case err != nil:
-		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
-	case len(unknown) == 0 && complete:
-		return frappe.OK(check, "all of these exist: %s", strings.Join(roles.Required(required), ", ")), true
-	case len(unknown) > 0 && complete && roles.Barred(required, unknown):
-		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(adviceOnRoles), true
-	case len(unknown) > 0 && complete:
-		return frappe.Warning(check, "no backend has %s", names).Advise(adviceOnRoles), true
-	case len(unknown) > 0:
-		return frappe.Warning(check, "only a backend that cannot list its roles could have %s", names).Advise(adviceOnRoles), true
-	}
-	return frappe.Finding{}, false
+	return roles.Find(ctx, h.options.verifier.backends, h.options.Require)
 }
 
 // Interface guard
