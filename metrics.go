@@ -1,10 +1,6 @@
 package frappeauth
 
 import (
-	"errors"
-
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -26,9 +22,6 @@ func registerMetrics(ctx caddy.Context) error {
 	if app := httpApp(ctx); app == nil || app.Metrics == nil {
 		return nil
 	}
-	if err := ctx.GetMetricsRegistry().Register(fleetMetrics); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
-		return err
-	}
 	return metrics.Register(ctx.GetMetricsRegistry(), snapshot)
 }
 
@@ -44,17 +37,16 @@ func snapshot() metrics.Snapshot {
 			of := sum.Backends[b.Name]
 			calls, waiting := b.InFlight()
 			of.InFlight, of.Waiting, of.OpenBreakers = of.InFlight+calls, of.Waiting+waiting, of.OpenBreakers+len(b.Open())
-			if age, ok := b.Watch.Age(s.now()); ok && (of.WatchAge == nil || age > *of.WatchAge) {
-				of.WatchAge = &age
-			}
 			sum.Backends[b.Name] = of
+			if age, ok := b.Watch.Age(s.now()); ok {
+				sum.AddWatch(b.Name, age)
+			}
 		}
 		for name, age := range s.feedAges() {
-			of := sum.Backends[name]
-			if of.WatchAge == nil || age > *of.WatchAge {
-				of.WatchAge = &age
-			}
-			sum.Backends[name] = of
+			sum.AddWatch(name, age)
+		}
+		if s.fleet != nil {
+			sum.Stores = append(sum.Stores, s.fleet.Stats())
 		}
 		return true
 	})

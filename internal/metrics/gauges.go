@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 )
 
 // Snapshot is the state of all handlers when Prometheus scrapes.
@@ -12,6 +14,7 @@ type Snapshot struct {
 	Capacity        int // the largest number of cached verdicts of each kind
 	FailingClients  int
 	Backends        map[string]Backend // by name
+	Stores          []fleet.Stats      // the shared stores
 }
 
 // Backend is the state of all backends of one name.
@@ -21,27 +24,39 @@ type Backend struct {
 	WatchAge          *time.Duration // since the last look for changes; nil: none of them watches
 }
 
+// AddWatch adds that a backend or feed of that name last looked for changes so long ago. Of several, the longest counts.
+func (s *Snapshot) AddWatch(name string, age time.Duration) {
+	of := s.Backends[name]
+	if of.WatchAge == nil || age > *of.WatchAge {
+		of.WatchAge = &age
+	}
+	s.Backends[name] = of
+}
+
 // gauges is a collector of a snapshot's values.
 type gauges struct{ read func() Snapshot }
 
 var (
-	entries  = gauge("cache_entries", "Cached verdicts.", "verdict")
-	capacity = gauge("cache_max_entries", "Maximum number of cached verdicts.", "verdict")
-	inFlight = gauge("backend_calls_in_flight", "Backend calls in flight.", "backend")
-	waiting  = gauge("backend_calls_waiting", "Verifications that wait for the in-flight limit of a backend.", "backend")
-	open     = gauge("backend_breakers_open", "Sites of the backend whose circuit breakers are open or half-open.", "backend")
-	watchAge = gauge("backend_watch_age_seconds",
+	entries  = desc("cache_entries", "Cached verdicts.", "verdict")
+	capacity = desc("cache_max_entries", "Maximum number of cached verdicts.", "verdict")
+	inFlight = desc("backend_calls_in_flight", "Backend calls in flight.", "backend")
+	waiting  = desc("backend_calls_waiting", "Verifications that wait for the in-flight limit of a backend.", "backend")
+	open     = desc("backend_breakers_open", "Sites of the backend whose circuit breakers are open or half-open.", "backend")
+	watchAge = desc("backend_watch_age_seconds",
 		"Seconds since the backend last looked for changes at its source, or since it started to watch.", "backend")
-	failing = gauge("failing_clients", "Clients with recently denied credentials.")
+	failing = desc("failing_clients", "Clients with recently denied credentials.")
 )
 
-func gauge(name, help string, labels ...string) *prometheus.Desc {
+func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 }
 
 // Describe implements prometheus.Collector.
 func (gauges) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{entries, capacity, inFlight, waiting, open, watchAge, failing} {
+	for _, desc := range []*prometheus.Desc{
+		entries, capacity, inFlight, waiting, open, watchAge, failing,
+		storeUp, storeFailures, storePublished, storeReceived, storeLookAge, storePending,
+	} {
 		descs <- desc
 	}
 }
@@ -57,6 +72,7 @@ func (g gauges) Collect(found chan<- prometheus.Metric) {
 	send(capacity, float64(now.Capacity), string(Granted))
 	send(capacity, float64(now.Capacity), string(Denied))
 	send(failing, float64(now.FailingClients))
+	collectStores(now.Stores, found)
 	for name, b := range now.Backends {
 		send(inFlight, float64(b.InFlight), name)
 		send(waiting, float64(b.Waiting), name)
