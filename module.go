@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
+	"github.com/caddy-frappe/frappe-auth/internal/request"
 	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 )
 
@@ -248,10 +249,10 @@ func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
 		guest:   guest,
-		client:  clientIP(r),
+		client:  request.ClientIP(r),
 	}
 	if o.crossSite != nil {
-		_, host := addressed(r)
+		_, host := request.Addressed(r)
 		a.cookies, a.crossSite = r.Header["Cookie"], o.crossSite.Refuses(r, host)
 	}
 	d := o.decide(ctx, &a)
@@ -259,13 +260,6 @@ func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 		endDecision(span, &d)
 	}
 	return d
-}
-
-// clientIP is the client's address as Caddy determined it: forwarding headers count only if they come from a trusted
-// proxy.
-func clientIP(r *http.Request) string {
-	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	return address
 }
 
 // reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one that handle_errors writes.

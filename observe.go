@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/request"
 )
 
 // observe reports a decision to the metrics, the events, the access log and the debug log.
@@ -31,13 +32,13 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 	switch d.outcome {
 	case outcomeDenied:
-		o.events.Emit(events.Denied, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
+		o.events.Emit(events.Denied, "client_ip", request.ClientIP(r), "scheme", string(d.credential.Scheme))
 	case outcomeThrottled:
-		o.events.Emit(events.Throttled, "client_ip", clientIP(r), "scheme", string(d.credential.Scheme))
+		o.events.Emit(events.Throttled, "client_ip", request.ClientIP(r), "scheme", string(d.credential.Scheme))
 	default:
 	}
 	if c := o.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
-		c.Write(d.debugFields(clientIP(r))...)
+		c.Write(d.debugFields(request.ClientIP(r))...)
 	}
 }
 

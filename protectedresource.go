@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/request"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/site"
 )
@@ -75,7 +76,7 @@ func (p *ProtectedResource) identifier(r *http.Request) string {
 	if p.Resource != "" {
 		return p.Resource
 	}
-	scheme, host := addressed(r)
+	scheme, host := request.Addressed(r)
 	return (&url.URL{Scheme: scheme, Host: host}).String()
 }
 
@@ -89,7 +90,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 		return false, nil
 	}
 	identifier := h.resource.identifier(r)
-	if !resource.Serves(identifier, originalURL(r).Path) {
+	if !resource.Serves(identifier, request.OriginalURL(r).Path) {
 		return false, nil
 	}
 	publishNobody(r)

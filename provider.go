@@ -1,13 +1,12 @@
 package frappeauth
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
+
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -43,19 +42,13 @@ var handlerOptions = []string{"match", "anonymous", "allow_preflight", "hide_cre
 
 // UnmarshalJSON implements json.Unmarshaler. It names an option that only the handler has.
 func (p *Provider) UnmarshalJSON(raw []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return err
-	}
+	const advice = "it cannot answer or change requests, so use the handler frappe_auth"
+	instead := make(map[string]string)
 	for _, name := range handlerOptions {
-		if _, ok := fields[name]; ok {
-			return fmt.Errorf("the provider frappe has no option %s, since it cannot answer or change requests; use the handler frappe_auth", name)
-		}
+		instead[name] = advice
 	}
 	type plain Provider
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode((*plain)(p))
+	return directive.DecodeJSON(raw, (*plain)(p), "the provider frappe", instead)
 }
 
 // Provision loads the backends.

@@ -25,7 +25,7 @@ func TestProviderOptions(t *testing.T) {
 		if err := json.Unmarshal(providerConfig(freeAddress(t), `"backends": [{"backend": "site", "urls": ["https://erp.example.com"]}], "`+name+`": `+value), config); err != nil {
 			t.Fatal(err)
 		}
-		want := "has no option " + name + ", since it cannot answer or change requests; use the handler frappe_auth"
+		want := "has no option " + name + "; it cannot answer or change requests, so use the handler frappe_auth"
 		switch name {
 		case "logn":
 			want = `unknown field "logn"`

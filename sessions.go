@@ -4,16 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
-
-	"golang.org/x/net/http/httpguts"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
+	"github.com/caddy-frappe/frappe-auth/internal/request"
 )
 
 // checkSchemes returns an error, and the name of the option that it is about, if an option concerns a scheme that is not
@@ -60,8 +55,8 @@ func (h *Handler) sendToLogin(r *http.Request, d *decision) {
 	if h.login == nil || !noSession || r.Header["Authorization"] != nil || !browser.Navigation(r) {
 		return
 	}
-	_, host := addressed(r)
-	if location := h.login.Location(host, originalURL(r)); location != "" {
+	_, host := request.Addressed(r)
+	if location := h.login.Location(host, request.OriginalURL(r)); location != "" {
 		d.rejection, d.location = rejectToLogin, location
 	}
 }
@@ -72,41 +67,4 @@ func (h *Handler) hideCredentials(r *http.Request) {
 	if h.accepts(frappe.SchemeSession) {
 		headers.RemoveCookie(r.Header, frappe.SessionCookie)
 	}
-}
-
-// addressed returns the scheme and the host that the client asked for. As in Caddy's reverse_proxy, headers tell them only
-// if they come from a trusted proxy.
-func addressed(r *http.Request) (scheme, host string) {
-	scheme, host = "https", r.Host
-	if r.TLS == nil {
-		scheme = "http"
-	}
-	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted {
-		return scheme, host
-	}
-	if sent := lastValue(r.Header, "X-Forwarded-Proto"); sent == "http" || sent == "https" {
-		scheme = sent
-	}
-	if sent := lastValue(r.Header, "X-Forwarded-Host"); sent != "" && httpguts.ValidHostHeader(sent) {
-		host = sent
-	}
-	return scheme, host
-}
-
-// lastValue returns the last value of a list in a header, which the nearest proxy added.
-func lastValue(header http.Header, name string) string {
-	values := header[name]
-	if len(values) == 0 {
-		return ""
-	}
-	last := values[len(values)-1]
-	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-}
-
-// originalURL returns the URL that the client sent, before any handler rewrote it.
-func originalURL(r *http.Request) *url.URL {
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		return original.URL
-	}
-	return r.URL
 }

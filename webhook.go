@@ -1,9 +1,7 @@
 package frappeauth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +17,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/occasional"
+	"github.com/caddy-frappe/frappe-auth/internal/request"
 	"github.com/caddy-frappe/frappe-auth/internal/webhook"
 )
 
@@ -75,17 +74,8 @@ func (Webhook) CaddyModule() caddy.ModuleInfo {
 
 // UnmarshalJSON rejects unknown fields, as Caddy does. For the old field `for`, the error names the new one.
 func (h *Webhook) UnmarshalJSON(raw []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return err
-	}
-	if _, ok := fields["for"]; ok {
-		return errors.New("frappe_auth_webhook has no field for; write handler_name")
-	}
 	type plain Webhook
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	return decoder.Decode((*plain)(h))
+	return directive.DecodeJSON(raw, (*plain)(h), "frappe_auth_webhook", map[string]string{"for": "write handler_name"})
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
@@ -137,7 +127,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 	metrics.Delivery(string(refusal.Outcome))
 	if suppressed, ok := h.warnings.May(string(refusal.Outcome)); ok {
 		h.logger.Warn("refused a webhook delivery", zap.String("outcome", string(refusal.Outcome)), zap.String("reason", refusal.Reason),
-			zap.Int("status", refusal.Status), zap.String("client_ip", clientIP(r)), zap.Uint64("suppressed", suppressed))
+			zap.Int("status", refusal.Status), zap.String("client_ip", request.ClientIP(r)), zap.Uint64("suppressed", suppressed))
 	}
 	return refusal.Write(w)
 }

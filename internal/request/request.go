@@ -1,0 +1,56 @@
+// Package request says who sent a request and what for, whatever proxies and other handlers have made of it.
+package request
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// ClientIP is the client's address as Caddy determined it: forwarding headers count only if they come from a trusted
+// proxy.
+func ClientIP(r *http.Request) string {
+	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return address
+}
+
+// Addressed returns the scheme and the host that the client asked for. As in Caddy's reverse_proxy, headers tell them only
+// if they come from a trusted proxy.
+func Addressed(r *http.Request) (scheme, host string) {
+	scheme, host = "https", r.Host
+	if r.TLS == nil {
+		scheme = "http"
+	}
+	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted {
+		return scheme, host
+	}
+	if sent := lastValue(r.Header, "X-Forwarded-Proto"); sent == "http" || sent == "https" {
+		scheme = sent
+	}
+	if sent := lastValue(r.Header, "X-Forwarded-Host"); sent != "" && httpguts.ValidHostHeader(sent) {
+		host = sent
+	}
+	return scheme, host
+}
+
+// lastValue returns the last value of a list in a header, which the nearest proxy added.
+func lastValue(header http.Header, name string) string {
+	values := header[name]
+	if len(values) == 0 {
+		return ""
+	}
+	last := values[len(values)-1]
+	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+}
+
+// OriginalURL returns the URL that the client sent, before any handler rewrote it.
+func OriginalURL(r *http.Request) *url.URL {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return original.URL
+	}
+	return r.URL
+}
