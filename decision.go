@@ -120,7 +120,7 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 		return o.decideSession(ctx, a)
 	}
 	credential, err := frappe.ParseCredential(a.headers[0])
-	if err == nil && o.challenges[schemeIndex(credential.Scheme)] == "" {
+	if err == nil && !o.accepts(credential.Scheme) {
 		err = errNotAccepted
 	}
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
+	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
@@ -276,7 +277,14 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) er
 
 // challenge sets the header fields of a rejection.
 func (o *Options) challenge(w http.ResponseWriter, r *http.Request, d *decision) {
-	if challenges := o.challengesFor(r, d.rejection); len(challenges) > 0 {
+	details := challenge.Bearer{Error: d.bearerError}
+	if d.describe {
+		details.Description = d.reason.Error()
+	}
+	if o.resource != nil {
+		details.ResourceMetadata = o.resource.metadataURL(r)
+	}
+	if challenges := o.challenges.Lines(d.status, browser.FromScript(r), details); len(challenges) > 0 {
 		w.Header()["Www-Authenticate"] = challenges
 		if o.resource != nil && r.Header.Get("Origin") != "" { // a script of another origin needs the challenge
 			w.Header().Add("Access-Control-Expose-Headers", "WWW-Authenticate")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
+	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 )
@@ -77,10 +78,9 @@ type Options struct {
 	// once. Default: none.
 	FeedsRaw []json.RawMessage `json:"feeds,omitempty" caddy:"namespace=http.frappe_auth.feeds inline_key=feed"`
 
-	challenges [schemes]string     // by schemeIndex: the challenge of each accepted scheme, without an error
+	challenges challenge.Set
 	crossSite  *browser.Protection // nil: no sessions are accepted
 	resource   *ProtectedResource  // nil: no metadata
-	scopes     []string            // of the Bearer challenge
 	verifier   *verifier
 	now        func() time.Time
 	logger     *zap.Logger
@@ -145,7 +145,10 @@ func (o *Options) provision(ctx caddy.Context) error {
 		o.now = time.Now
 	}
 	o.setDefaults()
-	o.setChallenges()
+	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: o.requiredScopes()}
+	if o.resource != nil && len(o.resource.Scopes) > 0 {
+		o.challenges.Scopes = o.resource.Scopes
+	}
 	if err := o.protect(); err != nil {
 		return err
 	}
@@ -244,7 +247,10 @@ func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
 	return d
 }
 
-var defaultSchemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
+var (
+	defaultSchemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
+	allSchemes     = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
+)
 
 // errNoBackend is the error for a configuration without a backend.
 var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
@@ -252,7 +258,7 @@ var errNoBackend = errors.New("a backend is required: give the URL of the Frappe
 // validate reports what is wrong with the options.
 func (o *Options) validate() error {
 	for i, scheme := range o.Schemes {
-		if schemeIndex(scheme) == 0 {
+		if !slices.Contains(allSchemes, scheme) {
 			return fmt.Errorf("schemes: %q is none of basic, bearer, token and session", scheme)
 		}
 		if slices.Contains(o.Schemes[:i], scheme) {

@@ -98,7 +98,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 	return true, resource.Serve(w, r, resource.Metadata{
 		Resource:               identifier,
 		AuthorizationServers:   h.resource.AuthorizationServers,
-		ScopesSupported:        h.scopes,
+		ScopesSupported:        h.challenges.Scopes,
 		BearerMethodsSupported: []string{"header"}, // Frappe reads no other
 	})
 }

@@ -15,8 +15,13 @@ func Session(realm, cookie string) string {
 	return "Cookie" + parameters("realm", realm, "cookie-name", cookie)
 }
 
-// Description is a further parameter for a challenge of a scheme that has none for it, as Bearer has.
-func Description(text string) string { return "," + parameters("error_description", text) }
+// description is a further parameter for a challenge of a scheme that has none for it, as Bearer has.
+func description(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "," + parameters("error_description", text)
+}
 
 // Bearer is a challenge for the scheme Bearer (RFC 6750 section 3 and RFC 9728 section 5.1). Empty fields are left out.
 type Bearer struct {

@@ -1,0 +1,47 @@
+package challenge
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// Set is what the challenges of one protected area have in common.
+type Set struct {
+	// Schemes are the accepted schemes. Their order is the order of the challenges.
+	Schemes []frappe.Scheme
+
+	// Realm is the name of the protected area.
+	Realm string
+
+	// Scopes are what the Bearer challenge asks for.
+	Scopes []string
+}
+
+// Lines returns the WWW-Authenticate lines of a response with a status. details is what the Bearer challenge says besides; the
+// others say its Description too. For a script there is no Basic challenge if there can be another, because it would open the
+// browser's login box.
+func (s Set) Lines(status int, script bool, details Bearer) []string {
+	if status != http.StatusForbidden && status != http.StatusUnauthorized {
+		return nil
+	}
+	var lines []string
+	for _, scheme := range s.Schemes {
+		switch {
+		case scheme == frappe.SchemeSession, scheme == frappe.SchemeBasic && script && len(s.Schemes) > 1:
+		case scheme == frappe.SchemeBearer && (status == http.StatusUnauthorized || details.Error != ""):
+			details.Realm, details.Scope = s.Realm, strings.Join(s.Scopes, " ")
+			lines = append(lines, details.String())
+		case status == http.StatusForbidden:
+		case scheme == frappe.SchemeBasic:
+			lines = append(lines, Basic(s.Realm)+description(details.Description))
+		case scheme == frappe.SchemeToken:
+			lines = append(lines, Token(s.Realm)+description(details.Description))
+		}
+	}
+	if len(lines) == 0 && status == http.StatusUnauthorized { // RFC 9110 section 15.5.2
+		return []string{Session(s.Realm, frappe.SessionCookie)}
+	}
+	return lines
+}
