@@ -89,15 +89,16 @@ func (s *state) overview() admin.Cache {
 	}
 	sources := make([]string, len(s.backends))
 	for _, h := range handlersOf(s) {
+		l := h.verifier.lifetimes
 		o.Handlers = append(o.Handlers, admin.Handler{
 			Name:         h.Name,
 			Schemes:      h.Schemes,
 			Require:      h.Require,
-			TTL:          time.Duration(*h.Cache.TTL).String(),
-			BearerTTL:    time.Duration(*h.Cache.BearerTTL).String(),
-			SessionTTL:   time.Duration(*h.Cache.SessionTTL).String(),
-			NegativeTTL:  time.Duration(*h.Cache.NegativeTTL).String(),
-			StaleIfError: time.Duration(h.Cache.StaleIfError).String(),
+			TTL:          l.TTL.String(),
+			BearerTTL:    l.BearerTTL.String(),
+			SessionTTL:   l.SessionTTL.String(),
+			NegativeTTL:  l.NegativeTTL.String(),
+			StaleIfError: l.StaleIfError.String(),
 			MaxInflight:  h.MaxInflight,
 		})
 		for i, b := range h.verifier.backends {
@@ -153,7 +154,7 @@ func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) 
 	more := d.detail()
 	found.User, found.Backend, found.FullName, found.Roles = d.user(), d.backend(), more.fullName, more.roles
 	found.Scopes = strings.Fields(more.scopes)
-	if expiry := d.verdict.expiry; expiry != 0 {
+	if expiry := d.verdict.Expiry; expiry != 0 {
 		expires := time.Unix(0, expiry).UTC()
 		found.Expires = &expires
 	}

@@ -23,13 +23,11 @@ func newCache(tagSecret []byte) *cache {
 // grant is a granted verdict. Once it is in the cache, only renewal changes.
 type grant struct {
 	verdicts.Entry
-	user          string
-	detail        *detail         // nil if the backend told only the user
-	by            *backends.State // the backend that granted
-	expiry        int64           // of the credential, in Unix nanoseconds; 0: none
-	expiryUnknown bool            // an access token or session whose expiry the backend cannot see
-	session       bool            // the credential is a session
-	renewal       atomic.Int64    // earliest time of the next refresh ahead, on the clock of the state
+	verdicts.Validity
+	user    string
+	detail  *detail         // nil if the backend told only the user
+	by      *backends.State // the backend that granted
+	renewal atomic.Int64    // earliest time of the next refresh ahead, on the clock of the state
 }
 
 // denial is a denied verdict. It stays in the cache after it expires, because a client that repeats a credential known to

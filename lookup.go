@@ -155,7 +155,7 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 	g, d := v.cached(q.subject)
 	now := v.now()
 	switch {
-	case g != nil && g != q.renew && v.freshness(g, now) <= due:
+	case g != nil && g != q.renew && v.freshness(g, now) <= verdicts.Due:
 		return verdict{grant: g, cache: cacheHit}, true
 	case d != nil && v.isFresh(d, now):
 		return verdict{cache: cacheHit, err: frappe.ErrDenied}, true
@@ -194,15 +194,15 @@ func (v *verifier) newGrant(q *lookup, id frappe.Identity, by int) *grant {
 	g.Spelling = q.subject.Spelling
 	g.Tags = verdicts.Tags{User: v.state.cache.userTag(id.User), Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, by)}
 	expiry := id.Expiry
-	g.session = q.cred.Scheme == frappe.SchemeSession
-	g.expiryUnknown = expiry.IsZero() && (g.session || q.cred.Bearer())
+	g.Session = q.cred.Scheme == frappe.SchemeSession
+	g.ExpiryUnknown = expiry.IsZero() && (g.Session || q.cred.Bearer())
 	if q.cred.Bearer() {
 		if exp := jwt.Expiry(q.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
 			expiry = exp
 		}
 	}
 	if !expiry.IsZero() {
-		g.expiry = unixNanos(expiry)
+		g.Expiry = unixNanos(expiry)
 	}
 	if id.FullName != "" || id.Roles != nil || id.Scopes != nil || id.Client != "" {
 		g.detail = &detail{

@@ -13,7 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
@@ -24,7 +23,8 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	metrics.Request(d.credential.Scheme, d.outcome.String())
 	if o.accessLogs {
 		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-			extra.Set(zap.Object("frappe_auth", logFields{d.credential.Scheme, d.backend(), d.verdict.cache, d.outcome}))
+			extra.Set(zap.Dict("frappe_auth", zap.String("scheme", string(d.credential.Scheme)), zap.String("backend", d.backend()),
+				zap.String("cache", d.verdict.cache), zap.Stringer("outcome", d.outcome)))
 		}
 	}
 	if d.rejection == nil {
@@ -70,22 +70,6 @@ func (d *decision) debugFields(client string) []zap.Field {
 		fields = append(fields, zap.String("api_key", d.credential.KeyPrefix()))
 	}
 	return fields
-}
-
-// logFields are the fields of the object `frappe_auth` in the access log.
-type logFields struct {
-	scheme         frappe.Scheme
-	backend, cache string
-	outcome        outcome
-}
-
-// MarshalLogObject implements zapcore.ObjectMarshaler.
-func (f logFields) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("scheme", string(f.scheme))
-	enc.AddString("backend", f.backend)
-	enc.AddString("cache", f.cache)
-	enc.AddString("outcome", f.outcome.String())
-	return nil
 }
 
 // hasAccessLogs reports whether any server of the configuration has access logs. Without them, the fields are not built.

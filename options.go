@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // Options says how credentials are verified. The handler and the authentication provider share them.
@@ -288,6 +289,17 @@ func (o *Options) validate() error {
 		return o.Cache.validate()
 	}
 	return nil
+}
+
+// lifetimes are the durations of a configuration with its defaults set.
+func (c *CacheConfig) lifetimes() verdicts.Lifetimes {
+	return verdicts.Lifetimes{
+		TTL:          time.Duration(*c.TTL),
+		BearerTTL:    time.Duration(*c.BearerTTL),
+		SessionTTL:   time.Duration(*c.SessionTTL),
+		NegativeTTL:  time.Duration(*c.NegativeTTL),
+		StaleIfError: time.Duration(c.StaleIfError),
+	}
 }
 
 func (c *CacheConfig) validate() error {

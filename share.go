@@ -2,7 +2,6 @@ package frappeauth
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
@@ -86,7 +85,7 @@ func (v *verifier) takeShared(q *lookup) *grant {
 	now := v.now()
 	g.At = v.state.clock(now) - int64(found.Age)
 	usable := v.freshness(g, now)
-	if all := g.Tags.All(); usable > stale || !v.state.fleet.IsCurrent(found, all[:]...) {
+	if all := g.Tags.All(); usable > verdicts.Stale || !v.state.fleet.IsCurrent(found, all[:]...) {
 		return nil
 	}
 	cached, evicted := v.state.cache.Adopt(q.subject, g, read)
@@ -96,7 +95,7 @@ func (v *verifier) takeShared(q *lookup) *grant {
 	switch {
 	case !cached:
 		return nil
-	case usable == fresh || usable == due && q.renew == nil:
+	case usable == verdicts.Fresh || usable == verdicts.Due && q.renew == nil:
 		return g
 	}
 	q.known = true
@@ -120,18 +119,11 @@ func (v *verifier) putShared(q *lookup, g *grant, id frappe.Identity, backend in
 	if !q.share.usable {
 		return
 	}
-	keep := time.Duration(v.ttlOf(g))
-	if !g.expiryUnknown {
-		keep += time.Duration(v.stale)
-	}
-	if g.expiry != 0 {
-		keep = min(keep, time.Duration(g.expiry-v.now().UnixNano()))
-	}
 	plain, err := json.Marshal(sharedGrant{Backend: backend, Identity: id})
 	if err != nil {
 		return // an expiry beyond the year 9999
 	}
-	v.state.fleet.Put(q.share.name, q.share.asked, plain, keep)
+	v.state.fleet.Put(q.share.name, q.share.asked, plain, v.lifetimes.Longest(g.Validity, v.now()))
 }
 
 // withdraw takes back the verdict on a credential that was good and no longer is, so that no other Caddy serves it on.

@@ -101,7 +101,7 @@ func TestSharedIdentity(t *testing.T) {
 		first := a.verifyFrom(t.Context(), "", nil, cred)
 		second := b.verifyFrom(t.Context(), "", nil, cred)
 		if second.cache != cacheShared || second.user != first.user || !reflect.DeepEqual(second.detail, first.detail) ||
-			second.expiry != first.expiry || second.expiryUnknown || second.by.Name != "double" {
+			second.Expiry != first.Expiry || second.ExpiryUnknown || second.by.Name != "double" {
 			t.Errorf("got %+v, want %+v", second.grant, first.grant)
 		}
 		a.state.drop(frappe.Change{User: "alice@example.com", Token: "the-access-token"})

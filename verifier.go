@@ -41,11 +41,7 @@ type verifierConfig struct {
 type verifier struct {
 	verifierConfig
 	resolvesSites bool // at least one backend is a SiteResolver
-	ttl           int64
-	bearerTTL     int64
-	sessionTTL    int64
-	negativeTTL   int64
-	stale         int64
+	lifetimes     verdicts.Lifetimes
 	state         *state
 	demand        *demand // what this verifier asks of the state
 
@@ -63,18 +59,14 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 	}
 	v := &verifier{
 		verifierConfig: conf,
-		ttl:            int64(*conf.cache.TTL),
-		bearerTTL:      int64(*conf.cache.BearerTTL),
-		sessionTTL:     int64(*conf.cache.SessionTTL),
-		negativeTTL:    int64(*conf.cache.NegativeTTL),
-		stale:          int64(conf.cache.StaleIfError),
+		lifetimes:      conf.cache.lifetimes(),
 		state:          pooled.(*state),
 		unwatch:        func() {},
 		detach:         func() {},
 	}
 	v.demand = &demand{
 		name: conf.name, cacheSize: conf.cache.Size, maxInflight: conf.maxInflight,
-		longest: time.Duration(v.ttl + v.stale), feeds: feedStates(conf.feeds),
+		longest: v.lifetimes.TTL + v.lifetimes.StaleIfError, feeds: feedStates(conf.feeds),
 	}
 	for _, b := range v.backends {
 		metrics.ExpectBackend(b.Name)
@@ -163,22 +155,22 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 	subject := v.state.cache.subject(sites, cred)
 	subject.Uncached = subject.Uncached || v.state.abandoned() || a.trace != nil
 	g, d := v.cached(subject)
-	now, worth := v.now(), credentialEnded
+	now, worth := v.now(), verdicts.Ended
 	if g != nil {
 		worth = v.freshness(g, now)
 	}
-	if worth == fresh {
+	if worth == verdicts.Fresh {
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}
 	}
 
 	q := lookup{cred: *cred, sites: sites, subject: subject, trace: a.trace}
-	if worth == due {
+	if worth == verdicts.Due {
 		v.refreshAhead(ctx, q, g, now)
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}
 	}
-	q.known, q.bad = worth != credentialEnded, d != nil
+	q.known, q.bad = worth != verdicts.Ended, d != nil
 	q.client, q.failures, q.span = rate.ClientOf(a.client), v.failures, trace.SpanFromContext(ctx)
 	if a.uncharged {
 		q.failures = rate.Unlimited
@@ -237,54 +229,24 @@ func (v *verifier) countLookup(result lookupResult) {
 }
 
 // freshness says how a cached grant may be used.
-type freshness int
-
-const (
-	fresh           freshness = iota
-	due                       // still served, but refreshed ahead of its expiry
-	stale                     // served only while the backends are unavailable
-	expired                   // a backend must be asked again
-	credentialEnded           // the credential itself has expired
-)
-
-// freshness is the only rule on how long a grant is served. It is served for its ttl after a backend was asked, and for
-// stale_if_error longer while the backends are unavailable. It is never served past the credential's expiry, and never
-// stale if that expiry is not known.
-func (v *verifier) freshness(g *grant, now time.Time) freshness {
-	if g.expiry != 0 && now.UnixNano() >= g.expiry {
-		return credentialEnded
-	}
-	ttl := v.ttlOf(g)
-	switch age := v.state.clock(now) - g.At; {
-	case age < ttl-ttl/5:
-		return fresh
-	case age < ttl:
-		return due
-	case age < ttl+v.stale && !g.expiryUnknown:
-		return stale
-	}
-	return expired
-}
-
-func (v *verifier) ttlOf(g *grant) int64 {
-	switch {
-	case g.session:
-		return v.sessionTTL
-	case g.expiryUnknown:
-		return v.bearerTTL
-	}
-	return v.ttl
+func (v *verifier) freshness(g *grant, now time.Time) verdicts.Freshness {
+	return v.lifetimes.Freshness(g.Validity, v.age(g.At, now), now)
 }
 
 func (v *verifier) isFresh(d *denial, now time.Time) bool {
-	return v.state.clock(now)-d.At < v.negativeTTL
+	return v.age(d.At, now) < v.lifetimes.NegativeTTL
+}
+
+// age returns how long ago a time on the clock of the state was.
+func (v *verifier) age(at int64, now time.Time) time.Duration {
+	return time.Duration(v.state.clock(now) - at)
 }
 
 // refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never waits.
 // If that fails, the next attempt comes after another twentieth of the ttl.
 func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now time.Time) {
 	clock, next := v.state.clock(now), g.renewal.Load()
-	if next > clock || !g.renewal.CompareAndSwap(next, clock+v.ttlOf(g)/20) {
+	if next > clock || !g.renewal.CompareAndSwap(next, clock+int64(v.lifetimes.For(g.Validity))/20) {
 		return
 	}
 	q.known, q.renew, q.failures, q.span = true, g, rate.Unlimited, trace.SpanFromContext(ctx)
@@ -299,10 +261,10 @@ func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
 		return verdict{}, false
 	}
 	switch v.freshness(g, v.now()) {
-	case fresh, due:
+	case verdicts.Fresh, verdicts.Due:
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}, true
-	case stale:
+	case verdicts.Stale:
 		v.countLookup(lookupStale)
 		v.logStale(g, q.sites)
 		return verdict{grant: g, cache: cacheStale}, true
