@@ -236,9 +236,15 @@ func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	if len(names) == 0 {
 		return d.Errf("require %s needs at least one name", kind)
 	}
-	if !h.require(kind, names) {
+	var required frappe.Requirement
+	into, ok := map[string]*[]string{
+		"role": &required.Roles, "user": &required.Users, "scope": &required.Scopes, "client": &required.Clients,
+	}[kind]
+	if !ok {
 		return d.Errf("unknown requirement %s; write require role, user, scope or client and its names", kind)
 	}
+	*into = names
+	h.Require = append(h.Require, required)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
@@ -57,23 +56,4 @@ func (h *Handler) unmarshalProtectedResource(d *caddyfile.Dispenser) error {
 		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
 		Check:      p.validate,
 	}.Read(d)
-}
-
-// require adds a requirement of a kind. It returns false for a kind that does not exist.
-func (h *Handler) require(kind string, names []string) bool {
-	var required frappe.Requirement
-	switch kind {
-	case "role":
-		required.Roles = names
-	case "user":
-		required.Users = names
-	case "scope":
-		required.Scopes = names
-	case "client":
-		required.Clients = names
-	default:
-		return false
-	}
-	h.Require = append(h.Require, required)
-	return true
 }

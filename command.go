@@ -63,7 +63,7 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 }
 
 func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
-	if !h.options.requiresRole() {
+	if !h.options.needs().Roles {
 		return frappe.Finding{}, false
 	}
 	return roles.Find(ctx, h.options.verifier.backends, h.options.Require)

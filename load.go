@@ -27,19 +27,11 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fing
 	}
 	var parts []any // of the fingerprint
 	for i, module := range loaded.([]any) {
-		name := module.(caddy.Module).CaddyModule().ID.Name()
-		verifies, ok := module.(frappe.Backend)
-		if !ok {
-			return nil, "", fmt.Errorf("backend %s: module %T is not a backend", name, module)
-		}
-		named := backends.Backend{Backend: verifies, Name: name}
-		if named.Sessions, err = o.checkBackend(name, module); err != nil {
+		b, err := backends.New(module, o.needs())
+		if err != nil {
 			return nil, "", err
 		}
-		if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
-			named.Resolver = resolver
-		}
-		list = append(list, named)
+		list = append(list, b)
 		parts = append(parts, raws[i], furtherFingerprint(module))
 	}
 	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(list, func(b backends.Backend) bool { return b.Sessions }) {
@@ -93,7 +85,7 @@ func fingerprintOf(parts ...any) (string, error) {
 }
 
 // loadFeeds loads the change feeds.
-func (o *Options) loadFeeds(ctx caddy.Context) ([]namedFeed, error) {
+func (o *Options) loadFeeds(ctx caddy.Context) ([]*feed, error) {
 	if len(o.FeedsRaw) == 0 {
 		return nil, nil
 	}
@@ -101,14 +93,14 @@ func (o *Options) loadFeeds(ctx caddy.Context) ([]namedFeed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading feeds: %w", err)
 	}
-	var feeds []namedFeed
+	var feeds []*feed
 	for _, module := range loaded.([]any) {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
-		feed, ok := module.(frappe.Watcher)
+		watcher, ok := module.(frappe.Watcher)
 		if !ok {
 			return nil, fmt.Errorf("feed %s: module %T is not a feed", name, module)
 		}
-		feeds = append(feeds, namedFeed{Watcher: feed, name: name})
+		feeds = append(feeds, &feed{Watcher: watcher, name: name})
 	}
 	return feeds, nil
 }

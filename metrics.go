@@ -2,24 +2,14 @@ package frappeauth
 
 import (
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-frappe/frappe-auth/internal/app"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
-// httpApp returns the HTTP app that a module belongs to, or nil.
-func httpApp(ctx caddy.Context) *caddyhttp.App {
-	for _, module := range ctx.Modules() {
-		if app, ok := module.(*caddyhttp.App); ok {
-			return app
-		}
-	}
-	return nil
-}
-
 // registerMetrics registers the metrics with the configuration's registry if the configuration enables metrics.
 func registerMetrics(ctx caddy.Context) error {
-	if app := httpApp(ctx); app == nil || app.Metrics == nil {
+	if !app.HasMetrics(ctx) {
 		return nil
 	}
 	return metrics.Register(ctx.GetMetricsRegistry(), snapshot)

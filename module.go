@@ -258,7 +258,7 @@ func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 	}
 	d := o.decide(ctx, &a)
 	if span != nil {
-		endDecision(span, &d)
+		tracing.EndDecision(span, d.traced())
 	}
 	return d
 }

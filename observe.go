@@ -3,19 +3,15 @@ package frappeauth
 import (
 	"net/http"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 )
 
 // observe reports a decision to the metrics, the events, the access log and the debug log.
@@ -42,20 +38,15 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 }
 
-// endDecision records the decision in its span and ends the span.
-func endDecision(span trace.Span, d *decision) {
-	defer span.End()
-	if d.rejection == nil {
-		span.SetAttributes(semconv.EnduserID(d.user()), attribute.String("frappe_auth.backend", d.backend()))
+// traced is what the span of the decision says.
+func (d *decision) traced() tracing.Decision {
+	t := tracing.Decision{
+		User: d.user(), Backend: d.backend(), Scheme: string(d.credential.Scheme), Cache: d.verdict.cache, Outcome: d.outcome.String(),
 	}
-	span.SetAttributes(
-		attribute.String("frappe_auth.scheme", string(d.credential.Scheme)),
-		attribute.String("frappe_auth.cache", d.verdict.cache),
-		attribute.String("frappe_auth.outcome", d.outcome.String()),
-	)
 	if d.outcome == outcomeUnavailable {
-		span.SetStatus(codes.Error, d.reason.Error())
+		t.Err = d.reason
 	}
+	return t
 }
 
 // debugFields are the log fields of a rejected request. fail2ban needs client_ip and status.
@@ -70,18 +61,4 @@ func (d *decision) debugFields(client string) []zap.Field {
 		fields = append(fields, zap.String("api_key", d.credential.KeyPrefix()))
 	}
 	return fields
-}
-
-// hasAccessLogs reports whether any server of the configuration has access logs. Without them, the fields are not built.
-func hasAccessLogs(ctx caddy.Context) bool {
-	app := httpApp(ctx)
-	if app == nil {
-		return false
-	}
-	for _, server := range app.Servers {
-		if server.Logs != nil {
-			return true
-		}
-	}
-	return false
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/app"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
@@ -141,7 +142,7 @@ const (
 func (o *Options) provision(ctx caddy.Context) error {
 	o.logger = ctx.Logger()
 	o.events = events.Of(ctx)
-	o.accessLogs = hasAccessLogs(ctx)
+	o.accessLogs = app.HasAccessLogs(ctx)
 	if o.now == nil {
 		o.now = time.Now
 	}

@@ -1,6 +1,7 @@
 package frappeauth
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,30 +35,18 @@ func handlersOf(s *state) []*Options {
 // currentStates returns the states of all handlers, or only of those with that name. They are sorted by the names of
 // their handlers, unnamed ones last. Unnamed ones keep their order until the configuration changes.
 func currentStates(name string) []*state {
-	type sortable struct {
-		*state
-		by string
-	}
-	var found []sortable
+	keys := make(map[*state]string)
 	states.Range(func(fingerprint, value any) bool {
-		s := value.(*state)
-		if name != "" && !s.serves(name) {
-			return true
-		}
-		by := "\xff"
-		for _, o := range handlersOf(s) {
-			if o.Name != "" {
-				by = o.Name
-				break
+		if s := value.(*state); name == "" || s.serves(name) {
+			by := "\xff"
+			for _, o := range slices.Backward(handlersOf(s)) {
+				if o.Name != "" {
+					by = o.Name
+				}
 			}
+			keys[s] = by + "\xff" + fingerprint.(string)
 		}
-		found = append(found, sortable{s, by + "\xff" + fingerprint.(string)})
 		return true
 	})
-	slices.SortFunc(found, func(a, b sortable) int { return strings.Compare(a.by, b.by) })
-	sorted := make([]*state, len(found))
-	for i, s := range found {
-		sorted[i] = s.state
-	}
-	return sorted
+	return slices.SortedFunc(maps.Keys(keys), func(a, b *state) int { return strings.Compare(keys[a], keys[b]) })
 }

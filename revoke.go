@@ -58,24 +58,11 @@ func revokeIn(ctx context.Context, name string, changes []frappe.Change, source 
 	return len(concerned) > 0, err
 }
 
-// namedFeed is a change feed with its name.
-type namedFeed struct {
+// feed is a change feed of one configuration.
+type feed struct {
 	frappe.Watcher
-	name string
-}
-
-// feedState records when a feed of one configuration last heard from its source.
-type feedState struct {
 	name  string
-	watch backends.Watch
-}
-
-func feedStates(feeds []namedFeed) []*feedState {
-	watched := make([]*feedState, len(feeds))
-	for i, f := range feeds {
-		watched[i] = &feedState{name: f.name}
-	}
-	return watched
+	state backends.Watch
 }
 
 // watch drops the cached verdicts that a backend or a feed reports as changed.
@@ -98,7 +85,7 @@ func (s *state) feedAges() map[string]time.Duration {
 	now, ages := s.now(), make(map[string]time.Duration)
 	for d := range maps.Keys(s.demands) {
 		for _, f := range d.feeds {
-			if age, ok := f.watch.Age(now); ok {
+			if age, ok := f.state.Age(now); ok {
 				ages[f.name] = max(ages[f.name], age)
 			}
 		}

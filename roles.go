@@ -15,37 +15,20 @@ import (
 // checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the background,
 // until stop is called.
 func (o *Options) checkRoles(ctx context.Context, from []backends.Backend) (stop func()) {
-	for _, required := range o.Require {
-		for _, role := range roles.Split(required.Roles) {
-			o.logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
-				zap.String("write", fmt.Sprintf("require role %q", role)))
-		}
-	}
-	if !o.requiresRole() {
-		return func() {}
-	}
+	roles.WarnSplit(o.logger, o.Require)
 	toAsk := false
 	for _, b := range from {
 		listed, ok := b.Backend.(*static.Backend)
 		if !ok {
 			toAsk = true
-		} else if err := checkReachable(o.Require, listed); err != nil {
+		} else if err := checkReachable(o.Require, listed); err != nil && o.needs().Roles {
 			o.logger.Warn("a requirement refuses every credential that the static backend lists", zap.Error(err))
 		}
 	}
-	if !toAsk { // static backends only: already checked above
+	if !toAsk || !o.needs().Roles { // what static backends list was checked above
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		roles.Warn(ctx, o.logger, from, o.Require)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
+	return roles.Watch(ctx, o.logger, from, o.Require)
 }
 
 // checkReachable returns an error if no credential of a static backend meets one of the requirements.

@@ -36,7 +36,7 @@ type demand struct {
 	cacheSize   int
 	maxInflight int
 	longest     time.Duration // that a granted verdict may serve
-	feeds       []*feedState
+	feeds       []*feed
 }
 
 // lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation

@@ -25,7 +25,7 @@ type verifierConfig struct {
 	backends            []backends.Backend
 	backendsFingerprint string
 	store               frappe.Store // nil: nothing is shared with other Caddys
-	feeds               []namedFeed
+	feeds               []*feed
 	fingerprint         string // of the backends and the store
 	cache               CacheConfig
 	maxInflight         int
@@ -66,7 +66,7 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 	}
 	v.demand = &demand{
 		name: conf.name, cacheSize: conf.cache.Size, maxInflight: conf.maxInflight,
-		longest: v.lifetimes.TTL + v.lifetimes.StaleIfError, feeds: feedStates(conf.feeds),
+		longest: v.lifetimes.TTL + v.lifetimes.StaleIfError, feeds: conf.feeds,
 	}
 	for _, b := range v.backends {
 		metrics.ExpectBackend(b.Name)
@@ -85,8 +85,8 @@ func (v *verifier) start(ctx context.Context) {
 			v.watchers.Go(func() { v.watch(ctx, w, &v.state.backends[i].Watch, metrics.Watch) })
 		}
 	}
-	for i, f := range v.feeds {
-		v.watchers.Go(func() { v.watch(ctx, f.Watcher, &v.demand.feeds[i].watch, metrics.Feed) })
+	for _, f := range v.feeds {
+		v.watchers.Go(func() { v.watch(ctx, f.Watcher, &f.state, metrics.Feed) })
 	}
 	if v.store != nil {
 		v.detach = v.state.fleet.Attach(v.store, v.logger)

@@ -23,7 +23,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Webhook{})
-	for _, o := range []webhook.Outcome{webhook.Accepted, webhook.BadSignature, webhook.Malformed, webhook.UnknownHandler} {
+	for _, o := range webhook.Outcomes {
 		metrics.ExpectDeliveries(string(o))
 	}
 }
@@ -137,17 +137,9 @@ func (h *Webhook) revoke(ctx context.Context, changes []frappe.Change) *webhook.
 	found, err := revokeIn(ctx, h.HandlerName, changes, metrics.Webhook)
 	switch {
 	case err != nil:
-		return &webhook.Refusal{
-			Outcome: webhook.Unpublished, Status: http.StatusServiceUnavailable,
-			Reason: "the change took effect in this Caddy, but the shared store is not available, so the other Caddys were not told yet; " +
-				"they are told when it is back",
-		}
+		return webhook.NotPublished()
 	case !found && h.HandlerName != "":
-		return &webhook.Refusal{
-			Outcome: webhook.UnknownHandler, Status: http.StatusInternalServerError,
-			Reason: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or "+
-				"`name` of frappe_auth", h.HandlerName),
-		}
+		return webhook.NoHandler(h.HandlerName)
 	}
 	return nil
 }

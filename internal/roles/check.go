@@ -43,14 +43,37 @@ func unknownIn(ctx context.Context, from []backends.Backend, requirements []frap
 		asked++
 	}
 	if asked > 0 {
-		unknown = slices.DeleteFunc(Required(requirements), func(role string) bool { return slices.Contains(known, role) })
+		unknown = slices.DeleteFunc(allRequired(requirements), func(role string) bool { return slices.Contains(known, role) })
 	}
 	return unknown, asked == len(from), errors.Join(failed...)
 }
 
-// Warn asks the backends for the names of their roles and logs a warning about required roles that they do not have. It logs
-// nothing if ctx ends first.
-func Warn(ctx context.Context, logger *zap.Logger, from []backends.Backend, requirements []frappe.Requirement) {
+// WarnSplit logs a warning about each role that a requirement lists word by word.
+func WarnSplit(logger *zap.Logger, requirements []frappe.Requirement) {
+	for _, required := range requirements {
+		for _, role := range split(required.Roles) {
+			logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
+				zap.String("write", fmt.Sprintf("require role %q", role)))
+		}
+	}
+}
+
+// Watch asks the backends in the background for the names of their roles, and logs a warning about required roles that they
+// do not have. It logs nothing once stop is called, which waits for the end.
+func Watch(ctx context.Context, logger *zap.Logger, from []backends.Backend, requirements []frappe.Requirement) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		warn(ctx, logger, from, requirements)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func warn(ctx context.Context, logger *zap.Logger, from []backends.Backend, requirements []frappe.Requirement) {
 	limited, cancel := context.WithTimeout(ctx, maxCheck)
 	defer cancel()
 	unknown, complete, err := unknownIn(limited, from, requirements)
@@ -76,8 +99,8 @@ func Find(ctx context.Context, from []backends.Backend, requirements []frappe.Re
 	case err != nil:
 		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
 	case len(unknown) == 0 && complete:
-		return frappe.OK(check, "all of these exist: %s", strings.Join(Required(requirements), ", ")), true
-	case len(unknown) > 0 && complete && Barred(requirements, unknown):
+		return frappe.OK(check, "all of these exist: %s", strings.Join(allRequired(requirements), ", ")), true
+	case len(unknown) > 0 && complete && barred(requirements, unknown):
 		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(Advice), true
 	case len(unknown) > 0 && complete:
 		return frappe.Warning(check, "no backend has %s", names).Advise(Advice), true

@@ -19,28 +19,28 @@ var standard = []string{
 	"Stock User", "Support Team", "System Manager", "Website Manager", "Workspace Manager",
 }
 
-// Split finds Frappe roles that a requirement lists word by word, because the quotes are missing.
-func Split(listed []string) (split []string) {
+// split finds Frappe roles that a requirement lists word by word, because the quotes are missing.
+func split(listed []string) (found []string) {
 	for from := range listed {
 		for to := from + 2; to <= min(len(listed), from+4); to++ {
 			if joined := strings.Join(listed[from:to], " "); slices.Contains(standard, joined) {
-				split = append(split, joined)
+				found = append(found, joined)
 			}
 		}
 	}
-	return split
+	return found
 }
 
-// Barred reports whether nobody can meet one of the requirements, because it names only unknown roles.
-func Barred(requirements []frappe.Requirement, unknown []string) bool {
+// barred reports whether nobody can meet one of the requirements, because it names only unknown roles.
+func barred(requirements []frappe.Requirement, unknown []string) bool {
 	return slices.ContainsFunc(requirements, func(required frappe.Requirement) bool {
 		return len(required.Users) == 0 && len(required.Scopes) == 0 && len(required.Clients) == 0 && len(required.Roles) > 0 &&
 			!slices.ContainsFunc(required.Roles, func(role string) bool { return !slices.Contains(unknown, role) })
 	})
 }
 
-// Required returns all roles that the requirements name, each once.
-func Required(requirements []frappe.Requirement) (names []string) {
+// allRequired returns all roles that the requirements name, each once.
+func allRequired(requirements []frappe.Requirement) (names []string) {
 	for _, required := range requirements {
 		names = append(names, required.Roles...)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
@@ -22,6 +23,29 @@ func StartDecision(ctx context.Context) (context.Context, trace.Span) {
 		return ctx, nil
 	}
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, "frappe_auth")
+}
+
+// Decision is what the span of a decision says.
+type Decision struct {
+	User, Backend          string // both empty unless the request goes on
+	Scheme, Cache, Outcome string
+	Err                    error // nil unless the backends were unavailable
+}
+
+// EndDecision records a decision in its span and ends the span.
+func EndDecision(span trace.Span, d Decision) {
+	defer span.End()
+	if d.User != "" {
+		span.SetAttributes(semconv.EnduserID(d.User), attribute.String("frappe_auth.backend", d.Backend))
+	}
+	span.SetAttributes(
+		attribute.String("frappe_auth.scheme", d.Scheme),
+		attribute.String("frappe_auth.cache", d.Cache),
+		attribute.String("frappe_auth.outcome", d.Outcome),
+	)
+	if d.Err != nil {
+		span.SetStatus(codes.Error, d.Err.Error())
+	}
 }
 
 // StartCall starts the span around a backend call, below the span of the request that runs it. It may end after that one.

@@ -41,6 +41,9 @@ const (
 	Unpublished    Outcome = "unpublished" // revoked here, but other Caddys could not be told
 )
 
+// Outcomes are all outcomes of deliveries.
+var Outcomes = []Outcome{Accepted, BadSignature, Malformed, UnknownHandler, Unpublished}
+
 // Refusal is the answer to a delivery that is not accepted. It contains nothing from the client.
 type Refusal struct {
 	Outcome Outcome
@@ -50,6 +53,24 @@ type Refusal struct {
 
 func malformed(status int, reason string) *Refusal {
 	return &Refusal{Outcome: Malformed, Status: status, Reason: reason}
+}
+
+// NotPublished is the answer if other Caddys that share the store could not be told.
+func NotPublished() *Refusal {
+	return &Refusal{
+		Outcome: Unpublished, Status: http.StatusServiceUnavailable,
+		Reason: "the change took effect in this Caddy, but the shared store is not available, so the other Caddys were not told yet; " +
+			"they are told when it is back",
+	}
+}
+
+// NoHandler is the answer if no handler has the name that the webhook is for.
+func NoHandler(name string) *Refusal {
+	return &Refusal{
+		Outcome: UnknownHandler, Status: http.StatusInternalServerError,
+		Reason: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or "+
+			"`name` of frappe_auth", name),
+	}
 }
 
 // Write answers the delivery with a JSON object whose `error` is the reason.
