@@ -10,7 +10,6 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
-	"github.com/caddy-frappe/frappe-auth/internal/input"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -121,20 +120,6 @@ func (s *state) overview() admin.Cache {
 		o.Backends = append(o.Backends, shown)
 	}
 	return o
-}
-
-// decideWritten decides on a credential that an operator wrote, as input.Parse reads it.
-func (o *Options) decideWritten(ctx context.Context, line string, a *attempt) decision {
-	cookie, ok := input.Cookie(line)
-	switch {
-	case !ok:
-		a.headers = []string{line}
-	case !o.accepts(frappe.SchemeSession):
-		return decision{rejection: rejectMalformed(errNotAccepted), outcome: outcomeMalformed}
-	default:
-		a.cookies = []string{cookie}
-	}
-	return o.decide(ctx, a)
 }
 
 // try returns what the handler would do with a credential. It counts no failure against any client.

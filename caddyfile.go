@@ -248,39 +248,5 @@ func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return directive.Block{
-		Owner: "cache",
-		Options: map[string]directive.Option{
-			"size":           directive.Number(&c.Size),
-			"ttl":            directive.OptionalDuration(&c.TTL),
-			"bearer_ttl":     directive.OptionalDuration(&c.BearerTTL),
-			"session_ttl":    directive.OptionalDuration(&c.SessionTTL),
-			"negative_ttl":   directive.OptionalDuration(&c.NegativeTTL),
-			"stale_if_error": directive.Duration(&c.StaleIfError),
-		},
-		Instead: map[string]string{"max_age": "write ttl <duration>", "entries": "write size <n>"},
-		Check:   c.validate,
-	}.Read(d)
-}
-
-func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	switch {
-	case len(args) == 1 && args[0] == "off":
-		l.Max = -1
-		return directive.NoBlock(d, "failures")
-	case len(args) != 2:
-		return d.Err("write failures off, or failures with a number and a time window, such as failures 20 1m")
-	}
-	if err := directive.ParseNumber(d, args[0], &l.Max); err != nil {
-		return err
-	}
-	if err := directive.ParseDuration(d, args[1], &l.Window); err != nil {
-		return err
-	}
-	return directive.NoBlock(d, "failures")
-}
-
 // Interface guard
 var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/input"
 )
 
 // decision says what happens to a request, and why. The handler, the provider, the admin API and the command all get it
@@ -127,6 +128,20 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 		return decision{rejection: rejectMalformed(err), outcome: outcomeMalformed, credential: credential}
 	}
 	return o.decideCredential(ctx, a, credential)
+}
+
+// decideWritten decides on a credential that an operator wrote, as input.Parse reads it.
+func (o *Options) decideWritten(ctx context.Context, line string, a *attempt) decision {
+	cookie, ok := input.Cookie(line)
+	switch {
+	case !ok:
+		a.headers = []string{line}
+	case !o.accepts(frappe.SchemeSession):
+		return decision{rejection: rejectMalformed(errNotAccepted), outcome: outcomeMalformed}
+	default:
+		a.cookies = []string{cookie}
+	}
+	return o.decide(ctx, a)
 }
 
 // decideSession decides on a request without an Authorization header.

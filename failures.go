@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
@@ -32,6 +33,21 @@ const (
 	maxFailureWindow     = caddy.Duration(24 * time.Hour)
 )
 
+// withDefaults returns the limit with its defaults set; nil is an empty one.
+func (l *FailureLimit) withDefaults() *FailureLimit {
+	var limit FailureLimit
+	if l != nil {
+		limit = *l
+	}
+	if limit.Max == 0 {
+		limit.Max = defaultMaxFailures
+	}
+	if limit.Window == 0 {
+		limit.Window = defaultFailureWindow
+	}
+	return &limit
+}
+
 // validate reports what is wrong with the configuration.
 func (l FailureLimit) validate() error {
 	if l.Max > maxFailuresLimit {
@@ -50,4 +66,22 @@ func (l FailureLimit) validate() error {
 // rate is the limit as the limiter takes it.
 func (l FailureLimit) rate() rate.Limit {
 	return rate.Limit{Max: l.Max, Window: time.Duration(l.Window)}
+}
+
+func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && args[0] == "off":
+		l.Max = -1
+		return directive.NoBlock(d, "failures")
+	case len(args) != 2:
+		return d.Err("write failures off, or failures with a number and a time window, such as failures 20 1m")
+	}
+	if err := directive.ParseNumber(d, args[0], &l.Max); err != nil {
+		return err
+	}
+	if err := directive.ParseDuration(d, args[1], &l.Window); err != nil {
+		return err
+	}
+	return directive.NoBlock(d, "failures")
 }

@@ -136,11 +136,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.bodies = new(drain.Drain)
 	h.resource = h.ProtectedResource
 	if h.Login != "" {
-		login, err := browser.ParseLogin(h.Login)
-		if err != nil {
-			return fmt.Errorf("login: %w", err)
-		}
-		h.login = login
+		h.login, _ = browser.ParseLogin(h.Login) // validate has seen to errors
 	}
 	if len(h.MatcherSetsRaw) > 0 {
 		sets, err := ctx.LoadModule(h, "MatcherSetsRaw")
