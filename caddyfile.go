@@ -123,28 +123,21 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		d.Prev() // reading the block reports the extra argument
 	}
-	var required []func(error) error // adds file and line of each requirement to an error
-	block := h.block(func(d *caddyfile.Dispenser) error {
-		required = append(required, directive.Here(d))
-		return h.unmarshalRequirement(d)
-	})
-	checkTogether := h.addPeople(&block)
-	if err := block.Read(d); err != nil {
+	positions := make(directive.Positions)
+	if err := h.block(positions).Read(d); err != nil {
 		return err
 	}
-	if err := checkTogether(); err != nil {
-		return err
+	if option, err := h.checkSchemes(); err != nil {
+		return positions.At(option, 0, err)
 	}
 	if len(h.BackendsRaw) == 0 {
 		return d.WrapErr(errNoBackend)
 	}
-	listed := h.onlyStatic()
-	for i := range h.Require {
-		if listed == nil {
-			break
-		}
-		if err := checkReachable(h.Require[i:i+1], listed); err != nil {
-			return required[i](err)
+	if listed := h.onlyStatic(); listed != nil {
+		for i := range h.Require {
+			if err := checkReachable(h.Require[i:i+1], listed); err != nil {
+				return positions.At("require", i, err)
+			}
 		}
 	}
 	return nil
@@ -167,8 +160,12 @@ func (h *Handler) onlyStatic() *static.Backend {
 }
 
 // block describes the block of frappe_auth.
-func (h *Handler) block(require directive.Option) directive.Block {
-	const inCache, inSite = "write it inside the block of cache", "write it inside the block of backend site"
+func (h *Handler) block(positions directive.Positions) directive.Block {
+	const (
+		inCache    = "write it inside the block of cache"
+		inSite     = "write it inside the block of backend site"
+		inResource = "write it inside the block of protected_resource"
+	)
 	return directive.Block{
 		Owner: "frappe_auth",
 		Options: map[string]directive.Option{
@@ -179,7 +176,7 @@ func (h *Handler) block(require directive.Option) directive.Block {
 				h.Cache = new(CacheConfig)
 				return h.Cache.unmarshalCaddyfile(d)
 			},
-			"require":          require,
+			"require":          h.unmarshalRequirement,
 			"anonymous":        directive.Toggle(&h.Anonymous),
 			"allow_preflight":  directive.Toggle(&h.AllowPreflight),
 			"hide_credentials": directive.Toggle(&h.HideCredentials),
@@ -189,19 +186,29 @@ func (h *Handler) block(require directive.Option) directive.Block {
 				h.Failures = new(FailureLimit)
 				return h.Failures.unmarshalCaddyfile(d)
 			},
-			"share": h.unmarshalShare,
-			"feed":  h.unmarshalFeed,
-			"name":  directive.Text(&h.Name),
+			"share":           h.unmarshalShare,
+			"feed":            h.unmarshalFeed,
+			"name":            directive.Text(&h.Name),
+			"login":           directive.Text(&h.Login),
+			"trusted_origins": directive.List(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
+			"protected_resource": func(d *caddyfile.Dispenser) error {
+				h.ProtectedResource = new(ProtectedResource)
+				return h.ProtectedResource.unmarshalCaddyfile(d)
+			},
 		},
 		Repeatable: []string{"backend", "require", "feed"},
 		Instead: map[string]string{
-			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
+			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "session_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
 			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
+			"authorization_server": inResource, "resource": inResource, "scopes": inResource,
+			"session": "write schemes basic bearer token session",
+			"scope":   "write require scope <name>", "client": "write require client <client_id>",
 			"site": "write backend site <url>", "static": "write backend static", "database": "write backend database",
 			"url": "write backend site <url>", "role": "write require role <name>", "user": "write require user <name>",
 			"handler": "write name <name>", "redis": "write share redis <url>", "frappe_events": "write feed frappe_events <url>",
 		},
-		Check: h.validate,
+		Positions: positions,
+		Check:     h.validate,
 	}
 }
 

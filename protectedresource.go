@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/site"
@@ -39,20 +41,9 @@ var errNoAuthorizationServer = errors.New("protected_resource: no backend site h
 
 // validate returns an error if the configuration is wrong.
 func (p *ProtectedResource) validate() error {
-	if p.Resource != "" {
-		if err := resource.Check(p.Resource); err != nil {
-			return fmt.Errorf("protected_resource: %w", err)
-		}
-	}
-	for _, server := range p.AuthorizationServers {
-		if resource.Check(server) != nil {
-			return fmt.Errorf("protected_resource: %q is not the URL of an authorization server; write that of the Frappe site, such as https://erp.example.com", server)
-		}
-	}
-	for _, scope := range p.Scopes {
-		if !frappe.ValidScope(scope) {
-			return fmt.Errorf("protected_resource: %q is not a scope; write names such as all or openid, separated by spaces", scope)
-		}
+	m := resource.Metadata{Resource: p.Resource, AuthorizationServers: p.AuthorizationServers, ScopesSupported: p.Scopes}
+	if err := m.Validate(); err != nil {
+		return fmt.Errorf("protected_resource: %w", err)
 	}
 	return nil
 }
@@ -101,4 +92,23 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 		ScopesSupported:        h.challenges.Scopes,
 		BearerMethodsSupported: []string{"header"}, // Frappe reads no other
 	})
+}
+
+func (p *ProtectedResource) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return directive.Block{
+		Owner: "protected_resource",
+		Options: map[string]directive.Option{
+			"authorization_server": func(d *caddyfile.Dispenser) error {
+				var server string
+				err := directive.Text(&server)(d)
+				p.AuthorizationServers = append(p.AuthorizationServers, server)
+				return err
+			},
+			"resource": directive.Text(&p.Resource),
+			"scopes":   directive.List(&p.Scopes, "scopes needs at least one scope, such as all"),
+		},
+		Repeatable: []string{"authorization_server"},
+		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
+		Check:      p.validate,
+	}.Read(d)
 }

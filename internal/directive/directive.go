@@ -32,6 +32,9 @@ type Block struct {
 	// <name>`.
 	Instead map[string]string
 
+	// Positions, if not nil, gets the position of each option, for errors that show only when the whole block has been read.
+	Positions Positions
+
 	// Check is called after each option, so that its error names the option's line. Nil means that nothing is checked.
 	Check func() error
 }
@@ -52,6 +55,9 @@ func (b Block) Read(d *caddyfile.Dispenser) error {
 			return d.Errf("%s is given twice", name)
 		}
 		given[name] = true
+		if b.Positions != nil {
+			b.Positions[name] = append(b.Positions[name], here(d))
+		}
 		if err := read(d); err != nil {
 			return err
 		}
@@ -202,9 +208,18 @@ func ParseDuration(d *caddyfile.Dispenser, text string, into *caddy.Duration) er
 	return nil
 }
 
-// Here remembers the dispenser's position. The function it returns adds that position to an error that shows only after
-// more has been parsed.
-func Here(d *caddyfile.Dispenser) func(error) error {
-	file, line := d.File(), d.Line()
-	return func(err error) error { return fmt.Errorf("%w, at %s:%d", err, file, line) }
+// Positions holds the positions of the options of a block by name, in the order in which they were given.
+type Positions map[string][]position
+
+// At adds the position of an option to an error. Of a repeatable option, it is the one with that index.
+func (p Positions) At(option string, index int, err error) error {
+	at := p[option][index]
+	return fmt.Errorf("%w, at %s:%d", err, at.file, at.line)
 }
+
+type position struct {
+	file string
+	line int
+}
+
+func here(d *caddyfile.Dispenser) position { return position{d.File(), d.Line()} }

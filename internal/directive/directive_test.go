@@ -99,18 +99,29 @@ func shown(d *caddy.Duration) string {
 	return time.Duration(*d).String()
 }
 
-func TestHere(t *testing.T) {
-	tokens, err := caddyfile.Tokenize([]byte("a\nb\nc"), "file")
+// TestPositions: an error that shows only after the block has been read still names the line of its option.
+func TestPositions(t *testing.T) {
+	tokens, err := caddyfile.Tokenize([]byte("d {\ntext a\nnumber 1\n\ntext b\n}"), "file")
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := caddyfile.NewDispenser(tokens)
 	d.Next()
-	d.Next()
-	at := directive.Here(d)
-	d.Next()
+	positions := make(directive.Positions)
+	block := directive.Block{
+		Owner:      "d",
+		Options:    map[string]directive.Option{"text": directive.Text(new(string)), "number": directive.Number(new(int))},
+		Repeatable: []string{"text"},
+		Positions:  positions,
+	}
+	if err := block.Read(d); err != nil {
+		t.Fatal(err)
+	}
 	wrong := errors.New("wrong")
-	if err := at(wrong); err.Error() != "wrong, at file:2" || !errors.Is(err, wrong) {
+	if err := positions.At("text", 1, wrong); err.Error() != "wrong, at file:5" || !errors.Is(err, wrong) {
+		t.Error(err)
+	}
+	if err := positions.At("number", 0, wrong); err.Error() != "wrong, at file:3" {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // WellKnown is the path of the metadata of a resource without a path (RFC 9728 section 3).
@@ -18,6 +20,26 @@ type Metadata struct {
 	AuthorizationServers   []string `json:"authorization_servers,omitempty"`
 	ScopesSupported        []string `json:"scopes_supported,omitempty"`
 	BearerMethodsSupported []string `json:"bearer_methods_supported,omitempty"`
+}
+
+// Validate returns an error if what is given is wrong. Empty fields are not.
+func (m Metadata) Validate() error {
+	if m.Resource != "" {
+		if err := Check(m.Resource); err != nil {
+			return err
+		}
+	}
+	for _, server := range m.AuthorizationServers {
+		if Check(server) != nil {
+			return fmt.Errorf("%q is not the URL of an authorization server; write that of the Frappe site, such as https://erp.example.com", server)
+		}
+	}
+	for _, scope := range m.ScopesSupported {
+		if !frappe.ValidScope(scope) {
+			return fmt.Errorf("%q is not a scope; write names such as all or openid, separated by spaces", scope)
+		}
+	}
+	return nil
 }
 
 // Check returns an error if a URL is not the identifier of a resource: one with the scheme https, or http for development,
