@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
-// lookup is one question to the backends: is this credential good, and whose is it?
+// lookup asks the backends about one credential: is it good, and whose is it?
 type lookup struct {
 	cred    frappe.Credential
 	sites   []string // from verifier.sites
@@ -54,14 +54,14 @@ func siteOf(sites []string, backend int) string {
 	return sites[backend]
 }
 
-// maxJoins is how many lookups of other requests one request waits for. It needs another one only if the client that ran
+// maxCoalesced is how many lookups of other requests one request waits for. It needs another one only if the client that ran
 // the lookup had reached its failure limit.
-const maxJoins = 3
+const maxCoalesced = 3
 
 // coalesced asks the backends, or waits for a request that is already asking about the same credential. That request may
 // belong to the previous configuration.
 func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
-	for range maxJoins {
+	for range maxCoalesced {
 		key := lookupKey{key: q.subject.Key, spelling: q.subject.Spelling, revision: v.state.cache.Revision()}
 		a, shared, err := v.state.lookups.Do(ctx, key, func() verdict { return v.lookUp(q) })
 		if err != nil {

@@ -98,10 +98,10 @@ func TestFleetModel(t *testing.T) {
 					case 6: // messages are late
 						most := random.IntN(60)
 						late := rand.New(rand.NewPCG(uint64(seed), uint64(step))) //nolint:gosec // the same
-						var guard sync.Mutex
+						var mu sync.Mutex
 						v.client.SetDelay(func() time.Duration {
-							guard.Lock()
-							defer guard.Unlock()
+							mu.Lock()
+							defer mu.Unlock()
 							return time.Duration(late.IntN(most+1)) * time.Millisecond
 						})
 					case 7:

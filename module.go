@@ -1,5 +1,13 @@
 // Package frappeauth is a Caddy module that protects sites with the API keys and OAuth tokens of a Frappe or ERPNext
 // site.
+//
+// Handler is the directive `frappe_auth`, and Options is what it shares with Provider, the form for Caddy's `authentication`
+// handler. Webhook is the directive `frappe_auth_webhook`, which drops cached verdicts when Frappe announces a change.
+// AdminAPI adds endpoints to Caddy's admin API. All of them are registered with Caddy when this package is imported; build Caddy
+// with it, and configure it in a Caddyfile or in JSON.
+//
+// The backends `site` and `static` come with this package. `database`, the shared store and Frappe's change feed are in packages
+// of their own, because they bring drivers. To write a backend, see package frappe.
 package frappeauth
 
 import (
@@ -105,7 +113,7 @@ type Handler struct {
 	// Default: no redirect.
 	Login string `json:"login,omitempty"`
 
-	// Describes what is protected to OAuth clients, such as MCP clients, which find out from it where to get an access token.
+	// Describes what is protected to OAuth clients, such as MCP clients, which learn from it where to get an access token.
 	// Only with the scheme `bearer`. Default: no description.
 	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
 

@@ -67,8 +67,8 @@ type feed struct {
 
 // watch drops the cached verdicts that a backend or a feed reports as changed.
 func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source metrics.Source) {
-	ages.Began(v.now())
-	defer ages.Ended()
+	ages.Started(v.now())
+	defer ages.Stopped()
 	w.Watch(ctx, func(changes []frappe.Change) {
 		v.state.drop(changes...)
 		for range changes {

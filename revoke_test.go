@@ -93,7 +93,7 @@ func TestRevocation(t *testing.T) {
 			t.Error("a sweep removed the wrong verdicts")
 		}
 
-		// A question from before a revocation: its answer is not kept, and not given to those who come after.
+		// A lookup from before a revocation: its answer is not kept, and not given to those who come after.
 		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["late"] = "carol@example.com" })
 		early := make(chan string, 1)
 		go func() { early <- ask("late") }()
@@ -108,11 +108,11 @@ func TestRevocation(t *testing.T) {
 		}
 		<-early
 		if g, _ := v.state.cache.Lookup(v.state.cache.subject(nil, new(pair("late")))); g != nil {
-			t.Error("an answer to a question from before the revocation was kept")
+			t.Error("the answer to a lookup from before the revocation was kept")
 		}
 		<-late
 		if !cached("late") {
-			t.Error("the answer to the question from after it was not kept")
+			t.Error("the answer to the lookup from after it was not kept")
 		}
 	})
 }

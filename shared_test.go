@@ -13,7 +13,7 @@ import (
 )
 
 // TestSharedState: verifiers of the same backends share a cache of the larger size, and one that is replaced leaves its
-// verdicts, and its questions under way, to the next.
+// verdicts, and its lookups under way, to the next.
 func TestSharedState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
@@ -46,7 +46,7 @@ func TestSharedState(t *testing.T) {
 		}
 		for range 2 {
 			if a := <-underWay; a.err != nil {
-				t.Errorf("a question under way: %v", a.err)
+				t.Errorf("a lookup under way: %v", a.err)
 			}
 		}
 		if n := backend.timesAsked("y"); n != 1 {

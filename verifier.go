@@ -155,7 +155,7 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 	subject := v.state.cache.subject(sites, cred)
 	subject.Uncached = subject.Uncached || v.state.abandoned() || a.trace != nil
 	g, d := v.cached(subject)
-	now, worth := v.now(), verdicts.Ended
+	now, worth := v.now(), verdicts.CredentialExpired
 	if g != nil {
 		worth = v.freshness(g, now)
 	}
@@ -170,7 +170,7 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}
 	}
-	q.known, q.bad = worth != verdicts.Ended, d != nil
+	q.known, q.bad = worth != verdicts.CredentialExpired, d != nil
 	q.client, q.failures, q.span = rate.ClientOf(a.client), v.failures, trace.SpanFromContext(ctx)
 	if a.uncharged {
 		q.failures = rate.Unlimited

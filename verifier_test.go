@@ -125,7 +125,7 @@ func TestRenewalAhead(t *testing.T) {
 			synctest.Wait()
 		}
 		if n := backend.timesAsked("steady") - asked; n != 2 {
-			t.Errorf("asked %d times, want one that found out and one that did not", n)
+			t.Errorf("asked %d times, want one call that gave a verdict and one that did not", n)
 		}
 		backend.set(func(d *doubleBackend) { d.err = nil; delete(d.users, "steady") })
 		time.Sleep(3 * time.Second)

@@ -12,8 +12,8 @@ type Watch struct {
 	last     time.Time
 }
 
-// Began records that a watch starts. It has not looked for changes yet.
-func (w *Watch) Began(now time.Time) {
+// Started records that a watch starts. It has not looked for changes yet.
+func (w *Watch) Started(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.watchers++; w.watchers == 1 {
@@ -28,8 +28,8 @@ func (w *Watch) Looked(now time.Time) {
 	w.last = now
 }
 
-// Ended records that a watch stops.
-func (w *Watch) Ended() {
+// Stopped records that a watch stops.
+func (w *Watch) Stopped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.watchers--

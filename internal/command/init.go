@@ -25,7 +25,7 @@ func (l loader) initCommand() *cobra.Command {
 		Use:   "init [--site <url> | --bench <path>] [--site-name <name>] [--address <address>] [--output <file>] [--force]",
 		Short: "Writes a Caddyfile for your site",
 		Long: `
-Finds out how credentials can be verified, and writes a Caddyfile with comments that doctor
+Works out how credentials can be verified, and writes a Caddyfile with comments that doctor
 passes, to standard output or to the file --output.
 
 --site is the URL of a site. It is asked whether Frappe answers there. --bench is the path of

@@ -10,7 +10,7 @@ import (
 )
 
 // Expiry reads the `exp` claim of an access token that has the form of a JWT (RFC 7519 section 4.1.4), without verifying
-// the token. The zero time says that there is none. Nothing that it says may be relied on, other than to distrust the token sooner.
+// the token. The zero time says that there is none. Nothing that it says may be relied on, except to distrust the token earlier.
 func Expiry(token string) time.Time {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -6,7 +6,7 @@ import "testing"
 type grant struct{ Entry }
 
 // TestAdopt: the verdict of another Caddy is cached unless it was revoked since it was read, or this Caddy has a newer one. It
-// never replaces an answer to a question that this Caddy has asked.
+// never replaces the answer of a backend to this Caddy.
 func TestAdopt(t *testing.T) {
 	s := Subject{Spelling: 1}
 	granted := func(at int64) *grant {

@@ -37,11 +37,11 @@ type Freshness int
 
 // How a cached grant may be used.
 const (
-	Fresh   Freshness = iota
-	Due               // still served, but refreshed ahead of its expiry
-	Stale             // served only while the backends are unavailable
-	Expired           // a backend must be asked again
-	Ended             // the credential itself has expired
+	Fresh             Freshness = iota
+	Due                         // still served, but refreshed ahead of its expiry
+	Stale                       // served only while the backends are unavailable
+	Expired                     // a backend must be asked again
+	CredentialExpired           // the credential itself has expired
 )
 
 // Freshness is the only rule on how long a grant is served. It is served for its ttl after a backend was asked, and for
@@ -49,7 +49,7 @@ const (
 // stale if that expiry is not known. age is how long ago the backend was asked.
 func (l Lifetimes) Freshness(of Validity, age time.Duration, now time.Time) Freshness {
 	if of.Expiry != 0 && now.UnixNano() >= of.Expiry {
-		return Ended
+		return CredentialExpired
 	}
 	ttl := l.For(of)
 	switch {

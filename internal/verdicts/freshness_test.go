@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestFreshness: the borders between fresh, due, stale, expired and ended, of each kind of credential.
+// TestFreshness: the borders between fresh, due, stale, expired and that of the credential, for each kind of credential.
 func TestFreshness(t *testing.T) {
 	l := Lifetimes{TTL: 100 * time.Second, BearerTTL: 50 * time.Second, SessionTTL: 20 * time.Second, StaleIfError: time.Hour}
 	now := time.Unix(1_000_000, 0)
@@ -28,7 +28,7 @@ func TestFreshness(t *testing.T) {
 		{"session of unknown expiry", Validity{Session: true, ExpiryUnknown: true}, 20 * time.Second, Expired, 20 * time.Second},
 		{"session", Validity{Session: true, Expiry: in(2 * time.Hour)}, 20 * time.Second, Stale, time.Hour + 20*time.Second},
 		{"ends soon", Validity{Expiry: in(1)}, 0, Fresh, 1},
-		{"has ended", Validity{Expiry: in(0)}, 0, Ended, 0},
+		{"has ended", Validity{Expiry: in(0)}, 0, CredentialExpired, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := fmt.Sprint(l.Freshness(test.of, test.age, now), l.Longest(test.of, now))

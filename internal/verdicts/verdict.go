@@ -30,7 +30,7 @@ type Subject struct {
 type Key [16]byte
 
 // Tags are what a verdict can be revoked by. Each identifies a user, a credential or a site by 64 bits of a keyed hash. Two
-// that share a tag are revoked together, which only costs one more question to a backend.
+// that share a tag are revoked together, which only costs one more backend call.
 type Tags struct {
 	User  uint64 // 0 for a denial
 	Claim uint64 // of the API key, access token or session
