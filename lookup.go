@@ -167,7 +167,7 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
 	cred := q.cred
 	cred.Site = siteOf(q.sites, i)
-	id, guessed, err := v.state.backends[i].Verify(v.backends[i], v.reporter(), backends.Call{
+	id, charge, err := v.state.backends[i].Verify(v.backends[i], v.reporter(), backends.Call{
 		Credential: cred,
 		Key:        q.subject.Key,
 		Claim:      v.state.cache.claimTag(&cred),
@@ -182,7 +182,7 @@ func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
 		},
 		Span: q.span,
 	})
-	if guessed {
+	if charge {
 		v.charge(q)
 	}
 	return id, err

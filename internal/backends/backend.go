@@ -80,9 +80,9 @@ type Call struct {
 	Span trace.Span
 }
 
-// Verify calls a backend. Errors are those of frappe.Backend, a breaker.OpenError, or that of Call.Allow. guessed is set if the
+// Verify calls a backend. Errors are those of frappe.Backend, a breaker.OpenError, or that of Call.Allow. charge is set if the
 // client must have caused the failure: it named a site that does not exist, or the backend cannot judge this one credential.
-func (s *State) Verify(b Backend, to Reporter, c Call) (id frappe.Identity, guessed bool, err error) {
+func (s *State) Verify(b Backend, to Reporter, c Call) (id frappe.Identity, charge bool, err error) {
 	site := c.Credential.Site
 	if b.Resolver != nil && s.unknownSites.has(site, to.Now()) {
 		return frappe.Identity{}, false, frappe.ErrUnknownSite
@@ -102,11 +102,11 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (id frappe.Identity, gues
 	case errors.Is(err, frappe.ErrUnknownSite) && b.Resolver != nil:
 		s.succeeded(to, c)
 		s.unknownSites.add(site, asked)
-		guessed = true
+		charge = true
 	default:
-		guessed = s.failed(to, c, p, err)
+		charge = s.failed(to, c, p, err)
 	}
-	return id, guessed, err
+	return id, charge, err
 }
 
 // call asks one backend. Any misbehavior, a panic included, counts as unavailable.
@@ -148,7 +148,7 @@ func (s *State) succeeded(to Reporter, c Call) {
 }
 
 // failed records that the backend gave no verdict. It reports whether that concerns this one credential, and was not known.
-func (s *State) failed(to Reporter, c Call, p permit, err error) (guessed bool) {
+func (s *State) failed(to Reporter, c Call, p permit, err error) (charge bool) {
 	site := c.Credential.Site
 	to.Logger.Warn("the credential could not be verified",
 		zap.String("backend", s.Name), zap.String("site", site), zap.Error(err))

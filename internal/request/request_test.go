@@ -1,0 +1,48 @@
+package request_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/request"
+)
+
+// TestAddressed: headers tell scheme and host only if they come from a trusted proxy and make sense; of a list, the nearest
+// proxy's value counts.
+func TestAddressed(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		trusted     bool
+		tls         bool
+		proto, host []string
+		want        string
+	}{
+		{"plain", false, false, nil, nil, "http://here.example"},
+		{"TLS", false, true, nil, nil, "https://here.example"},
+		{"not trusted", false, false, []string{"https"}, []string{"there.example"}, "http://here.example"},
+		{"trusted", true, false, []string{"https"}, []string{"there.example"}, "https://there.example"},
+		{"a list", true, true, []string{"https, http"}, []string{"forged.example, there.example"}, "http://there.example"},
+		{"two lines", true, true, []string{"https", "http"}, []string{"forged.example", "there.example"}, "http://there.example"},
+		{"nonsense", true, true, []string{"javascript"}, []string{"a b"}, "https://here.example"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "http://here.example/", nil)
+			if test.tls {
+				r.TLS = new(tls.ConnectionState)
+			}
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
+			if test.proto != nil {
+				r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-Host"] = test.proto, test.host
+			}
+			scheme, host := request.Addressed(r)
+			if got := scheme + "://" + host; got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
