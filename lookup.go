@@ -167,7 +167,7 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
 	cred := q.cred
 	cred.Site = siteOf(q.sites, i)
-	id, charge, err := v.state.backends[i].Verify(v.backends[i], v.reporter(), backends.Call{
+	return v.state.backends[i].Verify(v.backends[i], v.reporter(), backends.Call{
 		Credential: cred,
 		Key:        q.subject.Key,
 		Claim:      v.state.cache.claimTag(&cred),
@@ -180,12 +180,9 @@ func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
 			}
 			return v.throttledElsewhere(q)
 		},
-		Span: q.span,
+		Charge: func() { v.charge(q) },
+		Span:   q.span,
 	})
-	if charge {
-		v.charge(q)
-	}
-	return id, err
 }
 
 // newGrant turns an identity into the form that is cached and published.

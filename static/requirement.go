@@ -9,16 +9,16 @@ import (
 
 // CanMeet reports whether a listed credential meets the requirement. A placeholder may have any value, so it counts as a
 // match. API keys have every scope.
-func (b *Backend) CanMeet(required frappe.Requirement) bool {
+func (s *Backend) CanMeet(required frappe.Requirement) bool {
 	if required.Validate() != nil {
 		return true // reported elsewhere
 	}
 	meets := func(user string, roles []string) bool {
 		return matchesAny([]string{user}, required.Users) || matchesAny(roles, required.Roles)
 	}
-	return len(b.Tokens) > 0 && len(required.Scopes) > 0 ||
-		slices.ContainsFunc(b.Tokens, func(t Token) bool { return meets(t.User, t.Roles) }) ||
-		slices.ContainsFunc(b.Bearers, func(t Bearer) bool { return meets(t.User, t.Roles) })
+	return len(s.Tokens) > 0 && len(required.Scopes) > 0 ||
+		slices.ContainsFunc(s.Tokens, func(t Token) bool { return meets(t.User, t.Roles) }) ||
+		slices.ContainsFunc(s.Bearers, func(t Bearer) bool { return meets(t.User, t.Roles) })
 }
 
 func matchesAny(have, want []string) bool {

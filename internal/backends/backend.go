@@ -76,25 +76,28 @@ type Call struct {
 	// Allow is called after the wait for the in-flight limit. If it returns an error, the backend is not called.
 	Allow func() error
 
+	// Charge is called, before another waiting call goes on, if the failure is the client's own: it named a site that does not
+	// exist, or the backend cannot judge this one credential, which was not known.
+	Charge func()
+
 	// Span is that of the request.
 	Span trace.Span
 }
 
-// Verify calls a backend. Errors are those of frappe.Backend, a breaker.OpenError, or that of Call.Allow. charge is set if the
-// client must have caused the failure: it named a site that does not exist, or the backend cannot judge this one credential.
-func (s *State) Verify(b Backend, to Reporter, c Call) (id frappe.Identity, charge bool, err error) {
+// Verify calls a backend. Errors are those of frappe.Backend, a breaker.OpenError, or that of Call.Allow.
+func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) {
 	site := c.Credential.Site
 	if b.Resolver != nil && s.unknownSites.has(site, to.Now()) {
-		return frappe.Identity{}, false, frappe.ErrUnknownSite
+		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
 	p, err := s.acquire(c, to.Now)
 	if err != nil {
-		return frappe.Identity{}, false, err
+		return frappe.Identity{}, err
 	}
 	defer p.release()
 
 	asked := to.Now()
-	id, err = call(b, to, c)
+	id, err := call(b, to, c)
 	metrics.Call(b.Name, err, to.Now().Sub(asked))
 	switch {
 	case err == nil, errors.Is(err, frappe.ErrDenied):
@@ -102,11 +105,11 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (id frappe.Identity, char
 	case errors.Is(err, frappe.ErrUnknownSite) && b.Resolver != nil:
 		s.succeeded(to, c)
 		s.unknownSites.add(site, asked)
-		charge = true
+		c.Charge()
 	default:
-		charge = s.failed(to, c, p, err)
+		s.failed(to, c, p, err)
 	}
-	return id, charge, err
+	return id, err
 }
 
 // call asks one backend. Any misbehavior, a panic included, counts as unavailable.
@@ -147,8 +150,8 @@ func (s *State) succeeded(to Reporter, c Call) {
 	}
 }
 
-// failed records that the backend gave no verdict. It reports whether that concerns this one credential, and was not known.
-func (s *State) failed(to Reporter, c Call, p permit, err error) (charge bool) {
+// failed records that the backend gave no verdict.
+func (s *State) failed(to Reporter, c Call, p permit, err error) {
 	site := c.Credential.Site
 	to.Logger.Warn("the credential could not be verified",
 		zap.String("backend", s.Name), zap.String("site", site), zap.Error(err))
@@ -156,12 +159,14 @@ func (s *State) failed(to Reporter, c Call, p permit, err error) (charge bool) {
 	first := s.credentials.Failure(c.Key, c.Lookup, now, p.credentialProbe)
 	if u, ok := errors.AsType[*frappe.UnavailableError](err); ok && u.CredentialSpecific {
 		s.sites.Cancel(site, p.siteProbe)
-		return first && !c.Known
+		if first && !c.Known {
+			c.Charge()
+		}
+		return
 	}
 	if began := s.sites.Failure(site, c.Claim, now, p.siteProbe); began {
 		to.Events.Emit(events.Unavailable, "backend", s.Name, "site", site)
 	}
-	return false
 }
 
 // MinRetryAfter returns the error with the shorter RetryAfter. An unknown RetryAfter counts as the longest.

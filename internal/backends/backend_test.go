@@ -41,13 +41,13 @@ var alice = frappe.Identity{User: "alice@example.com"}
 func TestVerify(t *testing.T) {
 	throttled := errors.New("throttled")
 	for _, test := range []struct {
-		name    string
-		answer  func() (frappe.Identity, error)
-		allow   error
-		known   bool
-		want    string // of the error; empty: granted
+		name   string
+		answer func() (frappe.Identity, error)
+		allow  error
+		known  bool
+		want   string // of the error; empty: granted
 		charge bool
-		calls   int
+		calls  int
 	}{
 		{"granted", func() (frappe.Identity, error) { return alice, nil }, nil, false, "", false, 1},
 		{"denied", func() (frappe.Identity, error) { return alice, frappe.ErrDenied }, nil, false, "credential denied", false, 1},
@@ -76,14 +76,15 @@ func TestVerify(t *testing.T) {
 			to := backends.Reporter{Logger: zap.New(core), Now: time.Now}
 			d := &double{answer: test.answer}
 			b := backends.Backend{Backend: d, Name: "double", Resolver: d}
-			_, charge, err := backends.NewState("double", 1, func() float64 { return 0 }).Verify(b, to, backends.Call{
-				Known: test.known, Allow: func() error { return test.allow }, Span: trace.SpanFromContext(t.Context()),
+			charge := false
+			_, err := backends.NewState("double", 1, func() float64 { return 0 }).Verify(b, to, backends.Call{
+				Known: test.known, Allow: func() error { return test.allow }, Charge: func() { charge = true }, Span: trace.SpanFromContext(t.Context()),
 			})
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 			if charge != test.charge || d.calls != test.calls {
-				t.Errorf("charge %t after %d calls", charge, d.calls)
+				t.Errorf("charged: %t, after %d calls", charge, d.calls)
 			}
 			if shown := fmt.Sprint(logs.All(), err); strings.Contains(shown, "s3cret") {
 				t.Error(shown)
@@ -104,9 +105,9 @@ func TestStates(t *testing.T) {
 	ask := func(site string, answer error) (err error) {
 		d.answer = func() (frappe.Identity, error) { return alice, answer }
 		lookup++
-		_, _, err = s.Verify(b, to, backends.Call{
+		_, err = s.Verify(b, to, backends.Call{
 			Credential: frappe.Credential{Site: site}, Key: verdicts.Key{byte(lookup)}, Claim: lookup, Lookup: lookup,
-			Allow: func() error { return nil }, Span: trace.SpanFromContext(t.Context()),
+			Allow: func() error { return nil }, Charge: func() {}, Span: trace.SpanFromContext(t.Context()),
 		})
 		return err
 	}
