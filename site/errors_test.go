@@ -146,7 +146,7 @@ func socketIO(w http.ResponseWriter) {
 
 // TestStatusesOfOneCredential: which statuses may be about a credential, and must not open the circuit breaker.
 func TestStatusesOfOneCredential(t *testing.T) {
-	for status, onlyThis := range map[int]bool{
+	for status, credentialSpecific := range map[int]bool{
 		400: true, 401: true, 403: true, 405: true, 406: true, 413: true, 414: true, 417: true, 431: true, 451: true,
 		200: false, 204: false, 302: false, 402: false, 404: false, 407: false, 408: false, 410: false, 421: false, 429: false,
 		500: false, 502: false, 503: false, 504: false,
@@ -159,7 +159,7 @@ func TestStatusesOfOneCredential(t *testing.T) {
 			defer double.Close()
 			site := mustLoadSite(t, map[string]any{"urls": []string{double.URL}})
 			id, err := site.Verify(t.Context(), bearer(""))
-			if got := verdictOf(id, err); strings.HasSuffix(got, "for this credential") != onlyThis || !strings.HasPrefix(got, "unavailable") {
+			if got := verdictOf(id, err); strings.HasSuffix(got, "for this credential") != credentialSpecific || !strings.HasPrefix(got, "unavailable") {
 				t.Errorf("%s: %v", got, err)
 			}
 		})

@@ -206,7 +206,7 @@ func TestSiteNames(t *testing.T) {
 		t.Run(test.template+" "+test.host, func(t *testing.T) {
 			site := mustLoadSite(t, map[string]any{"urls": []string{"http://127.0.0.1:8000"}, "site_name": test.template})
 			if !site.ResolvesSites() {
-				t.Error("not tenanted")
+				t.Error("does not resolve sites")
 			}
 			repl := caddy.NewReplacer()
 			repl.Set("http.request.host", test.host)

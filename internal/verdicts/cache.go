@@ -35,12 +35,15 @@ func New[G Grant]() *Cache[G] {
 func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if kept, ok := c.granted.Get(s.Key); ok && kept.entry().Spelling == s.Spelling {
-		if e := kept.entry(); !c.isRevoked(e) {
+	if kept, ok := c.granted.Get(s.Key); ok {
+		switch e := kept.entry(); {
+		case e.Spelling != s.Spelling:
+		case c.isRevoked(e):
+			c.granted.Remove(s.Key)
+		default:
 			e.Moment.revision = c.now.revision // the next lookup need not compare the tags again
 			return kept, nil
 		}
-		c.granted.Remove(s.Key)
 	}
 	if kept, ok := c.denied.Get(s.Key); ok && kept.Spelling == s.Spelling {
 		if !c.isRevoked(&kept) {
