@@ -1,6 +1,8 @@
 package frappeauth
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"sync/atomic"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -74,6 +76,16 @@ func (c *cache) userTag(user string) uint64 { return c.Tag("user", user) }
 func (c *cache) claimTag(cred *frappe.Credential) uint64 {
 	kind, claim := claimOf(cred)
 	return c.Tag(kind, claim)
+}
+
+// credentialTags returns the tags of a credential. A change may name an access token by its hash (frappe.Change).
+func (c *cache) credentialTags(cred *frappe.Credential) verdicts.Tags {
+	t := verdicts.Tags{Claim: c.claimTag(cred)}
+	if cred.Bearer() {
+		hash := sha256.Sum256([]byte(cred.Token))
+		t.Hash = c.Tag("bearer", hex.EncodeToString(hash[:]))
+	}
+	return t
 }
 
 // siteTag returns the tag of a site as a SiteResolver names it.

@@ -189,7 +189,8 @@ func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
 func (v *verifier) newGrant(q *lookup, id frappe.Identity, by int) *grant {
 	g := &grant{user: id.User, by: v.state.backends[by]}
 	g.Spelling = q.subject.Spelling
-	g.Tags = verdicts.Tags{User: v.state.cache.userTag(id.User), Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, by)}
+	g.Tags = v.state.cache.credentialTags(&q.cred)
+	g.Tags.User, g.Tags.Site = v.state.cache.userTag(id.User), v.siteTag(q, by)
 	expiry := id.Expiry
 	g.Session = q.cred.Scheme == frappe.SchemeSession
 	g.ExpiryUnknown = expiry.IsZero() && (g.Session || q.cred.Bearer())

@@ -109,6 +109,7 @@ func TestKindsAreApart(t *testing.T) {
 	backend := newDoubleBackend()
 	v := newTestVerifier(t, backend, nil)
 	backend.users["x"] = "alice@example.com"
+	const hashOfX = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 	credentials := []frappe.Credential{pair("x"), bearer("x"), session("x")}
 	for _, test := range []struct {
 		name   string
@@ -119,6 +120,8 @@ func TestKindsAreApart(t *testing.T) {
 		{"no change", frappe.Change{}, [3]string{cacheHit, cacheHit, cacheHit}},
 		{"the session ended", frappe.Change{Session: "x"}, [3]string{cacheHit, cacheHit, cacheMiss}},
 		{"the token was revoked", frappe.Change{Token: "x"}, [3]string{cacheHit, cacheMiss, cacheHit}},
+		{"the token was revoked by its hash", frappe.Change{Token: hashOfX}, [3]string{cacheHit, cacheMiss, cacheHit}},
+		{"the hash of a token is none of a key", frappe.Change{Key: hashOfX}, [3]string{cacheHit, cacheHit, cacheHit}},
 		{"the key was revoked", frappe.Change{Key: "x"}, [3]string{cacheMiss, cacheHit, cacheHit}},
 		{"the user changed", frappe.Change{User: "alice@example.com"}, [3]string{cacheMiss, cacheMiss, cacheMiss}},
 		{"another session ended", frappe.Change{Session: "y"}, [3]string{cacheHit, cacheHit, cacheHit}},

@@ -165,7 +165,8 @@ func (v *verifier) siteTag(q *lookup, backend int) uint64 {
 
 // denialTags returns the tags of a denial, on which all backends agree.
 func (v *verifier) denialTags(q *lookup) verdicts.Tags {
-	t := verdicts.Tags{Claim: v.state.cache.claimTag(&q.cred), Site: v.siteTag(q, 0)}
+	t := v.state.cache.credentialTags(&q.cred)
+	t.Site = v.siteTag(q, 0)
 	for i := range v.backends {
 		if v.siteTag(q, i) != t.Site {
 			t.Site = v.state.cache.unnamedTag(anySite)

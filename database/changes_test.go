@@ -55,6 +55,10 @@ func TestChanges(t *testing.T) {
 			{"token revoked", func(s *site) {
 				s.change(t, `UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked', "modified" = ? WHERE "name" = ?`, stamp(), s.creds.bearer["alice"])
 			}, "200 alice@example.com", "401"},
+			{"hashed token revoked", func(s *site) {
+				s.hashToken(t, "alice", "a1b2c3d4e5")
+				s.change(t, `UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked', "modified" = ? WHERE "name" = 'a1b2c3d4e5'`, stamp())
+			}, "200 alice@example.com", "401"},
 			{"token deleted", func(s *site) {
 				s.change(t, `DELETE FROM "tabOAuth Bearer Token" WHERE "name" = ?`, s.creds.bearer["alice"])
 				at := stamp()

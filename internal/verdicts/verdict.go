@@ -34,12 +34,13 @@ type Key [16]byte
 type Tags struct {
 	User  uint64 // 0 for a denial
 	Claim uint64 // of the API key, access token or session
+	Hash  uint64 // of the hash of an access token; 0 for other credentials
 	Site  uint64
 }
 
 // All returns every tag that revokes the verdict. One of a user or claim at a site is the two tags combined by XOR.
-func (t Tags) All() [5]uint64 {
-	return [5]uint64{t.User, t.Claim, t.Site, t.User ^ t.Site, t.Claim ^ t.Site}
+func (t Tags) All() [7]uint64 {
+	return [7]uint64{t.User, t.Claim, t.Hash, t.Site, t.User ^ t.Site, t.Claim ^ t.Site, t.Hash ^ t.Site}
 }
 
 // Moment is a position in the order of the lookups and revocations that a cache has seen.

@@ -149,9 +149,10 @@ func (v *Receiver) signed(body []byte, signatures []string) bool {
 // parse returns what a delivery says has changed.
 func parse(body []byte) ([]frappe.Change, error) {
 	var delivery struct {
-		Doctype string `json:"doctype"`
-		Name    string `json:"name"`
-		APIKey  string `json:"api_key"`
+		Doctype     string `json:"doctype"`
+		Name        string `json:"name"`
+		APIKey      string `json:"api_key"`
+		AccessToken string `json:"access_token"` // or its hash
 	}
 	if err := json.Unmarshal(body, &delivery); err != nil {
 		return nil, errors.New("the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body " +
@@ -163,7 +164,11 @@ func parse(body []byte) ([]frappe.Change, error) {
 	case delivery.Doctype == "User":
 		return []frappe.Change{{User: delivery.Name, Key: delivery.APIKey}}, nil
 	case delivery.Doctype == "OAuth Bearer Token":
-		return []frappe.Change{{Token: delivery.Name}}, nil
+		changes := []frappe.Change{{Token: delivery.Name}}
+		if delivery.AccessToken != "" && delivery.AccessToken != delivery.Name {
+			changes = append(changes, frappe.Change{Token: delivery.AccessToken})
+		}
+		return changes, nil
 	}
 	return nil, errors.New(`the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`)
 }
