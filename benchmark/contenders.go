@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,24 +12,29 @@ import (
 type group struct {
 	name, title string
 	contenders  []contender
+	run         func(context.Context) (string, error) // measures it in a way of its own
 }
 
 // contender is a server under a load, with the answers that make its figures mean something.
 type contender struct {
 	name       string
 	server     *server
-	credential string // sent with each request
-	population int    // so many credentials at random, instead of one; credential has a verb for the number
-	constant   bool   // a constant rate, instead of as much as the server can take
-	flood      *flood // beside the load
-	status     int    // of the answers; default: 200
-	without    int    // status of the answer without a credential; default: 401
-	asks       int    // its site: never, always or limited
-	base       string // contender that it is compared with
+	credential string  // sent with each request. With a verb for the number, each request has a new one
+	population int     // so many credentials at random
+	through    *server // that has already used each credential
+	rate       int     // requests per second; default: as many as the server can take
+	flood      *flood  // beside the load
+	status     int     // of the answers; default: 200
+	without    int     // status of the answer without a credential; default: 401
+	asks       int     // its site: never, always or limited
+	base       string  // contender that it is compared with
+
+	first int64   // number of the first new credential
+	heap  float64 // bytes for each credential of the population
 }
 
 // never, always and limited are how often a server asks its site while it is measured: not at all, since all verdicts are
-// cached; at least once for each request; or any number of times, but never more than max_inflight at once.
+// cached or shared; at least once for each request; or any number of times, but never more than max_inflight at once.
 const never, always, limited = 0, 1, 2
 
 const maxInflight = 16 // the default of frappe_auth
@@ -43,17 +49,21 @@ const (
 
 	// basicAuth knows the same API key, by what `caddy hash-password` makes of the secret.
 	basicAuth = "basic_auth {\n2c6245becaa0961 $2a$14$wnNGRTAzH51McuRhJn/S5..qpnSY9GnZd8eel4w9/ONlHpBQ/A8.q\n}\n"
+
+	secret = "0123456789abcdef0123456789abcdef"
+	shared = "share redis redis://REDIS {\nsecret " + secret + "\n}\n"
+	cached = 24 * time.Hour // outlasts every measurement
 )
 
-// frappeAuth is the directive, with cached verdicts that outlast every measurement.
-func frappeAuth(s *site, cacheSize int, timeout time.Duration) string {
-	return fmt.Sprintf("frappe_auth {\nbackend site %s {\ntimeout %s\n}\ncache {\nsize %d\nttl 24h\nbearer_ttl 24h\nnegative_ttl 1h\n}\nfailures off\n}\n",
-		s.url, timeout, cacheSize)
+// protect is a Caddy with frappe_auth, further options of it, and directives.
+func protect(s *site, cacheSize int, ttl time.Duration, options, directives string) *server {
+	return caddyServer(s, fmt.Sprintf("frappe_auth {\nbackend site %s\ncache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\n%s",
+		s.url, cacheSize, ttl, options, directives))
 }
 
-func protect(directives string, cacheSize int) *server {
-	s := newSite(0, anyNumber)
-	return caddyServer(s, frappeAuth(s, cacheSize, 5*time.Second)+directives)
+// known is a Caddy that has cached whatever it was once asked.
+func known(directives string) *server {
+	return protect(newSite(0, anyNumber), 1000, cached, "", directives)
 }
 
 func forwardAuth(delay time.Duration, workers int) *server {
@@ -74,22 +84,24 @@ func baselines() []contender {
 // groups are all that is measured.
 func groups(populations []int) []group {
 	return []group{
-		{"grant", "A cached grant, and what else checks credentials", grants()},
-		{"denial", "A cached denial", denials()},
-		{"files", "A file, by Caddy and by nginx", files()},
-		{"latency", fmt.Sprintf("A cached grant at %d requests per second", constantRate), latency()},
-		{"population", "Many cached credentials, used at random", population(populations)},
-		{"flood", fmt.Sprintf("Good clients beside a flood of %d requests per second, with a site that takes 8 ms", floodRate), floods()},
+		{name: "grant", title: "A cached grant, and what else checks credentials", contenders: grants()},
+		{name: "denial", title: "A cached denial", contenders: denials()},
+		{name: "files", title: "A file, by Caddy and by nginx", contenders: files()},
+		{name: "latency", title: "A cached grant, at 2,000 requests per second", contenders: latency()},
+		{name: "miss", title: "Credentials that this Caddy sees for the first time, at 200 requests per second", contenders: misses()},
+		{name: "population", title: "Many cached credentials, used at random", contenders: population(populations)},
+		{name: "flood", title: fmt.Sprintf("Good clients beside a flood of %d requests per second, with a site that takes 8 ms", floodRate), contenders: floods()},
 	}
 }
 
 func grants() []contender {
-	cached := protect("respond ok", 1000)
+	one := known("respond ok")
 	return append(
 		baselines(),
-		contender{name: "frappe_auth, token", server: cached, credential: token, base: requestHeader},
-		contender{name: "frappe_auth, Basic", server: cached, credential: basic, base: requestHeader},
-		contender{name: "frappe_auth, Bearer", server: cached, credential: bearer, base: requestHeader},
+		contender{name: "frappe_auth, token", server: one, credential: token, base: requestHeader},
+		contender{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
+		contender{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
+		contender{name: "frappe_auth, token, share redis", server: protect(newSite(0, anyNumber), 1000, cached, shared, "respond ok"), credential: token, base: "frappe_auth, token"},
 		contender{name: "basic_auth, bcrypt, cached", server: caddyServer(nil, basicAuth+"respond ok"), credential: basic, base: "frappe_auth, Basic"},
 		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0, anyNumber), credential: token, asks: always, base: "frappe_auth, token"},
 		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: always, base: "frappe_auth, token"},
@@ -102,23 +114,23 @@ func denials() []contender {
 	return []contender{
 		{name: response, server: caddyServer(nil, "respond 401"), credential: bad, status: 401},
 		{name: failure, server: caddyServer(nil, "error 401"), credential: bad, status: 401, base: response},
-		{name: "frappe_auth", server: protect("respond ok", 1000), credential: bad, status: 401, base: failure},
+		{name: "frappe_auth", server: known("respond ok"), credential: bad, status: 401, base: failure},
 	}
 }
 
 func files() []contender {
-	s := newSite(0, anyNumber)
-	upstream := "upstream site { server " + strings.TrimPrefix(s.url, "http://") + "; keepalive 64; keepalive_requests 1000000000; }\n"
-	ask := "location / { auth_request /auth; } location = /auth { internal; proxy_pass http://site" + pathLoggedUser + `;
-		proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length "";`
-	cache := "proxy_cache verdicts; proxy_cache_key $http_authorization; proxy_cache_valid 200 24h;"
-	asking := nginxServer(s, upstream, ask+"}")
-	caching := nginxServer(s, upstream+"proxy_cache_path verdicts keys_zone=verdicts:10m;", ask+cache+"}")
+	asking := func(cachePath, cache string) *server {
+		s := newSite(0, anyNumber)
+		upstream := "upstream site { server " + strings.TrimPrefix(s.url, "http://") + "; keepalive 64; keepalive_requests 1000000000; }\n"
+		return nginxServer(s, upstream+cachePath, "location / { auth_request /auth; } location = /auth { internal; proxy_pass http://site"+pathLoggedUser+`;
+			proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length "";`+cache+"}")
+	}
+	caching := asking("proxy_cache_path verdicts keys_zone=verdicts:10m;", "proxy_cache verdicts; proxy_cache_key $http_authorization; proxy_cache_valid 200 24h;")
 	return []contender{
 		{name: "Caddy, file_server", server: caddyServer(nil, "file_server"), credential: token, without: 200},
-		{name: "Caddy, frappe_auth", server: protect("file_server", 1000), credential: token, base: "Caddy, file_server"},
+		{name: "Caddy, frappe_auth", server: known("file_server"), credential: token, base: "Caddy, file_server"},
 		{name: "nginx", server: nginxServer(nil, "", ""), credential: token, without: 200},
-		{name: "nginx, auth_request, site takes 0 ms", server: asking, credential: token, asks: always, base: "nginx"},
+		{name: "nginx, auth_request, site takes 0 ms", server: asking("", ""), credential: token, asks: always, base: "nginx"},
 		{name: "nginx, auth_request, proxy_cache", server: caching, credential: token, base: "nginx"},
 	}
 }
@@ -126,18 +138,32 @@ func files() []contender {
 func latency() []contender {
 	all := append(
 		baselines(),
-		contender{name: "frappe_auth", server: protect("respond ok", 1000), credential: token, base: requestHeader},
+		contender{name: "frappe_auth", server: known("respond ok"), credential: token, base: requestHeader},
 		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: always, base: requestHeader},
 	)
 	for i := range all {
-		all[i].constant = true
+		all[i].rate = 2000
 	}
 	return all
 }
 
+func misses() []contender {
+	s := newSite(8*time.Millisecond, anyNumber)
+	first, second := protect(s, 100_000, cached, shared, "respond ok"), protect(s, 100_000, cached, shared, "respond ok")
+	alone := protect(s, 100_000, cached, "", "respond ok")
+	const hit = "a hit, for comparison"
+	return []contender{
+		{name: hit, server: alone, credential: token, rate: 200},
+		{name: "answered by Redis", server: second, through: first, credential: numbered, rate: 200, base: hit},
+		{name: "answered by a site that takes 8 ms", server: alone, credential: numbered, rate: 200, asks: always, base: hit},
+		{name: "the same, with share redis", server: first, credential: numbered, rate: 200, asks: always, base: "answered by a site that takes 8 ms"},
+	}
+}
+
 func population(sizes []int) (all []contender) {
 	for _, n := range sizes {
-		c := contender{name: fmt.Sprintf("%d cached", n), server: protect("respond ok", slices.Max(sizes)), credential: numbered, population: n}
+		server := protect(newSite(0, anyNumber), slices.Max(sizes), cached, "", "respond ok")
+		c := contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n}
 		if all != nil {
 			c.base = all[0].name
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +21,140 @@ import (
 )
 
 const (
-	connections  = "32" // of wrk
-	constantRate = 2000 // requests per second of the group latency
-	floodRate    = 2000 // requests per second of a flood
+	connections = "32" // of wrk
+	floodRate   = 2000 // requests per second of a flood
 )
+
+// measureGroup starts the servers of a group, measures the contenders in rounds, and returns the rows of the table.
+func (h *harness) measureGroup(ctx context.Context, g group) (string, error) {
+	for i := range g.contenders {
+		c := &g.contenders[i]
+		c.status, c.without = cmp.Or(c.status, http.StatusOK), cmp.Or(c.without, http.StatusUnauthorized)
+		for _, s := range []*server{c.server, c.through} {
+			if s != nil && s.stop == nil {
+				if err := h.start(ctx, s); err != nil {
+					return "", fmt.Errorf("%s: %w", c.name, err)
+				}
+				defer s.stop()
+			}
+		}
+		if err := h.prepare(ctx, c); err != nil {
+			return "", fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	rounds := make(map[string][]measurement)
+	for round := range h.rounds {
+		fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", g.name, round+1, h.rounds)
+		order := slices.Clone(g.contenders)
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, c := range order {
+			m, err := h.measure(ctx, c)
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", c.name, err)
+			}
+			rounds[c.name] = append(rounds[c.name], m)
+		}
+	}
+	return tableRows(g, rounds), nil
+}
+
+// isNew reports whether each request carries another credential.
+func (c contender) isNew() bool { return c.population == 0 && strings.Contains(c.credential, "%") }
+
+// header is what a request carries: the credential of that number, if there is more than one.
+func (c contender) header(n int64) http.Header {
+	if c.population > 0 || c.isNew() {
+		return http.Header{"Authorization": {fmt.Sprintf(c.credential, c.first+n)}}
+	}
+	return http.Header{"Authorization": {c.credential}}
+}
+
+// prepare fills the cache of a contender, checks its answers, and runs its load once unmeasured.
+func (h *harness) prepare(ctx context.Context, c *contender) error {
+	if c.population > 0 {
+		fmt.Fprintf(os.Stderr, "%s: filling the cache\n", c.name)
+		_, before, err := c.server.usage(ctx)
+		if err := errors.Join(err, c.use(ctx, c.server, c.population)); err != nil {
+			return err
+		}
+		_, after, err := c.server.usage(ctx)
+		if c.heap = (after - before) / float64(c.population); err != nil || c.population == 1 {
+			c.heap = 0
+		}
+	}
+	if c.through != nil {
+		if err := h.waitShared(ctx, c.through, c.server); err != nil {
+			return err
+		}
+	}
+	body, err := send(ctx, http.MethodGet, c.server.address, c.header(0), "", c.status)
+	if err == nil && c.status == http.StatusOK && body != "ok" {
+		err = fmt.Errorf("the answer is %q, want ok", body) // perhaps that of another handler
+	}
+	_, withoutErr := send(ctx, http.MethodGet, c.server.address, nil, "", c.without)
+	if err = errors.Join(err, withoutErr); err != nil || h.smoke {
+		return err
+	}
+	_, err = h.measure(ctx, *c)
+	return err
+}
+
+// waitShared waits until each server takes a verdict from the one before it.
+func (h *harness) waitShared(ctx context.Context, servers ...*server) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for i, s := range servers {
+		for asked := int64(-1); s.site.asked.Load() != asked+1; {
+			asked = s.site.asked.Load()
+			c := contender{credential: numbered, first: h.serial.Add(1)}
+			for _, to := range []*server{s, servers[(i+1)%len(servers)]} {
+				if err := c.use(ctx, to, 1); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// measure measures a contender once. It returns an error if an answer or the number of requests to the site is wrong.
+func (h *harness) measure(ctx context.Context, c contender) (measurement, error) {
+	if c.isNew() {
+		n := int(float64(c.rate)*h.duration.Seconds()) + 10
+		c.first = h.serial.Add(int64(n)) - int64(n) + 1
+		if c.through != nil {
+			if err := c.use(ctx, c.through, n); err != nil {
+				return nil, err
+			}
+		}
+	}
+	site := cmp.Or(c.server.site, new(site))
+	asked, used := site.asked.Load(), cpuTime(c.server.pid)
+	flooded := make(chan error, 1)
+	go func() { flooded <- c.flood.run(ctx, c.server.address, h.duration) }()
+	load := h.wrk
+	if c.rate > 0 {
+		load = h.constant
+	}
+	m, requests, err := load(ctx, c)
+	asked, used = site.asked.Load()-asked, cpuTime(c.server.pid)-used
+	if err := errors.Join(err, <-flooded); err != nil {
+		return nil, err
+	}
+	switch {
+	case c.asks == never && asked > 0, c.asks == always && asked < requests:
+		return nil, fmt.Errorf("the site got %d requests during %d", asked, requests)
+	case c.asks == limited && site.most.Load() > maxInflight:
+		return nil, fmt.Errorf("the site got %d requests at once, but max_inflight is %d", site.most.Load(), maxInflight)
+	}
+	if used > 0 && c.flood == nil { // whose requests cost CPU as well
+		m[cpu] = float64(used.Microseconds()) / float64(requests)
+	}
+	m[heap] = c.heap
+	return m, nil
+}
 
 // populationScript has wrk send credentials at random. Every request has another number: Lua keeps one copy of equal
 // strings, so that without it few credentials would cost wrk less than many.
@@ -73,25 +206,27 @@ func parseWrk(output string, status int) (measurement, int64, error) {
 
 // constant sends requests at a constant rate, however slowly they are answered.
 func (h *harness) constant(ctx context.Context, c contender) (measurement, int64, error) {
-	m := attack(ctx, constantRate, h.duration, c.server.address, c.header)
-	if n := m.StatusCodes["200"]; n == 0 || n != int(m.Requests) {
-		return nil, 0, fmt.Errorf("%d of %d requests were granted: %v", n, m.Requests, m.Errors)
-	}
-	return measurement{rate: m.Rate, p50: m.Latencies.P50.Seconds() * 1e3, p99: m.Latencies.P99.Seconds() * 1e3}, int64(m.Requests), nil
+	m, err := granted(attack(ctx, c.rate, h.duration, func(n int64) (string, http.Header) { return c.server.address, c.header(n) }))
+	return measurement{rate: m.Rate, p50: m.Latencies.P50.Seconds() * 1e3, p99: m.Latencies.P99.Seconds() * 1e3}, int64(m.Requests), err
 }
 
-// fillCache uses each credential of a population once.
-func fillCache(ctx context.Context, c contender) error {
-	m := attack(ctx, 0, 0, c.server.address, func(n int64) http.Header {
-		if n >= int64(c.population) {
-			return nil
+// use uses the first credentials of a contender once, at a server.
+func (c contender) use(ctx context.Context, at *server, count int) error {
+	_, err := granted(attack(ctx, 0, 0, func(n int64) (string, http.Header) {
+		if n >= int64(count) {
+			return "", nil
 		}
-		return c.header(n)
-	})
-	if granted := m.StatusCodes["200"]; granted != c.population {
-		return fmt.Errorf("%d of %d credentials were granted: %v", granted, c.population, m.Errors)
+		return at.address, c.header(n)
+	}))
+	return err
+}
+
+// granted returns an error unless all requests of an attack were granted.
+func granted(m *vegeta.Metrics) (*vegeta.Metrics, error) {
+	if n := m.StatusCodes["200"]; n == 0 || n != int(m.Requests) {
+		return m, fmt.Errorf("%d of %d requests were granted: %v", n, m.Requests, m.Errors)
 	}
-	return nil
+	return m, nil
 }
 
 // flood is requests with bad credentials, each another, from a number of addresses in turn.
@@ -106,9 +241,9 @@ func (f *flood) run(ctx context.Context, address string, duration time.Duration)
 	if f == nil {
 		return nil
 	}
-	m := attack(ctx, floodRate, duration, address+f.path, func(n int64) http.Header {
+	m := attack(ctx, floodRate, duration, func(n int64) (string, http.Header) {
 		from := n % f.addresses
-		return http.Header{
+		return address + f.path, http.Header{
 			"Authorization":   {fmt.Sprintf("Bearer bad-%d", f.serial.Add(1))},
 			"X-Forwarded-For": {fmt.Sprintf("198.18.%d.%d", from>>8, from&255)},
 		}
@@ -120,12 +255,13 @@ func (f *flood) run(ctx context.Context, address string, duration time.Duration)
 }
 
 // attack sends requests at a rate, or as fast as 16 connections can if it is 0, until the duration is over, ctx is done, or
-// there is no header for a number.
-func attack(ctx context.Context, rate int, duration time.Duration, url string, header func(n int64) http.Header) *vegeta.Metrics {
+// there is no URL for a number.
+func attack(ctx context.Context, rate int, duration time.Duration, request func(n int64) (url string, header http.Header)) *vegeta.Metrics {
 	var serial atomic.Int64
 	targets := func(t *vegeta.Target) error {
-		*t = vegeta.Target{Method: http.MethodGet, URL: "http://" + url, Header: header(serial.Add(1) - 1)}
-		if t.Header == nil {
+		url, header := request(serial.Add(1) - 1)
+		*t = vegeta.Target{Method: http.MethodGet, URL: "http://" + url, Header: header}
+		if url == "" {
 			return vegeta.ErrNoTargets
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,60 +20,63 @@ import (
 	"time"
 )
 
-// server is a Caddy or an nginx. Several contenders may share one.
+// server is a Caddy, an nginx or a Redis. Several contenders may share one.
 type server struct {
-	site   *site  // that it asks; nil: none
-	config string // in which PORT stands for its port
-	nginx  bool
+	site    *site    // that it asks; nil: none
+	config  string   // in which ADDRESS, ADMIN and REDIS stand for addresses
+	command []string // in which CONFIG stands for the file with config, and PORT for the port; default: Caddy
 
-	port, address string
-	admin         string // address of the admin API, if the configuration has one
-	pid           int
-	stop          func() // nil: not started
+	address string
+	admin   string // address of Caddy's admin API
+	pid     int
+	stop    func() // nil: not started
 }
 
 // caddyServer is a Caddy with these directives and global options.
 func caddyServer(s *site, directives string, globals ...string) *server {
-	return &server{site: s, config: "{\nadmin off\npersist_config off\nlog {\nlevel ERROR\n}\n" + strings.Join(globals, "\n") + "\n}\n" +
-		"http://:PORT {\nbind 127.0.0.1\n" + directives + "\n}\n"}
+	return &server{site: s, config: "{\nadmin ADMIN\npersist_config off\nlog {\nlevel ERROR\n}\n" + strings.Join(globals, "\n") +
+		"\n}\nhttp://ADDRESS {\nbind 127.0.0.1\n" + directives + "\n}\n"}
 }
 
 // nginxServer is an nginx with Debian's settings, except that it keeps a connection for any number of requests, as Caddy does.
 func nginxServer(s *site, httpBlock, serverBlock string) *server {
-	return &server{nginx: true, site: s, config: `daemon off; worker_processes auto; pid nginx.pid; error_log stderr error;
+	return &server{site: s, command: []string{"nginx", "-p", ".", "-c", "CONFIG"}, config: `daemon off; worker_processes auto; pid nginx.pid; error_log stderr error;
 events { worker_connections 1024; }
 http {
 	access_log off; sendfile on; tcp_nopush on; default_type text/plain; keepalive_requests 1000000000;
 	client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; scgi_temp_path scgi; uwsgi_temp_path uwsgi;
 	` + httpBlock + `
-	server { listen 127.0.0.1:PORT; root .; ` + serverBlock + ` }
+	server { listen ADDRESS; root .; ` + serverBlock + ` }
 }`}
 }
 
+func redisServer() *server {
+	return &server{command: []string{"redis-server", "--bind", "127.0.0.1", "--port", "PORT", "--save", ""}}
+}
+
 // start starts the server and waits until it takes connections. Its working directory has a file to serve.
-func (h *harness) start(ctx context.Context, s *server) error {
-	dir, err := os.MkdirTemp(h.dir, "server-*")
-	if err != nil {
-		return err
-	}
-	if s.port, err = freePort(ctx); err != nil {
-		return err
-	}
-	s.address = "127.0.0.1:" + s.port
+func (h *harness) start(ctx context.Context, s *server) (err error) {
+	dir, dirErr := os.MkdirTemp(h.dir, "server-*")
+	var addressErr, adminErr error
+	s.address, addressErr = freeAddress(ctx)
+	s.admin, adminErr = freeAddress(ctx)
 	config := filepath.Join(dir, "config")
 	err = errors.Join(
-		os.Chmod(h.dir, 0o755), os.Chmod(dir, 0o755), //nolint:gosec // nginx's workers run as another user
+		dirErr, addressErr, adminErr, os.Chmod(h.dir, 0o755), os.Chmod(dir, 0o755), //nolint:gosec // nginx's workers run as another user
 		os.WriteFile(filepath.Join(dir, "index.html"), []byte("ok"), 0o644), //nolint:gosec // as above
-		os.WriteFile(config, []byte(strings.ReplaceAll(s.config, "PORT", s.port)), 0o600),
+		os.WriteFile(config, []byte(h.expand(s, s.config)), 0o600),
 	)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, h.caddy, "run", "--config", config, "--adapter", "caddyfile") //nolint:gosec // was just built
-	if s.nginx {
-		cmd = exec.CommandContext(ctx, "nginx", "-p", dir, "-c", config) //nolint:gosec // written above
+	command := s.command
+	if command == nil {
+		command = []string{h.caddy, "run", "--config", "CONFIG", "--adapter", "caddyfile"}
 	}
+	_, port, _ := net.SplitHostPort(s.address)
+	args := strings.Split(strings.NewReplacer("CONFIG", config, "PORT", port).Replace(strings.Join(command, "\n")), "\n")
+	ctx, cancel := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // made above
 	var log bytes.Buffer
 	cmd.Dir, cmd.Stderr, cmd.Env = dir, &log, append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // so that nginx ends its workers
@@ -101,30 +105,65 @@ func (h *harness) start(ctx context.Context, s *server) error {
 	return fmt.Errorf("%s takes no connections:\n%s", cmd.Path, log.Bytes())
 }
 
-// freePort is a port of the loopback interface at which nothing listens.
-func freePort(ctx context.Context) (string, error) {
+// expand replaces the addresses in a configuration.
+func (h *harness) expand(s *server, config string) string {
+	return strings.NewReplacer("ADDRESS", s.address, "ADMIN", s.admin, "REDIS", h.redis.address).Replace(config)
+}
+
+// freeAddress is an address of the loopback interface at which nothing listens.
+func freeAddress(ctx context.Context) (string, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port), listener.Close()
+	return listener.Addr().String(), listener.Close()
+}
+
+// send sends one request over a connection of its own. It returns the body, and an error unless the status is as wanted.
+func send(ctx context.Context, method, url string, header http.Header, content string, status int) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+url, strings.NewReader(content))
+	if err != nil {
+		return "", err
+	}
+	r.Header, r.Close = header.Clone(), true
+	client := http.Client{Timeout: 20 * time.Second}
+	resp, err := client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != status {
+		return "", fmt.Errorf("%s is answered with %d %q, want %d", url, resp.StatusCode, body, status)
+	}
+	return string(body), err
+}
+
+// usage is the number of a Caddy's goroutines, and the bytes of its heap after a collection.
+func (s *server) usage(ctx context.Context) (goroutines, heap float64, err error) {
+	profile := func(query, label string, value *float64) error {
+		text, err := send(ctx, http.MethodGet, s.admin+"/debug/pprof/"+query, nil, "", http.StatusOK)
+		_, rest, _ := strings.Cut(text, label)
+		_, scanErr := fmt.Sscan(rest, value)
+		return errors.Join(err, scanErr)
+	}
+	err = errors.Join(profile("goroutine?debug=1", "goroutine profile: total ", &goroutines), profile("heap?debug=1&gc=1", "# HeapAlloc = ", &heap))
+	return goroutines, heap, err
 }
 
 // cpuTime is the CPU time that a process and its children, such as nginx's workers, used so far. Without /proc it is 0.
-func cpuTime(pid int) time.Duration {
-	files, _ := filepath.Glob("/proc/[0-9]*/stat")
-	ticks := 0
-	for _, name := range files {
-		raw, _ := os.ReadFile(name) //nolint:gosec // found in /proc; empty if the process has ended
-		// Behind the program's name in parentheses, 1 is the parent, 11 and 12 are user and system time: see proc(5).
-		fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-		if len(fields) > 12 && (name == fmt.Sprintf("/proc/%d/stat", pid) || fields[1] == strconv.Itoa(pid)) {
-			user, _ := strconv.Atoi(fields[11])
-			system, _ := strconv.Atoi(fields[12])
-			ticks += user + system
+func cpuTime(pid int) (used time.Duration) {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	for _, process := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
+		threads, _ := filepath.Glob("/proc/" + process + "/task/*/schedstat")
+		for _, name := range threads {
+			raw, _ := os.ReadFile(name) //nolint:gosec // found in /proc; empty if the thread has ended
+			nanoseconds, _, _ := strings.Cut(string(raw), " ")
+			n, _ := strconv.ParseInt(nanoseconds, 10, 64)
+			used += time.Duration(n)
 		}
 	}
-	return time.Duration(ticks) * time.Second / 100 // a tick is 10 ms on every architecture that Go supports
+	return used
 }
 
 // pathLoggedUser is the method of Frappe that the site backend calls.

@@ -17,28 +17,29 @@ const soakRate = 500 // good, and as many bad, credentials per second
 
 // runSoak puts a Caddy under a constant rate of good and of bad credentials, and reloads it again and again while further
 // credentials are revoked by webhooks. It returns an error if an answer is wrong, or if goroutines or memory grow.
-func (h *harness) runSoak(ctx context.Context) (string, error) {
-	port, err := freePort(ctx)
-	if err != nil {
-		return "", err
+func (h *harness) runSoak(ctx context.Context) error {
+	s := newSite(0, anyNumber)
+	// The configuration after n reloads. Every third one changes the backends, and so drops the cache.
+	config := func(n int) *server {
+		other := strings.Repeat("backend static {\nbearer sha256:"+strings.Repeat("0", 64)+" nobody@example.com\n}\n", n/3%2)
+		return protect(s, 1000+n%2, cached, other, "frappe_auth_webhook /hook "+secret+"\nrespond {http.auth.user.id}")
 	}
-	s := &server{site: newSite(0, anyNumber), admin: "127.0.0.1:" + port}
-	s.config = s.soakConfig(0)
-	if err := h.start(ctx, s); err != nil {
-		return "", err
+	caddy := config(0)
+	if err := h.start(ctx, caddy); err != nil {
+		return err
 	}
-	defer s.stop()
-	goroutines, heap, err := s.usage(ctx)
+	defer caddy.stop()
+	goroutines, heap, err := caddy.usage(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var wg sync.WaitGroup
 	for status, credentials := range map[string][]string{"200": {token, basic, bearer}, "401": {bad, "Bearer bad", "token nonsense"}} {
 		wg.Go(func() {
-			m := attack(ctx, soakRate, h.soak, s.address, func(n int64) http.Header {
-				return http.Header{"Authorization": {credentials[n%int64(len(credentials))]}}
+			m := attack(ctx, soakRate, h.soak, func(n int64) (string, http.Header) {
+				return caddy.address, http.Header{"Authorization": {credentials[n%int64(len(credentials))]}}
 			})
 			if reset := m.StatusCodes["0"]; m.StatusCodes[status]+reset != int(m.Requests) || reset > int(m.Requests)/100 {
 				fail(fmt.Errorf("%d requests, which should have status %s: %v %v", m.Requests, status, m.StatusCodes, m.Errors))
@@ -47,11 +48,10 @@ func (h *harness) runSoak(ctx context.Context) (string, error) {
 	}
 	revocations, reloads := 0, 0
 	for start := time.Now(); ctx.Err() == nil && time.Since(start) < h.soak; revocations++ {
-		err := s.revoke(ctx, fmt.Sprintf("soak-%d", revocations))
+		err := caddy.revoke(ctx, fmt.Sprintf("soak-%d", revocations))
 		if err == nil && time.Since(start) > time.Duration(reloads+1)*max(h.soak/30, time.Second) {
 			reloads++
-			config := strings.ReplaceAll(s.soakConfig(reloads), "PORT", s.port)
-			_, err = send(ctx, http.MethodPost, s.admin+"/load", http.Header{"Content-Type": {"text/caddyfile"}}, config, http.StatusOK)
+			_, err = send(ctx, http.MethodPost, caddy.admin+"/load", http.Header{"Content-Type": {"text/caddyfile"}}, h.expand(caddy, config(reloads).config), http.StatusOK)
 		}
 		if err != nil {
 			fail(err)
@@ -59,23 +59,24 @@ func (h *harness) runSoak(ctx context.Context) (string, error) {
 	}
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
-		return "", err
+		return err
 	}
-	goroutinesAfter, heapAfter, err := s.usage(ctx)
-	summary := fmt.Sprintf("Soak of %s: %d credentials per second, %d revocations, %d reloads, no wrong answer. "+
-		"Goroutines %.0f before, %.0f after; heap %.1f MiB before, %.1f MiB after.\n",
-		h.soak, 2*soakRate, revocations, reloads, goroutines, goroutinesAfter, heap, heapAfter)
-	if err == nil && (goroutinesAfter > goroutines+5 || heapAfter > heap+16) {
-		err = errors.New("a leak: " + summary)
+	time.Sleep(2 * time.Second) // connections end
+	goroutinesAfter, heapAfter, err := caddy.usage(ctx)
+	fmt.Printf("\nSoak of %s: %d credentials per second, %d revocations, %d reloads, no wrong answer. Goroutines %.0f before, %.0f after; heap %.1f MiB before, %.1f MiB after.\n",
+		h.soak, 2*soakRate, revocations, reloads, goroutines, goroutinesAfter, heap/(1<<20), heapAfter/(1<<20))
+	if err == nil && (goroutinesAfter > goroutines+5 || heapAfter > heap+16<<20) {
+		err = errors.New("a leak")
 	}
-	return summary, err
+	return err
 }
 
-// soakConfig is the configuration after n reloads. Every third one changes the backend, and so drops the cache.
-func (s *server) soakConfig(n int) string {
-	auth := frappeAuth(s.site, 1000+n%2, time.Duration(10+n/3%2)*time.Second)
-	c := caddyServer(nil, "frappe_auth_webhook /hook s3cret\n"+auth+"respond {http.auth.user.id}", "metrics")
-	return strings.Replace(c.config, "admin off", "admin "+s.admin, 1)
+// delivery is a delivery of Frappe's webhook about an access token, and its headers.
+func delivery(token, secret string) (string, http.Header) {
+	content := `{"doctype": "OAuth Bearer Token", "name": "` + token + `"}`
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(content))
+	return content, http.Header{"X-Frappe-Webhook-Signature": {base64.StdEncoding.EncodeToString(mac.Sum(nil))}}
 }
 
 // revoke uses an access token, revokes it, delivers Frappe's webhook, and uses it again.
@@ -87,25 +88,8 @@ func (s *server) revoke(ctx context.Context, token string) error {
 		}
 	}
 	s.site.revoked.Store(token, true)
-	delivery := `{"doctype": "OAuth Bearer Token", "name": "` + token + `"}`
-	mac := hmac.New(sha256.New, []byte("s3cret"))
-	mac.Write([]byte(delivery))
-	signature := http.Header{"X-Frappe-Webhook-Signature": {base64.StdEncoding.EncodeToString(mac.Sum(nil))}}
-	_, hookErr := send(ctx, http.MethodPost, s.address+"/hook", signature, delivery, http.StatusNoContent)
+	content, signature := delivery(token, secret)
+	_, hookErr := send(ctx, http.MethodPost, s.address+"/hook", signature, content, http.StatusNoContent)
 	_, err := send(ctx, http.MethodGet, s.address, authorization, "", http.StatusUnauthorized)
 	return errors.Join(hookErr, err)
-}
-
-// usage is the number of goroutines and the MiB of heap once connections had time to end.
-func (s *server) usage(ctx context.Context) (goroutines, heap float64, err error) {
-	time.Sleep(2 * time.Second)
-	_, gcErr := send(ctx, http.MethodGet, s.admin+"/debug/pprof/heap?gc=1", nil, "", http.StatusOK)
-	metrics, err := send(ctx, http.MethodGet, s.admin+"/metrics", nil, "", http.StatusOK)
-	read := func(name string, value *float64) error {
-		_, rest, _ := strings.Cut(metrics, "\n"+name+" ")
-		_, err := fmt.Sscan(rest, value)
-		return err
-	}
-	err = errors.Join(gcErr, err, read("go_goroutines", &goroutines), read("go_memstats_heap_inuse_bytes", &heap))
-	return goroutines, heap / (1 << 20), err
 }
