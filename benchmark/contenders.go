@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -12,34 +11,27 @@ import (
 type group struct {
 	name, title string
 	contenders  []contender
-	run         func(context.Context) (string, error) // measures it in a way of its own
+	measure     func(context.Context) (string, error) // instead, with a table of its own
 }
 
 // contender is a server under a load, with the answers that make its figures mean something.
 type contender struct {
 	name       string
 	server     *server
-	credential string  // sent with each request. With a verb for the number, each request has a new one
+	credential string  // sent with each request. With a verb for its number, each request has a new one
 	population int     // so many credentials at random
-	through    *server // that has already used each credential
+	through    *server // that has already used each new credential
 	rate       int     // requests per second; default: as many as the server can take
-	flood      *flood  // beside the load
 	status     int     // of the answers; default: 200
 	without    int     // status of the answer without a credential; default: 401
-	asks       int     // its site: never, always or limited
+	asks       bool    // its site at least once for each request; else never, since all verdicts are cached or shared
 	base       string  // contender that it is compared with
 
 	first int64   // number of the first new credential
 	heap  float64 // bytes for each credential of the population
 }
 
-// never, always and limited are how often a server asks its site while it is measured: not at all, since all verdicts are
-// cached or shared; at least once for each request; or any number of times, but never more than max_inflight at once.
-const never, always, limited = 0, 1, 2
-
-const maxInflight = 16 // the default of frappe_auth
-
-// The credentials of Caddyfile.example.
+// The credentials of Caddyfile.example, and others.
 const (
 	token    = "token 2c6245becaa0961:61066224add85e6"              //nolint:gosec // an example
 	basic    = "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==" //nolint:gosec // an example
@@ -52,18 +44,13 @@ const (
 
 	secret = "0123456789abcdef0123456789abcdef"
 	shared = "share redis redis://REDIS {\nsecret " + secret + "\n}\n"
-	cached = 24 * time.Hour // outlasts every measurement
+	day    = 24 * time.Hour
 )
 
-// protect is a Caddy with frappe_auth, further options of it, and directives.
-func protect(s *site, cacheSize int, ttl time.Duration, options, directives string) *server {
-	return caddyServer(s, fmt.Sprintf("frappe_auth {\nbackend site %s\ncache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\n%s",
-		s.url, cacheSize, ttl, options, directives))
-}
-
-// known is a Caddy that has cached whatever it was once asked.
-func known(directives string) *server {
-	return protect(newSite(0, anyNumber), 1000, cached, "", directives)
+// protect is a Caddy with frappe_auth, and further options of it.
+func protect(s *site, cacheSize int, ttl time.Duration, options string) *server {
+	return caddyServer(s, fmt.Sprintf("frappe_auth {\nbackend site %s\ncache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\nrespond ok",
+		s.url, cacheSize, ttl, options))
 }
 
 func forwardAuth(delay time.Duration, workers int) *server {
@@ -71,41 +58,45 @@ func forwardAuth(delay time.Duration, workers int) *server {
 	return caddyServer(s, "forward_auth "+s.url+" {\nuri "+pathLoggedUser+"\n}\nrespond ok")
 }
 
-const alone, requestHeader = "Caddy alone", "Caddy, request_header"
-
-// baselines are nothing, and about the least that a directive can do.
-func baselines() []contender {
-	return []contender{
-		{name: alone, server: caddyServer(nil, "respond ok"), credential: token, without: 200},
-		{name: requestHeader, server: caddyServer(nil, "request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, base: alone},
-	}
-}
-
 // groups are all that is measured.
-func groups(populations []int) []group {
+func (h *harness) groups() []group {
+	populations, simulated := []int{1, 10_000, 100_000, 1_000_000}, scale{caddys: 100, credentials: 1_000_000, start: 1000, revocations: 20}
+	if h.smoke {
+		populations, simulated = []int{1, 100, 1000}, scale{caddys: 5, credentials: 1000, start: 100, revocations: 2}
+	}
 	return []group{
 		{name: "grant", title: "A cached grant, and what else checks credentials", contenders: grants()},
 		{name: "denial", title: "A cached denial", contenders: denials()},
-		{name: "files", title: "A file, by Caddy and by nginx", contenders: files()},
-		{name: "latency", title: "A cached grant, at 2,000 requests per second", contenders: latency()},
-		{name: "miss", title: "Credentials that this Caddy sees for the first time, at 200 requests per second", contenders: misses()},
+		{name: "latency", title: "At 400 requests per second, with a site that takes 8 ms", contenders: latency()},
 		{name: "population", title: "Many cached credentials, used at random", contenders: population(populations)},
-		{name: "flood", title: fmt.Sprintf("Good clients beside a flood of %d requests per second, with a site that takes 8 ms", floodRate), contenders: floods()},
+		{name: "fleet", measure: h.measureFleets},
+		{name: "simulation", measure: func(ctx context.Context) (string, error) { return h.simulate(ctx, simulated) }},
+	}
+}
+
+const alone, requestHeader, byToken = "Caddy alone", "Caddy, request_header", "frappe_auth, token"
+
+// baselines are nothing, and about the least that a directive can do.
+func baselines(rate int) []contender {
+	return []contender{
+		{name: alone, server: caddyServer(nil, "respond ok"), credential: token, without: 200, rate: rate},
+		{name: requestHeader, server: caddyServer(nil, "request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, rate: rate, base: alone},
 	}
 }
 
 func grants() []contender {
-	one := known("respond ok")
+	s := newSite(0, anyNumber)
+	one, sharing := protect(s, 1000, day, ""), protect(s, 1000, day, shared)
 	return append(
-		baselines(),
-		contender{name: "frappe_auth, token", server: one, credential: token, base: requestHeader},
+		baselines(0),
+		contender{name: byToken, server: one, credential: token, base: requestHeader},
 		contender{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
 		contender{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
-		contender{name: "frappe_auth, token, share redis", server: protect(newSite(0, anyNumber), 1000, cached, shared, "respond ok"), credential: token, base: "frappe_auth, token"},
+		contender{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
 		contender{name: "basic_auth, bcrypt, cached", server: caddyServer(nil, basicAuth+"respond ok"), credential: basic, base: "frappe_auth, Basic"},
-		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0, anyNumber), credential: token, asks: always, base: "frappe_auth, token"},
-		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: always, base: "frappe_auth, token"},
-		contender{name: "forward_auth, 8 ms of 4 workers", server: forwardAuth(8*time.Millisecond, 4), credential: token, asks: always, base: "frappe_auth, token"},
+		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0, anyNumber), credential: token, asks: true, base: byToken},
+		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: true, base: byToken},
+		contender{name: "forward_auth, 8 ms of 4 workers", server: forwardAuth(8*time.Millisecond, 4), credential: token, asks: true, base: byToken},
 	)
 }
 
@@ -114,75 +105,29 @@ func denials() []contender {
 	return []contender{
 		{name: response, server: caddyServer(nil, "respond 401"), credential: bad, status: 401},
 		{name: failure, server: caddyServer(nil, "error 401"), credential: bad, status: 401, base: response},
-		{name: "frappe_auth", server: known("respond ok"), credential: bad, status: 401, base: failure},
-	}
-}
-
-func files() []contender {
-	asking := func(cachePath, cache string) *server {
-		s := newSite(0, anyNumber)
-		upstream := "upstream site { server " + strings.TrimPrefix(s.url, "http://") + "; keepalive 64; keepalive_requests 1000000000; }\n"
-		return nginxServer(s, upstream+cachePath, "location / { auth_request /auth; } location = /auth { internal; proxy_pass http://site"+pathLoggedUser+`;
-			proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length "";`+cache+"}")
-	}
-	caching := asking("proxy_cache_path verdicts keys_zone=verdicts:10m;", "proxy_cache verdicts; proxy_cache_key $http_authorization; proxy_cache_valid 200 24h;")
-	return []contender{
-		{name: "Caddy, file_server", server: caddyServer(nil, "file_server"), credential: token, without: 200},
-		{name: "Caddy, frappe_auth", server: known("file_server"), credential: token, base: "Caddy, file_server"},
-		{name: "nginx", server: nginxServer(nil, "", ""), credential: token, without: 200},
-		{name: "nginx, auth_request, site takes 0 ms", server: asking("", ""), credential: token, asks: always, base: "nginx"},
-		{name: "nginx, auth_request, proxy_cache", server: caching, credential: token, base: "nginx"},
+		{name: "frappe_auth", server: protect(newSite(0, anyNumber), 1000, day, ""), credential: bad, status: 401, base: failure},
 	}
 }
 
 func latency() []contender {
-	all := append(
-		baselines(),
-		contender{name: "frappe_auth", server: known("respond ok"), credential: token, base: requestHeader},
-		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: always, base: requestHeader},
-	)
-	for i := range all {
-		all[i].rate = 2000
-	}
-	return all
-}
-
-func misses() []contender {
+	const rate, bySite = 400, "a new credential, answered by the site"
 	s := newSite(8*time.Millisecond, anyNumber)
-	first, second := protect(s, 100_000, cached, shared, "respond ok"), protect(s, 100_000, cached, shared, "respond ok")
-	alone := protect(s, 100_000, cached, "", "respond ok")
-	const hit = "a hit, for comparison"
-	return []contender{
-		{name: hit, server: alone, credential: token, rate: 200},
-		{name: "answered by Redis", server: second, through: first, credential: numbered, rate: 200, base: hit},
-		{name: "answered by a site that takes 8 ms", server: alone, credential: numbered, rate: 200, asks: always, base: hit},
-		{name: "the same, with share redis", server: first, credential: numbered, rate: 200, asks: always, base: "answered by a site that takes 8 ms"},
-	}
+	one, first, second := protect(s, 100_000, day, ""), protect(s, 100_000, day, shared), protect(s, 100_000, day, shared)
+	return append(
+		baselines(rate),
+		contender{name: byToken, server: one, credential: token, rate: rate, base: requestHeader},
+		contender{name: "a new credential, answered by Redis", server: second, through: first, credential: numbered, rate: rate, base: byToken},
+		contender{name: bySite, server: one, credential: numbered, rate: rate, asks: true, base: byToken},
+		contender{name: "the same, with share redis", server: first, credential: numbered, rate: rate, asks: true, base: bySite},
+		contender{name: "forward_auth", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, rate: rate, asks: true, base: bySite},
+	)
 }
 
 func population(sizes []int) (all []contender) {
 	for _, n := range sizes {
-		server := protect(newSite(0, anyNumber), slices.Max(sizes), cached, "", "respond ok")
-		c := contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n}
-		if all != nil {
-			c.base = all[0].name
-		}
-		all = append(all, c)
+		server := protect(newSite(0, anyNumber), slices.Max(sizes), day, "")
+		all = append(all, contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"})
 	}
+	all[0].base = ""
 	return all
-}
-
-func floods() []contender {
-	s := newSite(8*time.Millisecond, anyNumber)
-	server := caddyServer(s, "respond /absent 404\nfrappe_auth "+s.url+"\nrespond ok", "servers {\ntrusted_proxies static 127.0.0.1/32\n}")
-	with := func(name, base string, f *flood) contender {
-		return contender{name: name, server: server, credential: token, flood: f, asks: limited, base: base}
-	}
-	return []contender{
-		with("no flood", "", nil),
-		with("404, one address", "", &flood{path: "/absent", addresses: 1}),
-		with("bad credentials, one address", "404, one address", &flood{path: "/", addresses: 1}),
-		with("404, 10,000 addresses", "", &flood{path: "/absent", addresses: 10_000}),
-		with("bad credentials, 10,000 addresses", "404, 10,000 addresses", &flood{path: "/", addresses: 10_000}),
-	}
 }

@@ -20,11 +20,6 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-const (
-	connections = "32" // of wrk
-	floodRate   = 2000 // requests per second of a flood
-)
-
 // measureGroup starts the servers of a group, measures the contenders in rounds, and returns the rows of the table.
 func (h *harness) measureGroup(ctx context.Context, g group) (string, error) {
 	for i := range g.contenders {
@@ -33,7 +28,7 @@ func (h *harness) measureGroup(ctx context.Context, g group) (string, error) {
 		for _, s := range []*server{c.server, c.through} {
 			if s != nil && s.stop == nil {
 				if err := h.start(ctx, s); err != nil {
-					return "", fmt.Errorf("%s: %w", c.name, err)
+					return "", err
 				}
 				defer s.stop()
 			}
@@ -60,59 +55,43 @@ func (h *harness) measureGroup(ctx context.Context, g group) (string, error) {
 	return tableRows(g, rounds), nil
 }
 
-// isNew reports whether each request carries another credential.
-func (c contender) isNew() bool { return c.population == 0 && strings.Contains(c.credential, "%") }
-
 // header is what a request carries: the credential of that number, if there is more than one.
 func (c contender) header(n int64) http.Header {
-	if c.population > 0 || c.isNew() {
+	if strings.Contains(c.credential, "%") {
 		return http.Header{"Authorization": {fmt.Sprintf(c.credential, c.first+n)}}
 	}
 	return http.Header{"Authorization": {c.credential}}
 }
 
 // prepare fills the cache of a contender, checks its answers, and runs its load once unmeasured.
-func (h *harness) prepare(ctx context.Context, c *contender) error {
+func (h *harness) prepare(ctx context.Context, c *contender) (err error) {
 	if c.population > 0 {
 		fmt.Fprintf(os.Stderr, "%s: filling the cache\n", c.name)
-		_, before, err := c.server.usage(ctx)
-		if err := errors.Join(err, c.use(ctx, c.server, c.population)); err != nil {
-			return err
-		}
-		_, after, err := c.server.usage(ctx)
-		if c.heap = (after - before) / float64(c.population); err != nil || c.population == 1 {
-			c.heap = 0
-		}
+		before, beforeErr := c.server.heap(ctx)
+		useErr := c.use(ctx, c.server, c.population)
+		after, afterErr := c.server.heap(ctx)
+		c.heap, err = (after-before)/float64(c.population), errors.Join(beforeErr, useErr, afterErr)
 	}
 	if c.through != nil {
-		if err := h.waitShared(ctx, c.through, c.server); err != nil {
-			return err
-		}
+		err = h.waitShared(ctx, c.through, c.server)
 	}
-	body, err := send(ctx, http.MethodGet, c.server.address, c.header(0), "", c.status)
-	if err == nil && c.status == http.StatusOK && body != "ok" {
-		err = fmt.Errorf("the answer is %q, want ok", body) // perhaps that of another handler
+	if err == nil {
+		err = errors.Join(get(ctx, c.server.address, c.header(0), c.status), get(ctx, c.server.address, nil, c.without))
 	}
-	_, withoutErr := send(ctx, http.MethodGet, c.server.address, nil, "", c.without)
-	if err = errors.Join(err, withoutErr); err != nil || h.smoke {
-		return err
+	if err == nil && !h.smoke {
+		_, err = h.measure(ctx, *c)
 	}
-	_, err = h.measure(ctx, *c)
 	return err
 }
 
 // waitShared waits until each server takes a verdict from the one before it.
 func (h *harness) waitShared(ctx context.Context, servers ...*server) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
 	for i, s := range servers {
 		for asked := int64(-1); s.site.asked.Load() != asked+1; {
 			asked = s.site.asked.Load()
 			c := contender{credential: numbered, first: h.serial.Add(1)}
-			for _, to := range []*server{s, servers[(i+1)%len(servers)]} {
-				if err := c.use(ctx, to, 1); err != nil {
-					return err
-				}
+			if err := errors.Join(c.use(ctx, s, 1), c.use(ctx, servers[(i+1)%len(servers)], 1)); err != nil {
+				return err
 			}
 		}
 	}
@@ -120,40 +99,32 @@ func (h *harness) waitShared(ctx context.Context, servers ...*server) error {
 }
 
 // measure measures a contender once. It returns an error if an answer or the number of requests to the site is wrong.
-func (h *harness) measure(ctx context.Context, c contender) (measurement, error) {
-	if c.isNew() {
-		n := int(float64(c.rate)*h.duration.Seconds()) + 10
-		c.first = h.serial.Add(int64(n)) - int64(n) + 1
+func (h *harness) measure(ctx context.Context, c contender) (m measurement, err error) {
+	if c.rate > 0 && c.credential == numbered {
+		n := int64(float64(c.rate)*h.duration.Seconds()) + 10
+		c.first = h.serial.Add(n) - n + 1
 		if c.through != nil {
-			if err := c.use(ctx, c.through, n); err != nil {
-				return nil, err
-			}
+			err = c.use(ctx, c.through, int(n))
 		}
 	}
-	site := cmp.Or(c.server.site, new(site))
+	site, requests := cmp.Or(c.server.site, new(site)), int64(0)
 	asked, used := site.asked.Load(), cpuTime(c.server.pid)
-	flooded := make(chan error, 1)
-	go func() { flooded <- c.flood.run(ctx, c.server.address, h.duration) }()
-	load := h.wrk
 	if c.rate > 0 {
-		load = h.constant
+		result, attackErr := attack(ctx, c.rate, h.duration, func(n int64) (string, http.Header) { return c.server.address, c.header(n) })
+		requests, err = int64(result.Requests), errors.Join(err, attackErr)
+		m = measurement{rate: result.Rate, p50: result.Latencies.P50.Seconds() * 1e3, p99: result.Latencies.P99.Seconds() * 1e3}
+	} else {
+		m, requests, err = h.wrk(ctx, c)
 	}
-	m, requests, err := load(ctx, c)
 	asked, used = site.asked.Load()-asked, cpuTime(c.server.pid)-used
-	if err := errors.Join(err, <-flooded); err != nil {
-		return nil, err
+	if err == nil && (c.asks && asked < requests || !c.asks && asked > 0) {
+		err = fmt.Errorf("the site got %d requests during %d", asked, requests)
 	}
-	switch {
-	case c.asks == never && asked > 0, c.asks == always && asked < requests:
-		return nil, fmt.Errorf("the site got %d requests during %d", asked, requests)
-	case c.asks == limited && site.most.Load() > maxInflight:
-		return nil, fmt.Errorf("the site got %d requests at once, but max_inflight is %d", site.most.Load(), maxInflight)
+	m[cpu] = float64(used.Microseconds()) / float64(requests)
+	if c.population > 1 {
+		m[heap] = c.heap
 	}
-	if used > 0 && c.flood == nil { // whose requests cost CPU as well
-		m[cpu] = float64(used.Microseconds()) / float64(requests)
-	}
-	m[heap] = c.heap
-	return m, nil
+	return m, err
 }
 
 // populationScript has wrk send credentials at random. Every request has another number: Lua keeps one copy of equal
@@ -165,27 +136,24 @@ function request()
 end
 `
 
-// wrk sends requests as fast as they are answered.
+// wrk sends requests as fast as they are answered, over 32 connections.
 func (h *harness) wrk(ctx context.Context, c contender) (measurement, int64, error) {
 	// wrk takes whole seconds only, and prints its result when interrupted.
-	args := []string{"-t1", "-c", connections, "-d", strconv.Itoa(int(h.duration.Seconds()) + 1), "-H", "Authorization: " + c.header(0).Get("Authorization")}
+	args := []string{"-t1", "-c32", "-d", strconv.Itoa(int(h.duration.Seconds()) + 1), "-H", "Authorization: " + c.header(0).Get("Authorization")}
 	if c.population > 0 {
 		script := filepath.Join(h.dir, "wrk.lua")
 		if err := os.WriteFile(script, fmt.Appendf(nil, populationScript, c.credential, c.population-1), 0o600); err != nil {
-			return nil, 0, err
+			return measurement{}, 0, err
 		}
 		args = append(args, "-s", script)
 	}
 	cmd := exec.CommandContext(ctx, "wrk", append(args, "http://"+c.server.address)...) //nolint:gosec // all of it is made here
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		return nil, 0, err
-	}
 	interrupt := time.AfterFunc(h.duration, func() { _ = cmd.Process.Signal(os.Interrupt) })
 	defer interrupt.Stop()
-	if err := cmd.Wait(); err != nil {
-		return nil, 0, fmt.Errorf("wrk: %w\n%s", err, &output)
+	if err := cmd.Run(); err != nil {
+		return measurement{}, 0, fmt.Errorf("wrk: %w\n%s", err, &output)
 	}
 	return parseWrk(output.String(), c.status)
 }
@@ -197,66 +165,27 @@ var wrkOutput = regexp.MustCompile(`(\d+) requests in .*\n(?:  Non-2xx or 3xx re
 func parseWrk(output string, status int) (measurement, int64, error) {
 	found := wrkOutput.FindStringSubmatch(output)
 	if found == nil || found[1] == "0" || status < 400 && found[2] != "" || status >= 400 && found[2] != found[1] {
-		return nil, 0, fmt.Errorf("every request should be answered with %d, but wrk printed\n%s", status, output)
+		return measurement{}, 0, fmt.Errorf("every request should be answered with %d, but wrk printed\n%s", status, output)
 	}
 	requests, err := strconv.ParseInt(found[1], 10, 64)
 	perSecond, rateErr := strconv.ParseFloat(found[3], 64)
 	return measurement{rate: perSecond}, requests, errors.Join(err, rateErr)
 }
 
-// constant sends requests at a constant rate, however slowly they are answered.
-func (h *harness) constant(ctx context.Context, c contender) (measurement, int64, error) {
-	m, err := granted(attack(ctx, c.rate, h.duration, func(n int64) (string, http.Header) { return c.server.address, c.header(n) }))
-	return measurement{rate: m.Rate, p50: m.Latencies.P50.Seconds() * 1e3, p99: m.Latencies.P99.Seconds() * 1e3}, int64(m.Requests), err
-}
-
 // use uses the first credentials of a contender once, at a server.
 func (c contender) use(ctx context.Context, at *server, count int) error {
-	_, err := granted(attack(ctx, 0, 0, func(n int64) (string, http.Header) {
+	_, err := attack(ctx, 0, 0, func(n int64) (string, http.Header) {
 		if n >= int64(count) {
 			return "", nil
 		}
 		return at.address, c.header(n)
-	}))
+	})
 	return err
 }
 
-// granted returns an error unless all requests of an attack were granted.
-func granted(m *vegeta.Metrics) (*vegeta.Metrics, error) {
-	if n := m.StatusCodes["200"]; n == 0 || n != int(m.Requests) {
-		return m, fmt.Errorf("%d of %d requests were granted: %v", n, m.Requests, m.Errors)
-	}
-	return m, nil
-}
-
-// flood is requests with bad credentials, each another, from a number of addresses in turn.
-type flood struct {
-	path      string
-	addresses int64
-	serial    atomic.Int64 // of the credentials
-}
-
-// run floods a server. It returns an error if a bad credential was granted. Without a flood it does nothing.
-func (f *flood) run(ctx context.Context, address string, duration time.Duration) error {
-	if f == nil {
-		return nil
-	}
-	m := attack(ctx, floodRate, duration, func(n int64) (string, http.Header) {
-		from := n % f.addresses
-		return address + f.path, http.Header{
-			"Authorization":   {fmt.Sprintf("Bearer bad-%d", f.serial.Add(1))},
-			"X-Forwarded-For": {fmt.Sprintf("198.18.%d.%d", from>>8, from&255)},
-		}
-	})
-	if granted := m.StatusCodes["200"]; granted > 0 || m.Requests == 0 {
-		return fmt.Errorf("flood: %d of %d bad credentials were granted", granted, m.Requests)
-	}
-	return nil
-}
-
 // attack sends requests at a rate, or as fast as 16 connections can if it is 0, until the duration is over, ctx is done, or
-// there is no URL for a number.
-func attack(ctx context.Context, rate int, duration time.Duration, request func(n int64) (url string, header http.Header)) *vegeta.Metrics {
+// there is no URL for a number. It returns an error unless all are granted.
+func attack(ctx context.Context, rate int, duration time.Duration, request func(n int64) (url string, header http.Header)) (*vegeta.Metrics, error) {
 	var serial atomic.Int64
 	targets := func(t *vegeta.Target) error {
 		url, header := request(serial.Add(1) - 1)
@@ -279,5 +208,8 @@ func attack(ctx context.Context, rate int, duration time.Duration, request func(
 		}
 	}
 	m.Close()
-	return m
+	if n := m.StatusCodes["200"]; n == 0 || n != int(m.Requests) {
+		return m, errors.Join(ctx.Err(), fmt.Errorf("%d of %d requests were granted: %v", n, m.Requests, m.Errors))
+	}
+	return m, nil
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,17 +29,17 @@ import (
 
 // scale is how large the simulation is.
 type scale struct {
-	caddys, credentials int
-	start               int // credentials that each Caddy is asked for in a cold start
-	revocations         int
+	caddys, credentials, revocations int
+	start                            int // credentials that each Caddy is asked for in a cold start
 }
 
-// everybody is a backend that grants whatever is not revoked, without the HTTP of a real site.
+// everybody is a backend that grants all that is not revoked, without the HTTP of a site.
 type everybody struct{}
 
-var everybodyAsked atomic.Int64
-
-var everybodyRevoked sync.Map // access tokens
+var (
+	everybodyAsked   atomic.Int64
+	everybodyRevoked sync.Map // access tokens
+)
 
 func init() { caddy.RegisterModule(everybody{}) }
 
@@ -50,72 +52,69 @@ func (everybody) Verify(_ context.Context, c frappe.Credential) (frappe.Identity
 	if _, revoked := everybodyRevoked.Load(c.Token); revoked {
 		return frappe.Identity{}, frappe.ErrDenied
 	}
-	return frappe.Identity{User: c.Token[20:] + "@example.com"}, nil
+	return frappe.Identity{User: c.Token[18:] + "@example.com"}, nil
 }
 
 // simulation is many Caddys in this process, each with the handler, the cache and the connections of a real one.
 type simulation struct {
 	scale
-	redis  rueidis.Client
-	caddys []*frappeauth.Handler
-	stop   func()
+	harness *harness
+	redis   rueidis.Client
+	caddys  []*frappeauth.Handler
+	stop    func()
 }
 
-// restart replaces all Caddys by new ones, which know nothing.
-func (s *simulation) restart(redis string, generation int) error {
+// restart replaces all Caddys by new ones, which know nothing, and waits until they share.
+func (s *simulation) restart(ctx context.Context) error {
 	s.stop()
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	conf, cancel := caddy.NewContext(caddy.ActiveContext())
 	s.caddys, s.stop = nil, func() {
 		for _, h := range s.caddys {
 			_ = h.Cleanup()
 		}
 		cancel()
 	}
+	ttl, generation := caddy.Duration(day), s.harness.serial.Add(1)
 	for i := range s.scale.caddys {
 		h := new(frappeauth.Handler)
+		h.Name, h.MaxInflight = strconv.Itoa(i), 1024
+		h.Cache = &frappeauth.CacheConfig{TTL: &ttl, BearerTTL: &ttl, Size: s.credentials/s.scale.caddys + 2*s.start}
 		h.BackendsRaw = append(h.BackendsRaw, []byte(`{"backend": "everybody"}`))
 		// The name of its connection keeps a Caddy from sharing its memory with the others of this process.
-		h.ShareRaw = fmt.Appendf(nil, `{"store": "redis", "url": "redis://%s?client_name=caddy-%d-%d", "secret": %q}`, redis, generation, i, secret)
-		day := caddy.Duration(cached)
-		h.Name, h.MaxInflight, h.Cache = strconv.Itoa(i), 1024, &frappeauth.CacheConfig{TTL: &day, BearerTTL: &day, Size: s.credentials/s.scale.caddys + 2*s.start}
-		if err := h.Provision(ctx); err != nil {
+		h.ShareRaw = fmt.Appendf(nil, `{"store": "redis", "url": "redis://%s?client_name=%d-%d", "secret": %q, "timeout": "2s"}`, s.harness.redis, generation, i, secret)
+		if err := h.Provision(conf); err != nil {
 			return err
 		}
 		s.caddys = append(s.caddys, h)
 	}
-	for i := range s.caddys { // each must be able to share with the next one
-		for n := 0; s.ask(i, freshNumber.Add(1)) != "miss" || s.ask((i+1)%len(s.caddys), freshNumber.Load()) != "shared"; n++ {
-			if n > 1000 {
-				return errors.New("the Caddys do not share")
+	for i := range s.caddys {
+		for credential := s.unused(); s.ask(i, credential) != "miss" || s.ask((i+1)%len(s.caddys), credential) != "shared"; credential = s.unused() {
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	return nil
 }
 
-// freshNumber is the number of the last credential that is not one of those that are measured.
-var freshNumber atomic.Int64
+// unused is the number of a credential that is not one of the million.
+func (s *simulation) unused() int { return 1<<30 + int(s.harness.serial.Add(1)) }
 
-func init() { freshNumber.Store(1 << 40) }
-
-// ask sends a request with a credential to a Caddy. It returns where the verdict came from, or the status of a refusal.
-func (s *simulation) ask(at int, credential int64) string {
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
+// ask sends a request to a Caddy. It returns where the verdict came from, or the refusal.
+func (s *simulation) ask(at, credential int) (from string) {
+	r, repl := httptest.NewRequest(http.MethodGet, "/", nil), caddy.NewReplacer()
 	r.Header.Set("Authorization", fmt.Sprintf(numbered, credential))
-	ip := fmt.Sprintf("10.%d.%d.%d", credential>>8&255, credential&255, at)
-	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: ip})
-	repl := caddy.NewReplacer()
-	source := ""
-	err := s.caddys[at].ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl)),
-		caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
-			source, _ = repl.GetString("http.auth.frappe.cache")
-			return nil
-		}))
-	if refused, ok := errors.AsType[caddyhttp.HandlerError](err); ok {
-		source = strconv.Itoa(refused.StatusCode)
+	address := fmt.Sprintf("10.%d.%d.%d", credential>>8&255, credential&255, at)
+	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: address})
+	r = r.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl))
+	err := s.caddys[at].ServeHTTP(httptest.NewRecorder(), r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
+		from, _ = repl.GetString("http.auth.frappe.cache")
+		return nil
+	}))
+	if err != nil {
+		return err.Error()
 	}
-	return source
+	return from
 }
 
 // info are the numbers of Redis's INFO.
@@ -124,178 +123,131 @@ func (s *simulation) info(ctx context.Context) (map[string]float64, error) {
 	numbers := make(map[string]float64)
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if number, err := strconv.ParseFloat(value, 64); err == nil {
-			numbers[name] = number
-		}
+		numbers[name], _ = strconv.ParseFloat(value, 64) // what is no number does not matter
 	}
 	return numbers, err
 }
 
-// phase sends requests from 64 clients at once, and returns a row about what they asked of the backend and of Redis.
-func (s *simulation) phase(ctx context.Context, title string, requests int, want map[string]int, request func(i int) (at int, credential int64)) (string, error) {
-	fmt.Fprintln(os.Stderr, "simulation:", title)
-	before, err := s.info(ctx)
-	if err != nil {
-		return "", err
+// phase is requests, which all are granted, and how many of them ask the backend.
+type phase struct {
+	title           string
+	requests, asked int
+	request         func(i int) (at, credential int)
+	restart         bool // all Caddys, before
+}
+
+// run sends the requests from 64 clients at once, and returns a row of the table and how much the memory of Redis grew.
+func (s *simulation) run(ctx context.Context, p phase) (row string, memory float64, err error) {
+	fmt.Fprintln(os.Stderr, "simulation:", p.title)
+	if p.restart {
+		err = s.restart(ctx)
 	}
-	asked, began, sources := everybodyAsked.Load(), time.Now(), make(map[string]int)
+	before, infoErr := s.info(ctx)
+	if err := errors.Join(err, infoErr); err != nil {
+		return "", 0, err
+	}
 	var (
-		mu   sync.Mutex
-		all  sync.WaitGroup
-		next atomic.Int64
+		clients       sync.WaitGroup
+		next, granted atomic.Int64
 	)
+	began, asked := time.Now(), everybodyAsked.Load()
 	for range 64 {
-		all.Go(func() {
-			own := make(map[string]int)
-			for i := int(next.Add(1)) - 1; i < requests && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				own[s.ask(request(i))]++
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for source, n := range own {
-				sources[source] += n
+		clients.Go(func() {
+			for i := int(next.Add(1)) - 1; i < p.requests && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if from := s.ask(p.request(i)); from == "hit" || from == "shared" || from == "miss" {
+					granted.Add(1)
+				}
 			}
 		})
 	}
-	all.Wait()
-	took, asked := time.Since(began), everybodyAsked.Load()-asked
+	clients.Wait()
+	took, asked := time.Since(began).Seconds(), everybodyAsked.Load()-asked
 	after, err := s.info(ctx)
-	if err != nil {
-		return "", err
+	if err == nil && (asked != int64(p.asked) || granted.Load() != int64(p.requests)) {
+		err = fmt.Errorf("%s: %d of %d requests were granted, and %d asked the backend, want %d", p.title, granted.Load(), p.requests, asked, p.asked)
 	}
-	for source, n := range want {
-		if sources[source] != n {
-			return "", fmt.Errorf("%s: verdicts came from %v, want %v", title, sources, want)
-		}
-	}
-	per := func(names ...string) (sum float64) {
-		for _, name := range names {
-			sum += (after[name] - before[name]) / float64(requests)
-		}
-		return sum
-	}
-	return fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.1f |\n", title, requests, asked, per("total_commands_processed"),
-		per("total_net_input_bytes", "total_net_output_bytes"), 1e6*per("used_cpu_user", "used_cpu_sys"), took.Seconds()), nil
+	each := func(name string) float64 { return (after[name] - before[name]) / float64(p.requests) }
+	return fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.1f |\n", p.title, p.requests, asked, each("total_commands_processed"),
+		each("total_net_input_bytes")+each("total_net_output_bytes"), 1e6*(each("used_cpu_user")+each("used_cpu_sys")), took), after["used_memory"] - before["used_memory"], err
 }
 
 // simulate puts many Caddys in front of one Redis.
-func (h *harness) simulate(ctx context.Context) (string, error) {
-	s := &simulation{scale: h.simulated, stop: func() {}}
+func (h *harness) simulate(ctx context.Context, size scale) (text string, err error) {
+	s := &simulation{scale: size, harness: h, stop: func() {}}
 	defer func() { s.stop() }()
-	var err error
-	if s.redis, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{h.redis.address}, DisableCache: true}); err != nil {
+	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "ERROR"}}}}`), true); err != nil {
+		return "", err
+	}
+	if s.redis, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{h.redis}, DisableCache: true}); err != nil {
 		return "", err
 	}
 	defer s.redis.Close()
-	if err := s.redis.Do(ctx, s.redis.B().Flushall().Build()).Error(); err != nil {
-		return "", err
-	}
-	if err := s.restart(h.redis.address, 0); err != nil {
-		return "", err
-	}
-	n, everywhere := s.scale.caddys, s.scale.caddys*s.start
-	text := fmt.Sprintf("\nA simulation of %d Caddys that share a Redis\n\n| | requests | to the backend | commands of Redis, each | bytes to and from it, each | its CPU µs, each | seconds |\n|---|---|---|---|---|---|---|\n", n)
-	var row string
-	add := func(err error) error { text += row; return err }
-
-	row, err = s.phase(ctx, fmt.Sprintf("cold start: the same %d credentials at each", s.start), everywhere,
-		map[string]int{"miss": s.start, "shared": everywhere - s.start}, func(i int) (int, int64) { return i % n, int64(1<<30 + i/n) })
-	if add(err) != nil {
-		return "", err
-	}
-	before, err := s.info(ctx)
-	if err != nil {
-		return "", err
-	}
-	row, err = s.phase(ctx, "all credentials, each at one Caddy", s.credentials, map[string]int{"miss": s.credentials},
-		func(i int) (int, int64) { return i % n, int64(i) })
-	if add(err) != nil {
-		return "", err
-	}
-	after, err := s.info(ctx)
-	if err != nil {
-		return "", err
-	}
-	row, err = s.phase(ctx, "the same again", s.credentials, map[string]int{"hit": s.credentials}, func(i int) (int, int64) { return i % n, int64(i) })
-	if add(err) != nil {
-		return "", err
-	}
-	if err := s.restart(h.redis.address, 1); err != nil {
-		return "", err
-	}
-	row, err = s.phase(ctx, fmt.Sprintf("all Caddys restarted: %d of the credentials at each", s.start), everywhere,
-		map[string]int{"shared": everywhere}, func(i int) (int, int64) { return i % n, int64((i/n*7919 + i) % s.credentials) })
-	if add(err) != nil {
-		return "", err
-	}
-	idle, err := s.idle(ctx, h.duration)
-	if err != nil {
-		return "", err
-	}
-	times, err := s.revoke(ctx)
-	if err != nil {
-		return "", err
-	}
-	text += fmt.Sprintf("\n%d verdicts take %.0f bytes of Redis's memory each. %s "+
-		"A revocation by a webhook at one Caddy: until one of the others refuses, %.1f ms (p50), %.1f ms (p99); until all do, %.1f ms at most, %d times.\n",
-		s.credentials, (after["used_memory"]-before["used_memory"])/float64(s.credentials), idle,
-		milliseconds(times[len(times)/2]), milliseconds(times[len(times)*99/100]), milliseconds(times[len(times)-1]), s.revocations)
-	return text, nil
-}
-
-func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
-
-// idle says what Caddys without requests ask of Redis.
-func (s *simulation) idle(ctx context.Context, duration time.Duration) (string, error) {
-	before, err := s.info(ctx)
-	time.Sleep(5 * duration)
-	after, infoErr := s.info(ctx)
-	perSecond := func(name string) float64 { return (after[name] - before[name]) / (5 * duration.Seconds()) }
-	return fmt.Sprintf("Without requests, Redis executes %.0f commands and uses %.1f ms of CPU per second.", perSecond("total_commands_processed"),
-		1e3*(perSecond("used_cpu_user")+perSecond("used_cpu_sys"))), errors.Join(err, infoErr)
-}
-
-// revoke has each Caddy cache a credential, revokes it at one of them, and returns, sorted, how long the others still granted it.
-func (s *simulation) revoke(ctx context.Context) (times []time.Duration, err error) {
-	hook := &frappeauth.Webhook{Secret: secret, HandlerName: "0"}
-	provisioned, cancel := caddy.NewContext(caddy.Context{Context: ctx})
-	defer cancel()
-	if err := hook.Provision(provisioned); err != nil {
-		return nil, err
-	}
-	for range s.revocations {
-		credential := freshNumber.Add(1)
-		for i := range s.caddys {
-			if from := s.ask(i, credential); from != "miss" && from != "shared" {
-				return nil, fmt.Errorf("a verdict came from %s", from)
-			}
+	text = fmt.Sprintf("\nA simulation of %d Caddys that share a Redis\n\n"+
+		"| | requests | to the backend | commands of Redis, each | bytes to and from it, each | its CPU µs, each | seconds |\n|---|---|---|---|---|---|---|\n", size.caddys)
+	own := func(i int) (int, int) { return i * size.caddys / size.credentials, i } // one Caddy after the other
+	all, memory := size.caddys*size.start, 0.0
+	for _, p := range []phase{
+		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", size.start), all, size.start, func(i int) (int, int) { return i % size.caddys, 1<<29 + i/size.caddys }, true},
+		{"the others, each at one Caddy", size.credentials, size.credentials, own, false},
+		{"the same again", size.credentials, 0, own, false},
+		{fmt.Sprintf("a restart of all Caddys: %d of them at each", size.start), all, 0, func(i int) (int, int) { return i % size.caddys, i * 7919 % size.credentials }, true},
+	} {
+		row, grown, err := s.run(ctx, p)
+		if err != nil {
+			return "", err
 		}
-		time.Sleep(rand.N(100 * time.Millisecond)) //nolint:gosec // so that revocations come at any time of the Caddys' reading
-		token := strings.TrimPrefix(fmt.Sprintf(numbered, credential), "Bearer ")
+		text, memory = text+row, max(memory, grown)
+	}
+	before, err := s.info(ctx)
+	time.Sleep(5 * h.duration)
+	after, infoErr := s.info(ctx)
+	took, revokeErr := s.revoke(ctx)
+	commands := (after["total_commands_processed"] - before["total_commands_processed"]) / h.duration.Seconds() / 5
+	return text + fmt.Sprintf("\nThe verdicts take %.0f bytes of Redis's memory each. Without requests, Redis executes %.0f commands a second. "+
+		"After a webhook at one Caddy, another one grants for up to %.1f ms (p50), %.1f ms (p99), %.1f ms (at most).\n",
+		memory/float64(size.credentials), commands, took[0], took[1], took[2]), errors.Join(err, infoErr, revokeErr)
+}
+
+// revoke has all Caddys cache a credential, and revokes it by a webhook at the first, again and again. It returns p50, p99 and
+// the maximum of how many milliseconds another Caddy still granted it.
+func (s *simulation) revoke(ctx context.Context) (took [3]float64, err error) {
+	conf, cancel := caddy.NewContext(caddy.ActiveContext())
+	defer cancel()
+	hook := &frappeauth.Webhook{Secret: secret, HandlerName: "0"}
+	if err := hook.Provision(conf); err != nil {
+		return took, err
+	}
+	var times []float64
+	for range s.revocations {
+		credential, others := s.unused(), make([]float64, len(s.caddys)-1)
+		for i := range s.caddys {
+			s.ask(i, credential)
+		}
+		token := fmt.Sprintf(numbered, credential)[len("Bearer "):]
+		content := `{"doctype": "OAuth Bearer Token", "name": "` + token + `"}`
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(content))
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(content))
+		r.Header.Set("X-Frappe-Webhook-Signature", base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 		everybodyRevoked.Store(token, true)
-		content, header := delivery(token, secret)
-		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(content))
-		r.Header = header
-		took, began := make([]time.Duration, len(s.caddys)-1), time.Now()
-		var all sync.WaitGroup
-		for i := range took {
-			all.Go(func() {
-				for s.ask(i+1, credential) != "401" && time.Since(began) < time.Minute {
+		var polling sync.WaitGroup
+		began := time.Now()
+		for i := range others {
+			polling.Go(func() {
+				for s.ask(i+1, credential) == "hit" && ctx.Err() == nil {
+					others[i] = time.Since(began).Seconds() * 1e3
 					time.Sleep(time.Millisecond)
 				}
-				took[i] = time.Since(began)
 			})
 		}
 		w := httptest.NewRecorder()
-		if err := hook.ServeHTTP(w, r, nil); err != nil || w.Code != http.StatusNoContent {
-			return nil, fmt.Errorf("the webhook was answered with %d %s: %w", w.Code, w.Body, err)
+		hookErr := hook.ServeHTTP(w, r, nil)
+		polling.Wait()
+		if hookErr != nil || w.Code != http.StatusNoContent || slices.Max(others) == 0 {
+			return took, fmt.Errorf("the webhook was answered with %d %s: %w", w.Code, w.Body, errors.Join(hookErr, ctx.Err()))
 		}
-		all.Wait()
-		times = append(times, took...)
+		times = append(times, others...)
 	}
 	slices.Sort(times)
-	if times[len(times)-1] > time.Minute {
-		return nil, errors.New("a revocation did not arrive")
-	}
-	return times, nil
+	return [3]float64{times[len(times)/2], times[len(times)*99/100], times[len(times)-1]}, nil
 }
