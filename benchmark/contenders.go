@@ -65,8 +65,7 @@ func (h *harness) groups() []group {
 		populations, simulated = []int{1, 100, 1000}, scale{caddys: 5, credentials: 1000, start: 100, revocations: 2}
 	}
 	return []group{
-		{name: "grant", title: "A cached grant, and what else checks credentials", contenders: grants()},
-		{name: "denial", title: "A cached denial", contenders: denials()},
+		{name: "grant", title: "A cached verdict, and what else checks credentials", contenders: grants()},
 		{name: "latency", title: "At 400 requests per second, with a site that takes 8 ms", contenders: latency()},
 		{name: "population", title: "Many cached credentials, used at random", contenders: population(populations)},
 		{name: "fleet", measure: h.measureFleets},
@@ -74,13 +73,13 @@ func (h *harness) groups() []group {
 	}
 }
 
-const alone, requestHeader, byToken = "Caddy alone", "Caddy, request_header", "frappe_auth, token"
+const requestHeader, byToken = "Caddy, request_header", "frappe_auth, token"
 
 // baselines are nothing, and about the least that a directive can do.
 func baselines(rate int) []contender {
 	return []contender{
-		{name: alone, server: caddyServer(nil, "respond ok"), credential: token, without: 200, rate: rate},
-		{name: requestHeader, server: caddyServer(nil, "request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, rate: rate, base: alone},
+		{name: "Caddy alone", server: caddyServer(nil, "respond ok"), credential: token, without: 200, rate: rate},
+		{name: requestHeader, server: caddyServer(nil, "request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, rate: rate, base: "Caddy alone"},
 	}
 }
 
@@ -93,20 +92,13 @@ func grants() []contender {
 		contender{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
 		contender{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
 		contender{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
+		contender{name: "Caddy, error 401", server: caddyServer(nil, "error 401"), credential: bad, status: 401, base: requestHeader},
+		contender{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},
 		contender{name: "basic_auth, bcrypt, cached", server: caddyServer(nil, basicAuth+"respond ok"), credential: basic, base: "frappe_auth, Basic"},
 		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0, anyNumber), credential: token, asks: true, base: byToken},
 		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: true, base: byToken},
 		contender{name: "forward_auth, 8 ms of 4 workers", server: forwardAuth(8*time.Millisecond, 4), credential: token, asks: true, base: byToken},
 	)
-}
-
-func denials() []contender {
-	const response, failure = "Caddy alone, respond 401", "Caddy alone, error 401"
-	return []contender{
-		{name: response, server: caddyServer(nil, "respond 401"), credential: bad, status: 401},
-		{name: failure, server: caddyServer(nil, "error 401"), credential: bad, status: 401, base: response},
-		{name: "frappe_auth", server: protect(newSite(0, anyNumber), 1000, day, ""), credential: bad, status: 401, base: failure},
-	}
 }
 
 func latency() []contender {

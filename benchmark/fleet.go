@@ -13,56 +13,44 @@ const fleetRate = 1000 // requests per second, for all Caddys together
 
 // fleet is several Caddys behind a load balancer.
 type fleet struct {
-	caddys, credentials int
-	ttl                 time.Duration
-	share               bool
+	caddys, credentials, memories int // with share redis they have one memory
+	ttl                           time.Duration
 }
 
 // expected is how many requests per second the site should get. A verdict is renewed by the first use after four fifths of
-// its ttl, at each Caddy by itself or, with share, at any of them.
+// its ttl, in each memory.
 func (f fleet) expected() float64 {
-	uses := float64(fleetRate) / float64(f.credentials) // of one credential, per second
-	asking := 1.0
-	if !f.share {
-		asking, uses = float64(f.caddys), uses/float64(f.caddys)
-	}
-	return asking * float64(f.credentials) / (0.8*f.ttl.Seconds() + 1/uses)
+	verdicts := float64(f.memories * f.credentials)
+	return verdicts / (0.8*f.ttl.Seconds() + verdicts/fleetRate)
 }
 
-// measureFleets counts what the site is asked by fleets: when all credentials are new to each Caddy, and then by requests with
-// credentials at random to Caddys at random.
+// measureFleets counts what the site is asked by fleets.
 func (h *harness) measureFleets(ctx context.Context) (string, error) {
-	text := fmt.Sprintf("\nA fleet at %d requests per second, and what the site is asked\n\n"+
-		"| Caddys | credentials | ttl | share redis | requests to the site when all is new | then, per second | by the formula |\n|---|---|---|---|---|---|---|\n", fleetRate)
-	fleets := []fleet{
-		{1, 200, 2 * time.Second, false},
-		{4, 200, 2 * time.Second, false},
-		{4, 200, 2 * time.Second, true},
-		{4, 400, 2 * time.Second, false},
-		{4, 400, 2 * time.Second, true},
-		{4, 200, 4 * time.Second, false},
-		{4, 200, 4 * time.Second, true},
-	}
+	fleets := []fleet{{1, 200, 1, 2}, {4, 200, 4, 2}, {4, 200, 1, 2}, {4, 400, 4, 2}, {4, 400, 1, 2}, {4, 200, 4, 4}, {4, 200, 1, 4}}
 	if h.smoke {
 		fleets = fleets[:3]
 	}
+	text := fmt.Sprintf("\nFleets at %d requests per second, and what the site is asked\n\n"+
+		"| Caddys | credentials | ttl | share redis | requests to the site while all is new | then, per second | by the formula |\n|---|---|---|---|---|---|---|\n", fleetRate)
 	for _, f := range fleets {
+		f.ttl *= time.Second
 		fmt.Fprintf(os.Stderr, "fleet: %+v\n", f)
 		first, steady, err := h.measureFleet(ctx, f)
 		if err != nil {
 			return "", err
 		}
-		if want := f.credentials * map[bool]int{false: f.caddys, true: 1}[f.share]; first != int64(want) {
-			return "", fmt.Errorf("the site got %d requests, want %d: %+v", first, want, f)
+		if first != int64(f.credentials*f.memories) {
+			return "", fmt.Errorf("%+v: the site got %d requests", f, first)
 		}
-		text += fmt.Sprintf("| %d | %d | %s | %s | %d | %.1f | %.1f |\n", f.caddys, f.credentials, f.ttl, map[bool]string{true: "yes", false: "no"}[f.share], first, steady, f.expected())
+		text += fmt.Sprintf("| %d | %d | %s | %t | %d | %.1f | %.1f |\n", f.caddys, f.credentials, f.ttl, f.memories < f.caddys, first, steady, f.expected())
 	}
 	return text, nil
 }
 
+// measureFleet has each Caddy asked for each credential, and then Caddys at random for credentials at random.
 func (h *harness) measureFleet(ctx context.Context, f fleet) (first int64, steady float64, err error) {
 	s, options, servers := newSite(0, anyNumber), "", make([]*server, f.caddys)
-	if f.share {
+	if f.memories < f.caddys {
 		options = shared
 	}
 	for i := range servers {
@@ -72,16 +60,15 @@ func (h *harness) measureFleet(ctx context.Context, f fleet) (first int64, stead
 		}
 		defer servers[i].stop()
 	}
-	if f.share {
+	if options != "" {
 		if err := h.waitShared(ctx, servers...); err != nil {
 			return 0, 0, err
 		}
 	}
-	credentials := contender{credential: numbered, population: f.credentials}
-	credentials.first = h.serial.Add(int64(f.credentials)) - int64(f.credentials) + 1
+	c := contender{credential: numbered, first: h.serial.Add(int64(f.credentials)) - int64(f.credentials) + 1}
 	asked := s.asked.Load()
 	for _, server := range servers {
-		if err := credentials.use(ctx, server, f.credentials); err != nil {
+		if err := c.use(ctx, server, f.credentials); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -92,14 +79,13 @@ func (h *harness) measureFleet(ctx context.Context, f fleet) (first int64, stead
 	}
 	for _, n := range periods {
 		asked = s.asked.Load()
-		duration := n * f.ttl
-		_, err := attack(ctx, fleetRate, duration, func(int64) (string, http.Header) {
-			return servers[rand.IntN(len(servers))].address, credentials.header(rand.Int64N(int64(f.credentials))) //nolint:gosec // no secret
+		_, err := attack(ctx, fleetRate, n*f.ttl, func(int64) (string, http.Header) {
+			return servers[rand.IntN(len(servers))].address, c.header(rand.Int64N(int64(f.credentials))) //nolint:gosec // no secret
 		})
 		if err != nil {
 			return 0, 0, err
 		}
-		steady = float64(s.asked.Load()-asked) / duration.Seconds()
+		steady = float64(s.asked.Load()-asked) / (n * f.ttl).Seconds()
 	}
 	return first, steady, nil
 }

@@ -76,7 +76,9 @@ func (h *harness) prepare(ctx context.Context, c *contender) (err error) {
 		err = h.waitShared(ctx, c.through, c.server)
 	}
 	if err == nil {
-		err = errors.Join(get(ctx, c.server.address, c.header(0), c.status), get(ctx, c.server.address, nil, c.without))
+		_, err = get(ctx, c.server.address, c.header(0), c.status)
+		_, withoutErr := get(ctx, c.server.address, nil, c.without)
+		err = errors.Join(err, withoutErr)
 	}
 	if err == nil && !h.smoke {
 		_, err = h.measure(ctx, *c)

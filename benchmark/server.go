@@ -46,15 +46,6 @@ func (h *harness) start(ctx context.Context, s *server) (err error) {
 	return err
 }
 
-func (h *harness) startRedis(ctx context.Context) (stop func(), err error) {
-	if h.redis, err = freeAddress(ctx); err != nil {
-		return nil, err
-	}
-	host, port, _ := net.SplitHostPort(h.redis)
-	_, stop, err = h.process(ctx, h.redis, "redis-server", "--bind", host, "--port", port, "--save", "")
-	return stop, err
-}
-
 // process starts a program and waits until it takes connections. stop ends it.
 func (h *harness) process(ctx context.Context, address, program string, args ...string) (pid int, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -94,37 +85,29 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// get sends one request. It returns an error unless the status is as wanted.
-func get(ctx context.Context, url string, header http.Header, status int) error {
+// get sends one request. It returns the body, and an error unless the status is as wanted.
+func get(ctx context.Context, url string, header http.Header, status int) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+url, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	r.Header = header.Clone()
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
 	if resp.StatusCode != status {
-		return fmt.Errorf("%s is answered with %d, want %d", url, resp.StatusCode, status)
+		return "", fmt.Errorf("%s is answered with %d, want %d", url, resp.StatusCode, status)
 	}
-	return nil
+	return string(body), err
 }
 
 // heap is the bytes of a Caddy's heap after a collection.
 func (s *server) heap(ctx context.Context) (bytes float64, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/debug/pprof/heap?debug=1&gc=1", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	profile, err := io.ReadAll(resp.Body)
-	_, rest, _ := strings.Cut(string(profile), "# HeapAlloc = ")
+	profile, err := get(ctx, s.admin+"/debug/pprof/heap?debug=1&gc=1", nil, http.StatusOK)
+	_, rest, _ := strings.Cut(profile, "# HeapAlloc = ")
 	_, scanErr := fmt.Sscan(rest, &bytes)
 	return bytes, errors.Join(err, scanErr)
 }
