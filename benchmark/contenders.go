@@ -53,8 +53,8 @@ func protect(s *site, cacheSize int, ttl time.Duration, options string) *server 
 		s.url, cacheSize, ttl, options))
 }
 
-func forwardAuth(delay time.Duration, workers int) *server {
-	s := newSite(delay, workers)
+func forwardAuth(delay time.Duration) *server {
+	s := newSite(delay)
 	return caddyServer(s, "forward_auth "+s.url+" {\nuri "+pathLoggedUser+"\n}\nrespond ok")
 }
 
@@ -84,7 +84,7 @@ func baselines(rate int) []contender {
 }
 
 func grants() []contender {
-	s := newSite(0, anyNumber)
+	s := newSite(0)
 	one, sharing := protect(s, 1000, day, ""), protect(s, 1000, day, shared)
 	return append(
 		baselines(0),
@@ -95,15 +95,14 @@ func grants() []contender {
 		contender{name: "Caddy, error 401", server: caddyServer(nil, "error 401"), credential: bad, status: 401, base: requestHeader},
 		contender{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},
 		contender{name: "basic_auth, bcrypt, cached", server: caddyServer(nil, basicAuth+"respond ok"), credential: basic, base: "frappe_auth, Basic"},
-		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0, anyNumber), credential: token, asks: true, base: byToken},
-		contender{name: "forward_auth, 8 ms", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, asks: true, base: byToken},
-		contender{name: "forward_auth, 8 ms of 4 workers", server: forwardAuth(8*time.Millisecond, 4), credential: token, asks: true, base: byToken},
+		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0), credential: token, asks: true, base: byToken},
+		contender{name: "forward_auth, 8 ms", server: forwardAuth(8 * time.Millisecond), credential: token, asks: true, base: byToken},
 	)
 }
 
 func latency() []contender {
 	const rate, bySite = 400, "a new credential, answered by the site"
-	s := newSite(8*time.Millisecond, anyNumber)
+	s := newSite(8 * time.Millisecond)
 	one, first, second := protect(s, 100_000, day, ""), protect(s, 100_000, day, shared), protect(s, 100_000, day, shared)
 	return append(
 		baselines(rate),
@@ -111,13 +110,13 @@ func latency() []contender {
 		contender{name: "a new credential, answered by Redis", server: second, through: first, credential: numbered, rate: rate, base: byToken},
 		contender{name: bySite, server: one, credential: numbered, rate: rate, asks: true, base: byToken},
 		contender{name: "the same, with share redis", server: first, credential: numbered, rate: rate, asks: true, base: bySite},
-		contender{name: "forward_auth", server: forwardAuth(8*time.Millisecond, anyNumber), credential: token, rate: rate, asks: true, base: bySite},
+		contender{name: "forward_auth", server: forwardAuth(8 * time.Millisecond), credential: token, rate: rate, asks: true, base: bySite},
 	)
 }
 
 func population(sizes []int) (all []contender) {
 	for _, n := range sizes {
-		server := protect(newSite(0, anyNumber), slices.Max(sizes), day, "")
+		server := protect(newSite(0), slices.Max(sizes), day, "")
 		all = append(all, contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"})
 	}
 	all[0].base = ""

@@ -49,7 +49,7 @@ func (h *harness) measureFleets(ctx context.Context) (string, error) {
 
 // measureFleet has each Caddy asked for each credential, and then Caddys at random for credentials at random.
 func (h *harness) measureFleet(ctx context.Context, f fleet) (first int64, steady float64, err error) {
-	s, options, servers := newSite(0, anyNumber), "", make([]*server, f.caddys)
+	s, options, servers := newSite(0), "", make([]*server, f.caddys)
 	if f.memories < f.caddys {
 		options = shared
 	}

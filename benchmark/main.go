@@ -62,7 +62,7 @@ func main() {
 
 func (h *harness) run(ctx context.Context) (err error) {
 	if flag.NArg() > 0 || h.rounds < 1 || h.duration <= 0 {
-		return errors.New("use only the flags that -help lists, with positive values")
+		return errors.New("see -help")
 	}
 	for _, program := range []string{"wrk", "redis-server"} {
 		if _, err := exec.LookPath(program); err != nil {

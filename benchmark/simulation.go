@@ -60,6 +60,7 @@ type simulation struct {
 	scale
 	harness *harness
 	redis   rueidis.Client
+	infoErr error
 	caddys  []*frappeauth.Handler
 	stop    func()
 }
@@ -118,42 +119,40 @@ func (s *simulation) ask(at, credential int) (from string) {
 }
 
 // info are the numbers of Redis's INFO.
-func (s *simulation) info(ctx context.Context) (map[string]float64, error) {
+func (s *simulation) info(ctx context.Context) map[string]float64 {
 	text, err := s.redis.Do(ctx, s.redis.B().Info().Section("everything").Build()).ToString()
+	s.infoErr = errors.Join(s.infoErr, err)
 	numbers := make(map[string]float64)
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		numbers[name], _ = strconv.ParseFloat(value, 64) // what is no number does not matter
 	}
-	return numbers, err
+	return numbers
 }
 
-// phase is requests, which all are granted, and how many of them ask the backend.
+// phase is requests, which must all be granted, and how many of them ask the backend.
 type phase struct {
 	title           string
 	requests, asked int
-	request         func(i int) (at, credential int)
 	restart         bool // all Caddys, before
+	request         func(i int) (at, credential int)
 }
 
-// run sends the requests from 64 clients at once, and returns a row of the table and how much the memory of Redis grew.
+// run sends the requests from 64 clients at once. It returns a row of the table, and how much the memory of Redis grew.
 func (s *simulation) run(ctx context.Context, p phase) (row string, memory float64, err error) {
 	fmt.Fprintln(os.Stderr, "simulation:", p.title)
 	if p.restart {
 		err = s.restart(ctx)
 	}
-	before, infoErr := s.info(ctx)
-	if err := errors.Join(err, infoErr); err != nil {
-		return "", 0, err
-	}
 	var (
 		clients       sync.WaitGroup
 		next, granted atomic.Int64
 	)
+	before := s.info(ctx)
 	began, asked := time.Now(), everybodyAsked.Load()
 	for range 64 {
 		clients.Go(func() {
-			for i := int(next.Add(1)) - 1; i < p.requests && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < p.requests && ctx.Err() == nil && err == nil; i = int(next.Add(1)) - 1 {
 				if from := s.ask(p.request(i)); from == "hit" || from == "shared" || from == "miss" {
 					granted.Add(1)
 				}
@@ -161,10 +160,9 @@ func (s *simulation) run(ctx context.Context, p phase) (row string, memory float
 		})
 	}
 	clients.Wait()
-	took, asked := time.Since(began).Seconds(), everybodyAsked.Load()-asked
-	after, err := s.info(ctx)
+	took, asked, after := time.Since(began).Seconds(), everybodyAsked.Load()-asked, s.info(ctx)
 	if err == nil && (asked != int64(p.asked) || granted.Load() != int64(p.requests)) {
-		err = fmt.Errorf("%s: %d of %d requests were granted, and %d asked the backend, want %d", p.title, granted.Load(), p.requests, asked, p.asked)
+		err = fmt.Errorf("%s: %d requests were granted, and %d asked the backend", p.title, granted.Load(), asked)
 	}
 	each := func(name string) float64 { return (after[name] - before[name]) / float64(p.requests) }
 	return fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.1f |\n", p.title, p.requests, asked, each("total_commands_processed"),
@@ -173,24 +171,25 @@ func (s *simulation) run(ctx context.Context, p phase) (row string, memory float
 
 // simulate puts many Caddys in front of one Redis.
 func (h *harness) simulate(ctx context.Context, size scale) (text string, err error) {
-	s := &simulation{scale: size, harness: h, stop: func() {}}
-	defer func() { s.stop() }()
 	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "ERROR"}}}}`), true); err != nil {
 		return "", err
 	}
-	if s.redis, err = rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{h.redis}, DisableCache: true}); err != nil {
+	redis, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{h.redis}, DisableCache: true})
+	if err != nil {
 		return "", err
 	}
-	defer s.redis.Close()
+	defer redis.Close()
+	s := &simulation{scale: size, harness: h, redis: redis, stop: func() {}}
+	defer func() { s.stop() }()
 	text = fmt.Sprintf("\nA simulation of %d Caddys that share a Redis\n\n"+
 		"| | requests | to the backend | commands of Redis, each | bytes to and from it, each | its CPU µs, each | seconds |\n|---|---|---|---|---|---|---|\n", size.caddys)
 	own := func(i int) (int, int) { return i * size.caddys / size.credentials, i } // one Caddy after the other
 	all, memory := size.caddys*size.start, 0.0
 	for _, p := range []phase{
-		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", size.start), all, size.start, func(i int) (int, int) { return i % size.caddys, 1<<29 + i/size.caddys }, true},
-		{"the others, each at one Caddy", size.credentials, size.credentials, own, false},
-		{"the same again", size.credentials, 0, own, false},
-		{fmt.Sprintf("a restart of all Caddys: %d of them at each", size.start), all, 0, func(i int) (int, int) { return i % size.caddys, i * 7919 % size.credentials }, true},
+		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", size.start), all, size.start, true, func(i int) (int, int) { return i % size.caddys, 1<<29 + i/size.caddys }},
+		{"the others, each at one Caddy", size.credentials, size.credentials, false, own},
+		{"the same again", size.credentials, 0, false, own},
+		{fmt.Sprintf("a restart of all Caddys: %d of them at each", size.start), all, 0, true, func(i int) (int, int) { return i % size.caddys, i * 7919 % size.credentials }},
 	} {
 		row, grown, err := s.run(ctx, p)
 		if err != nil {
@@ -198,14 +197,13 @@ func (h *harness) simulate(ctx context.Context, size scale) (text string, err er
 		}
 		text, memory = text+row, max(memory, grown)
 	}
-	before, err := s.info(ctx)
+	before := s.info(ctx)
 	time.Sleep(5 * h.duration)
-	after, infoErr := s.info(ctx)
-	took, revokeErr := s.revoke(ctx)
-	commands := (after["total_commands_processed"] - before["total_commands_processed"]) / h.duration.Seconds() / 5
-	return text + fmt.Sprintf("\nThe verdicts take %.0f bytes of Redis's memory each. Without requests, Redis executes %.0f commands a second. "+
+	commands := (s.info(ctx)["total_commands_processed"] - before["total_commands_processed"]) / h.duration.Seconds() / 5
+	took, err := s.revoke(ctx)
+	return text + fmt.Sprintf("\nA verdict takes %.0f bytes of Redis's memory. Without requests, Redis executes %.0f commands a second. "+
 		"After a webhook at one Caddy, another one grants for up to %.1f ms (p50), %.1f ms (p99), %.1f ms (at most).\n",
-		memory/float64(size.credentials), commands, took[0], took[1], took[2]), errors.Join(err, infoErr, revokeErr)
+		memory/float64(size.credentials), commands, took[0], took[1], took[2]), errors.Join(s.infoErr, err)
 }
 
 // revoke has all Caddys cache a credential, and revokes it by a webhook at the first, again and again. It returns p50, p99 and

@@ -25,29 +25,31 @@ const tableHead = "| | requests/s | CPU µs | p50 ms | p99 ms | heap B | ratios,
 
 // tableRows are the rows of a group.
 func tableRows(g group, rounds map[string][]measurement) string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "| **%s** | | | | | | |\n", g.title)
+	text := fmt.Sprintf("| **%s** | | | | | | |\n", g.title)
 	for _, c := range g.contenders {
-		fmt.Fprintf(&text, "| %s |", c.name)
+		text += "| " + c.name + " |"
 		var ratios []string
 		for _, f := range []figure{rate, cpu, p50, p99, heap} {
 			if value := median(rounds[c.name], func(_ int, m measurement) float64 { return m[f] }); value > 0 {
-				fmt.Fprintf(&text, " %.*f", map[figure]int{cpu: 1, p50: 2, p99: 2}[f], value)
+				text += fmt.Sprintf(" %.*f", map[figure]int{cpu: 1, p50: 2, p99: 2}[f], value)
 			}
-			text.WriteString(" |")
-			if c.base == "" || c.rate > 0 && f == rate {
-				continue
-			}
-			if ratio := median(rounds[c.name], func(round int, m measurement) float64 { return m[f] / rounds[c.base][round][f] }); ratio > 0 {
+			text += " |"
+			ratio := median(rounds[c.name], func(round int, m measurement) float64 {
+				if c.base == "" || c.rate > 0 && f == rate {
+					return 0
+				}
+				return m[f] / rounds[c.base][round][f]
+			})
+			if ratio > 0 {
 				ratios = append(ratios, fmt.Sprintf("%s %.3f", strings.Fields(string(f))[0], ratio))
 			}
 		}
 		if ratios != nil {
-			fmt.Fprintf(&text, " %s of %s", strings.Join(ratios, ", "), c.base)
+			text += fmt.Sprintf(" %s of %s", strings.Join(ratios, ", "), c.base)
 		}
-		text.WriteString(" |\n")
+		text += " |\n"
 	}
-	return text.String()
+	return text
 }
 
 // median is the median of a figure in some rounds. It is 0 if the figure is absent in one of them, or infinite.
