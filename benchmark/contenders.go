@@ -73,7 +73,7 @@ func (h *harness) groups() []group {
 	}
 }
 
-const requestHeader, byToken = "Caddy, request_header", "frappe_auth, token"
+const requestHeader, byToken = "Caddy, request_header", "frappe_auth, token" //nolint:gosec // names
 
 // baselines are nothing, and about the least that a directive can do.
 func baselines(rate int) []contender {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -14,14 +15,14 @@ const fleetRate = 1000 // requests per second, for all Caddys together
 // fleet is several Caddys behind a load balancer.
 type fleet struct {
 	caddys, credentials, memories int // with share redis they have one memory
-	ttl                           time.Duration
+	ttl                           int // in seconds
 }
 
 // expected is how many requests per second the site should get. A verdict is renewed by the first use after four fifths of
 // its ttl, in each memory.
 func (f fleet) expected() float64 {
 	verdicts := float64(f.memories * f.credentials)
-	return verdicts / (0.8*f.ttl.Seconds() + verdicts/fleetRate)
+	return verdicts / (0.8*float64(f.ttl) + verdicts/fleetRate)
 }
 
 // measureFleets counts what the site is asked by fleets.
@@ -30,10 +31,10 @@ func (h *harness) measureFleets(ctx context.Context) (string, error) {
 	if h.smoke {
 		fleets = fleets[:3]
 	}
-	text := fmt.Sprintf("\nFleets at %d requests per second, and what the site is asked\n\n"+
+	var text strings.Builder
+	fmt.Fprintf(&text, "\nFleets at %d requests per second, and what the site is asked\n\n"+
 		"| Caddys | credentials | ttl | share redis | requests to the site while all is new | then, per second | by the formula |\n|---|---|---|---|---|---|---|\n", fleetRate)
 	for _, f := range fleets {
-		f.ttl *= time.Second
 		fmt.Fprintf(os.Stderr, "fleet: %+v\n", f)
 		first, steady, err := h.measureFleet(ctx, f)
 		if err != nil {
@@ -42,9 +43,9 @@ func (h *harness) measureFleets(ctx context.Context) (string, error) {
 		if first != int64(f.credentials*f.memories) {
 			return "", fmt.Errorf("%+v: the site got %d requests", f, first)
 		}
-		text += fmt.Sprintf("| %d | %d | %s | %t | %d | %.1f | %.1f |\n", f.caddys, f.credentials, f.ttl, f.memories < f.caddys, first, steady, f.expected())
+		fmt.Fprintf(&text, "| %d | %d | %ds | %t | %d | %.1f | %.1f |\n", f.caddys, f.credentials, f.ttl, f.memories < f.caddys, first, steady, f.expected())
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 // measureFleet has each Caddy asked for each credential, and then Caddys at random for credentials at random.
@@ -54,7 +55,7 @@ func (h *harness) measureFleet(ctx context.Context, f fleet) (first int64, stead
 		options = shared
 	}
 	for i := range servers {
-		servers[i] = protect(s, 1000, f.ttl, options)
+		servers[i] = protect(s, 1000, time.Duration(f.ttl)*time.Second, options)
 		if err := h.start(ctx, servers[i]); err != nil {
 			return 0, 0, err
 		}
@@ -73,19 +74,19 @@ func (h *harness) measureFleet(ctx context.Context, f fleet) (first int64, stead
 		}
 	}
 	first = s.asked.Load() - asked
-	periods := []time.Duration{2, 5} // the first is over when the verdicts no longer end together
+	periods := []int{2, 5} // the first is over when the verdicts no longer end together
 	if h.smoke {
 		periods = periods[:1]
 	}
 	for _, n := range periods {
 		asked = s.asked.Load()
-		_, err := attack(ctx, fleetRate, n*f.ttl, func(int64) (string, http.Header) {
+		_, err := attack(ctx, fleetRate, time.Duration(n*f.ttl)*time.Second, func(int64) (string, http.Header) {
 			return servers[rand.IntN(len(servers))].address, c.header(rand.Int64N(int64(f.credentials))) //nolint:gosec // no secret
 		})
 		if err != nil {
 			return 0, 0, err
 		}
-		steady = float64(s.asked.Load()-asked) / (n * f.ttl).Seconds()
+		steady = float64(s.asked.Load()-asked) / float64(n*f.ttl)
 	}
 	return first, steady, nil
 }

@@ -109,7 +109,8 @@ func (h *harness) measure(ctx context.Context, c contender) (m measurement, err 
 			err = c.use(ctx, c.through, int(n))
 		}
 	}
-	site, requests := cmp.Or(c.server.site, new(site)), int64(0)
+	var requests int64
+	site := cmp.Or(c.server.site, new(site))
 	asked, used := site.asked.Load(), cpuTime(c.server.pid)
 	if c.rate > 0 {
 		result, attackErr := attack(ctx, c.rate, h.duration, func(n int64) (string, http.Header) { return c.server.address, c.header(n) })

@@ -103,11 +103,10 @@ func (s *simulation) unused() int { return 1<<30 + int(s.harness.serial.Add(1)) 
 
 // ask sends a request to a Caddy. It returns where the verdict came from, or the refusal.
 func (s *simulation) ask(at, credential int) (from string) {
-	r, repl := httptest.NewRequest(http.MethodGet, "/", nil), caddy.NewReplacer()
+	repl, address := caddy.NewReplacer(), fmt.Sprintf("10.%d.%d.%d", credential>>8&255, credential&255, at)
+	ctx := context.WithValue(context.Background(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: address})
+	r := httptest.NewRequestWithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl), http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", fmt.Sprintf(numbered, credential))
-	address := fmt.Sprintf("10.%d.%d.%d", credential>>8&255, credential&255, at)
-	ctx := context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: address})
-	r = r.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl))
 	err := s.caddys[at].ServeHTTP(httptest.NewRecorder(), r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
 		from, _ = repl.GetString("http.auth.frappe.cache")
 		return nil

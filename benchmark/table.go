@@ -25,15 +25,16 @@ const tableHead = "| | requests/s | CPU µs | p50 ms | p99 ms | heap B | ratios,
 
 // tableRows are the rows of a group.
 func tableRows(g group, rounds map[string][]measurement) string {
-	text := fmt.Sprintf("| **%s** | | | | | | |\n", g.title)
+	var text strings.Builder
+	fmt.Fprintf(&text, "| **%s** | | | | | | |\n", g.title)
 	for _, c := range g.contenders {
-		text += "| " + c.name + " |"
+		fmt.Fprintf(&text, "| %s |", c.name)
 		var ratios []string
 		for _, f := range []figure{rate, cpu, p50, p99, heap} {
 			if value := median(rounds[c.name], func(_ int, m measurement) float64 { return m[f] }); value > 0 {
-				text += fmt.Sprintf(" %.*f", map[figure]int{cpu: 1, p50: 2, p99: 2}[f], value)
+				fmt.Fprintf(&text, " %.*f", map[figure]int{cpu: 1, p50: 2, p99: 2}[f], value)
 			}
-			text += " |"
+			text.WriteString(" |")
 			ratio := median(rounds[c.name], func(round int, m measurement) float64 {
 				if c.base == "" || c.rate > 0 && f == rate {
 					return 0
@@ -45,11 +46,11 @@ func tableRows(g group, rounds map[string][]measurement) string {
 			}
 		}
 		if ratios != nil {
-			text += fmt.Sprintf(" %s of %s", strings.Join(ratios, ", "), c.base)
+			fmt.Fprintf(&text, " %s of %s", strings.Join(ratios, ", "), c.base)
 		}
-		text += " |\n"
+		text.WriteString(" |\n")
 	}
-	return text
+	return text.String()
 }
 
 // median is the median of a figure in some rounds. It is 0 if the figure is absent in one of them, or infinite.
