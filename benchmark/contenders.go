@@ -60,7 +60,7 @@ func forwardAuth(delay time.Duration) *server {
 
 // groups are all that is measured.
 func (h *harness) groups() []group {
-	populations, simulated := []int{1, 10_000, 100_000, 1_000_000}, scale{caddys: 100, credentials: 1_000_000, start: 1000, revocations: 20}
+	populations, simulated := []int{1, 10_000, 100_000, 1_000_000}, scale{caddys: 100, credentials: 1_000_000, start: 500, revocations: 20}
 	if h.smoke {
 		populations, simulated = []int{1, 100, 1000}, scale{caddys: 5, credentials: 1000, start: 100, revocations: 2}
 	}

@@ -137,7 +137,7 @@ type phase struct {
 	request         func(i int) (at, credential int)
 }
 
-// run sends the requests from 64 clients at once. It returns a row of the table, and how much the memory of Redis grew.
+// run sends the requests from 256 clients at once. It returns a row of the table, and how much the memory of Redis grew.
 func (s *simulation) run(ctx context.Context, p phase) (row string, memory float64, err error) {
 	fmt.Fprintln(os.Stderr, "simulation:", p.title)
 	if p.restart {
@@ -149,7 +149,7 @@ func (s *simulation) run(ctx context.Context, p phase) (row string, memory float
 	)
 	before := s.info(ctx)
 	began, asked := time.Now(), everybodyAsked.Load()
-	for range 64 {
+	for range 256 {
 		clients.Go(func() {
 			for i := int(next.Add(1)) - 1; i < p.requests && ctx.Err() == nil && err == nil; i = int(next.Add(1)) - 1 {
 				if from := s.ask(p.request(i)); from == "hit" || from == "shared" || from == "miss" {
