@@ -1,7 +1,7 @@
 // Command benchmark measures frappe_auth in a running Caddy, side by side with Caddy alone and with Caddy's own directives,
 // and prints markdown tables. It needs Debian's wrk and redis-server, and runs in its folder of a checkout:
 //
-//	go run .                         # everything, in about ten minutes
+//	go run .                         # everything, in about a quarter of an hour
 //	go run . -only 'grant|latency'   # some groups
 //	go run . -smoke                  # everything for a moment, to see that it works
 //
