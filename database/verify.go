@@ -166,7 +166,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 }
 
 // hashOf returns what the newest versions of Frappe store of an access token, in a document with a random name
-// (frappe/integrations/doctype/oauth_bearer_token of 16). All others store the token.
+// (frappe/integrations/doctype/oauth_bearer_token of 16), and of a session's id. All others store the token and the id.
 func hashOf(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:])
