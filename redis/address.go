@@ -54,6 +54,32 @@ type address struct {
 // String returns the URL without the password.
 func (a *address) String() string { return a.shown }
 
+// public returns an error without the password. A server that does not know the command AUTH or HELLO repeats its arguments.
+func (a *address) public(err error) error {
+	if err == nil {
+		return nil
+	}
+	text, _, found := strings.Cut(err.Error(), ", with args beginning with")
+	if password := a.option.Password; password != "" && strings.Contains(text, password) {
+		text, found = "the server refused the login in its own words, which have the password in them", true
+	}
+	if !found {
+		return err
+	}
+	return &publicError{err, text}
+}
+
+// publicError is an error with another text.
+type publicError struct {
+	error
+
+	text string
+}
+
+func (e *publicError) Error() string { return e.text }
+
+func (e *publicError) Unwrap() error { return e.error }
+
 // checkURL returns an error if a URL cannot be right. It does not contain the URL, which may hold a password.
 func checkURL(raw string) error {
 	if raw == "" {

@@ -204,7 +204,7 @@ func wait[T any](ctx context.Context, c *connection, outlive context.Context, at
 	return r.value, nil
 }
 
-// failed adds the address to an error. Redis's own errors hold no secret.
+// failed adds the address to an error.
 func (c *connection) failed(err error) error {
 	if answer, ok := rueidis.IsRedisErr(err); ok && strings.Contains(answer.Error(), "READONLY ") {
 		select {
@@ -212,5 +212,5 @@ func (c *connection) failed(err error) error {
 		default:
 		}
 	}
-	return fmt.Errorf("%s: %w", c.address, err)
+	return fmt.Errorf("%s: %w", c.address, c.address.public(err))
 }

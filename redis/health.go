@@ -33,7 +33,7 @@ func (s *Store) CheckHealth(ctx context.Context) []frappe.Finding {
 	findings := []frappe.Finding{frappe.OK("reachable", "%s", s)}
 	nodes, err := primaries(ctx, client)
 	if err != nil {
-		findings = append(findings, frappe.Warning("version", "not known, since INFO is refused: %v; Redis 6.2 or later is needed", err))
+		findings = append(findings, frappe.Warning("version", "not known, since INFO is refused: %v; Redis 6.2 or later is needed", s.connection.address.public(err)))
 	}
 	for _, n := range nodes {
 		findings = append(findings, n.version(6, 2), n.role(), n.eviction(), n.persistence())
@@ -196,7 +196,7 @@ func (f *FrappeEvents) CheckHealth(ctx context.Context) []frappe.Finding {
 	defer cancel()
 	client, err := probe.dial(ctx)
 	if err != nil {
-		return []frappe.Finding{unreachable(fmt.Errorf("%s: %w", f, err))}
+		return []frappe.Finding{unreachable(fmt.Errorf("%s: %w", f, probe.address.public(err)))}
 	}
 	defer client.Close()
 	findings := []frappe.Finding{frappe.OK("reachable", "%s", f)}
@@ -216,7 +216,7 @@ func (f *FrappeEvents) CheckHealth(ctx context.Context) []frappe.Finding {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return append(findings, frappe.Trouble("channel", "%v; the user needs the right to SUBSCRIBE to the channel %s: &%[2]s +subscribe", err, channel))
+		return append(findings, frappe.Trouble("channel", "%v; the user needs the right to SUBSCRIBE to the channel %s: &%[2]s +subscribe", probe.address.public(err), channel))
 	}
 	return append(findings, frappe.OK("channel", "%s may be heard", channel))
 }

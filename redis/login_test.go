@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -15,6 +16,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -85,6 +89,33 @@ func TestPassword(t *testing.T) {
 			}
 			if string(s.Secret()) != secret {
 				t.Errorf("secret %q", s.Secret())
+			}
+		})
+	}
+}
+
+// TestUnknownLogin: a server that does not know how to log in repeats the password. No error, log or finding does.
+func TestUnknownLogin(t *testing.T) {
+	for name, secret := range map[string]string{"short": password, "longer than what is repeated": strings.Repeat("pass-with-", 30)} {
+		t.Run(name, func(t *testing.T) {
+			server := startRedis(t, "--requirepass", secret, "--rename-command", "AUTH", "", "--rename-command", "HELLO", "")
+			s := open(t, &Store{URL: server.url(), Password: secret})
+			f := openFeed(t, &FrappeEvents{URL: server.url(), Password: secret})
+			core, logs := zapobserver.New(zap.InfoLevel)
+			logged := subscribe(f.subscription.address, nil, "", zap.New(core))
+			t.Cleanup(func() { _ = logged.Destruct() })
+			testutil.Eventually(t, "the feed logs that it cannot log in", func() bool { return logs.Len() > 0 })
+			shown := []string{fmt.Sprint(logs.All()[0].ContextMap()), promptly(t, get(s)).Error()}
+			for _, finding := range append(s.CheckHealth(soon(t)), f.CheckHealth(soon(t))...) {
+				shown = append(shown, finding.Detail)
+			}
+			if len(shown) != 4 {
+				t.Errorf("%d texts: %q", len(shown), shown)
+			}
+			for _, text := range shown {
+				if strings.Contains(text, secret[:10]) || !strings.Contains(text, "AUTH") && !strings.Contains(text, "in its own words") {
+					t.Error(text)
+				}
 			}
 		})
 	}

@@ -99,7 +99,7 @@ func (s *subscription) run(ctx context.Context) {
 		}
 		if heard || !s.missed {
 			s.logger.Load().Warn("cannot hear what changes in Frappe; until this works again, changes take up to ttl to take effect",
-				zap.Stringer("redis", s.address), zap.Error(err))
+				zap.Stringer("redis", s.address), zap.Error(s.address.public(err)))
 		}
 		if heard {
 			wait = minWait
