@@ -57,6 +57,7 @@ type Fleet struct {
 	foreign  atomic.Bool // another secret was seen, and that was logged
 	count    counters
 	kick     chan struct{} // wakes a publisher
+	running  chan struct{} // holds an element while a Run follows the log
 	flushing chan struct{} // holds an element while the outbox is published
 	tried    chan struct{} // closed after the first attempt to read the log
 
@@ -97,6 +98,7 @@ func New(conf Config) (*Fleet, error) {
 		origin:   rand.Uint64(), //nolint:gosec // it only has to be another one than those of the other Caddys
 		breakers: breaker.NewGroup[path](3, conf.Random),
 		kick:     make(chan struct{}, 1),
+		running:  make(chan struct{}, 1),
 		flushing: make(chan struct{}, 1),
 		tried:    make(chan struct{}),
 		log:      newPosition(),

@@ -239,3 +239,34 @@ func TestClocks(t *testing.T) {
 		})
 	}
 }
+
+// TestRuns: of several configurations at once, one follows the log, and what it leaves undone is not lost.
+func TestRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := testutil.NewStore()
+		m := join(t, store, secret, 0)
+		reads := m.client.Calls("Read")
+		time.Sleep(time.Minute)
+		alone := m.client.Calls("Read") - reads
+		for range 9 {
+			m.run(t, m.client)
+		}
+		reads = m.client.Calls("Read")
+		time.Sleep(time.Minute)
+		if n := m.client.Calls("Read") - reads; n > alone+2 {
+			t.Errorf("ten configurations read the log %d times, one %d times", n, alone)
+		}
+
+		m.client.SetDelay(func() time.Duration { return 100 * time.Millisecond })
+		m.Revoke(fleet.Revocation{Tags: []uint64{1}})
+		time.Sleep(50 * time.Millisecond) // the revocation is on its way, and the configuration that sends it ends
+		m.client.SetAway(true)
+		m.stop()
+		m.client.SetDelay(nil)
+		m.client.SetAway(false)
+		time.Sleep(5 * time.Second)
+		if n := m.Stats().Pending; n != 0 {
+			t.Errorf("%d revocations were never published", n)
+		}
+	})
+}

@@ -23,9 +23,15 @@ const (
 	checkInterval = time.Minute
 )
 
-// Run follows the log of the newest attached store, and publishes what waits in the outbox, until ctx is done. More than one
-// Run may be under way while a configuration replaces another.
+// Run follows the log of the newest attached store, and publishes what waits in the outbox, until ctx is done. Of several at
+// once, as while a configuration replaces another, one does so. When it ends, another one takes over all that is not done.
 func (f *Fleet) Run(ctx context.Context) {
+	select {
+	case f.running <- struct{}{}:
+		defer func() { <-f.running }()
+	case <-ctx.Done():
+		return
+	}
 	var both sync.WaitGroup
 	defer both.Wait()
 	both.Go(func() {
