@@ -148,3 +148,31 @@ func TestShareInCaddy(t *testing.T) {
 		}
 	}
 }
+
+// TestNewSecret: a reload takes over a secret that was changed where the configuration only names it.
+func TestNewSecret(t *testing.T) {
+	before := theClient.Key
+	t.Cleanup(func() { theClient.Key = before })
+	address, token := testutil.FreeAddress(t), "token-of-bob"
+	config := `http://` + address + ` {
+		frappe_auth {
+			backend static {
+				bearer ` + testutil.Hash(token) + ` bob@example.com
+			}
+			share double
+		}
+		respond "{http.auth.frappe.cache}"
+	}`
+	c := testutil.RunCaddy(t, config)
+	fetch := func() string { return testutil.Get(t, "http://"+address+"/", "Authorization: Bearer "+token).Body }
+	fetch()
+	c.Load(config)
+	if got := fetch(); got != "hit" {
+		t.Errorf("after a reload with the same secret: %s", got)
+	}
+	theClient.Key = []byte("another secret of at least 32 bytes")
+	c.Load(config)
+	if got := fetch(); got != "miss" {
+		t.Errorf("after a reload with another secret: %s", got)
+	}
+}

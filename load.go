@@ -63,7 +63,7 @@ func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, s
 	if !ok {
 		return nil, "", fmt.Errorf("share: module %T is not a store", module)
 	}
-	both, err := fingerprintOf(backends, raw, furtherFingerprint(module))
+	both, err := fingerprintOf(backends, raw, furtherFingerprint(module), store.Secret()) // it may come from a file
 	return store, both, err
 }
 
