@@ -225,7 +225,7 @@ func (a *address) complete() {
 	a.option.DisableRetry = true                          // requests go on without Redis instead
 	a.option.ClientSetInfo = rueidis.DisableClientSetInfo // one command less that a user of Redis needs
 	a.option.PipelineMultiplex = -1                       // one connection, however many processors
-	a.option.BlockingPoolSize = 64                        // of them, one for each configuration that reads is in use
+	a.option.BlockingPoolSize = maxCalls                  // one is in use for each log that is followed, so one for each list of backends
 	a.option.BlockingPoolCleanup = time.Minute
 	if a.option.Sentinel.MasterSet != "" {
 		a.option.Sentinel.Dialer = a.option.Dialer

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -171,4 +172,28 @@ func TestReplica(t *testing.T) {
 	if _, err := reader.Charge(soon(t), "n", time.Second, time.Hour); err == nil {
 		t.Error("a replica is written to")
 	}
+}
+
+// TestManyReaders: many lists of backends follow the log at once, and none waits for another.
+func TestManyReaders(t *testing.T) {
+	server := startRedis(t)
+	s := fresh(t, server)
+	last := read(t, s, frappe.Position{}, time.Millisecond)
+	const readers = 200
+	var done sync.WaitGroup
+	for range readers {
+		done.Go(func() {
+			if _, err := s.Read(t.Context(), last[0].Position, time.Minute); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	testutil.Eventually(t, "all wait for an entry", func() bool {
+		clients, err := server.Run("INFO", "clients").ToString()
+		return err == nil && strings.Contains(clients, fmt.Sprintf("blocked_clients:%d\r\n", readers))
+	})
+	if _, err := s.Append(soon(t), []byte("x"), time.Hour); err != nil {
+		t.Error(err)
+	}
+	done.Wait()
 }
