@@ -34,6 +34,10 @@ func (s *state) revoke(ctx context.Context, changes ...frappe.Change) error {
 	return s.fleet.Publish(ctx)
 }
 
+// maxRevoke is how long an answer waits until the other Caddys are told, by all handlers together. Frappe gives up on a webhook
+// after 5 seconds, and would not log what the answer says.
+const maxRevoke = 4 * time.Second
+
 // revokeIn drops the verdicts that changes select, in the caches of all handlers or of those with that name. It reports
 // whether there was such a cache. An error says that other Caddys could not be told yet.
 func revokeIn(ctx context.Context, name string, changes []frappe.Change, source metrics.Source) (found bool, err error) {
@@ -45,6 +49,8 @@ func revokeIn(ctx context.Context, name string, changes []frappe.Change, source 
 		}
 		return true
 	})
+	ctx, cancel := context.WithTimeout(ctx, maxRevoke)
+	defer cancel()
 	for _, s := range concerned { // not in Range, which holds a lock
 		if failed := s.revoke(ctx); failed != nil {
 			err = fmt.Errorf("the verdicts were dropped here, but the other Caddys could not be told yet: %w", failed)

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
@@ -140,4 +142,33 @@ func TestStoreFaults(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSlowPublication: an answer to a webhook does not wait for each handler's store in turn, and what it did not wait for is
+// published.
+func TestSlowPublication(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := testutil.NewStore()
+		var handlers []sharer
+		for range 5 {
+			handlers = append(handlers, newSharer(t, store, newDoubleBackend(), nil))
+		}
+		for _, h := range handlers {
+			h.client.SetDelay(func() time.Duration { return time.Minute })
+		}
+		began := time.Now()
+		_, err := revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, metrics.Webhook)
+		if took := time.Since(began); err == nil || took > 4*time.Second {
+			t.Errorf("%v, after %s", err, took)
+		}
+		for _, h := range handlers {
+			h.client.SetDelay(nil)
+		}
+		time.Sleep(10 * time.Second)
+		for i, h := range handlers {
+			if n := h.state.fleet.Stats().Pending; n != 0 {
+				t.Errorf("handler %d: %d revocations were never published", i, n)
+			}
+		}
+	})
 }
