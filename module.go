@@ -109,7 +109,9 @@ type Handler struct {
 	//
 	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends no
 	// such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
-	// Authorization header is never redirected, nor is a request for the login page itself. Only with the scheme `session`.
+	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a refused session that was
+	// redirected within the last 10 seconds, which a cookie remembers: Frappe sends a user whose session it accepts straight
+	// back. Only with the scheme `session`.
 	// Default: no redirect.
 	Login string `json:"login,omitempty"`
 
@@ -272,7 +274,7 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) er
 	h.challenge(w, r, d)
 	h.bodies.End(w, r)
 	if d.location != "" {
-		browser.Redirect(w, d.location)
+		browser.Redirect(w, d.location, d.outcome == outcomeDenied)
 		return nil
 	}
 	// To look up where in the code this is would take as long as to verify the credential.

@@ -51,7 +51,7 @@ func (o *Options) protect() error {
 
 // sendToLogin makes a redirect to the login page of the refusal of a navigation without a session.
 func (h *Handler) sendToLogin(r *http.Request, d *decision) {
-	noSession := d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession
+	noSession := d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession && !browser.WasSent(r)
 	if h.login == nil || !noSession || r.Header["Authorization"] != nil || !browser.Navigation(r) {
 		return
 	}

@@ -106,9 +106,22 @@ func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// Redirect sends the browser to a location.
-func Redirect(w http.ResponseWriter, location string) {
+// sentCookie tells that a browser was sent to the login page a moment ago although it has a session.
+const sentCookie = "frappe_auth_login"
+
+// Redirect sends the browser to a location. session says that it has a session, which was denied: if the login page takes that
+// session for good, it sends the browser back at once, and WasSent then tells.
+func Redirect(w http.ResponseWriter, location string, session bool) {
+	if session {
+		http.SetCookie(w, &http.Cookie{Name: sentCookie, Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	}
 	w.Header().Set("Location", location)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusFound)
+}
+
+// WasSent reports whether the browser was sent to the login page a moment ago although it has a session.
+func WasSent(r *http.Request) bool {
+	_, err := r.Cookie(sentCookie)
+	return err == nil
 }
