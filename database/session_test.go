@@ -225,13 +225,11 @@ func TestSessionGrants(t *testing.T) {
 				t.Errorf("without grants: %s", got)
 			}
 			grant("grants-sessions")
-			b.source.current.Load().schema.Store(nil)
-			if got := verdict(b, session(recordedSession)); got != "alice@example.com" {
-				t.Errorf("with grants: %s", got)
-			}
-			if got := examined(t, b); !strings.Contains(got, "ok sessions: everything that sessions need can be read") {
-				t.Errorf("with grants: %s", got)
-			}
+			testutil.Eventually(t, "sessions work with the grants", func() bool {
+				b.source.current.Load().schema.Store(nil) // a look that began before the grants may store the old one again
+				return verdict(b, session(recordedSession)) == "alice@example.com" &&
+					strings.Contains(examined(t, b), "ok sessions: everything that sessions need can be read")
+			})
 		})
 	}
 }
