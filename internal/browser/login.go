@@ -113,6 +113,7 @@ const sentCookie = "frappe_auth_login"
 // session for good, it sends the browser back at once, and WasSent then tells.
 func Redirect(w http.ResponseWriter, location string, session bool) {
 	if session {
+		//nolint:gosec // without Secure: it holds nothing, and must come back over plain HTTP behind a proxy, too
 		http.SetCookie(w, &http.Cookie{Name: sentCookie, Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	}
 	w.Header().Set("Location", location)
