@@ -89,7 +89,7 @@ func (v *verifier) lookUp(q *lookup) verdict {
 func (v *verifier) askBackends(q *lookup) verdict {
 	q.asked = v.state.cache.Begin()
 	q.share.begin(v.state.fleet)
-	at := v.state.clock(v.now())
+	at := v.state.clock.At(v.now())
 	var (
 		unavailable     *frappe.UnavailableError
 		denied, unknown bool
@@ -144,7 +144,7 @@ func (v *verifier) askBackends(q *lookup) verdict {
 
 // charge counts a failure against the client.
 func (v *verifier) charge(q *lookup) {
-	v.state.failures.Charge(q.client, q.failures, v.state.clock(v.now()))
+	v.state.failures.Charge(q.client, q.failures, v.state.clock.At(v.now()))
 	if limit, ok := v.sharedLimit(q); ok {
 		v.state.fleet.Charge(limit, q.share.name)
 	}

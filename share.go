@@ -83,7 +83,7 @@ func (v *verifier) takeShared(q *lookup) *grant {
 	}
 	g := v.newGrant(q, shared.Identity, shared.Backend)
 	now := v.now()
-	g.At = v.state.clock(now) - int64(found.Age)
+	g.At = v.state.clock.At(now) - int64(found.Age)
 	usable := v.freshness(g, now)
 	if all := g.Tags.All(); usable > verdicts.Stale || !v.state.fleet.IsCurrent(found, all[:]...) {
 		return nil

@@ -22,7 +22,7 @@ type state struct {
 	backends []*backends.State
 	failures *rate.Limiter
 	now      func() time.Time
-	start    time.Time // zero of the state's clock
+	clock    *verdicts.Clock // of the ages of verdicts and of failures
 	results  [lookupResults]atomic.Uint64
 
 	mu      sync.Mutex
@@ -54,7 +54,7 @@ func newState(conf verifierConfig) (*state, error) {
 	s := &state{
 		failures: rate.New(),
 		now:      conf.now,
-		start:    conf.now(),
+		clock:    verdicts.NewClock(conf.now()),
 		demands:  make(map[*demand]bool),
 	}
 	for _, b := range conf.backends {
@@ -82,10 +82,6 @@ func newState(conf verifierConfig) (*state, error) {
 
 // Destruct implements caddy.Destructor. The state holds only memory, so there is nothing to do.
 func (*state) Destruct() error { return nil }
-
-// clock converts a time to the state's clock, in nanoseconds. That clock is monotonic: changes of the wall clock do not
-// affect it.
-func (s *state) clock(now time.Time) int64 { return int64(now.Sub(s.start)) }
 
 // join adds a demand until leave. The cache size and the in-flight limits follow the highest demand.
 func (s *state) join(d *demand) {

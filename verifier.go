@@ -198,7 +198,7 @@ func (v *verifier) throttled(q *lookup, now time.Time) error {
 	if q.known {
 		return nil
 	}
-	if wait := v.state.failures.Wait(q.client, q.failures, v.state.clock(now)); wait > 0 {
+	if wait := v.state.failures.Wait(q.client, q.failures, v.state.clock.At(now)); wait > 0 {
 		return &throttledError{wait: wait}
 	}
 	return nil
@@ -239,13 +239,13 @@ func (v *verifier) isFresh(d *denial, now time.Time) bool {
 
 // age returns how long ago a time on the clock of the state was.
 func (v *verifier) age(at int64, now time.Time) time.Duration {
-	return time.Duration(v.state.clock(now) - at)
+	return time.Duration(v.state.clock.At(now) - at)
 }
 
 // refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never waits.
 // If that fails, the next attempt comes after another twentieth of the ttl.
 func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now time.Time) {
-	clock, next := v.state.clock(now), g.renewal.Load()
+	clock, next := v.state.clock.At(now), g.renewal.Load()
 	if next > clock || !g.renewal.CompareAndSwap(next, clock+int64(v.lifetimes.For(g.Validity))/20) {
 		return
 	}
