@@ -69,19 +69,21 @@ func (l FailureLimit) rate() rate.Limit {
 }
 
 func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	const usage = "write failures off, or failures with a number and a time window, such as failures 20 1m"
 	args := d.RemainingArgs()
 	switch {
 	case len(args) == 1 && args[0] == "off":
 		l.Max = -1
 		return directive.NoBlock(d, "failures")
 	case len(args) != 2:
-		return d.Err("write failures off, or failures with a number and a time window, such as failures 20 1m")
+		return d.Err(usage)
 	}
-	if err := directive.ParseNumber(d, args[0], &l.Max); err != nil {
-		return err
+	var err error
+	if l.Max, err = directive.ParseNumber(args[0]); err != nil {
+		return d.Errf("failures: %w; %s", err, usage)
 	}
-	if err := directive.ParseDuration(d, args[1], &l.Window); err != nil {
-		return err
+	if l.Window, err = directive.ParseDuration(args[1]); err != nil {
+		return d.Errf("failures: %w; %s", err, usage)
 	}
 	return directive.NoBlock(d, "failures")
 }

@@ -137,24 +137,24 @@ func List[S ~string](into *[]S, without string) Option {
 }
 
 // Number parses an option with a positive whole number.
-func Number(into *int) Option {
-	return func(d *caddyfile.Dispenser) error {
-		var text string
-		if err := Text(&text)(d); err != nil {
-			return err
-		}
-		return ParseNumber(d, text, into)
-	}
-}
+func Number(into *int) Option { return parsed(ParseNumber, into) }
 
 // Duration parses an option with a duration that is not negative.
-func Duration(into *caddy.Duration) Option {
+func Duration(into *caddy.Duration) Option { return parsed(ParseDuration, into) }
+
+// parsed parses an option with one argument by parse.
+func parsed[T any](parse func(text string) (T, error), into *T) Option {
 	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
 		var text string
-		if err := Text(&text)(d); err != nil {
+		err := Text(&text)(d)
+		if err != nil {
 			return err
 		}
-		return ParseDuration(d, text, into)
+		if *into, err = parse(text); err != nil {
+			return d.Errf("%s: %w", name, err)
+		}
+		return nil
 	}
 }
 
@@ -182,30 +182,29 @@ func OptionalDuration(into **caddy.Duration) Option {
 
 // NoBlock returns an error if a block follows the option of that name.
 func NoBlock(d *caddyfile.Dispenser, name string) error {
-	if d.NextBlock(d.Nesting()) {
+	// NextBlock skips an empty block. Then its end is the current token; as an argument, it would be quoted.
+	if d.NextBlock(d.Nesting()) || d.ValRaw() == "}" {
 		return d.Errf("%s takes no block", name)
 	}
 	return nil
 }
 
-// ParseNumber parses an argument that is a positive whole number.
-func ParseNumber(d *caddyfile.Dispenser, text string, into *int) error {
+// ParseNumber parses a positive whole number.
+func ParseNumber(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		return d.Errf("%s is not a positive whole number", text)
+		return 0, fmt.Errorf("%s is not a positive whole number", text)
 	}
-	*into = n
-	return nil
+	return n, nil
 }
 
-// ParseDuration parses an argument that is a duration and not negative.
-func ParseDuration(d *caddyfile.Dispenser, text string, into *caddy.Duration) error {
+// ParseDuration parses a duration that is not negative.
+func ParseDuration(text string) (caddy.Duration, error) {
 	parsed, err := caddy.ParseDuration(text)
 	if err != nil || parsed < 0 {
-		return d.Errf("%s is not a duration; write it as 30s, 5m or 1h", text)
+		return 0, fmt.Errorf("%s is not a duration; write it as 30s, 5m or 1h", text)
 	}
-	*into = caddy.Duration(parsed)
-	return nil
+	return caddy.Duration(parsed), nil
 }
 
 // Positions holds the positions of the options of a block by name, in the order in which they were given.

@@ -24,6 +24,17 @@ type Guest struct {
 	Optional, Package string
 }
 
+func (g Guest) namespace() string { return "http.frappe_auth." + g.Kind + "s" }
+
+// names returns the names of the modules that there are, and of the optional one.
+func names(g Guest) []string {
+	all := []string{g.Optional}
+	for _, module := range caddy.GetModules(g.namespace()) {
+		all = append(all, module.ID.Name())
+	}
+	return all
+}
+
 // Module parses the option and returns the JSON of the module, which must be a T.
 func Module[T any](d *caddyfile.Dispenser, g Guest) (json.RawMessage, error) {
 	if !d.NextArg() {
@@ -33,8 +44,11 @@ func Module[T any](d *caddyfile.Dispenser, g Guest) (json.RawMessage, error) {
 	if strings.Contains(name, "://") {
 		return nil, d.Errf("the type of the %s is missing; write %s %s %s", g.Kind, g.Option, strings.Fields(g.Example)[0], name)
 	}
-	id := "http.frappe_auth." + g.Kind + "s." + name
+	id := g.namespace() + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
+		if nearest, ok := Nearest(name, names(g)); ok && nearest != name {
+			return nil, d.Errf("this Caddy has no %s %s; did you mean %s?", g.Kind, name, nearest)
+		}
 		return nil, d.Errf("this Caddy has no %s %s; build Caddy with it: for %s, add --with github.com/caddy-frappe/frappe-auth/%s",
 			g.Kind, name, g.Optional, g.Package)
 	}
