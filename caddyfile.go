@@ -165,6 +165,10 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 		inCache    = "write it inside the block of cache"
 		inSite     = "write it inside the block of backend site"
 		inResource = "write it inside the block of protected_resource"
+		inStatic   = "write it inside the block of backend static"
+		inDatabase = "write it inside the block of backend database"
+		inShare    = "write it inside the block of share redis"
+		inRedis    = "write it inside the block of share redis or feed frappe_events"
 	)
 	return directive.Block{
 		Owner: "frappe_auth",
@@ -198,6 +202,9 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 		},
 		Repeatable: []string{"backend", "require", "feed"},
 		Instead: map[string]string{
+			"token": inStatic, "bearer": inStatic, "poll_interval": inDatabase, "max_open_conns": inDatabase,
+			"db_host": inDatabase, "db_name": inDatabase, "db_user": inDatabase, "db_password": inDatabase, "encryption_key": inDatabase,
+			"secret": inShare, "prefix": inShare, "password": inRedis, "tls_ca": inRedis,
 			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "session_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
 			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
 			"authorization_server": inResource, "resource": inResource, "scopes": inResource,
@@ -240,9 +247,6 @@ func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 		return d.Err("write require role, user, scope or client and its names")
 	}
 	kind, names := d.Val(), d.RemainingArgs()
-	if len(names) == 0 {
-		return d.Errf("require %s needs at least one name", kind)
-	}
 	var required frappe.Requirement
 	into, ok := map[string]*[]string{
 		"role": &required.Roles, "user": &required.Users, "scope": &required.Scopes, "client": &required.Clients,
@@ -250,9 +254,12 @@ func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
 	if !ok {
 		return d.Errf("unknown requirement %s; write require role, user, scope or client and its names", kind)
 	}
+	if len(names) == 0 {
+		return d.Errf("require %s needs at least one name", kind)
+	}
 	*into = names
 	h.Require = append(h.Require, required)
-	return nil
+	return directive.NoBlock(d, "require")
 }
 
 // Interface guard

@@ -86,7 +86,10 @@ func (h *Webhook) UnmarshalJSON(raw []byte) error {
 func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	args := d.RemainingArgs()
-	if len(args) != 1 || args[0] == "" {
+	if len(args) > 1 {
+		return d.Err("frappe_auth_webhook takes one secret; quote it if it contains spaces, and write a path before it with a slash, such as /hooks/frappe")
+	}
+	if len(args) == 0 || args[0] == "" {
 		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
 	}
 	h.Secret = args[0]

@@ -27,10 +27,13 @@ type Requirement struct {
 	Clients []string `json:"clients,omitempty"`
 }
 
-// Validate returns an error if the requirement names nothing, or a scope that no token can have.
+// Validate returns an error if the requirement names nothing, if a name is empty, or if no token can have a scope.
 func (r *Requirement) Validate() error {
 	if len(r.Roles) == 0 && len(r.Users) == 0 && len(r.Scopes) == 0 && len(r.Clients) == 0 {
 		return errors.New("require: name at least one role, user, scope or client")
+	}
+	if slices.Contains(slices.Concat(r.Roles, r.Users, r.Clients), "") {
+		return errors.New("require: a name is empty; remove it, or write the name")
 	}
 	for _, scope := range r.Scopes {
 		if !ValidScope(scope) {

@@ -134,7 +134,7 @@ func TestCheckOrigin(t *testing.T) {
 		"https://":                       "is not an origin",
 		"null":                           "is not an origin",
 		"*":                              "is not an origin",
-		"https://*.example.com":          "",
+		"https://*.example.com":          "names one host",
 		"https://app.example.com\x00.ex": "is not an origin",
 	} {
 		err := browser.CheckOrigin(origin)

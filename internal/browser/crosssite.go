@@ -38,6 +38,9 @@ func CheckOrigin(origin string) error {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return fmt.Errorf("%q is not an origin; write a scheme and a host, such as https://app.example.com", origin)
 	}
+	if strings.Contains(u.Hostname(), "*") {
+		return fmt.Errorf("%q: an origin names one host; write each of them, such as https://app.example.com", origin)
+	}
 	host := strings.ToLower(u.Hostname())
 	for _, r := range host {
 		if r > '~' {
