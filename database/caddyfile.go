@@ -41,6 +41,7 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		Owner:   "backend database",
 		Options: options,
 		Instead: map[string]string{"refresh": "write poll_interval <duration>", "max_open": "write max_open_conns <n>"},
+		Check:   b.validateOptions,
 	}.Read(d)
 	if err != nil {
 		return err

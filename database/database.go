@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -197,34 +195,6 @@ func (b *Backend) setDefaults() {
 	if b.now == nil {
 		b.now = time.Now
 	}
-}
-
-// validate returns an error if the options are wrong.
-func (b *Backend) validate() error {
-	for _, option := range []struct {
-		name             string
-		value, low, high caddy.Duration
-	}{
-		{"poll_interval", b.PollInterval, minPollInterval, maxPollInterval},
-		{"timeout", b.Timeout, minTimeout, maxTimeout},
-	} {
-		if err := directive.CheckDuration(option.name, option.value); err != nil {
-			return err
-		}
-		if option.value != 0 && (option.value < option.low || option.value > option.high) {
-			return fmt.Errorf("%s: %s is not between %s and %s",
-				option.name, time.Duration(option.value), time.Duration(option.low), time.Duration(option.high))
-		}
-	}
-	switch {
-	case b.MaxOpenConns < 0 || b.MaxOpenConns > maxOpenConnsLimit:
-		return fmt.Errorf("max_open_conns: %d is not between 1 and %d", b.MaxOpenConns, maxOpenConnsLimit)
-	case b.Site == "" && b.DBName == "":
-		return errors.New("give the site's directory, such as " + exampleSite + ", or db_name, db_password and encryption_key")
-	case b.DBType == "sqlite" && b.Site == "":
-		return errors.New("give the site's directory, because it contains SQLite's file")
-	}
-	return nil
 }
 
 // expanded holds the options after their placeholders were replaced. They override the site's own configuration.

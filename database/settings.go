@@ -82,7 +82,7 @@ func (c siteConfig) place(s *settings, site string) (err error) {
 		s.opened, _ = os.Stat(s.file) // a missing file is not an error of the configuration
 		return nil
 	default:
-		return fmt.Errorf("db_type %q is none of mariadb, postgres and sqlite", s.dbType)
+		return unknownType(s.dbType)
 	}
 	if s.password == "" {
 		return errors.New("db_password is missing, in site_config.json or as an option here")
@@ -97,11 +97,9 @@ func (c siteConfig) place(s *settings, site string) (err error) {
 		if unquoted, err := strconv.Unquote(text); err == nil {
 			text = unquoted
 		}
-		if s.port, err = strconv.Atoi(text); err != nil || s.port < 1 || s.port > 65535 {
-			return errors.New("db_port is not a port number")
-		}
+		s.port, err = parsePort(text)
 	}
-	return nil
+	return err
 }
 
 // equal reports whether the settings are the same and lead to the same file. `bench restore` may have replaced SQLite's

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,6 +108,9 @@ func parseURL(raw string) (*url.URL, error) {
 	case "redis", "rediss", "valkey", "valkeys":
 		if u.Hostname() == "" {
 			return nil, errors.New("the URL of Redis has no host; write one such as " + exampleURL)
+		}
+		if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+			return nil, errors.New("the port in the URL of Redis is not a number from 1 to 65535; write one such as " + exampleURL)
 		}
 	case "unix":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {

@@ -18,6 +18,9 @@ import (
 func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume store name
 	d.Args(&s.URL)
+	if err := checkURL(s.URL); err != nil {
+		return d.WrapErr(err)
+	}
 	err := directive.Block{
 		Owner: "share redis",
 		Options: map[string]directive.Option{
@@ -38,7 +41,9 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		Instead: map[string]string{
 			"user": "write it into the URL, as redis://<user>@<host>",
 			"db":   "write its number into the URL, as redis://<host>:6379/1",
+			"tls":  "write the URL as rediss://…",
 		},
+		Check: s.validateOptions,
 	}.Read(d)
 	if err != nil {
 		return err
@@ -59,7 +64,10 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (f *FrappeEvents) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume feed name
 	d.Args(&f.URL)
-	err := directive.Block{
+	if err := checkURL(f.URL); err != nil {
+		return d.WrapErr(err)
+	}
+	return directive.Block{
 		Owner: "feed frappe_events",
 		Options: map[string]directive.Option{
 			"password": directive.Text(&f.Password),
@@ -75,14 +83,8 @@ func (f *FrappeEvents) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 		Repeatable: []string{"site"},
 		Instead:    map[string]string{"secret": "it only listens, and stores nothing"},
+		Check:      f.validate,
 	}.Read(d)
-	if err != nil {
-		return err
-	}
-	if err := f.validate(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
 }
 
 // Interface guards

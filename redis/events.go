@@ -76,6 +76,9 @@ func (f *FrappeEvents) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := checkSite(expanded); err != nil {
+			return err
+		}
 		sites[i] = strings.ToLower(expanded)
 	}
 	slices.Sort(sites)
@@ -112,10 +115,26 @@ func (f *FrappeEvents) Cleanup() error {
 
 // validate returns an error if the options are wrong.
 func (f *FrappeEvents) validate() error {
-	if slices.Contains(f.Sites, "") {
-		return errors.New("site: a name is empty; remove it, or write the name of the site's directory in the bench")
+	for _, site := range f.Sites {
+		if strings.Contains(site, "{") {
+			continue
+		}
+		if err := checkSite(site); err != nil {
+			return err
+		}
 	}
 	return checkURL(f.URL)
+}
+
+// checkSite returns an error if no site can have this name: with it, the feed would hear nothing.
+func checkSite(name string) error {
+	if name == "" {
+		return errors.New("site: a name is empty; remove it, or write the name of the site's directory in the bench")
+	}
+	if strings.ContainsAny(name, "/:") {
+		return fmt.Errorf("site: %q is not a valid site name; write the name of the site's directory in the bench", name)
+	}
+	return nil
 }
 
 // Watch implements frappe.Watcher.

@@ -135,7 +135,12 @@ func (s *Store) validate() error {
 		return errors.New("secret is missing; write secret {file./run/secrets/frappe_auth}, with the same 32 bytes or more on every Caddy; " +
 			"openssl rand -hex 32 makes one")
 	}
-	if !strings.Contains(s.SharedSecret, "{") {
+	return s.validateOptions()
+}
+
+// validateOptions reports what is wrong with an option that was given.
+func (s *Store) validateOptions() error {
+	if s.SharedSecret != "" && !strings.Contains(s.SharedSecret, "{") {
 		if err := checkSecret(s.SharedSecret); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -94,6 +95,8 @@ func parseSiteAddress(address string) (siteAddress, error) {
 		return siteAddress{}, errors.New("the address of the site contains a user name; remove it: each client's own credential is sent to the site")
 	case (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
 		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", withoutUser(address))
+	case !validPort(u.Port()):
+		return siteAddress{}, fmt.Errorf("address %s: a port is a number from 1 to 65535", withoutUser(address))
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return siteAddress{}, fmt.Errorf("address %s: remove what follows the path", withoutUser(address))
 	}
@@ -103,6 +106,12 @@ func parseSiteAddress(address string) (siteAddress, error) {
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return siteAddress{url: *u}, nil
+}
+
+// validPort reports whether a URL may have this port. Empty is the scheme's own.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // joined reports whether several addresses are written as one, separated by commas.

@@ -3,6 +3,7 @@ package site
 import (
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -23,7 +24,10 @@ import (
 func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
 	s.URLs = d.RemainingArgs()
-	err := directive.Block{
+	if err := s.Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return directive.Block{
 		Owner: "backend site",
 		Options: map[string]directive.Option{
 			"site_name":       directive.Text(&s.SiteName),
@@ -32,22 +36,27 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"refuse_disabled": directive.Toggle(&s.RefuseDisabled),
 			"transport":       s.unmarshalTransport,
 		},
+		Instead: map[string]string{
+			"tls": inTransport, "tls_insecure_skip_verify": inTransport, "tls_server_name": inTransport, "tls_client_auth": inTransport,
+			"tls_trust_pool": inTransport, "keepalive": inTransport, "dial_timeout": inTransport,
+			"ttl": "write it inside the block of cache, which stands beside backend", "require": "write it after the block of backend site",
+		},
+		Check: s.Validate,
 	}.Read(d)
-	if err != nil {
-		return err
-	}
-	if err := s.Validate(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
 }
+
+const inTransport = "write it inside the block of transport http"
 
 func (s *Backend) unmarshalTransport(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return d.Err("transport needs a name, such as transport http")
 	}
+	const namespace = "http.reverse_proxy.transport"
 	name := d.Val()
-	module, err := caddyfile.UnmarshalModule(d, "http.reverse_proxy.transport."+name)
+	if _, err := caddy.GetModule(namespace + "." + name); err != nil {
+		return d.Errf("this Caddy has no transport %s; write transport http", name)
+	}
+	module, err := caddyfile.UnmarshalModule(d, namespace+"."+name)
 	if err != nil {
 		return err
 	}
