@@ -79,6 +79,7 @@ files.example.com {
 	}{
 		{"granted", alicePair, 0, []string{"--config", "Caddyfile.example"}},
 		{"wrong secret", "token " + aliceKey + ":wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
+		{"without a scheme", aliceKey + ":" + aliceSecret, 2, []string{"--config", "Caddyfile.example"}},
 		{"copied badly", "token 2c6245becaa096:61066224add85e6 ", 2, []string{"--config", "Caddyfile.example"}},
 		{"copied badly too", "token 2c6245becaa096:wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
 		{"as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2, []string{"--config", "Caddyfile.example"}},
@@ -90,6 +91,8 @@ files.example.com {
 		{"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2, []string{"--config", "Caddyfile.example"}},
 		{"a site without a configuration", "Bearer good-token", 0, []string{"--site", site}},
 		{"a site without a configuration refuses", alicePair, 2, []string{"--site", site}},
+		{"a site of a bench", alicePair, 2, []string{"--site", namedSite(t, "two.localhost"), "--site-name", "two.localhost"}},
+		{"a site name without a site", alicePair, 1, []string{"--site-name", "two.localhost"}},
 		{"a session", "Cookie: user_id=Administrator; sid=" + testutil.RecordedSession, 0, []string{"--site", recorded.URL}},
 		{"a session that has ended", "cookie: sid=00000000dead", 2, []string{"--site", recorded.URL}},
 		{"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2, []string{"--config", "Caddyfile.example"}},

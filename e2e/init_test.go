@@ -193,6 +193,7 @@ func TestInitFails(t *testing.T) {
 		{"no directory", "", []string{"--bench", "/nonexistent"}, 1, "/nonexistent"},
 		{"both", "", []string{"--bench", serverBench, "--site", "https://erp.example.com"}, 1, "exclude each other"},
 		{"no URL", "", []string{"--site", "erp.example.com"}, 1, "write http:// or https://"},
+		{"no scheme", "", []string{"--site", "127.0.0.1:8000"}, 1, "--site: write http:// or https://"},
 		{"password in the URL", "", []string{"--site", "https://alice:s3cret@erp.example.com"}, 1, "remove it"},
 		{"password in the answer", "https://alice:s3cret@erp.example.com\n\n\n", nil, 2, "remove it"},
 		{"placeholder", "", []string{"--site", "https://{env.SITE}"}, 1, "cannot be written in a Caddyfile"},
@@ -240,5 +241,20 @@ func TestInitOutput(t *testing.T) {
 	failing := []string{"--site", "http://127.0.0.1:" + freePort(t), "--output", name, "--force"}
 	if _, screen, code := runInit(t, "", failing...); code != 2 || written() != first {
 		t.Errorf("where nothing works: exit code %d:\n%s", code, screen)
+	}
+}
+
+// TestInitHint: the command that starts Caddy works, whatever the file is called.
+func TestInitHint(t *testing.T) {
+	for name, flags := range map[string]string{"Caddyfile": "", "Caddyfile.new": "", "erp.caddyfile": "", "erp.conf": " --adapter caddyfile"} {
+		file := filepath.Join(t.TempDir(), name)
+		_, screen, _ := runInit(t, "", "--site", namedSite(t, ""), "--output", file)
+		if want := "Start Caddy with: caddy run --config " + file + flags + "\n"; !strings.HasSuffix(screen, want) {
+			t.Errorf("no %q in\n%s", want, screen)
+		}
+		args := append([]string{"adapt", "--config", file}, strings.Fields(flags)...)
+		if out, err := exec.CommandContext(t.Context(), caddy, args...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %s", name, out)
+		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 func (l loader) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check [--config <file>] [--adapter <name>] [--site <url>] [--url <url>]",
+		Use:   "check [--config <file>] [--adapter <name>] [--site <url> [--site-name <name>]] [--url <url>]",
 		Short: "Explains what happens to a credential",
 		Long: `
 Reads one credential from standard input, written as in an Authorization header, or prompts
@@ -35,8 +35,9 @@ does with it: how it is parsed, what each backend answers, and why.
 A session is written as the header of its cookie, Cookie: sid=<session>.
 
 --site asks that Frappe site instead of the configured backends. Without --config, it asks
-only that site, about a credential of any scheme. --url is the URL of the request, for backends whose
-site_name depends on it.
+only that site, about a credential of any scheme. --site-name is the name of the site on its
+bench, if the bench does not find it by the host in the URL. --url is the URL of the request,
+for backends whose site_name depends on it.
 
 Nothing is cached and no failure is counted. No secret is shown, and at most four characters
 of an API key.
@@ -47,6 +48,7 @@ not be verified, 1 if the command line or the configuration is wrong.`,
 	}
 	configFlags(cmd)
 	cmd.Flags().String("site", "", "URL of a Frappe site to ask instead of the configured backends")
+	cmd.Flags().String("site-name", "", "Name of the site on its bench")
 	cmd.Flags().String("url", "", "URL of the request")
 	return cmd
 }
@@ -79,9 +81,15 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 // toCheck returns the handlers to check. With --site, that site replaces their backends. With --site and without
 // --config, it returns one handler for that site.
 func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
-	site := fl.String("site")
+	site, name := fl.String("site"), fl.String("site-name")
+	if site == "" && name != "" {
+		return nil, errors.New("--site-name needs --site; in a configuration, write site_name inside the block of backend site")
+	}
+	if err := checkSiteFlag(site); err != nil {
+		return nil, err
+	}
 	ask := func(roles bool) []any {
-		return []any{map[string]any{"backend": "site", "urls": []string{site}, "roles": roles}}
+		return []any{map[string]any{"backend": "site", "urls": []string{site}, "site_name": name, "roles": roles}}
 	}
 	if site != "" && fl.String("config") == "" {
 		all := []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
@@ -110,7 +118,11 @@ func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string
 	fmt.Fprintln(w, "Credential")
 	cred, err := input.Parse(header)
 	if _, malformed := errors.AsType[*frappe.MalformedError](err); malformed {
-		fmt.Fprintf(w, "  malformed: %v\n\nEvery handler answers 401, and no backend is asked.\n", err)
+		hint := ""
+		if !strings.Contains(header, " ") {
+			hint = "; write it as " + input.HeaderExample
+		}
+		fmt.Fprintf(w, "  malformed: %v%s\n\nEvery handler answers 401, and no backend is asked.\n", err, hint)
 		return exitRefused
 	}
 	if err != nil {

@@ -63,6 +63,9 @@ func (l loader) init(fl caddycmd.Flags) (int, error) {
 	if _, err := os.Lstat(output); output != "" && err == nil && !fl.Bool("force") {
 		return caddy.ExitCodeFailedStartup, existsAlready(output)
 	}
+	if err := checkSiteFlag(site); err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
 	d := dialog{in: bufio.NewReader(io.LimitReader(os.Stdin, maxAnswers)), out: os.Stderr, asks: site == "" && dir == ""}
 	t, err := d.target(site, dir, fl.String("site-name"))
 	if err != nil {
@@ -146,7 +149,11 @@ func save(w io.Writer, file, text string, force bool) (int, error) {
 	if err = errors.Join(err, out.Close()); err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: caddy run --config %[1]s\n", file)
+	adapter := ""
+	if base := strings.ToLower(filepath.Base(file)); !strings.HasPrefix(base, "caddyfile") && !strings.HasSuffix(base, ".caddyfile") {
+		adapter = " --adapter caddyfile" // by the name, Caddy would take the file for JSON
+	}
+	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: caddy run --config %[1]s%s\n", file, adapter)
 	return 0, nil
 }
 
@@ -279,6 +286,14 @@ func (d dialog) address(address string) (_ string, err error) {
 		return "", fmt.Errorf("--address: write an address such as files.example.com or %s: %w", defaultAddress, err)
 	}
 	return address, nil
+}
+
+// checkSiteFlag returns an error if the flag --site is given, and is not an address of a site.
+func checkSiteFlag(site string) error {
+	if site == "" || isURL(site) || strings.HasPrefix(site, "unix/") {
+		return nil
+	}
+	return errors.New("--site: write http:// or https:// and a host, such as https://erp.example.com")
 }
 
 func isURL(text string) bool { return strings.Contains(text, "://") }
