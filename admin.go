@@ -3,6 +3,7 @@ package frappeauth
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -20,7 +23,8 @@ func init() {
 // AdminAPI adds endpoints to Caddy's admin API that show what the `frappe_auth` handlers of this Caddy do, and that let
 // an operator drop cached verdicts and check a credential. It needs no configuration.
 //
-// `GET /frappe_auth/` returns the handlers, the state of their backends, and the size and the hit ratio of their caches.
+// `GET /frappe_auth/` returns the handlers, the state of their backends, feeds and shared stores, and the size and the hit ratio of their
+// caches.
 //
 // `DELETE /frappe_auth/cache` drops all cached verdicts. With `?user=<name>` it drops only those of that user; with
 // `handler=<name>`, only those in the caches of the handlers with that name. Other Caddys that share a store drop them, too.
@@ -114,12 +118,51 @@ func (s *state) overview() admin.Cache {
 			CircuitOpen: b.Open(),
 		}
 		if age, ok := b.Watch.Age(s.now()); ok {
-			seconds := age.Seconds()
-			shown.WatchAge = &seconds
+			shown.WatchAge = seconds(age)
 		}
 		o.Backends = append(o.Backends, shown)
 	}
+	o.Feeds = s.overviewOfFeeds()
+	if s.fleet != nil {
+		o.Store = overviewOfStore(s.fleet.Stats())
+	}
 	return o
+}
+
+func overviewOfStore(stats fleet.Stats) *admin.Store {
+	shown := &admin.Store{
+		Source: stats.Source, Up: stats.Up, Failures: stats.Failures,
+		Published: stats.Published, Received: stats.Received, Pending: stats.Pending,
+	}
+	if stats.LookAge >= 0 {
+		shown.LookAge = seconds(stats.LookAge)
+	}
+	return shown
+}
+
+// overviewOfFeeds returns the feeds of all handlers, each once, by name and source.
+func (s *state) overviewOfFeeds() (shown []admin.Feed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.demands {
+		for _, f := range d.feeds {
+			found := admin.Feed{Name: f.name, Source: backends.SourceOf(f.Watcher)}
+			if slices.ContainsFunc(shown, func(other admin.Feed) bool { return other.Name == found.Name && other.Source == found.Source }) {
+				continue
+			}
+			if age, ok := f.state.Age(s.now()); ok {
+				found.WatchAge = seconds(age)
+			}
+			shown = append(shown, found)
+		}
+	}
+	slices.SortFunc(shown, func(a, b admin.Feed) int { return strings.Compare(a.Name+" "+a.Source, b.Name+" "+b.Source) })
+	return shown
+}
+
+func seconds(d time.Duration) *float64 {
+	s := d.Seconds()
+	return &s
 }
 
 // try returns what the handler would do with a credential. It counts no failure against any client.

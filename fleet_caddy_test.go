@@ -110,13 +110,13 @@ func TestShareInCaddy(t *testing.T) {
 	if got := fetch(); got != "miss" {
 		t.Errorf("after a delivery without the store: %s", got)
 	}
-	drop := func() *httptest.ResponseRecorder {
+	admin := func(method, path string) *httptest.ResponseRecorder {
 		recorder := httptest.NewRecorder()
 		for _, route := range (frappeauth.AdminAPI{}).Routes() {
-			if route.Pattern != "/frappe_auth/cache" {
+			if route.Pattern != path {
 				continue
 			}
-			err := route.Handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodDelete, route.Pattern, nil))
+			err := route.Handler.ServeHTTP(recorder, httptest.NewRequest(method, path, nil))
 			if refused, ok := errors.AsType[caddy.APIError](err); ok {
 				recorder.WriteHeader(refused.HTTPStatus)
 				recorder.WriteString(refused.Err.Error())
@@ -124,7 +124,12 @@ func TestShareInCaddy(t *testing.T) {
 		}
 		return recorder
 	}
-	if got := drop(); got.Code != http.StatusServiceUnavailable || !strings.Contains(got.Body.String(), "dropped here") {
+	drop := func() *httptest.ResponseRecorder { return admin(http.MethodDelete, "/frappe_auth/cache") }
+	if got := admin(http.MethodGet, "/frappe_auth/").Body.String(); !strings.Contains(got, `"store":{"up":`) || strings.Contains(got, `"failures":0`) ||
+		!strings.Contains(got, `"revocations_pending":1`) || !strings.Contains(got, `"feeds":[{"name":"double","watch_age_seconds":`) {
+		t.Errorf("the overview without the store: %s", got)
+	}
+	if got := drop(); got.Code != http.StatusServiceUnavailable || !strings.Contains(got.Body.String(), "dropped here") || strings.Contains(got.Body.String(), "\n") {
 		t.Errorf("a drop without the store: %d %s", got.Code, got.Body)
 	}
 	if got := fetch(); got != "miss" {

@@ -21,6 +21,26 @@ type Cache struct {
 	Lookups        map[string]uint64 `json:"lookups"`
 	HitRatio       float64           `json:"hit_ratio"`
 	FailingClients int               `json:"failing_clients"`
+	Store          *Store            `json:"store,omitempty"` // only with `share`
+	Feeds          []Feed            `json:"feeds,omitempty"`
+}
+
+// Store is the state of a store that several Caddys share.
+type Store struct {
+	Source    string   `json:"source,omitempty"`
+	Up        bool     `json:"up"`
+	Failures  uint64   `json:"failures"`
+	Published uint64   `json:"revocations_published"`
+	Received  uint64   `json:"revocations_received"`
+	Pending   int      `json:"revocations_pending"`
+	LookAge   *float64 `json:"look_age_seconds,omitempty"` // missing before the revocations were read for the first time
+}
+
+// Feed is the state of a change feed.
+type Feed struct {
+	Name     string   `json:"name"`
+	Source   string   `json:"source,omitempty"`
+	WatchAge *float64 `json:"watch_age_seconds,omitempty"` // missing while it does not listen
 }
 
 // Handler is a handler or provider.

@@ -193,6 +193,9 @@ type counters struct {
 
 // Stats is what operators see of a Fleet.
 type Stats struct {
+	// Source names the store; empty: it does not say.
+	Source string
+
 	// Up is false while a circuit breaker of the store is open, and before the log has been read.
 	Up bool
 
@@ -219,6 +222,11 @@ func (f *Fleet) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.Pending = f.outbox.size()
+	if len(f.attached) > 0 {
+		if named, ok := f.attached[len(f.attached)-1].store.(fmt.Stringer); ok {
+			s.Source = named.String()
+		}
+	}
 	if f.looked.IsZero() {
 		s.Up = false
 	} else {

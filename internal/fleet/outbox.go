@@ -2,7 +2,7 @@ package fleet
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -126,7 +126,7 @@ func (f *Fleet) publish(ctx context.Context, a *attachment) error {
 		return err
 	})
 	if err != nil {
-		return errors.Join(ErrAway, err)
+		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
 	f.count.published.Add(1)
 	f.published(at, r, number)
