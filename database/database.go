@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
 )
 
 func init() {
@@ -214,18 +214,17 @@ func (b *Backend) texts() map[string]*string {
 
 // expand replaces the placeholders in the options.
 func (b *Backend) expand() (*expanded, error) {
-	repl := caddy.NewReplacer()
 	e := &expanded{options: make(map[string]string)}
 	var err error
-	if e.site, err = repl.ReplaceOrErr(b.Site, true, true); err != nil {
-		return nil, fmt.Errorf("site: %w", err)
+	if e.site, err = placeholder.Expand("site", b.Site); err != nil {
+		return nil, err
 	}
 	for name, value := range b.texts() {
 		if *value == "" {
 			continue
 		}
-		if e.options[name], err = repl.ReplaceOrErr(*value, true, true); err != nil {
-			return nil, fmt.Errorf("%s: a placeholder in it is unknown or empty", name)
+		if e.options[name], err = placeholder.Expand(name, *value); err != nil {
+			return nil, err
 		}
 	}
 	return e, nil

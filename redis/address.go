@@ -20,9 +20,8 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
 )
 
 const (
@@ -139,11 +138,8 @@ func parseURL(raw string) (*url.URL, error) {
 
 // expand replaces the placeholders of an option. It removes the newline at the end of a file.
 func expand(name, value string) (string, error) {
-	expanded, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%s: a placeholder in it is unknown or empty", name)
-	}
-	return strings.TrimRight(expanded, "\r\n"), nil
+	expanded, err := placeholder.Expand(name, value)
+	return strings.TrimRight(expanded, "\r\n"), err
 }
 
 // newAddress expands and checks the options that say how to reach Redis.

@@ -84,7 +84,7 @@ func TestProvision(t *testing.T) {
 		store Store
 		want  string
 	}{
-		{"unknown placeholder", Store{URL: "redis://h", SharedSecret: "{env.TEST_NOT_THERE}"}, "secret: a placeholder in it is unknown or empty"},
+		{"unknown placeholder", Store{URL: "redis://h", SharedSecret: "{env.TEST_NOT_THERE}"}, "secret: the placeholder {env.TEST_NOT_THERE} is empty or unknown; set it where Caddy runs, or write the value itself"},
 		{"short secret", Store{URL: "redis://h", SharedSecret: "{env.TEST_SHORT}"}, "secret: 5 bytes are too few; it needs 32 or more, such as the output of openssl rand -hex 32"},
 		{"URL", Store{URL: "{env.TEST_URL}"}, "nonsense:// is no scheme of Redis; write redis://, rediss:// (TLS) or unix://"},
 		{"password in a URL that cannot be parsed", Store{URL: "redis://:hidden%@h"}, "the URL of Redis cannot be parsed; write one such as redis://redis.internal:6379/0, and special characters of a password as %23 and the like, or use the option password"},

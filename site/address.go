@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
 )
 
 // siteAddress is one address of a site.
@@ -56,18 +58,14 @@ func (s *Backend) expandPlaceholders() error {
 	return nil
 }
 
-// globalPlaceholders are the prefixes of the placeholders that do not depend on a request.
-var globalPlaceholders = []string{"env.", "file.", "system.", "time."}
-
 // expandGlobal replaces global placeholders. Other placeholders are kept if perRequest is set, and an error otherwise.
 func expandGlobal(text string, perRequest bool) (string, error) {
 	return caddy.NewReplacer().ReplaceFunc(text, func(name string, value any) (any, error) {
-		global := slices.ContainsFunc(globalPlaceholders, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 		switch {
 		case caddy.ToString(value) != "":
 			return value, nil
-		case global:
-			return nil, fmt.Errorf("the placeholder {%s} is empty or unknown; set it where Caddy runs, or write the value itself", name)
+		case placeholder.Global(name):
+			return nil, placeholder.Missing(name)
 		case !perRequest:
 			return nil, fmt.Errorf("the placeholder {%s} is unknown here; an address cannot depend on the request", name)
 		}
