@@ -165,6 +165,7 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 		inCache    = "write it inside the block of cache"
 		inSite     = "write it inside the block of backend site"
 		inResource = "write it inside the block of protected_resource"
+		beside     = "write frappe_auth_webhook <path> <secret> beside frappe_auth"
 		inStatic   = "write it inside the block of backend static"
 		inDatabase = "write it inside the block of backend database"
 		inShare    = "write it inside the block of share redis"
@@ -203,11 +204,12 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 		Repeatable: []string{"backend", "require", "feed"},
 		Instead: map[string]string{
 			"token": inStatic, "bearer": inStatic, "poll_interval": inDatabase, "max_open_conns": inDatabase,
-			"db_host": inDatabase, "db_name": inDatabase, "db_user": inDatabase, "db_password": inDatabase, "encryption_key": inDatabase,
+			"db_host": inDatabase, "db_port": inDatabase, "db_socket": inDatabase, "db_type": inDatabase, "db_name": inDatabase, "db_user": inDatabase, "db_password": inDatabase, "encryption_key": inDatabase,
 			"secret": inShare, "prefix": inShare, "password": inRedis, "tls_ca": inRedis,
 			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "session_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
 			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
 			"authorization_server": inResource, "resource": inResource, "scopes": inResource,
+			"webhook": beside, "frappe_auth_webhook": beside,
 			"session": "write schemes basic bearer token session",
 			"scope":   "write require scope <name>", "client": "write require client <client_id>",
 			"site": "write backend site <url>", "static": "write backend static", "database": "write backend database",

@@ -84,7 +84,13 @@ func (b Block) unknown(d *caddyfile.Dispenser, name string) error {
 	if instead, ok := b.Instead[name]; ok {
 		return d.Errf("%s has no option %s; %s", b.Owner, name, instead)
 	}
-	return Unknown(d, b.Owner, name, slices.Sorted(maps.Keys(b.Options)))
+	options := slices.Sorted(maps.Keys(b.Options))
+	if _, found := Nearest(name, options); !found {
+		if nearest, found := Nearest(name, slices.Sorted(maps.Keys(b.Instead))); found {
+			return d.Errf("%s has no option %s; if you mean %s, %s", b.Owner, name, nearest, b.Instead[nearest])
+		}
+	}
+	return Unknown(d, b.Owner, name, options)
 }
 
 // Unknown returns the error for a name that is none of the options of an owner. It names the nearest one, or all of them.

@@ -24,6 +24,7 @@ func TestBlock(t *testing.T) {
 		{"misspelled", "d {\nnumbr 1\n}", "d has no option numbr; did you mean number?, at file:2"},
 		{"part of a name", "d {\noptional_time 1s\n}", "d has no option optional_time; did you mean optional?, at file:2"},
 		{"another name", "d {\nfor x\n}", "d has no option for; write text <x>, at file:2"},
+		{"another name, misspelled", "d {\nelswhere x\n}", "d has no option elswhere; if you mean elsewhere, write it elsewhere, at file:2"},
 		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, positive, text, at file:2"},
 		{"given twice", "d {\non\nnumber 1\non\n}", "on is given twice, at file:4"},
 		{"argument of the block", "d off", "d: unexpected argument off; options go into a block, at file:1"},
@@ -75,7 +76,7 @@ func TestBlock(t *testing.T) {
 					},
 				},
 				Repeatable: []string{"list"},
-				Instead:    map[string]string{"for": "write text <x>"},
+				Instead:    map[string]string{"for": "write text <x>", "elsewhere": "write it elsewhere"},
 				Check: func() error {
 					if number == 13 {
 						return errors.New("13 is unlucky")
