@@ -16,7 +16,7 @@ import (
 func TestCheckSession(t *testing.T) {
 	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	var config strings.Builder
-	for name, schemes := range map[string]string{"people": "session", "others": "token"} {
+	for name, schemes := range map[string]string{"people": "session", "others": "token", "guests": "token\nanonymous", "all": "session\nanonymous"} {
 		fmt.Fprintf(&config, "http://%s {\nfrappe_auth {\nbackend site %s\nname %s\nschemes %s\n}\n}\n", testutil.FreeAddress(t), site.URL, name, schemes)
 	}
 	testutil.RunCaddy(t, config.String())
@@ -29,6 +29,9 @@ func TestCheckSession(t *testing.T) {
 		{"unknown", "people", "dead", 401, ""},
 		{"Guest", "people", "Guest", 401, ""},
 		{"not accepted", "others", testutil.RecordedSession, 401, ""},
+		{"not accepted, anonymous", "guests", testutil.RecordedSession, 200, "Guest"},
+		{"Guest, anonymous", "all", "Guest", 200, "Guest"},
+		{"unknown, anonymous", "all", "dead", 401, ""},
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, "/frappe_auth/check?handler="+test.handler, strings.NewReader("Cookie: a=b; sid="+test.session))

@@ -133,9 +133,12 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 // decideWritten decides on a credential that an operator wrote, as input.Parse reads it.
 func (o *Options) decideWritten(ctx context.Context, line string, a *attempt) decision {
 	cookie, ok := input.Cookie(line)
+	a.guest = o.guests
 	switch {
 	case !ok:
 		a.headers = []string{line}
+	case !o.accepts(frappe.SchemeSession) && a.guest: // a request's cookies are not looked at
+		return decision{verdict: guest, outcome: outcomeAnonymous}
 	case !o.accepts(frappe.SchemeSession):
 		return decision{rejection: rejectMalformed(errNotAccepted), outcome: outcomeMalformed}
 	default:

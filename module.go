@@ -145,6 +145,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.userHeaderVar = userHeaderVar(h.UserHeader)
 	h.bodies = new(drain.Drain)
 	h.resource = h.ProtectedResource
+	h.guests = h.Anonymous && len(h.Require) == 0
 	if h.Login != "" {
 		h.login, _ = browser.ParseLogin(h.Login) // validate has seen to errors
 	}
@@ -246,7 +247,7 @@ func (h *Handler) removeIdentity(r *http.Request) {
 
 // guestMayPass reports whether a request without a credential goes on as Guest.
 func (h *Handler) guestMayPass(r *http.Request) bool {
-	return h.Anonymous && len(h.Require) == 0 || h.AllowPreflight && browser.Preflight(r)
+	return h.guests || h.AllowPreflight && browser.Preflight(r)
 }
 
 // decideRequest decides on a request, in its own span if the request is traced.

@@ -81,6 +81,7 @@ type Options struct {
 
 	challenges challenge.Set
 	crossSite  *browser.Protection // nil: no sessions are accepted
+	guests     bool                // a request without a credential goes on as Guest
 	resource   *ProtectedResource  // nil: no metadata
 	verifier   *verifier
 	now        func() time.Time

@@ -96,6 +96,7 @@ files.example.com {
 		{"a session", "Cookie: user_id=Administrator; sid=" + testutil.RecordedSession, 0, []string{"--site", recorded.URL}},
 		{"a session that has ended", "cookie: sid=00000000dead", 2, []string{"--site", recorded.URL}},
 		{"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2, []string{"--config", "Caddyfile.example"}},
+		{"a session that is not looked at", "Cookie: sid=" + testutil.RecordedSession, 0, []string{"--config", configFile(t, ":80 {\nfrappe_auth {\nbackend site "+recorded.URL+"\nanonymous\n}\n}")}},
 		{"no session", "Cookie: sid=Guest", 2, []string{"--site", recorded.URL}},
 		{"a site that is no URL", alicePair, 1, []string{"--site", "erp.example.com"}},
 		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},

@@ -186,6 +186,9 @@ func (h loaded) explain(w io.Writer, repl *caddy.Replacer, header string, cred f
 		fmt.Fprintf(w, "  requires %s: %s\n", required.Text, met)
 	}
 	switch {
+	case d.Reason == nil && asked == 0:
+		fmt.Fprintf(w, "  It looks at no session; accepted: %s. It lets the request pass, as %s, like one without a credential.\n", join(h.Schemes()), d.User)
+		return 0
 	case d.Reason == nil:
 		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.User)
 		return 0
