@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,6 +59,9 @@ func unreachable(err error) frappe.Finding {
 		case "WRONGPASS":
 			return finding.Advise("correct the option password, or the user in the URL")
 		}
+	}
+	if _, failed := errors.AsType[*net.OpError](err); failed {
+		return finding.Advise("start Redis, or correct its address in the URL; until then, Caddy goes on without it")
 	}
 	return finding
 }
