@@ -66,8 +66,9 @@ type Fleet struct {
 	log      position
 	outbox   outbox
 	clock    clock
-	looked   time.Time // when the last read of the log began; zero: it was never read
-	unseen   time.Time // when this Caddy last published something that its reading of the log does not explain
+	looked   time.Time       // when the last read of the log began; zero: it was never read
+	own      frappe.Position // of the last entry of this Caddy that was read since it began to publish
+	unseen   time.Time       // when this Caddy last published something that its reading of the log does not explain
 }
 
 // attachment is the store of one configuration.

@@ -116,6 +116,7 @@ func (f *Fleet) publish(ctx context.Context, a *attachment) error {
 	}
 	f.mu.Lock()
 	r, number := f.outbox.waiting(), f.outbox.number
+	f.own = frappe.Position{}
 	f.mu.Unlock()
 	if !r.Everything && len(r.Tags) == 0 {
 		return nil
@@ -140,7 +141,9 @@ func (f *Fleet) published(at frappe.Position, r Revocation, number uint64) {
 	if at.Epoch == f.log.last.Epoch {
 		f.log.record(at.Sequence, r)
 	}
-	if at.Epoch != f.log.last.Epoch || at.Sequence <= f.log.last.Sequence {
+	// The entry may have been read before the answer to its writing arrived. Then it is the last one.
+	readAlready := at == f.own && at == f.log.last
+	if !readAlready && (at.Epoch != f.log.last.Epoch || at.Sequence <= f.log.last.Sequence) {
 		f.unseen = f.Now() // the log may be another one: take nothing from the store before it has been read again
 	}
 	f.outbox.remove(number)

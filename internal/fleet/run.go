@@ -146,6 +146,9 @@ func (f *Fleet) apply(after frappe.Position, entries []frappe.LogEntry, began ti
 		}
 		r, origin := decodeRevocation(e.Data)
 		f.log.record(e.Sequence, r)
+		if origin == f.origin {
+			f.own = e.Position
+		}
 		if origin == f.origin || len(r.Tags) == 0 && !r.Everything {
 			continue // it took effect here before it was published
 		}
