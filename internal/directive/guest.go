@@ -28,8 +28,10 @@ func (g Guest) namespace() string { return "http.frappe_auth." + g.Kind + "s" }
 
 // names returns the names of the modules that there are, and of the optional one.
 func names(g Guest) []string {
-	all := []string{g.Optional}
-	for _, module := range caddy.GetModules(g.namespace()) {
+	modules := caddy.GetModules(g.namespace())
+	all := make([]string, 0, len(modules)+1)
+	all = append(all, g.Optional)
+	for _, module := range modules {
 		all = append(all, module.ID.Name())
 	}
 	return all
