@@ -212,6 +212,11 @@ func (o *Options) validate() error {
 	} else if !distinct { // asking it again could only give the same answer
 		return errors.New("the same backend is given twice; remove one, or give the other site its own address or site_name")
 	}
+	if distinct, err := directive.Distinct(o.FeedsRaw); err != nil {
+		return fmt.Errorf("feeds: %w", err)
+	} else if !distinct {
+		return errors.New("the same feed is given twice; remove one")
+	}
 	if o.Failures != nil {
 		if err := o.Failures.validate(); err != nil {
 			return err
