@@ -62,17 +62,24 @@ func (p *ProtectedResource) setServers(backends []backends.Backend) error {
 	return errNoAuthorizationServer
 }
 
-// identifier returns the URL of the resource.
+// identifier returns the URL of the resource. It is empty if only the request could tell it, and names no host.
 func (p *ProtectedResource) identifier(r *http.Request) string {
 	if p.Resource != "" {
 		return p.Resource
 	}
 	scheme, host := request.Addressed(r)
+	if host == "" {
+		return ""
+	}
 	return (&url.URL{Scheme: scheme, Host: host}).String()
 }
 
 func (p *ProtectedResource) metadataURL(r *http.Request) string {
-	return resource.MetadataURL(p.identifier(r))
+	identifier := p.identifier(r)
+	if identifier == "" {
+		return ""
+	}
+	return resource.MetadataURL(identifier)
 }
 
 // serveMetadata answers a request for the description of the resource. served is false for any other request.
@@ -81,7 +88,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 		return false, nil
 	}
 	identifier := h.resource.identifier(r)
-	if !resource.Serves(identifier, request.OriginalURL(r).Path) {
+	if identifier == "" || !resource.Serves(identifier, request.OriginalURL(r).Path) {
 		return false, nil
 	}
 	publishNobody(r)

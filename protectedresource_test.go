@@ -1,8 +1,10 @@
 package frappeauth_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -181,6 +183,28 @@ func TestProtectedResource(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestResourceWithoutHost: a request that names no host gets no URL.
+func TestResourceWithoutHost(t *testing.T) {
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	runCaddy(t, caddyfileOf(":"+port, "backend test_people\nschemes bearer\nprotected_resource {\nauthorization_server https://erp.example.com\n}"))
+	for _, path := range []string{"/", "/.well-known/oauth-protected-resource"} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Header.Get("Www-Authenticate"); resp.StatusCode != 401 || got != `Bearer realm="Frappe"` {
+			t.Errorf("%s: %d %q", path, resp.StatusCode, got)
+		}
 	}
 }
 

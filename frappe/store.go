@@ -57,7 +57,7 @@ type Store interface {
 
 // StoreTimeout is an optional interface of a Store.
 type StoreTimeout interface {
-	// Timeout is how long a request waits for the store before it goes on without. The default is 100 milliseconds.
+	// Timeout is how long a request waits for one answer of the store before it goes on without. The default is 100 milliseconds.
 	Timeout() time.Duration
 }
 
