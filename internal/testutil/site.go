@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -176,7 +177,8 @@ func CredentialOf(r *http.Request) string {
 	return "pair " + string(pair)
 }
 
-// Reply sends bytes as they are, and closes the connection.
+// Reply sends bytes as they are, and closes the connection. A recorded answer that keeps the connection says instead that it is
+// closed: a proxy that believed the recording would send its next request into the closing connection, and answer 502.
 func Reply(t testing.TB, w http.ResponseWriter, raw []byte) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -184,5 +186,5 @@ func Reply(t testing.TB, w http.ResponseWriter, raw []byte) {
 		return
 	}
 	defer conn.Close()
-	_, _ = conn.Write(raw) // the client may have left
+	_, _ = conn.Write(bytes.Replace(raw, []byte("\r\nConnection: keep-alive\r\n"), []byte("\r\nConnection: close\r\n"), 1)) // the client may have left
 }
