@@ -136,7 +136,7 @@ func measure(b *testing.B, backend frappe.Backend, c frappe.Credential) {
 
 // BenchmarkPoll reports what a look for changes costs where nothing changed.
 func BenchmarkPoll(b *testing.B) {
-	for _, kind := range []string{"mariadb", "postgres"} {
+	for _, kind := range servers {
 		for _, users := range []int{0, 100_000} {
 			b.Run(fmt.Sprintf("%s with %d more users", kind, users), func(b *testing.B) {
 				s := newSite(b, kind)

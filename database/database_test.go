@@ -52,7 +52,19 @@ func verdict(b *Backend, c frappe.Credential) string {
 	return "unavailable: " + err.Error()
 }
 
+// forEachKind runs a test on each kind of database, and forEachServer on those that are servers.
 func forEachKind(t *testing.T, test func(t *testing.T, kind string)) {
+	t.Helper()
+	forEachOf(t, kinds, test)
+}
+
+func forEachServer(t *testing.T, test func(t *testing.T, kind string)) {
+	t.Helper()
+	forEachOf(t, servers, test)
+}
+
+func forEachOf(t *testing.T, kinds []string, test func(t *testing.T, kind string)) {
+	t.Helper()
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) { test(t, kind) })
 	}
@@ -245,43 +257,41 @@ func TestOlderSchemas(t *testing.T) {
 
 // TestGrants: the statements of docs/database.md let the backend do all of its work, and no more.
 func TestGrants(t *testing.T) {
-	for _, kind := range []string{"mariadb", "postgres"} {
-		t.Run(kind, func(t *testing.T) {
-			s := newSite(t, kind)
-			s.createRoles(t)
-			raw, err := os.ReadFile("testdata/grants-" + kind + ".sql")
-			if err != nil {
-				t.Fatal(err)
-			}
-			mustExec(t, s.admin, string(raw))
-			t.Cleanup(func() {
-				if kind == "mariadb" {
-					mustExec(t, s.admin, `DROP USER 'caddy'@'127.0.0.1'`)
-				} else {
-					mustExec(t, s.admin, `DROP OWNED BY caddy; DROP USER caddy`)
-				}
-			})
-			t.Setenv("FRAPPE_AUTH_TEST_PASSWORD", "choose-a-password")
-			b := provisioned(t, &Backend{Site: s.dir, DBUser: "caddy", DBPassword: "{env.FRAPPE_AUTH_TEST_PASSWORD}", PollInterval: minPollInterval})
-			if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
-				t.Error(got)
-			}
-			if got := verdict(b, bearer(s.creds.bearer["alice"])); got != "alice@example.com" {
-				t.Error(got)
-			}
-			b.source.waitForPoll(t)
-			for _, forbidden := range []string{`SELECT "email" FROM "tabUser"`, `UPDATE "tabUser" SET "enabled" = 1`} {
-				if _, err := b.source.current.Load().db.Exec(dialects[kind].query(forbidden)); err == nil {
-					t.Errorf("may %s", forbidden)
-				}
-			}
-			// Not even a user who may write does.
-			b = provisioned(t, &Backend{Site: s.dir})
-			if _, err := b.source.current.Load().db.Exec(dialects[kind].query(`DELETE FROM "tabOAuth Client"`)); err == nil {
-				t.Error("the session may write")
+	forEachServer(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		s.createRoles(t)
+		raw, err := os.ReadFile("testdata/grants-" + kind + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, s.admin, string(raw))
+		t.Cleanup(func() {
+			if kind == "mariadb" {
+				mustExec(t, s.admin, `DROP USER 'caddy'@'127.0.0.1'`)
+			} else {
+				mustExec(t, s.admin, `DROP OWNED BY caddy; DROP USER caddy`)
 			}
 		})
-	}
+		t.Setenv("FRAPPE_AUTH_TEST_PASSWORD", "choose-a-password")
+		b := provisioned(t, &Backend{Site: s.dir, DBUser: "caddy", DBPassword: "{env.FRAPPE_AUTH_TEST_PASSWORD}", PollInterval: minPollInterval})
+		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
+			t.Error(got)
+		}
+		if got := verdict(b, bearer(s.creds.bearer["alice"])); got != "alice@example.com" {
+			t.Error(got)
+		}
+		b.source.waitForPoll(t)
+		for _, forbidden := range []string{`SELECT "email" FROM "tabUser"`, `UPDATE "tabUser" SET "enabled" = 1`} {
+			if _, err := b.source.current.Load().db.Exec(dialects[kind].query(forbidden)); err == nil {
+				t.Errorf("may %s", forbidden)
+			}
+		}
+		// Not even a user who may write does.
+		b = provisioned(t, &Backend{Site: s.dir})
+		if _, err := b.source.current.Load().db.Exec(dialects[kind].query(`DELETE FROM "tabOAuth Client"`)); err == nil {
+			t.Error("the session may write")
+		}
+	})
 }
 
 // TestAfterTheConfiguration: Caddy may have requests for a handler that it has unloaded. They are judged, too.

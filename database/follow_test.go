@@ -40,42 +40,40 @@ func observed(b *Backend) *logobserver.ObservedLogs {
 // TestFollowPassword: a password that is changed in the server and in site_config.json takes effect by itself, with the next
 // verification.
 func TestFollowPassword(t *testing.T) {
-	for _, kind := range []string{"mariadb", "postgres"} {
-		t.Run(kind, func(t *testing.T) {
-			s := newSite(t, kind)
-			if kind == "postgres" { // which does not ask for passwords where it trusts
-				s.server.demandPassword(t, s.name)
-			}
-			look := looker(t, s)
-			b := provisioned(t, &Backend{Site: s.dir, PollInterval: maxPollInterval})
-			alice := pair(s.creds.pairs["alice@example.com"])
-			look()
-			if got := verdict(b, alice); got != "alice@example.com" {
-				t.Fatal(got)
-			}
-			if kind == "mariadb" {
-				mustExec(t, s.admin, fmt.Sprintf("ALTER USER %s@'127.0.0.1' IDENTIFIED BY 'rotated'", s.name))
-			} else {
-				mustExec(t, s.admin, fmt.Sprintf("ALTER USER %s PASSWORD 'rotated'", s.name))
-			}
-			b.source.current.Load().db.SetMaxIdleConns(0) // what is open stays logged in
-			if got := verdict(b, alice); !strings.Contains(got, "check db_user and db_password") {
-				t.Errorf("with the old password: %s", got)
-			}
-			conf := s.conf(t)
-			conf["db_password"] = "rotated"
-			s.configure(t, conf)
-			if got := verdict(b, alice); got != "alice@example.com" {
-				t.Errorf("with the new password: %s", got)
-			}
-			if got := look(); got != "everything" {
-				t.Errorf("the next look reports %q", got)
-			}
-			if got := look(); got != "" {
-				t.Errorf("the look after it reports %q", got)
-			}
-		})
-	}
+	forEachServer(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		if kind == "postgres" { // which does not ask for passwords where it trusts
+			s.server.demandPassword(t, s.name)
+		}
+		look := looker(t, s)
+		b := provisioned(t, &Backend{Site: s.dir, PollInterval: maxPollInterval})
+		alice := pair(s.creds.pairs["alice@example.com"])
+		look()
+		if got := verdict(b, alice); got != "alice@example.com" {
+			t.Fatal(got)
+		}
+		if kind == "mariadb" {
+			mustExec(t, s.admin, fmt.Sprintf("ALTER USER %s@'127.0.0.1' IDENTIFIED BY 'rotated'", s.name))
+		} else {
+			mustExec(t, s.admin, fmt.Sprintf("ALTER USER %s PASSWORD 'rotated'", s.name))
+		}
+		b.source.current.Load().db.SetMaxIdleConns(0) // what is open stays logged in
+		if got := verdict(b, alice); !strings.Contains(got, "check db_user and db_password") {
+			t.Errorf("with the old password: %s", got)
+		}
+		conf := s.conf(t)
+		conf["db_password"] = "rotated"
+		s.configure(t, conf)
+		if got := verdict(b, alice); got != "alice@example.com" {
+			t.Errorf("with the new password: %s", got)
+		}
+		if got := look(); got != "everything" {
+			t.Errorf("the next look reports %q", got)
+		}
+		if got := look(); got != "" {
+			t.Errorf("the look after it reports %q", got)
+		}
+	})
 }
 
 // demandPassword makes PostgreSQL ask a user for the password.

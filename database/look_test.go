@@ -65,15 +65,21 @@ func looker(t testing.TB, s *site) (look func() string) {
 	p := &poller{source: b.source}
 	return func() string {
 		b.source.follow()
-		if p.view != nil {
-			p.view.countNext = time.Time{}
-		}
-		changes, err := p.look(t.Context())
-		if err != nil {
-			return err.Error()
-		}
-		return described(s, changes)
+		return lookOnce(t, s, p)
 	}
+}
+
+// lookOnce has a poller look for changes, and count the rows.
+func lookOnce(t testing.TB, s *site, p *poller) string {
+	t.Helper()
+	if p.view != nil {
+		p.view.countNext = time.Time{}
+	}
+	changes, err := p.look(t.Context())
+	if err != nil {
+		return err.Error()
+	}
+	return described(s, changes)
 }
 
 // TestLook: whatever an operator changes in Frappe, or beside it, is reported by the next look, and once.
@@ -250,46 +256,34 @@ func TestLook(t *testing.T) {
 // TestRestoreThatAVerificationSees: a restored backup is reported also if the rows look as before, and if a verification, rather than a
 // look, was the first to find the tables replaced.
 func TestRestoreThatAVerificationSees(t *testing.T) {
-	for _, kind := range []string{"mariadb", "postgres"} {
-		t.Run(kind, func(t *testing.T) {
-			s := newSite(t, kind)
-			s.createRoles(t)
-			b := provisioned(t, &Backend{Site: s.dir, PollInterval: maxPollInterval})
-			alice := s.creds.pairs["alice@example.com"]
-			cred := frappe.Credential{Scheme: frappe.SchemeToken, Key: alice[0], Secret: alice[1]}
-			verify := func() error {
-				_, err := b.Verify(t.Context(), cred)
-				return err
+	forEachServer(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		s.createRoles(t)
+		b := provisioned(t, &Backend{Site: s.dir, PollInterval: maxPollInterval})
+		cred := pair(s.creds.pairs["alice@example.com"])
+		verify := func() error {
+			_, err := b.Verify(t.Context(), cred)
+			return err
+		}
+		if err := verify(); err != nil {
+			t.Fatal(err)
+		}
+		p := &poller{source: b.source}
+		look := func() string { return lookOnce(t, s, p) }
+		for i, want := range []string{"everything", ""} {
+			if got := look(); got != want {
+				t.Fatalf("look %d: %q, want %q", i, got, want)
 			}
-			if err := verify(); err != nil {
-				t.Fatal(err)
-			}
-			p := &poller{source: b.source}
-			look := func() string {
-				if p.view != nil {
-					p.view.countNext = time.Time{}
-				}
-				changes, err := p.look(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				return described(s, changes)
-			}
-			for i, want := range []string{"everything", ""} {
-				if got := look(); got != want {
-					t.Fatalf("look %d: %q, want %q", i, got, want)
-				}
-			}
-			s.restore(t) // without tabRole, which the backup does not have
-			for range 2 {
-				_ = verify() // the first finds a table missing, the second reads the schema again
-			}
-			if got := look(); got != "everything" {
-				t.Errorf("after the restore: %q", got)
-			}
-			if got := look(); got != "" {
-				t.Errorf("and again: %q", got)
-			}
-		})
-	}
+		}
+		s.restore(t) // without tabRole, which the backup does not have
+		for range 2 {
+			_ = verify() // the first finds a table missing, the second reads the schema again
+		}
+		if got := look(); got != "everything" {
+			t.Errorf("after the restore: %q", got)
+		}
+		if got := look(); got != "" {
+			t.Errorf("and again: %q", got)
+		}
+	})
 }

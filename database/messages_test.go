@@ -49,50 +49,48 @@ func TestMessages(t *testing.T) {
 
 // TestGrantsMissing: a user without grants, and with too few, is pointed to them, by verifications, by the log and by doctor.
 func TestGrantsMissing(t *testing.T) {
-	for _, kind := range []string{"mariadb", "postgres"} {
-		t.Run(kind, func(t *testing.T) {
-			s := newSite(t, kind)
-			s.createRoles(t)
-			user := s.name + "_reader"
-			at := map[string]string{"mariadb": user + "@'127.0.0.1'", "postgres": user}[kind]
-			mustExec(t, s.admin, map[string]string{"mariadb": "CREATE USER " + at + " IDENTIFIED BY 'choose-a-password'", "postgres": "CREATE USER " + at + " PASSWORD 'choose-a-password'"}[kind])
-			t.Cleanup(func() {
-				if kind == "postgres" {
-					mustExec(t, s.admin, "DROP OWNED BY "+user)
-				}
-				mustExec(t, s.admin, "DROP USER "+at)
-			})
-			b := provisioned(t, &Backend{Site: s.dir, DBUser: user, DBPassword: "choose-a-password", PollInterval: minPollInterval})
-			logs := observed(b)
-			advice := "run the GRANT statements of docs/database.md for user " + user
-			if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, advice) {
-				t.Errorf("without grants: %s", got)
+	forEachServer(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		s.createRoles(t)
+		user := s.name + "_reader"
+		at := map[string]string{"mariadb": user + "@'127.0.0.1'", "postgres": user}[kind]
+		mustExec(t, s.admin, map[string]string{"mariadb": "CREATE USER " + at + " IDENTIFIED BY 'choose-a-password'", "postgres": "CREATE USER " + at + " PASSWORD 'choose-a-password'"}[kind])
+		t.Cleanup(func() {
+			if kind == "postgres" {
+				mustExec(t, s.admin, "DROP OWNED BY "+user)
 			}
-			expect(t, b, "run the GRANT statements of docs/database.md for user _site_reader")
-
-			raw, err := os.ReadFile("testdata/grants-" + kind + ".sql")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for line := range strings.SplitSeq(strings.ReplaceAll(strings.ReplaceAll(string(raw), "'caddy'@'127.0.0.1'", at), "caddy", user), "\n") {
-				switch {
-				case strings.HasPrefix(line, "CREATE USER"), strings.Contains(line, "tabDeleted Document"), line == "":
-				case strings.Contains(line, "tabRole"):
-					mustExec(t, s.admin, strings.Replace(line, ", modified, disabled", "", 1))
-				default:
-					mustExec(t, s.admin, line)
-				}
-			}
-			b.source.waitForPoll(t)
-			if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
-				t.Errorf("with most grants: %s", got)
-			}
-			for _, missing := range []string{"tabRole: no modified, disabled, or its user may not read it", "tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it"} {
-				expect(t, b, "warning tables: "+missing)
-				if n := len(logs.FilterMessageSnippet("not all of the site's tables").All()); n != 1 || !strings.Contains(fmt.Sprint(logs.FilterMessageSnippet("not all").All()[0].ContextMap()), missing) {
-					t.Errorf("%q is logged %d times", missing, n)
-				}
-			}
+			mustExec(t, s.admin, "DROP USER "+at)
 		})
-	}
+		b := provisioned(t, &Backend{Site: s.dir, DBUser: user, DBPassword: "choose-a-password", PollInterval: minPollInterval})
+		logs := observed(b)
+		advice := "run the GRANT statements of docs/database.md for user " + user
+		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, advice) {
+			t.Errorf("without grants: %s", got)
+		}
+		expect(t, b, "run the GRANT statements of docs/database.md for user _site_reader")
+
+		raw, err := os.ReadFile("testdata/grants-" + kind + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(strings.ReplaceAll(strings.ReplaceAll(string(raw), "'caddy'@'127.0.0.1'", at), "caddy", user), "\n") {
+			switch {
+			case strings.HasPrefix(line, "CREATE USER"), strings.Contains(line, "tabDeleted Document"), line == "":
+			case strings.Contains(line, "tabRole"):
+				mustExec(t, s.admin, strings.Replace(line, ", modified, disabled", "", 1))
+			default:
+				mustExec(t, s.admin, line)
+			}
+		}
+		b.source.waitForPoll(t)
+		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
+			t.Errorf("with most grants: %s", got)
+		}
+		for _, missing := range []string{"tabRole: no modified, disabled, or its user may not read it", "tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it"} {
+			expect(t, b, "warning tables: "+missing)
+			if n := len(logs.FilterMessageSnippet("not all of the site's tables").All()); n != 1 || !strings.Contains(fmt.Sprint(logs.FilterMessageSnippet("not all").All()[0].ContextMap()), missing) {
+				t.Errorf("%q is logged %d times", missing, n)
+			}
+		}
+	})
 }

@@ -189,49 +189,47 @@ func TestSessionsOfOldFrappe(t *testing.T) {
 // TestSessionGrants: sessions need the statements for sessions of docs/database.md, on which the health check insists only
 // if sessions are asked for.
 func TestSessionGrants(t *testing.T) {
-	for _, kind := range []string{"mariadb", "postgres"} {
-		t.Run(kind, func(t *testing.T) {
-			s := newSite(t, kind)
-			s.createRoles(t)
-			s.createSessions(t)
-			grant := func(file string) {
-				t.Helper()
-				raw, err := os.ReadFile("testdata/" + file + "-" + kind + ".sql")
-				if err != nil {
-					t.Fatal(err)
-				}
-				mustExec(t, s.admin, string(raw))
-			}
-			grant("grants")
-			t.Cleanup(func() {
-				if kind == "mariadb" {
-					mustExec(t, s.admin, `DROP USER 'caddy'@'127.0.0.1'`)
-				} else {
-					mustExec(t, s.admin, `DROP OWNED BY caddy; DROP USER caddy`)
-				}
-			})
-			start := began(t)
-			b := provisioned(t, &Backend{Site: s.dir, DBUser: "caddy", DBPassword: "choose-a-password", now: func() time.Time { return start }})
-			if got := examined(t, b); strings.Contains(got, "sessions") {
-				t.Errorf("no sessions asked for: %s", got)
-			}
-			if err := b.VerifiesSessions(); err != nil {
+	forEachServer(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		s.createRoles(t)
+		s.createSessions(t)
+		grant := func(file string) {
+			t.Helper()
+			raw, err := os.ReadFile("testdata/" + file + "-" + kind + ".sql")
+			if err != nil {
 				t.Fatal(err)
 			}
-			if got := examined(t, b); !strings.Contains(got, "sessions: tabSessions: no sid, user, sessiondata, lastupdate, or its user may not read it; docs/database.md has the GRANT for sessions") {
-				t.Errorf("without grants: %s", got)
+			mustExec(t, s.admin, string(raw))
+		}
+		grant("grants")
+		t.Cleanup(func() {
+			if kind == "mariadb" {
+				mustExec(t, s.admin, `DROP USER 'caddy'@'127.0.0.1'`)
+			} else {
+				mustExec(t, s.admin, `DROP OWNED BY caddy; DROP USER caddy`)
 			}
-			if got := verdict(b, session(recordedSession)); !strings.HasPrefix(got, "unavailable") || !strings.Contains(got, "GRANT for sessions") {
-				t.Errorf("without grants: %s", got)
-			}
-			grant("grants-sessions")
-			testutil.Eventually(t, "sessions work with the grants", func() bool {
-				b.source.current.Load().schema.Store(nil) // a look that began before the grants may store the old one again
-				return verdict(b, session(recordedSession)) == "alice@example.com" &&
-					strings.Contains(examined(t, b), "ok sessions: everything that sessions need can be read")
-			})
 		})
-	}
+		start := began(t)
+		b := provisioned(t, &Backend{Site: s.dir, DBUser: "caddy", DBPassword: "choose-a-password", now: func() time.Time { return start }})
+		if got := examined(t, b); strings.Contains(got, "sessions") {
+			t.Errorf("no sessions asked for: %s", got)
+		}
+		if err := b.VerifiesSessions(); err != nil {
+			t.Fatal(err)
+		}
+		if got := examined(t, b); !strings.Contains(got, "sessions: tabSessions: no sid, user, sessiondata, lastupdate, or its user may not read it; docs/database.md has the GRANT for sessions") {
+			t.Errorf("without grants: %s", got)
+		}
+		if got := verdict(b, session(recordedSession)); !strings.HasPrefix(got, "unavailable") || !strings.Contains(got, "GRANT for sessions") {
+			t.Errorf("without grants: %s", got)
+		}
+		grant("grants-sessions")
+		testutil.Eventually(t, "sessions work with the grants", func() bool {
+			b.source.current.Load().schema.Store(nil) // a look that began before the grants may store the old one again
+			return verdict(b, session(recordedSession)) == "alice@example.com" &&
+				strings.Contains(examined(t, b), "ok sessions: everything that sessions need can be read")
+		})
+	})
 }
 
 // TestPeopleThroughCaddy: sessions, scopes and clients through a running Caddy, on each database.

@@ -34,8 +34,11 @@ type credentials struct {
 	bearer map[string]string
 }
 
-// kinds are the databases that tests run on.
-var kinds = []string{"mariadb", "postgres", "sqlite"}
+// kinds are the databases that tests run on, and servers those that are processes of their own.
+var (
+	kinds   = []string{"mariadb", "postgres", "sqlite"}
+	servers = []string{"mariadb", "postgres"}
+)
 
 // newSite makes a site with the recorded rows.
 func newSite(t testing.TB, kind string) *site {

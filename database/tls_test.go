@@ -88,100 +88,98 @@ func (a *authority) write(t *testing.T, dir, commonName, address string, uid, gi
 
 // TestTLS: with db_ssl_ca connections are encrypted, the server's certificate is verified, and Caddy shows its own.
 func TestTLS(t *testing.T) {
-	for _, kind := range []string{"mariadb", "postgres"} {
-		t.Run(kind, func(t *testing.T) {
-			dir, err := os.MkdirTemp("", "frappe-auth-tls")
+	forEachServer(t, func(t *testing.T, kind string) {
+		dir, err := os.MkdirTemp("", "frappe-auth-tls")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // another user runs PostgreSQL
+			t.Fatal(err)
+		}
+		uid, gid := os.Getuid(), os.Getgid()
+		if kind == "postgres" {
+			uid, gid = unprivileged(t, nil)
+		}
+		ours, theirs := newAuthority(t), newAuthority(t)
+		ours.write(t, filepath.Join(dir, "server"), "server", "127.0.0.1", uid, gid)
+		ours.write(t, filepath.Join(dir, "elsewhere"), "server", "192.0.2.1", uid, gid)
+		theirs.write(t, filepath.Join(dir, "theirs"), "server", "127.0.0.1", uid, gid)
+		file := func(name string) string { return filepath.Join(dir, name) }
+
+		on := &server{kind: kind, tls: file("server")}
+		t.Cleanup(func() {
+			on.kill()
+			os.RemoveAll(on.dir)
+		})
+		s := newSiteOn(t, kind, on)
+		ours.write(t, filepath.Join(dir, "caddy"), s.name, "192.0.2.2", os.Getuid(), os.Getgid())
+		if kind == "mariadb" {
+			mustExec(t, s.admin, fmt.Sprintf("ALTER USER %s@'127.0.0.1' REQUIRE X509", s.name))
+		} else {
+			hba := filepath.Join(on.dir, "data", "pg_hba.conf")
+			rules, err := os.ReadFile(hba)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // another user runs PostgreSQL
+			rules = append([]byte("hostssl all "+s.name+" 127.0.0.1/32 cert\nhost all "+s.name+" all reject\n"), rules...)
+			if err := os.WriteFile(hba, rules, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			uid, gid := os.Getuid(), os.Getgid()
-			if kind == "postgres" {
-				uid, gid = unprivileged(t, nil)
-			}
-			ours, theirs := newAuthority(t), newAuthority(t)
-			ours.write(t, filepath.Join(dir, "server"), "server", "127.0.0.1", uid, gid)
-			ours.write(t, filepath.Join(dir, "elsewhere"), "server", "192.0.2.1", uid, gid)
-			theirs.write(t, filepath.Join(dir, "theirs"), "server", "127.0.0.1", uid, gid)
-			file := func(name string) string { return filepath.Join(dir, name) }
+			mustExec(t, s.admin, "SELECT pg_reload_conf()")
+		}
 
-			on := &server{kind: kind, tls: file("server")}
-			t.Cleanup(func() {
-				on.kill()
-				os.RemoveAll(on.dir)
+		for _, test := range []struct {
+			name string
+			b    *Backend
+			want string
+		}{
+			{"all options", &Backend{DBSSLCA: file("server/ca.pem"), DBSSLCert: file("caddy/cert.pem"), DBSSLKey: file("caddy/key.pem")}, "alice@example.com"},
+			{"no options", &Backend{}, "unavailable"},
+			{"no certificate of Caddy", &Backend{DBSSLCA: file("server/ca.pem")}, "unavailable"},
+			{
+				"another CA", &Backend{DBSSLCA: file("theirs/ca.pem"), DBSSLCert: file("caddy/cert.pem"), DBSSLKey: file("caddy/key.pem")},
+				"the server's certificate was not issued by a CA in " + file("theirs/ca.pem") + "; set db_ssl_ca to the server's CA",
+			},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				test.b.Site = s.dir
+				if got := verdict(provisioned(t, test.b), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, test.want) {
+					t.Errorf("%s, want %s", got, test.want)
+				}
 			})
-			s := newSiteOn(t, kind, on)
-			ours.write(t, filepath.Join(dir, "caddy"), s.name, "192.0.2.2", os.Getuid(), os.Getgid())
-			if kind == "mariadb" {
-				mustExec(t, s.admin, fmt.Sprintf("ALTER USER %s@'127.0.0.1' REQUIRE X509", s.name))
-			} else {
-				hba := filepath.Join(on.dir, "data", "pg_hba.conf")
-				rules, err := os.ReadFile(hba)
-				if err != nil {
-					t.Fatal(err)
-				}
-				rules = append([]byte("hostssl all "+s.name+" 127.0.0.1/32 cert\nhost all "+s.name+" all reject\n"), rules...)
-				if err := os.WriteFile(hba, rules, 0o600); err != nil {
-					t.Fatal(err)
-				}
-				mustExec(t, s.admin, "SELECT pg_reload_conf()")
+		}
+		t.Run("the site's settings", func(t *testing.T) {
+			conf := s.conf(t)
+			for name, source := range map[string]string{"db_ssl_ca": "server/ca.pem", "db_ssl_cert": "caddy/cert.pem", "db_ssl_key": "caddy/key.pem"} {
+				conf[name] = file(source)
 			}
-
-			for _, test := range []struct {
-				name string
-				b    *Backend
-				want string
-			}{
-				{"all options", &Backend{DBSSLCA: file("server/ca.pem"), DBSSLCert: file("caddy/cert.pem"), DBSSLKey: file("caddy/key.pem")}, "alice@example.com"},
-				{"no options", &Backend{}, "unavailable"},
-				{"no certificate of Caddy", &Backend{DBSSLCA: file("server/ca.pem")}, "unavailable"},
-				{
-					"another CA", &Backend{DBSSLCA: file("theirs/ca.pem"), DBSSLCert: file("caddy/cert.pem"), DBSSLKey: file("caddy/key.pem")},
-					"the server's certificate was not issued by a CA in " + file("theirs/ca.pem") + "; set db_ssl_ca to the server's CA",
-				},
-			} {
-				t.Run(test.name, func(t *testing.T) {
-					test.b.Site = s.dir
-					if got := verdict(provisioned(t, test.b), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, test.want) {
-						t.Errorf("%s, want %s", got, test.want)
-					}
-				})
+			s.configure(t, conf)
+			look := looker(t, s)
+			if got := look(); got != "everything" {
+				t.Errorf("a look: %s", got)
 			}
-			t.Run("the site's settings", func(t *testing.T) {
-				conf := s.conf(t)
-				for name, source := range map[string]string{"db_ssl_ca": "server/ca.pem", "db_ssl_cert": "caddy/cert.pem", "db_ssl_key": "caddy/key.pem"} {
-					conf[name] = file(source)
-				}
-				s.configure(t, conf)
-				look := looker(t, s)
-				if got := look(); got != "everything" {
-					t.Errorf("a look: %s", got)
-				}
-				if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
-					t.Error(got)
-				}
-			})
-			t.Run("a certificate of another address", func(t *testing.T) {
-				on.kill()
-				on.tls = file("elsewhere")
-				on.start(t)
-				if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "set db_host to a name that is in the server's certificate") {
-					t.Error(got)
-				}
-			})
-			t.Run("a server without TLS", func(t *testing.T) {
-				on.kill()
-				on.tls = ""
-				on.start(t)
-				if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "enable TLS on the server, or remove db_ssl_ca") {
-					t.Error(got)
-				}
-			})
+			if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
+				t.Error(got)
+			}
 		})
-	}
+		t.Run("a certificate of another address", func(t *testing.T) {
+			on.kill()
+			on.tls = file("elsewhere")
+			on.start(t)
+			if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "set db_host to a name that is in the server's certificate") {
+				t.Error(got)
+			}
+		})
+		t.Run("a server without TLS", func(t *testing.T) {
+			on.kill()
+			on.tls = ""
+			on.start(t)
+			if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "enable TLS on the server, or remove db_ssl_ca") {
+				t.Error(got)
+			}
+		})
+	})
 }
 
 // TestTLSFiles: what is wrong with the files is said when the configuration is loaded.
