@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -47,11 +45,7 @@ func TestCaddyfileGolden(t *testing.T) {
 				return
 			}
 			// What adapts is also complete.
-			config := new(caddy.Config)
-			if err := json.Unmarshal(adapted, config); err != nil {
-				t.Fatal(err)
-			}
-			if err := caddy.Validate(config); err != nil {
+			if err := testutil.Validate(t, adapted); err != nil {
 				t.Error(err)
 			}
 		})

@@ -42,7 +42,6 @@ func TestUnixNanos(t *testing.T) {
 
 // TestFreshness: how long a grant serves from the cache, and whether also while the backend is unavailable.
 func TestFreshness(t *testing.T) {
-	start := time.Now()
 	for _, test := range []struct {
 		name      string
 		cred      func(now time.Time) frappe.Credential
@@ -93,31 +92,7 @@ func TestFreshness(t *testing.T) {
 				case test.expiry != 0:
 					backend.expiry[name] = time.Now().Add(test.expiry)
 				}
-				ask := func() string {
-					got := summary(v.verifyFrom(t.Context(), "", nil, cred))
-					synctest.Wait()
-					return got
-				}
-				if got := ask(); got != cacheMiss {
-					t.Fatalf("at first: %s", got)
-				}
-				backend.set(func(d *doubleBackend) { d.err = errDown })
-				start = time.Now()
-				at := func(after time.Duration, want string) {
-					t.Helper()
-					time.Sleep(time.Until(start.Add(after)))
-					if got := ask(); got != want {
-						t.Errorf("after %s: %s, want %s", after, got, want)
-					}
-				}
-				if test.serves > 0 {
-					at(test.serves-1, cacheHit)
-				}
-				if test.stale > 0 {
-					at(test.serves, cacheStale)
-					at(test.serves+test.stale-1, cacheStale)
-				}
-				at(test.serves+test.stale, "503")
+				checkServes(t, v, backend, cred, test.serves, test.stale)
 			})
 		})
 	}

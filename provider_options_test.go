@@ -1,12 +1,13 @@
 package frappeauth_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // providerConfig is a site whose only authentication provider is frappe with these options.
@@ -21,10 +22,7 @@ func TestProviderOptions(t *testing.T) {
 		"login": `"/login"`, "protected_resource": `{}`, "anonymous": `true`, "allow_preflight": `true`, "hide_credentials": `true`,
 		"user_header": `"X-Frappe-User"`, "match": `[]`, "logn": `"/login"`, "trusted_origins": `["https://app.example.com"]`,
 	} {
-		config := new(caddy.Config)
-		if err := json.Unmarshal(providerConfig(freeAddress(t), `"backends": [{"backend": "site", "urls": ["https://erp.example.com"]}], "`+name+`": `+value), config); err != nil {
-			t.Fatal(err)
-		}
+		config := providerConfig(freeAddress(t), `"backends": [{"backend": "site", "urls": ["https://erp.example.com"]}], "`+name+`": `+value)
 		want := "has no option " + name + "; it cannot answer or change requests, so use the handler frappe_auth"
 		switch name {
 		case "logn":
@@ -32,7 +30,7 @@ func TestProviderOptions(t *testing.T) {
 		case "trusted_origins":
 			want = "add session to schemes"
 		}
-		if err := caddy.Validate(config); err == nil || !strings.Contains(err.Error(), want) {
+		if err := testutil.Validate(t, config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

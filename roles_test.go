@@ -2,7 +2,6 @@ package frappeauth_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // rolesBackend denies everything, and knows these roles; asked for them, it fails where there is an error, and hangs where it
@@ -163,11 +163,7 @@ func TestLoadedJSON(t *testing.T) {
 		} {
 			t.Run(test.name+", "+form, func(t *testing.T) {
 				raw := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [%s]}]}}}}}`, config)
-				parsed := new(caddy.Config)
-				if err := json.Unmarshal([]byte(raw), parsed); err != nil {
-					t.Fatal(err)
-				}
-				err := caddy.Validate(parsed)
+				err := testutil.Validate(t, []byte(raw))
 				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 					t.Errorf("%v, want %q", err, test.want)
 				}

@@ -43,29 +43,7 @@ func TestSessionFreshness(t *testing.T) {
 				if test.expiry != 0 {
 					backend.expiry["x"] = time.Now().Add(test.expiry)
 				}
-				ask := func() string {
-					got := summary(v.verifyFrom(t.Context(), "", nil, session("x")))
-					synctest.Wait()
-					return got
-				}
-				start := time.Now()
-				if got := ask(); got != cacheMiss {
-					t.Fatalf("at first: %s", got)
-				}
-				backend.set(func(d *doubleBackend) { d.err = errDown })
-				at := func(after time.Duration, want string) {
-					t.Helper()
-					time.Sleep(time.Until(start.Add(after)))
-					if got := ask(); got != want {
-						t.Errorf("after %s: %s, want %s", after, got, want)
-					}
-				}
-				at(test.serves-1, cacheHit)
-				if test.stale > 0 {
-					at(test.serves, cacheStale)
-					at(test.serves+test.stale-1, cacheStale)
-				}
-				at(test.serves+test.stale, "503")
+				checkServes(t, v, backend, session("x"), test.serves, test.stale)
 			})
 		})
 	}

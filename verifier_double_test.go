@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -176,6 +177,37 @@ func summary(a verdict) string {
 		return "503"
 	}
 	return a.err.Error()
+}
+
+// checkServes has a backend grant a credential and then be unavailable. It checks for how long the verdict serves, and for how
+// long after that it serves stale.
+func checkServes(t *testing.T, v *verifier, backend *doubleBackend, cred frappe.Credential, serves, stale time.Duration) {
+	t.Helper()
+	ask := func() string {
+		got := summary(v.verifyFrom(t.Context(), "", nil, cred))
+		synctest.Wait()
+		return got
+	}
+	start := time.Now()
+	if got := ask(); got != cacheMiss {
+		t.Fatalf("at first: %s", got)
+	}
+	backend.set(func(d *doubleBackend) { d.err = errDown })
+	at := func(after time.Duration, want string) {
+		t.Helper()
+		time.Sleep(time.Until(start.Add(after)))
+		if got := ask(); got != want {
+			t.Errorf("after %s: %s, want %s", after, got, want)
+		}
+	}
+	if serves > 0 {
+		at(serves-1, cacheHit)
+	}
+	if stale > 0 {
+		at(serves, cacheStale)
+		at(serves+stale-1, cacheStale)
+	}
+	at(serves+stale, "503")
 }
 
 // siteDouble is a backend of several sites, one of which is down.

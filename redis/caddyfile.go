@@ -28,15 +28,7 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"tls_ca":   directive.Text(&s.TLSCA),
 			"secret":   directive.Text(&s.SharedSecret),
 			"prefix":   directive.Text(&s.Prefix),
-			"timeout": func(d *caddyfile.Dispenser) error {
-				if err := directive.Duration(&s.RequestTimeout)(d); err != nil {
-					return err
-				}
-				if s.RequestTimeout == 0 {
-					return d.Err("the timeout must not be 0; remove the line to use the default of 100ms")
-				}
-				return nil
-			},
+			"timeout":  directive.PositiveDuration(&s.RequestTimeout),
 		},
 		Instead: map[string]string{
 			"user": "write it into the URL, as redis://<user>@<host>",

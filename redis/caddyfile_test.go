@@ -38,7 +38,7 @@ func TestCaddyfile(t *testing.T) {
 		{"short secret", "redis redis://h {\nsecret short\n}", "secret: 5 bytes are too few; it needs 32 or more, such as the output of openssl rand -hex 32, at Caddyfile:2"},
 		{"bad prefix", short + "prefix a/b\n}", "prefix: use up to 64 letters, digits, and _ . : -, at Caddyfile:3"},
 		{"too long a timeout", short + "timeout 1m\n}", "timeout: 1m0s is not between 10ms and 5s, at Caddyfile:3"},
-		{"no timeout", short + "timeout 0\n}", "the timeout must not be 0; remove the line to use the default of 100ms, at Caddyfile:3"},
+		{"no timeout", short + "timeout 0\n}", "timeout must not be 0; remove the line to use the default, at Caddyfile:3"},
 		{"feed", "frappe_events redis://h:11000 {\npassword p\nsite a b\nsite c\ntls_ca /ca\n}", `{"url":"redis://h:11000","password":"p","tls_ca":"/ca","sites":["a","b","c"]}`},
 		{"feed, least", "frappe_events unix:///s?db=1", `{"url":"unix:///s?db=1"}`},
 		{"feed without a URL", "frappe_events", "the URL of Redis is missing; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,13 +259,7 @@ func TestSiteThatHangs(t *testing.T) {
 	}))
 	defer half.Close()
 	defer close(ended)
-	var asked atomic.Int64
-	good := testutil.JSONSite(t, testutil.Answers{
-		testutil.LoggedUser: func(*http.Request) (int, string) {
-			asked.Add(1)
-			return 200, `{"message":"alice@example.com"}`
-		},
-	})
+	good, asked := testutil.CountingSite(t)
 	for name, hanging := range map[string]string{
 		"never answers":              "http://" + listener.Addr().String(),
 		"never shakes hands":         "https://" + listener.Addr().String(),
@@ -276,7 +269,7 @@ func TestSiteThatHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)
 			c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s %s {\ntimeout 600ms\n}\n}\nrespond {http.auth.user.id}\n}",
-				address, hanging, good.URL))
+				address, hanging, good))
 			for i := range 4 {
 				before := asked.Load()
 				got := testutil.Get(t, "http://"+address, fmt.Sprintf("Authorization: Bearer %d", i))
@@ -285,7 +278,7 @@ func TestSiteThatHangs(t *testing.T) {
 				}
 			}
 			line := c.Logged("an address of the site failed")
-			if !strings.Contains(line, hanging) || !strings.Contains(line, good.URL) || strings.Count(c.Logs(), "an address of the site failed") != 1 {
+			if !strings.Contains(line, hanging) || !strings.Contains(line, good) || strings.Count(c.Logs(), "an address of the site failed") != 1 {
 				t.Errorf("logged %s", c.Logs())
 			}
 		})

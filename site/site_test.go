@@ -236,13 +236,7 @@ func TestSiteVerdicts(t *testing.T) {
 // TestWhiteSpaceAtTheEndIsNotLost: over HTTP/2 it is part of an access token, which HTTP/1.1 to the site cannot carry; the
 // site must not be asked about the token without it.
 func TestWhiteSpaceAtTheEndIsNotLost(t *testing.T) {
-	var asked atomic.Int64
-	site := testutil.JSONSite(t, testutil.Answers{
-		testutil.LoggedUser: func(*http.Request) (int, string) {
-			asked.Add(1)
-			return 200, `{"message":"alice@example.com"}`
-		},
-	})
+	site, asked := testutil.CountingSite(t)
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`
 {
@@ -256,7 +250,7 @@ http://%s {
 		failures off
 	}
 	respond {http.auth.user.id}
-}`, address, site.URL))
+}`, address, site))
 	for _, test := range []struct {
 		name, authorization string
 		status              int

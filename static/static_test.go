@@ -3,7 +3,6 @@ package static_test
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -209,15 +208,7 @@ func TestStaticBrokenHashes(t *testing.T) {
 			t.Setenv("FRAPPE_AUTH_TEST_HASH", test.hash)
 			const config = "http://localhost {\nfrappe_auth {\nbackend static {\ntoken key %s user@example.com\n}\n}\n}"
 			_, _, adapting := testutil.Adapt(fmt.Sprintf(config, test.hash))
-			adapted, _, err := testutil.Adapt(fmt.Sprintf(config, "{env.FRAPPE_AUTH_TEST_HASH}"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			parsed := new(caddy.Config)
-			if err := json.Unmarshal(adapted, parsed); err != nil {
-				t.Fatal(err)
-			}
-			validating := caddy.Validate(parsed)
+			validating := validate(t, fmt.Sprintf(config, "{env.FRAPPE_AUTH_TEST_HASH}"))
 			for when, err := range map[string]error{"adapting": adapting, "loading": validating} {
 				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 					t.Errorf("when %s: %v, want %q", when, err, test.want)
@@ -230,18 +221,20 @@ func TestStaticBrokenHashes(t *testing.T) {
 	}
 }
 
+// validate loads a Caddyfile that can be adapted, without running it.
+func validate(t *testing.T, caddyfile string) error {
+	t.Helper()
+	adapted, _, err := testutil.Adapt(caddyfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testutil.Validate(t, adapted)
+}
+
 // TestStaticForeignHash: a hash of an algorithm that a plugin adds is tried when the configuration is loaded.
 func TestStaticForeignHash(t *testing.T) {
 	for hash, want := range map[string]string{"$reversed$terces": "", "$reversed$": "does not accept the hash"} {
-		adapted, _, err := testutil.Adapt("http://localhost {\nfrappe_auth {\nbackend static {\ntoken key " + hash + " user@example.com\n}\n}\n}")
-		if err != nil {
-			t.Fatal(err)
-		}
-		parsed := new(caddy.Config)
-		if err := json.Unmarshal(adapted, parsed); err != nil {
-			t.Fatal(err)
-		}
-		err = caddy.Validate(parsed)
+		err := validate(t, "http://localhost {\nfrappe_auth {\nbackend static {\ntoken key "+hash+" user@example.com\n}\n}\n}")
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", hash, err, want)
 		}

@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,6 +79,16 @@ func (c *Caddy) TryLoad(caddyfile string) error {
 // Adapt makes JSON of a Caddyfile.
 func Adapt(caddyfile string) ([]byte, []caddyconfig.Warning, error) {
 	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+}
+
+// Validate loads a configuration in JSON without running it, and returns why it is bad.
+func Validate(t testing.TB, config []byte) error {
+	t.Helper()
+	parsed := new(caddy.Config)
+	if err := json.Unmarshal(config, parsed); err != nil {
+		t.Fatal(err)
+	}
+	return caddy.Validate(parsed)
 }
 
 // Logs returns what was logged so far.
