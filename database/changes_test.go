@@ -190,7 +190,7 @@ func (s *source) waitForPoll(t *testing.T) {
 	looked := make(chan struct{}, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go s.poller.watch(ctx, func([]frappe.Change) {
+	go s.poller.watchers.Watch(ctx, func([]frappe.Change) {
 		select {
 		case looked <- struct{}{}:
 		default:

@@ -300,7 +300,7 @@ func (b *Backend) verify(ctx context.Context, cred frappe.Credential) (id frappe
 
 // Watch implements frappe.Watcher. Backend describes which changes it reports.
 func (b *Backend) Watch(ctx context.Context, observe func([]frappe.Change)) {
-	b.source.poller.watch(ctx, observe)
+	b.source.poller.watchers.Watch(ctx, observe)
 }
 
 // String names the database, without a secret.

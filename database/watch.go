@@ -3,12 +3,12 @@ package database
 import (
 	"context"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/watchers"
 )
 
 // schemaAge is how long a schema with missing columns is kept before it is read again, because they may have been granted
@@ -22,27 +22,21 @@ type poller struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 
-	mu        sync.Mutex
-	observers map[*observer]bool
-	begun     bool // a look has succeeded
-	down      bool // the last look failed
+	watchers watchers.Watchers
 
 	// Only the poller's goroutine uses these.
+	down   bool   // the last look failed
 	view   *view  // what is known about the database; nil: nothing yet
 	warned string // the last warning about what cannot be read
 }
 
-// observer is one watcher of a source.
-type observer struct{ observe func([]frappe.Change) }
-
 func newPoller(s *source, interval time.Duration) *poller {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &poller{
-		source:    s,
-		interval:  interval,
-		cancel:    cancel,
-		done:      make(chan struct{}),
-		observers: make(map[*observer]bool),
+		source:   s,
+		interval: interval,
+		cancel:   cancel,
+		done:     make(chan struct{}),
 	}
 	go p.run(ctx)
 	return p
@@ -51,22 +45,6 @@ func newPoller(s *source, interval time.Duration) *poller {
 func (p *poller) stop() {
 	p.cancel()
 	<-p.done
-}
-
-// watch reports changes to observe until ctx is done. If the poller already works, an observer is told at once that
-// changes are seen from now on.
-func (p *poller) watch(ctx context.Context, observe func([]frappe.Change)) {
-	o := &observer{observe: observe}
-	p.mu.Lock()
-	p.observers[o] = true
-	if p.begun && !p.down {
-		observe(nil)
-	}
-	p.mu.Unlock()
-	<-ctx.Done()
-	p.mu.Lock()
-	delete(p.observers, o)
-	p.mu.Unlock()
 }
 
 func (p *poller) run(ctx context.Context) {
@@ -92,8 +70,6 @@ func (p *poller) poll(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	switch {
 	case err != nil && !p.down:
 		p.source.logger().Warn("cannot look for changes of users and tokens; until this works again, changes take up to ttl to take effect", zap.Error(err))
@@ -101,12 +77,9 @@ func (p *poller) poll(ctx context.Context) {
 		p.source.logger().Info("looking for changes of users and tokens again", zap.Stringer("database", p.source.current.Load().settings))
 	}
 	p.down = err != nil
-	if err != nil {
-		return
-	}
-	p.begun = true
-	for o := range p.observers {
-		o.observe(changes)
+	p.watchers.See(err == nil)
+	if err == nil {
+		p.watchers.Report(changes)
 	}
 }
 

@@ -139,7 +139,7 @@ func checkSite(name string) error {
 
 // Watch implements frappe.Watcher.
 func (f *FrappeEvents) Watch(ctx context.Context, observe func([]frappe.Change)) {
-	f.subscription.watch(ctx, observe)
+	f.subscription.watchers.Watch(ctx, observe)
 }
 
 // String names the Redis, without a secret.

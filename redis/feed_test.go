@@ -184,9 +184,16 @@ func TestMessages(t *testing.T) {
 // TestBurst: a change that is announced twice is reported once, and a flood drops everything rather than being lost.
 func TestBurst(t *testing.T) {
 	var seen []frappe.Change
-	s := &subscription{pending: make(map[frappe.Change]bool), observers: map[*observer]bool{
-		{observe: func(changes []frappe.Change) { seen = append(seen, changes...) }}: true,
-	}}
+	s := &subscription{pending: make(map[frappe.Change]bool)}
+	s.watchers.See(true)
+	watching := make(chan struct{})
+	go s.watchers.Watch(t.Context(), func(changes []frappe.Change) {
+		if changes == nil {
+			close(watching)
+		}
+		seen = append(seen, changes...)
+	})
+	<-watching
 	s.logger.Store(zap.NewNop())
 	s.pending[frappe.Change{User: "already"}] = true // so that no timer is started
 	s.take(document("erp", "User", "a"))

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/watchers"
 )
 
 const (
@@ -40,27 +41,23 @@ type subscription struct {
 	end     context.CancelFunc
 	done    chan struct{}
 
-	mu        sync.Mutex
-	observers map[*observer]bool
-	up        bool // messages are heard
-	pending   map[frappe.Change]bool
-	ignored   int  // malformed messages
-	missed    bool // messages may have been missed; only run writes it
-}
+	watchers watchers.Watchers
 
-// observer is one watcher.
-type observer struct{ observe func([]frappe.Change) }
+	mu      sync.Mutex
+	pending map[frappe.Change]bool
+	ignored int  // malformed messages
+	missed  bool // messages may have been missed; only run writes it
+}
 
 func subscribe(a *address, sites []string, key string, logger *zap.Logger) *subscription {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &subscription{
-		address:   a,
-		sites:     sites,
-		key:       key,
-		end:       cancel,
-		done:      make(chan struct{}),
-		observers: make(map[*observer]bool),
-		pending:   make(map[frappe.Change]bool),
+		address: a,
+		sites:   sites,
+		key:     key,
+		end:     cancel,
+		done:    make(chan struct{}),
+		pending: make(map[frappe.Change]bool),
 	}
 	s.logger.Store(logger)
 	go s.run(ctx)
@@ -72,21 +69,6 @@ func (s *subscription) Destruct() error {
 	s.end()
 	<-s.done
 	return nil
-}
-
-// watch reports changes to observe until ctx is done.
-func (s *subscription) watch(ctx context.Context, observe func([]frappe.Change)) {
-	o := &observer{observe: observe}
-	s.mu.Lock()
-	s.observers[o] = true
-	if s.up {
-		observe(nil)
-	}
-	s.mu.Unlock()
-	<-ctx.Done()
-	s.mu.Lock()
-	delete(s.observers, o)
-	s.mu.Unlock()
 }
 
 // run keeps the subscription up.
@@ -139,7 +121,7 @@ func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 	case <-timeout.C:
 		return false, errors.New("the subscription was not confirmed")
 	}
-	defer s.down()
+	defer s.watchers.See(false)
 	s.announce()
 	ticker := time.NewTicker(silence)
 	defer ticker.Stop()
@@ -155,7 +137,7 @@ func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 		if err != nil {
 			return true, fmt.Errorf("no answer to a ping: %w", err)
 		}
-		s.report(nil)
+		s.watchers.Report(nil)
 	}
 }
 
@@ -185,23 +167,14 @@ func (s *subscription) dial(ctx context.Context) (rueidis.Client, error) {
 
 // announce reports that messages are heard from now on, and that everything may have changed if some were missed.
 func (s *subscription) announce() {
-	s.mu.Lock()
-	s.up = true
-	s.mu.Unlock()
+	s.watchers.See(true)
 	if !s.missed {
-		s.report(nil)
+		s.watchers.Report(nil)
 		return
 	}
 	s.logger.Load().Info("hearing what changes in Frappe again; dropping every cached verdict, because changes may have been missed",
 		zap.Stringer("redis", s.address))
-	s.report(s.everything())
-}
-
-// down notes that messages are no longer heard.
-func (s *subscription) down() {
-	s.mu.Lock()
-	s.up = false
-	s.mu.Unlock()
+	s.watchers.Report(s.everything())
 }
 
 // everything returns the changes that select every verdict of the sites.
@@ -250,18 +223,5 @@ func (s *subscription) flush() {
 		changes = append(changes, change)
 	}
 	clear(s.pending)
-	s.tell(changes)
-}
-
-func (s *subscription) report(changes []frappe.Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tell(changes)
-}
-
-// tell calls the observers, one after another. s.mu is held.
-func (s *subscription) tell(changes []frappe.Change) {
-	for o := range s.observers {
-		o.observe(changes)
-	}
+	s.watchers.Report(changes)
 }

@@ -1,0 +1,53 @@
+// Package watchers passes what a source learns of changes in Frappe on to everybody who watches the source.
+package watchers
+
+import (
+	"context"
+	"sync"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// Watchers are those who watch one source, as frappe.Watcher describes it. The zero value is ready: nobody watches, and the
+// source does not see changes yet.
+type Watchers struct {
+	mu       sync.Mutex
+	watchers map[*watcher]bool
+	seeing   bool
+}
+
+type watcher struct{ observe func([]frappe.Change) }
+
+// Watch reports changes to observe until ctx is done. If the source sees changes, observe is told so at once.
+func (w *Watchers) Watch(ctx context.Context, observe func([]frappe.Change)) {
+	added := &watcher{observe: observe}
+	w.mu.Lock()
+	if w.watchers == nil {
+		w.watchers = make(map[*watcher]bool)
+	}
+	w.watchers[added] = true
+	if w.seeing {
+		observe(nil)
+	}
+	w.mu.Unlock()
+	<-ctx.Done()
+	w.mu.Lock()
+	delete(w.watchers, added)
+	w.mu.Unlock()
+}
+
+// See sets whether the source sees changes from now on. It tells nobody.
+func (w *Watchers) See(seeing bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seeing = seeing
+}
+
+// Report tells all watchers, one after another, what has changed. Nil says that the source was looked at, and nothing has.
+func (w *Watchers) Report(changes []frappe.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for each := range w.watchers {
+		each.observe(changes)
+	}
+}
