@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // lookUp is the directory of the example in docs/backends.md.
@@ -26,7 +28,7 @@ func TestDocsBackend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shown := blocks(t, "docs/backends.md", "go")[0]; !strings.Contains(string(source), shown) {
+	if shown := testutil.Blocks(t, testutil.Page(t, "docs/backends.md"), "go")[0]; !strings.Contains(string(source), shown) {
 		t.Errorf("docs/backends.md has\n%s", shown)
 	}
 	address := freeAddress(t)

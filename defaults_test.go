@@ -1,7 +1,6 @@
 package frappeauth
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddy-frappe/frappe-auth/site"
 )
 
@@ -51,12 +51,9 @@ func TestReadmeDefaults(t *testing.T) {
 		"site_name": either(erp.SiteName == "", "none"), "timeout": short(erp.Timeout), "roles": off(erp.Roles),
 		"refuse_disabled": off(erp.RefuseDisabled), "transport": either(erp.TransportRaw == nil, "http"),
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := testutil.Page(t, "README.md")
 	shown := make(map[string]string)
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)\\b[^|]*\\|[^|]*\\| ([^|]+) \\|$").FindAllStringSubmatch(string(readme), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)\\b[^|]*\\|[^|]*\\| ([^|]+) \\|$").FindAllStringSubmatch(readme, -1) {
 		shown[row[1]] = strings.ReplaceAll(row[2], "`", "")
 	}
 	for name, value := range want {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 var updateDocs = flag.Bool("update-docs", false, "write the generated parts of docs/")
@@ -82,12 +84,9 @@ func TestDocsCompatibility(t *testing.T) {
 
 // TestDocsSecurity: for every threat the table names where the defense is shown, and all that the page names is run.
 func TestDocsSecurity(t *testing.T) {
-	page, err := os.ReadFile("docs/security.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := testutil.Page(t, "docs/security.md")
 	var tests strings.Builder
-	err = filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -98,7 +97,7 @@ func TestDocsSecurity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	threats, _, _ := strings.Cut(strings.Split(string(page), "\n## Threats\n")[1], "\n## ")
+	threats, _, _ := strings.Cut(strings.Split(page, "\n## Threats\n")[1], "\n## ")
 	named := regexp.MustCompile("`((?:Test|Benchmark|Fuzz)[A-Za-z0-9]+)`")
 	rows := regexp.MustCompile(`(?m)^\| .*\| (.*) \|$`).FindAllStringSubmatch(threats, -1)
 	if len(rows) < 20 {
@@ -109,7 +108,7 @@ func TestDocsSecurity(t *testing.T) {
 			t.Errorf("nothing shows what is done: %s", row[0])
 		}
 	}
-	for _, name := range named.FindAllStringSubmatch(string(page), -1) {
+	for _, name := range named.FindAllStringSubmatch(page, -1) {
 		if !regexp.MustCompile(`(?m)^func ` + name[1] + `\(\w+ \*testing\.[TBFM]\) \{$`).MatchString(tests.String()) {
 			t.Errorf("there is no %s", name[1])
 		}
@@ -118,29 +117,17 @@ func TestDocsSecurity(t *testing.T) {
 
 // TestDocsLinks: no page links to a page, or to a part of one, that is not there.
 func TestDocsLinks(t *testing.T) {
-	pages, err := filepath.Glob("docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	anchors := func(page string) map[string]bool {
-		raw, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
 		all := map[string]bool{"": true}
-		for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(string(raw), -1) {
+		for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(testutil.Page(t, page), -1) {
 			kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
 			all[strings.ReplaceAll(kept, " ", "-")] = true
 		}
 		return all
 	}
 	links := 0
-	for _, page := range append(pages, "README.md") {
-		raw, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(raw), -1) {
+	for _, page := range testutil.Pages(t) {
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(testutil.Page(t, page), -1) {
 			if strings.Contains(link[1], "://") {
 				continue
 			}

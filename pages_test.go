@@ -2,49 +2,14 @@ package frappeauth_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
-
-// page is the text of README.md or of a page of docs/.
-func page(t testing.TB, file string) string {
-	t.Helper()
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(raw)
-}
-
-// pages are README.md and the pages of docs/.
-func pages(t testing.TB) []string {
-	t.Helper()
-	files, err := filepath.Glob("docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) < 10 {
-		t.Fatalf("only %d pages in docs/", len(files))
-	}
-	return append([]string{"README.md"}, files...)
-}
-
-// blocks are the fenced blocks of a language on a page.
-func blocks(t testing.TB, file, language string) []string {
-	t.Helper()
-	var found []string
-	for _, match := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(page(t, file), -1) {
-		found = append(found, match[1])
-	}
-	if len(found) == 0 {
-		t.Fatalf("%s has no block of %s", file, language)
-	}
-	return found
-}
 
 // example is a Caddyfile on a page.
 type example struct {
@@ -56,8 +21,8 @@ type example struct {
 func examples(t testing.TB) []example {
 	t.Helper()
 	var found []example
-	for _, file := range pages(t) {
-		text := page(t, file)
+	for _, file := range testutil.Pages(t) {
+		text := testutil.Page(t, file)
 		seen := make(map[string]int)
 		heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
 		if file == "README.md" {
@@ -81,7 +46,7 @@ func examples(t testing.TB) []example {
 
 // TestExamplesHaveRoots: no Caddyfile of ours serves the directory in which Caddy was started.
 func TestExamplesHaveRoots(t *testing.T) {
-	all := append(examples(t), example{"Caddyfile.example", page(t, "Caddyfile.example")})
+	all := append(examples(t), example{"Caddyfile.example", testutil.Page(t, "Caddyfile.example")})
 	if withoutRoot("files.example.com {\n\troot /srv\n\tfile_server\n}\nmore.example.com {\n\tfile_server\n}\n") != 1 {
 		t.Error("a site without a root is not found")
 	}

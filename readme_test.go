@@ -13,12 +13,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	_ "github.com/caddy-frappe/frappe-auth/database" // registers the backend
-	_ "github.com/caddy-frappe/frappe-auth/redis"    // registers store and feed
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+	_ "github.com/caddy-frappe/frappe-auth/redis" // registers store and feed
 )
 
 // TestReadmeLength: the README stays short enough to be read.
 func TestReadmeLength(t *testing.T) {
-	if n := strings.Count(page(t, "README.md"), "\n"); n > 220 {
+	if n := strings.Count(testutil.Page(t, "README.md"), "\n"); n > 220 {
 		t.Errorf("%d lines", n)
 	}
 }
@@ -26,7 +27,7 @@ func TestReadmeLength(t *testing.T) {
 // TestDocsJSONBlocks: what the pages show as JSON is JSON.
 func TestDocsJSONBlocks(t *testing.T) {
 	for _, file := range []string{"docs/recipes.md", "docs/freshness.md", "docs/json.md"} {
-		for _, block := range blocks(t, file, "json") {
+		for _, block := range testutil.Blocks(t, testutil.Page(t, file), "json") {
 			if !json.Valid([]byte(block)) {
 				t.Errorf("%s: no JSON:\n%s", file, block)
 			}
@@ -40,7 +41,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	example, commands := string(raw), strings.Join(blocks(t, "README.md", "sh"), "\n")
+	example, commands := string(raw), strings.Join(testutil.Blocks(t, testutil.Page(t, "README.md"), "sh"), "\n")
 	for _, port := range []string{"8080", "8081", "8082"} {
 		free := portOf(freeAddress(t))
 		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+free)
@@ -91,7 +92,7 @@ func TestReadmeOptions(t *testing.T) {
 			case "handler_name": // since in JSON handler names the module
 				name = "handler"
 			}
-			if !regexp.MustCompile("(?m)^\\| `" + name + "\\b").MatchString(page(t, test.page)) {
+			if !regexp.MustCompile("(?m)^\\| `" + name + "\\b").MatchString(testutil.Page(t, test.page)) {
 				t.Errorf("%s has no row for %s of %s", test.page, name, test.module)
 			}
 		}
@@ -121,7 +122,7 @@ func TestDocsGrants(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if shown := blocks(t, "docs/database.md", "sql")[i]; shown != string(tested) {
+		if shown := testutil.Blocks(t, testutil.Page(t, "docs/database.md"), "sql")[i]; shown != string(tested) {
 			t.Errorf("docs/database.md has for %s\n%s", kind, shown)
 		}
 	}
@@ -136,7 +137,7 @@ func TestDocsOutage(t *testing.T) {
 	means := map[string][]string{
 		"200": {"hit", "miss"}, "200, from the cache": {"hit"}, "200, stale": {"stale"}, "401": {"401"}, "503": {"503"},
 	}
-	rows := regexp.MustCompile(`(?m)^\| (\d+)(?: to (\d+)| on) \|(.*)\|$`).FindAllStringSubmatch(page(t, "docs/freshness.md"), -1)
+	rows := regexp.MustCompile(`(?m)^\| (\d+)(?: to (\d+)| on) \|(.*)\|$`).FindAllStringSubmatch(testutil.Page(t, "docs/freshness.md"), -1)
 	if len(rows) != 5 {
 		t.Fatalf("%d rows", len(rows))
 	}

@@ -171,7 +171,7 @@ func fail2ban(r *recipe) {
 	servesReport(r)
 	r.get("files.example.com/report.txt", 401, "", "Authorization: Bearer unknown-token")
 	r.Logged("no credential")
-	failregex := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindStringSubmatch(page(r.t, "docs/recipes.md"))[1]
+	failregex := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindStringSubmatch(testutil.Page(r.t, "docs/recipes.md"))[1]
 	filter := regexp.MustCompile(strings.ReplaceAll(failregex, "<HOST>", `([0-9a-f.:]+)`))
 	lines, err := os.ReadFile(filepath.Join(r.files, "frappe_auth.log"))
 	if err != nil {
@@ -280,7 +280,7 @@ func revokeAtOnce(r *recipe) {
 	}
 	byToken := "Authorization: " + aliceBearer
 	asks(byToken)
-	bodies := blocks(r.t, "docs/freshness.md", "json")
+	bodies := testutil.Blocks(r.t, testutil.Page(r.t, "docs/freshness.md"), "json")
 	if len(bodies) != 2 {
 		r.t.Fatalf("%d bodies of deliveries", len(bodies))
 	}
@@ -309,7 +309,7 @@ func revokeAtOnce(r *recipe) {
 func TestRecipeProvider(t *testing.T) {
 	asked := new(atomic.Int64)
 	address := freeAddress(t)
-	handler := strings.ReplaceAll(blocks(t, "docs/recipes.md", "json")[0], "https://erp.example.com", benchDouble(t, asked, true))
+	handler := strings.ReplaceAll(testutil.Blocks(t, testutil.Page(t, "docs/recipes.md"), "json")[0], "https://erp.example.com", benchDouble(t, asked, true))
 	config := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [{"handle": [%s,
 		{"handler": "static_response", "body": "{http.auth.user.id}"}]}]}}}}}`, address, handler)
 	runCaddy(t, "")

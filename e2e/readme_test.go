@@ -10,18 +10,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // shellLines are the lines of the shell blocks of docs/operations.md that contain a text.
 func shellLines(t *testing.T, text string) []string {
 	t.Helper()
-	raw, err := os.ReadFile("../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var lines []string
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(raw), -1) {
-		for line := range strings.Lines(block[1]) {
+	for _, block := range testutil.Blocks(t, testutil.Page(t, "docs/operations.md"), "sh") {
+		for line := range strings.Lines(block) {
 			if strings.Contains(line, text) {
 				lines = append(lines, strings.TrimSpace(line))
 			}
@@ -100,11 +98,7 @@ func TestDocsCommands(t *testing.T) {
 			t.Errorf("%s: exit code %d\n%s", line, code, screen)
 		}
 	}
-	raw, err := os.ReadFile("../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := regexp.MustCompile("(?s)```\n(Credential\n.*?)```").FindStringSubmatch(string(raw))
+	shown := regexp.MustCompile("(?s)```\n(Credential\n.*?)```").FindStringSubmatch(testutil.Page(t, "docs/operations.md"))
 	golden, err := os.ReadFile(filepath.Join("testdata", "check-granted.txt"))
 	if err != nil {
 		t.Fatal(err)
@@ -116,16 +110,12 @@ func TestDocsCommands(t *testing.T) {
 
 // TestDocsDatabase: the Caddyfile of docs/database.md lets in whom the database of a site knows, and nobody else.
 func TestDocsDatabase(t *testing.T) {
-	raw, err := os.ReadFile("../docs/database.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := t.TempDir()
 	if err := os.WriteFile(filepath.Join(files, "report.txt"), []byte("report"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address := "127.0.0.1:" + freePort(t)
-	example := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindStringSubmatch(string(raw))[1]
+	example := testutil.Blocks(t, testutil.Page(t, "docs/database.md"), "caddyfile")[0]
 	start(t, "", strings.NewReplacer("files.example.com {", "http://"+address+" {",
 		"/home/frappe/frappe-bench/sites/erp.example.com", sqliteSite(t), "/srv/files", files).Replace(example))
 	for header, want := range map[string]int{tokenHeader: 200, wrongHeader: 401} {
@@ -143,13 +133,9 @@ func TestMetricsDocumented(t *testing.T) {
 	shared, _ := sharingSite(t)
 	p := start(t, "metrics", sites+shared+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}")
 	p.sharing()
-	raw, err := os.ReadFile("../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	documented := make(map[string]map[string][]string) // metric, label, values
 	code := regexp.MustCompile("`(\\w+)`")
-	for _, row := range regexp.MustCompile("(?m)^\\| `(caddy_frappe_auth_\\w+)` \\| (.*?) \\| ").FindAllStringSubmatch(string(raw), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(caddy_frappe_auth_\\w+)` \\| (.*?) \\| ").FindAllStringSubmatch(testutil.Page(t, "docs/operations.md"), -1) {
 		labels := make(map[string][]string)
 		for part := range strings.SplitSeq(row[2], ";") {
 			var words []string

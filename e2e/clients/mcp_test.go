@@ -9,8 +9,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -32,18 +30,9 @@ const (
 // recipes are the first Caddyfiles of sections of docs/recipes.md.
 func recipes(t *testing.T, titles ...string) string {
 	t.Helper()
-	raw, err := os.ReadFile("../../docs/recipes.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var found strings.Builder
 	for _, title := range titles {
-		_, section, ok := strings.Cut(string(raw), "\n## "+title+"\n")
-		match := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindStringSubmatch(section)
-		if !ok || match == nil {
-			t.Fatalf("docs/recipes.md has no Caddyfile in a section %s", title)
-		}
-		found.WriteString(match[1])
+		found.WriteString(testutil.Blocks(t, testutil.Section(t, "docs/recipes.md", title), "caddyfile")[0])
 	}
 	return found.String()
 }

@@ -7,39 +7,21 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	_ "github.com/mholt/caddy-ratelimit" // registers rate_limit
 
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-
 	_ "github.com/caddy-frappe/frappe-auth" // registers frappe_auth
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-const page = "../../docs/recipes-plugins.md"
+const page = "docs/recipes-plugins.md"
 
 // untested are the recipes whose plugin the tests cannot build in. The page has to say so.
 var untested = map[string]string{
 	"A web application firewall": "The tests do not run this recipe",
-}
-
-// sections are the parts of the page by their headings.
-func sections(t *testing.T) map[string]string {
-	t.Helper()
-	raw, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := make(map[string]string)
-	for part := range strings.SplitSeq(string(raw), "\n## ") {
-		title, text, _ := strings.Cut(part, "\n")
-		found[title] = text
-	}
-	return found
 }
 
 // recipe is a Caddyfile of the page that runs in front of doubles.
@@ -54,10 +36,7 @@ type recipe struct {
 // run runs the Caddyfile of a section, with its names, addresses and paths replaced by those of doubles.
 func run(t *testing.T, title string) *recipe {
 	t.Helper()
-	text := regexp.MustCompile("(?ms)^```caddyfile\n(.*?)^```$").FindStringSubmatch(sections(t)[title])
-	if text == nil {
-		t.Fatalf("%q has no Caddyfile", title)
-	}
+	text := testutil.Blocks(t, testutil.Section(t, page, title), "caddyfile")[0]
 	r := &recipe{t: t, address: testutil.FreeAddress(t), files: t.TempDir()}
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		r.seen = request.Header.Clone()
@@ -79,7 +58,7 @@ func run(t *testing.T, title string) *recipe {
 	caddyfile := strings.NewReplacer(
 		"https://erp.example.com", site("example.com"), "https://crm.example.com", site("crm.example.com"),
 		"localhost:9000", strings.TrimPrefix(application.URL, "http://"), "/var/log/caddy", r.files,
-	).Replace(text[1])
+	).Replace(text)
 	caddyfile = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(caddyfile, "http://$1:"+testutil.PortOf(r.address)+" {")
 	r.Caddy = testutil.RunCaddy(t, caddyfile)
 	return r
@@ -99,27 +78,23 @@ const (
 	byNone  = "Authorization: token 2c6245becaa0961:wrong"
 )
 
-// TestPage: each Caddyfile of the page is formatted, and is tested here or said not to be.
+// TestPage: each Caddyfile of the page is tested here, or said not to be.
 func TestPage(t *testing.T) {
 	raw, err := os.ReadFile("plugins_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for title, text := range sections(t) {
-		for _, block := range regexp.MustCompile("(?ms)^```caddyfile\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
-			if formatted := string(caddyfile.Format([]byte(block[1]))); formatted != block[1] {
-				t.Errorf("%s is not formatted as caddy fmt does:\n%s", title, formatted)
-			}
-			if says := untested[title]; says != "" {
-				if !strings.Contains(text, says) {
-					t.Errorf("%q does not say that it is not tested", title)
-				}
-			} else if !strings.Contains(string(raw), `run(t, "`+title+`")`) {
-				t.Errorf("no test runs %q", title)
-			}
+	for part := range strings.SplitSeq(testutil.Page(t, page), "\n## ") {
+		title, text, _ := strings.Cut(part, "\n")
+		if !strings.Contains(text, "```caddyfile\n") {
+			continue
 		}
-	}
-	if _, err := os.Stat(filepath.Clean(page)); err != nil {
-		t.Fatal(err)
+		if says, ok := untested[title]; ok {
+			if !strings.Contains(text, says) {
+				t.Errorf("%q does not say that it is not tested", title)
+			}
+		} else if !strings.Contains(string(raw), `run(t, "`+title+`")`) {
+			t.Errorf("no test runs %q", title)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"os"
@@ -11,35 +12,35 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// moduleRoot is the directory of go.mod, in or above the one that a test runs in.
-var moduleRoot = sync.OnceValues(func() (string, error) {
+// repositoryRoot is the directory of this repository. The go.mod of a module within it has another first line.
+var repositoryRoot = sync.OnceValues(func() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && bytes.HasPrefix(mod, []byte("module github.com/caddy-frappe/frappe-auth\n")) {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("there is no go.mod above the test")
+			return "", errors.New("the test does not run in a checkout")
 		}
 		dir = parent
 	}
 })
 
-// Path returns the path of a file that is named from the root of the module.
+// Path returns the path of a file that is named from the root of the repository.
 func Path(t testing.TB, name string) string {
 	t.Helper()
-	root, err := moduleRoot()
+	dir, err := repositoryRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(root, filepath.FromSlash(name))
+	return filepath.Join(dir, filepath.FromSlash(name))
 }
 
-// ReadFile reads a file that is named from the root of the module.
+// ReadFile reads a file that is named from the root of the repository.
 func ReadFile(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(Path(t, name))
@@ -49,7 +50,7 @@ func ReadFile(t testing.TB, name string) []byte {
 	return raw
 }
 
-// Golden compares a text with a file that is named from the root of the module. With -update it writes the file.
+// Golden compares a text with a file that is named from the root of the repository. With -update it writes the file.
 func Golden(t testing.TB, name, got string) {
 	t.Helper()
 	if *update {

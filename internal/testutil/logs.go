@@ -73,7 +73,7 @@ const RecordedSession = "9ad565354bb223aa3823716186757d7be4fe776277ba2f174c15685
 
 // recordedSecrets are the API secrets, access tokens and base64 pairs of the corpus, and the session of the recordings.
 func recordedSecrets() ([]string, error) {
-	root, err := moduleRoot()
+	root, err := repositoryRoot()
 	if err != nil {
 		return nil, err
 	}
