@@ -1,8 +1,6 @@
 package frappeauth
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"sync/atomic"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -82,8 +80,7 @@ func (c *cache) claimTag(cred *frappe.Credential) uint64 {
 func (c *cache) credentialTags(cred *frappe.Credential) verdicts.Tags {
 	t := verdicts.Tags{Claim: c.claimTag(cred)}
 	if cred.Bearer() {
-		hash := sha256.Sum256([]byte(cred.Token))
-		t.Hash = c.Tag("bearer", hex.EncodeToString(hash[:]))
+		t.Hash = c.Tag("bearer", frappe.StoredHash(cred.Token))
 	}
 	return t
 }

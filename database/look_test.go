@@ -44,7 +44,7 @@ func described(s *site, changes []frappe.Change) string {
 			switch c.Token {
 			case token:
 				c.Token = name
-			case hashOf(token):
+			case frappe.StoredHash(token):
 				c.Token = name + " hashed"
 			}
 		}

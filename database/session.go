@@ -99,7 +99,7 @@ func (c *connection) verifySession(ctx context.Context, sid string, now time.Tim
 		ends   time.Time
 		failed error
 	)
-	hash := hashOf(sid)
+	hash := frappe.StoredHash(sid)
 	matches := func() bool {
 		stored := sid
 		if sessionHash.MatchString(found) {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -165,13 +164,6 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 	return owner.identity(sch)
 }
 
-// hashOf returns what the newest versions of Frappe store of an access token, in a document with a random name
-// (frappe/integrations/doctype/oauth_bearer_token of 16), and of a session's id. All others store the token and the id.
-func hashOf(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
-}
-
 // verifyToken looks up an access token.
 func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappe.Identity, error) {
 	if token == "" || strings.ContainsRune(token, 0) {
@@ -198,7 +190,7 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 		`t."access_token" IN (?, ?)`)
 	type stored struct{ name, token, status, scopes, client, clientScopes, expiration, zone sql.NullString }
 	var row, found stored
-	hash := hashOf(token)
+	hash := frappe.StoredHash(token)
 	// Where tokens are stored in clear, each is the name of its document. Where they are hashed, neither the name nor the hash
 	// is a token.
 	matches := func() bool {

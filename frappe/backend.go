@@ -4,6 +4,8 @@ package frappe
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -101,8 +103,7 @@ type Change struct {
 	// Key selects the verdicts, granted and denied, about this API key.
 	Key string
 
-	// Token selects the verdicts, granted and denied, about this access token. It may also be the SHA-256 hash of a token,
-	// in lower-case hexadecimal digits, which is what the newest versions of Frappe store.
+	// Token selects the verdicts, granted and denied, about this access token. It may also be the StoredHash of a token.
 	Token string
 
 	// Session selects the verdicts, granted and denied, about this session id.
@@ -110,6 +111,14 @@ type Change struct {
 
 	// Everything selects every verdict.
 	Everything bool
+}
+
+// StoredHash returns what the newest versions of Frappe store of an access token, in a document with a random name
+// (frappe/integrations/doctype/oauth_bearer_token of Frappe 16), and of a session's id: the SHA-256 hash in lower-case
+// hexadecimal digits. All others store the token and the id.
+func StoredHash(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
 }
 
 // Identity is the user that a credential belongs to, and what is known about that user.
