@@ -1,9 +1,6 @@
 package frappeauth
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -11,12 +8,13 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 // loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
 // everything else that the backend's verdicts depend on.
-func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fingerprint string, err error) {
+func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum string, err error) {
 	if len(o.BackendsRaw) == 0 {
 		return nil, "", errNoBackend
 	}
@@ -44,8 +42,8 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, fing
 			}
 		}
 	}
-	fingerprint, err = fingerprintOf(parts...)
-	return list, fingerprint, err
+	sum, err = fingerprint.Of(parts...)
+	return list, sum, err
 }
 
 // loadStore loads the store that several Caddys share; nil if there is none. It returns the fingerprint of the backends and the
@@ -63,7 +61,7 @@ func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, s
 	if !ok {
 		return nil, "", fmt.Errorf("share: module %T is not a store", module)
 	}
-	both, err := fingerprintOf(backends, raw, furtherFingerprint(module), store.Secret()) // it may come from a file
+	both, err := fingerprint.Of(backends, raw, furtherFingerprint(module), store.Secret()) // it may come from a file
 	return store, both, err
 }
 
@@ -73,15 +71,6 @@ func furtherFingerprint(module any) string {
 		return f.Fingerprint()
 	}
 	return ""
-}
-
-func fingerprintOf(parts ...any) (string, error) {
-	raw, err := json.Marshal(parts)
-	if err != nil {
-		return "", fmt.Errorf("fingerprint of the configuration: %w", err)
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
 }
 
 // loadFeeds loads the change feeds.

@@ -3,8 +3,6 @@ package database
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
 	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
 )
 
@@ -264,9 +263,7 @@ func (e *expanded) settings() (*settings, error) {
 // fingerprint identifies a database without containing a secret. It does not cover the content of site_config.json: the
 // source follows that file itself and drops the verdicts.
 func (e *expanded) fingerprint(more ...any) (string, error) {
-	raw, err := json.Marshal([]any{e.site, e.options, more})
-	digest := sha256.Sum256(raw)
-	return hex.EncodeToString(digest[:]), err
+	return fingerprint.Of(e.site, e.options, more)
 }
 
 // Verify implements frappe.Backend.

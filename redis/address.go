@@ -2,11 +2,8 @@ package redis
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,6 +18,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
 	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
 )
 
@@ -178,11 +176,11 @@ func newAddress(rawURL, password, ca string) (*address, error) {
 		return nil, err
 	}
 	a.shown = shown(u)
-	raw, err := json.Marshal([]any{rawURL, password, content})
-	digest := sha256.Sum256(raw)
-	a.key = hex.EncodeToString(digest[:])
+	if a.key, err = fingerprint.Of(rawURL, password, content); err != nil {
+		return nil, err
+	}
 	a.complete()
-	return a, err
+	return a, nil
 }
 
 // shown returns the URL without the password.
