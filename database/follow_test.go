@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	logobserver "go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // conf is the site's site_config.json.
