@@ -97,7 +97,7 @@ func TestDocsSecurity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	threats, _, _ := strings.Cut(strings.Split(page, "\n## Threats\n")[1], "\n## ")
+	threats := testutil.Section(t, "docs/security.md", "Threats")
 	named := regexp.MustCompile("`((?:Test|Benchmark|Fuzz)[A-Za-z0-9]+)`")
 	rows := regexp.MustCompile(`(?m)^\| .*\| (.*) \|$`).FindAllStringSubmatch(threats, -1)
 	if len(rows) < 20 {
