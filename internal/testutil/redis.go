@@ -97,8 +97,15 @@ func (s *RedisServer) Run(args ...string) rueidis.RedisResult {
 	s.t.Helper()
 	option := rueidis.MustParseURL("unix://" + s.Socket)
 	option.DisableCache, option.ForceSingleClient, option.DisableRetry = true, true, true
-	client, err := rueidis.NewClient(option)
-	if err != nil {
+	var (
+		client rueidis.Client
+		err    error
+	)
+	// A Sentinel that gives a server another role also has it cut all connections.
+	if !Holds(patience, func() bool {
+		client, err = rueidis.NewClient(option)
+		return err == nil
+	}) {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
