@@ -12,7 +12,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
-	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -118,26 +117,15 @@ func (s *state) overview() admin.Cache {
 			CircuitOpen: b.Open(),
 		}
 		if age, ok := b.Watch.Age(s.now()); ok {
-			shown.WatchAge = seconds(age)
+			shown.WatchAge = admin.Seconds(age)
 		}
 		o.Backends = append(o.Backends, shown)
 	}
 	o.Feeds = s.overviewOfFeeds()
 	if s.fleet != nil {
-		o.Store = overviewOfStore(s.fleet.Stats())
+		o.Store = admin.StoreOf(s.fleet.Stats())
 	}
 	return o
-}
-
-func overviewOfStore(stats fleet.Stats) *admin.Store {
-	shown := &admin.Store{
-		Source: stats.Source, Up: stats.Up, Failures: stats.Failures,
-		Published: stats.Published, Received: stats.Received, Pending: stats.Pending,
-	}
-	if stats.LookAge >= 0 {
-		shown.LookAge = seconds(stats.LookAge)
-	}
-	return shown
 }
 
 // overviewOfFeeds returns the feeds of all handlers, each once, by name and source.
@@ -151,18 +139,13 @@ func (s *state) overviewOfFeeds() (shown []admin.Feed) {
 				continue
 			}
 			if age, ok := f.state.Age(s.now()); ok {
-				found.WatchAge = seconds(age)
+				found.WatchAge = admin.Seconds(age)
 			}
 			shown = append(shown, found)
 		}
 	}
 	slices.SortFunc(shown, func(a, b admin.Feed) int { return strings.Compare(a.Name+" "+a.Source, b.Name+" "+b.Source) })
 	return shown
-}
-
-func seconds(d time.Duration) *float64 {
-	s := d.Seconds()
-	return &s
 }
 
 // try returns what the handler would do with a credential. It counts no failure against any client.

@@ -1,7 +1,6 @@
 package frappeauth
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/site"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
@@ -133,30 +133,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(h.BackendsRaw) == 0 {
 		return d.WrapErr(errNoBackend)
 	}
-	if listed := h.onlyStatic(); listed != nil {
+	if listed := static.Only(h.BackendsRaw); listed != nil {
 		for i := range h.Require {
-			if err := checkReachable(h.Require[i:i+1], listed); err != nil {
+			if err := roles.CheckReachable(h.Require[i:i+1], listed); err != nil {
 				return positions.At("require", i, err)
 			}
 		}
 	}
 	return nil
-}
-
-// onlyStatic returns the static backend if it is the only backend, else nil. In that case only users it lists can meet a
-// requirement.
-func (h *Handler) onlyStatic() *static.Backend {
-	if len(h.BackendsRaw) != 1 {
-		return nil
-	}
-	var module struct {
-		Name string `json:"backend"`
-		static.Backend
-	}
-	if json.Unmarshal(h.BackendsRaw[0], &module) != nil || module.Name != "static" {
-		return nil
-	}
-	return &module.Backend
 }
 
 // block describes the block of frappe_auth.
@@ -181,7 +165,7 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 				h.Cache = new(CacheConfig)
 				return h.Cache.unmarshalCaddyfile(d)
 			},
-			"require":          h.unmarshalRequirement,
+			"require":          directive.Requirement(&h.Require),
 			"anonymous":        directive.Toggle(&h.Anonymous),
 			"allow_preflight":  directive.Toggle(&h.AllowPreflight),
 			"hide_credentials": directive.Toggle(&h.HideCredentials),
@@ -242,26 +226,6 @@ func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 	})
 	h.FeedsRaw = append(h.FeedsRaw, raw)
 	return err
-}
-
-func (h *Handler) unmarshalRequirement(d *caddyfile.Dispenser) error {
-	if !d.NextArg() {
-		return d.Err("write require role, user, scope or client and its names")
-	}
-	kind, names := d.Val(), d.RemainingArgs()
-	var required frappe.Requirement
-	into, ok := map[string]*[]string{
-		"role": &required.Roles, "user": &required.Users, "scope": &required.Scopes, "client": &required.Clients,
-	}[kind]
-	if !ok {
-		return d.Errf("unknown requirement %s; write require role, user, scope or client and its names", kind)
-	}
-	if len(names) == 0 {
-		return d.Errf("require %s needs at least one name", kind)
-	}
-	*into = names
-	h.Require = append(h.Require, required)
-	return directive.NoBlock(d, "require")
 }
 
 // Interface guard

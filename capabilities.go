@@ -29,15 +29,3 @@ func (o *Options) accepts(scheme frappe.Scheme) bool {
 	}
 	return slices.Contains(o.Schemes, scheme)
 }
-
-// requiredScopes returns all scopes that the requirements name, each once.
-func (o *Options) requiredScopes() (names []string) {
-	for _, required := range o.Require {
-		for _, scope := range required.Scopes {
-			if !slices.Contains(names, scope) {
-				names = append(names, scope)
-			}
-		}
-	}
-	return names
-}

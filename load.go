@@ -9,6 +9,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
+	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -30,14 +31,14 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 			return nil, "", err
 		}
 		list = append(list, b)
-		parts = append(parts, raws[i], furtherFingerprint(module))
+		parts = append(parts, raws[i], fingerprint.Further(module))
 	}
 	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(list, func(b backends.Backend) bool { return b.Sessions }) {
 		return nil, "", errNoSessions
 	}
 	if len(list) == 1 {
 		if listed, ok := list[0].Backend.(*static.Backend); ok {
-			if err := checkReachable(o.Require, listed); err != nil {
+			if err := roles.CheckReachable(o.Require, listed); err != nil {
 				return nil, "", err
 			}
 		}
@@ -61,16 +62,8 @@ func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, s
 	if !ok {
 		return nil, "", fmt.Errorf("share: module %T is not a store", module)
 	}
-	both, err := fingerprint.Of(backends, raw, furtherFingerprint(module), store.Secret()) // it may come from a file
+	both, err := fingerprint.Of(backends, raw, fingerprint.Further(module), store.Secret()) // it may come from a file
 	return store, both, err
-}
-
-// furtherFingerprint is what the answers of a module depend on besides its configuration.
-func furtherFingerprint(module any) string {
-	if f, ok := module.(frappe.Fingerprinter); ok {
-		return f.Fingerprint()
-	}
-	return ""
 }
 
 // loadFeeds loads the change feeds.

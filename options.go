@@ -107,7 +107,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 		o.now = time.Now
 	}
 	o.setDefaults()
-	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: o.requiredScopes()}
+	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: challenge.ScopesOf(o.Require)}
 	if o.resource != nil && len(o.resource.Scopes) > 0 {
 		o.challenges.Scopes = o.resource.Scopes
 	}

@@ -2,11 +2,9 @@ package frappeauth
 
 import (
 	"context"
-	"fmt"
 
 	"go.uber.org/zap"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/static"
@@ -21,7 +19,7 @@ func (o *Options) checkRoles(ctx context.Context, from []backends.Backend) (stop
 		listed, ok := b.Backend.(*static.Backend)
 		if !ok {
 			toAsk = true
-		} else if err := checkReachable(o.Require, listed); err != nil && o.needs().Roles {
+		} else if err := roles.CheckReachable(o.Require, listed); err != nil && o.needs().Roles {
 			o.logger.Warn("a requirement refuses every credential that the static backend lists", zap.Error(err))
 		}
 	}
@@ -29,14 +27,4 @@ func (o *Options) checkRoles(ctx context.Context, from []backends.Backend) (stop
 		return func() {}
 	}
 	return roles.Watch(ctx, o.logger, from, o.Require)
-}
-
-// checkReachable returns an error if no credential of a static backend meets one of the requirements.
-func checkReachable(requirements []frappe.Requirement, listed *static.Backend) error {
-	for _, required := range requirements {
-		if !listed.CanMeet(required) {
-			return fmt.Errorf("require: no credential of the static backend matches %s, so no request can pass; %s", required, roles.Advice)
-		}
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package static
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -25,4 +26,20 @@ func matchesAny(have, want []string) bool {
 	return len(want) > 0 && slices.ContainsFunc(have, func(name string) bool {
 		return slices.Contains(want, name) || strings.Contains(name, "{")
 	})
+}
+
+// Only returns the backend of a configuration that has no other backend, else nil. Then only users that it lists can meet a
+// requirement.
+func Only(backends []json.RawMessage) *Backend {
+	if len(backends) != 1 {
+		return nil
+	}
+	var module struct {
+		Name string `json:"backend"`
+		Backend
+	}
+	if json.Unmarshal(backends[0], &module) != nil || module.Name != "static" {
+		return nil
+	}
+	return &module.Backend
 }

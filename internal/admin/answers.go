@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 )
 
 // overview is the answer to GET /frappe_auth/.
@@ -34,6 +35,24 @@ type Store struct {
 	Received  uint64   `json:"revocations_received"`
 	Pending   int      `json:"revocations_pending"`
 	LookAge   *float64 `json:"look_age_seconds,omitempty"` // missing before the revocations were read for the first time
+}
+
+// StoreOf returns a store as it is shown.
+func StoreOf(stats fleet.Stats) *Store {
+	shown := &Store{
+		Source: stats.Source, Up: stats.Up, Failures: stats.Failures,
+		Published: stats.Published, Received: stats.Received, Pending: stats.Pending,
+	}
+	if stats.LookAge >= 0 {
+		shown.LookAge = Seconds(stats.LookAge)
+	}
+	return shown
+}
+
+// Seconds returns a duration as it is shown.
+func Seconds(d time.Duration) *float64 {
+	s := d.Seconds()
+	return &s
 }
 
 // Feed is the state of a change feed.

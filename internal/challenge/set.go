@@ -2,6 +2,7 @@ package challenge
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -44,4 +45,16 @@ func (s Set) Lines(status int, script bool, details Bearer) []string {
 		return []string{Session(s.Realm, frappe.SessionCookie)}
 	}
 	return lines
+}
+
+// ScopesOf returns all scopes that requirements name, each once.
+func ScopesOf(requirements []frappe.Requirement) (names []string) {
+	for _, required := range requirements {
+		for _, scope := range required.Scopes {
+			if !slices.Contains(names, scope) {
+				names = append(names, scope)
+			}
+		}
+	}
+	return names
 }

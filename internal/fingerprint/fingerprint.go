@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // Of returns the fingerprint of values, which are compared as JSON. It contains none of them, so they may be secrets.
@@ -16,4 +18,12 @@ func Of(values ...any) (string, error) {
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// Further returns what the answers of a module depend on besides its configuration.
+func Further(module any) string {
+	if f, ok := module.(frappe.Fingerprinter); ok {
+		return f.Fingerprint()
+	}
+	return ""
 }

@@ -48,6 +48,16 @@ func unknownIn(ctx context.Context, from []backends.Backend, requirements []frap
 	return unknown, asked == len(from), errors.Join(failed...)
 }
 
+// CheckReachable returns an error if no credential of a backend that lists them all meets one of the requirements.
+func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet(frappe.Requirement) bool }) error {
+	for _, required := range requirements {
+		if !listed.CanMeet(required) {
+			return fmt.Errorf("require: no credential of the static backend matches %s, so no request can pass; %s", required, Advice)
+		}
+	}
+	return nil
+}
+
 // WarnSplit logs a warning about each role that a requirement lists word by word.
 func WarnSplit(logger *zap.Logger, requirements []frappe.Requirement) {
 	for _, required := range requirements {
