@@ -16,7 +16,7 @@ import (
 // the same.
 type CacheConfig struct {
 	// How many granted verdicts are cached, 1 to 10000000. The same number of denied verdicts is cached in addition. A
-	// verdict takes about 280 bytes. Default: 10000.
+	// verdict takes about 300 bytes. Default: 10000.
 	Size int `json:"size,omitempty"`
 
 	// How long a granted verdict is served from the cache after a backend confirmed it, at most 24 hours. With 0, a
