@@ -209,13 +209,10 @@ func (f *FrappeEvents) CheckHealth(ctx context.Context) []frappe.Finding {
 			findings = append(findings, n.version(6, 0))
 		}
 	}
-	subscribed := make(chan error, 2)
-	go func() {
-		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { subscribed <- nil })
-		subscribed <- client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(rueidis.PubSubMessage) {})
-	}()
+	subscribed, ended := hear(ctx, client, func(string) {})
 	select {
-	case err = <-subscribed:
+	case <-subscribed:
+	case err = <-ended:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

@@ -102,16 +102,7 @@ func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 		return false, err
 	}
 	defer client.Close()
-	subscribed, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		var once sync.Once
-		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { once.Do(func() { close(subscribed) }) })
-		err := client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) { s.take(m.Message) })
-		if err == nil {
-			err = errConnectionLost
-		}
-		ended <- err
-	}()
+	subscribed, ended := hear(ctx, client, s.take)
 	timeout := time.NewTimer(silence)
 	defer timeout.Stop()
 	select {
@@ -139,6 +130,21 @@ func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 		}
 		s.watchers.Report(nil)
 	}
+}
+
+// hear subscribes, and passes each message on until ctx is done or the connection is lost.
+func hear(ctx context.Context, client rueidis.Client, take func(message string)) (subscribed <-chan struct{}, ended <-chan error) {
+	confirmed, end := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var once sync.Once
+		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { once.Do(func() { close(confirmed) }) })
+		err := client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) { take(m.Message) })
+		if err == nil {
+			err = errConnectionLost
+		}
+		end <- err
+	}()
+	return confirmed, end
 }
 
 // dial returns a client with a single connection that it does not replace: a ping must not succeed on another connection
