@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
 )
 
 // FrappeEvents hears from Redis which documents change in Frappe, and drops the cached verdicts that they concern. Frappe
@@ -86,13 +86,13 @@ func (f *FrappeEvents) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	raw, err := json.Marshal([]any{to.key, sites})
+	key, err := fingerprint.Of(to.key, sites)
 	if err != nil {
 		return err
 	}
 	f.logger = ctx.Logger()
-	pooled, loaded, err := subscriptions.LoadOrNew(string(raw), func() (caddy.Destructor, error) {
-		return subscribe(to, sites, string(raw), f.logger), nil
+	pooled, loaded, err := subscriptions.LoadOrNew(key, func() (caddy.Destructor, error) {
+		return subscribe(to, sites, key, f.logger), nil
 	})
 	if err != nil {
 		return err
