@@ -167,7 +167,7 @@ func (v *verifier) siteTag(q *lookup, backend int) uint64 {
 func (v *verifier) denialTags(q *lookup) verdicts.Tags {
 	t := v.state.cache.credentialTags(&q.cred)
 	t.Site = v.siteTag(q, 0)
-	for i := range v.backends {
+	for i := 1; i < len(v.backends); i++ {
 		if v.siteTag(q, i) != t.Site {
 			t.Site = v.state.cache.unnamedTag(anySite)
 			break
