@@ -37,7 +37,7 @@ func TestLoginLoop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Jar: jar}
+	client := &http.Client{Transport: testutil.Client.Transport, Jar: jar}
 	for _, step := range []struct {
 		name, sid string
 		status    int

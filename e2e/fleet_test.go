@@ -110,7 +110,9 @@ type node struct {
 }
 
 // fleetClient keeps enough connections for all that the tests send at once.
-var fleetClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 200}}
+var fleetClient = &http.Client{Timeout: 30 * time.Second, Transport: &testutil.AcrossReloads{
+	Transport: &http.Transport{MaxIdleConnsPerHost: 200},
+}}
 
 // startFleet starts Caddys that share a Redis, and waits until each of them uses it. block returns the further options of each.
 // They answer with the user and with where the result came from.

@@ -20,8 +20,9 @@ type Response struct {
 	Body   string
 }
 
-// Client neither follows redirects nor keeps cookies.
+// Client neither follows redirects nor keeps cookies. Its requests outlive a reload of Caddy.
 var Client = &http.Client{
+	Transport:     &AcrossReloads{Transport: new(http.Transport)},
 	Timeout:       20 * time.Second,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
@@ -30,7 +31,38 @@ var Client = &http.Client{
 func H2CClient() *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	return &http.Client{Transport: &http.Transport{Protocols: protocols}}
+	return &http.Client{Transport: &AcrossReloads{Transport: &http.Transport{Protocols: protocols}}}
+}
+
+// AcrossReloads sends a request again if its connection was closed before any byte of an answer came. At a reload Caddy closes
+// the listener of the old configuration, and the kernel resets the connections that still wait in its queue. Any other error is
+// returned, and so is the fifth of these.
+type AcrossReloads struct {
+	*http.Transport
+	// Again counts what was sent again.
+	Again atomic.Int64
+}
+
+func (a *AcrossReloads) RoundTrip(r *http.Request) (*http.Response, error) {
+	for tries := 1; ; tries++ {
+		var answered atomic.Bool
+		try := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+			GotFirstResponseByte: func() { answered.Store(true) },
+		}))
+		if r.GetBody != nil {
+			var err error
+			if try.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+		resp, err := a.Transport.RoundTrip(try)
+		closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+		repeatable := r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
+		if !closed || answered.Load() || !repeatable || tries == 5 {
+			return resp, err
+		}
+		a.Again.Add(1)
+	}
 }
 
 // Get sends a GET request with headers, each as `Name: value`, spelled as given.
@@ -59,30 +91,6 @@ func RequestOver(t testing.TB, client *http.Client, method, url string, headers 
 		t.Fatal(err)
 	}
 	return whole(t, resp)
-}
-
-// DoAcrossReload does as client.Do does, and sends the request again if the connection was closed before any byte of an answer
-// came: at a reload Caddy closes connections that it has not read from. It reports how often the request was sent. Any other
-// error is returned, and so is the fifth of these.
-func DoAcrossReload(client *http.Client, r *http.Request) (resp *http.Response, sent int, err error) {
-	for sent < 5 {
-		var answered atomic.Bool
-		try := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-			GotFirstResponseByte: func() { answered.Store(true) },
-		}))
-		if r.GetBody != nil {
-			if try.Body, err = r.GetBody(); err != nil {
-				return nil, sent, err
-			}
-		}
-		sent++
-		resp, err = client.Do(try)
-		closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-		if !closed || answered.Load() {
-			break
-		}
-	}
-	return resp, sent, err
 }
 
 // RawRequest sends bytes as they are over a connection of their own, and reads one response.
