@@ -146,7 +146,8 @@ func launchFleet(t *testing.T, n int, backend string, server *testutil.RedisServ
 	return nodes
 }
 
-// launchAll starts Caddys, at once: one after the other would take long.
+// launchAll starts Caddys, at once, since one after the other would take long. It waits until each has read the log in Redis:
+// before that it neither takes results from there nor leaves any.
 func launchAll(t *testing.T, nodes []*node) {
 	t.Helper()
 	for _, n := range nodes {
@@ -154,6 +155,10 @@ func launchAll(t *testing.T, nodes []*node) {
 	}
 	for _, n := range nodes {
 		n.running()
+		testutil.Eventually(t, "Caddy has read the log", func() bool {
+			_, overview := ask(t, "GET", "http://"+n.admin+"/frappe_auth/", "")
+			return strings.Contains(overview, `"up":true`)
+		})
 	}
 }
 
