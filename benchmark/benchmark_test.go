@@ -6,16 +6,16 @@ import (
 )
 
 func TestTableRows(t *testing.T) {
-	g := group{title: "Grants", contenders: []contender{{name: "alone"}, {name: "other", base: "alone"}, {name: "constant", base: "alone", rate: 5}}}
-	rows := tableRows(g, map[string][]measurement{
+	contenders := []contender{{name: "alone"}, {name: "other", base: "alone"}, {name: "constant", base: "alone", rate: 5}}
+	rows := tableRows("Grants", contenders, map[string][]measurement{
 		"alone":    {{rate: 100, cpu: 10, p99: 1}, {rate: 400, cpu: 30, p99: 1}, {rate: 200, cpu: 20, p99: 1}},
 		"other":    {{rate: 50, cpu: 20}, {rate: 100, cpu: 40}, {rate: 300}}, // one CPU time is missing
 		"constant": {{rate: 100, p99: 2}, {rate: 100, p99: 3}, {rate: 100, p99: 4}},
 	})
-	want := `| **Grants** | | | | | | |
-| alone | 200 | 20.0 | | 1.00 | | |
-| other | 100 | | | | | requests/s 0.500 of alone |
-| constant | 100 | | | 3.00 | | p99 3.000 of alone |
+	want := `| **Grants** | | | | | |
+| alone | 200 | 20.0 | | 1.00 | |
+| other | 100 | | | | requests/s 0.500 of alone |
+| constant | 100 | | | 3.00 | p99 3.000 of alone |
 `
 	if rows != want {
 		t.Errorf("got\n%swant\n%s", rows, want)
@@ -38,7 +38,7 @@ func TestParseWrk(t *testing.T) {
 		{"no result", "unable to connect to localhost:1 Connection refused\n", 200, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if m, _, err := parseWrk(c.output, c.status); m[rate] != c.rate || (err == nil) != (c.rate > 0) {
+			if m, err := parseWrk(c.output, c.status); m[rate] != c.rate || (err == nil) != (c.rate > 0) {
 				t.Errorf("got %v, %v, want %v requests/s", m, err, c.rate)
 			}
 		})

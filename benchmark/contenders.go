@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 )
 
-// group is contenders that are measured side by side, in the same rounds.
+// group is what is measured together, and shown by rows of the common table or by a table of its own.
 type group struct {
-	name, title string
-	contenders  []contender
-	measure     func(context.Context) (string, error) // instead, with a table of its own
+	name    string
+	measure func(context.Context) (text string, err error)
 }
 
 // contender is a server under a load, with the answers that make its figures mean something.
@@ -27,8 +27,7 @@ type contender struct {
 	asks       bool    // its site at least once for each request; else never, since all verdicts are cached or shared
 	base       string  // contender that it is compared with
 
-	first int64   // number of the first new credential
-	heap  float64 // bytes for each credential of the population
+	first int64 // number of the first new credential
 }
 
 // The credentials of Caddyfile.example, and others.
@@ -47,78 +46,81 @@ const (
 	day    = 24 * time.Hour
 )
 
-// protect is a Caddy with frappe_auth, and further options of it.
-func protect(s *site, cacheSize int, ttl time.Duration, options string) *server {
-	return caddyServer(s, fmt.Sprintf("frappe_auth {\nbackend site %s\ncache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\nrespond ok",
-		s.url, cacheSize, ttl, options))
+// header is what a request carries: the credential of that number, if there is more than one.
+func (c contender) header(n int64) http.Header {
+	if c.credential == numbered {
+		return authorization(c.first + n)
+	}
+	return http.Header{"Authorization": {c.credential}}
 }
 
-func forwardAuth(delay time.Duration) *server {
-	s := newSite(delay)
-	return caddyServer(s, "forward_auth "+s.url+" {\nuri "+pathLoggedUser+"\n}\nrespond ok")
+func authorization(number int64) http.Header {
+	return http.Header{"Authorization": {fmt.Sprintf(numbered, number)}}
+}
+
+// numbers returns the first of so many numbers of credentials that nobody has used.
+func (h *harness) numbers(count int) int64 { return h.serial.Add(int64(count)) - int64(count) + 1 }
+
+// protect is a Caddy with frappe_auth, and further options of it.
+func protect(s *site, cacheSize int, ttl time.Duration, options string) *server {
+	return &server{site: s, directives: fmt.Sprintf("frappe_auth {\nbackend site %s\ncache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\nrespond ok",
+		s.url, cacheSize, ttl, options)}
 }
 
 // groups are all that is measured.
 func (h *harness) groups() []group {
-	populations, simulated := []int{1, 10_000, 100_000, 1_000_000}, scale{caddys: 100, credentials: 1_000_000, start: 500, revocations: 20}
+	sizes, simulated := []int{1, 10_000, 100_000, 1_000_000}, simulation{harness: h, caddys: 100, credentials: 1_000_000, start: 500, revocations: 20, watched: 10}
 	if h.smoke {
-		populations, simulated = []int{1, 100, 1000}, scale{caddys: 5, credentials: 1000, start: 100, revocations: 2}
+		sizes, simulated = []int{1, 100, 1000}, simulation{harness: h, caddys: 5, credentials: 1000, start: 100, revocations: 2, watched: 4}
 	}
-	return []group{
-		{name: "grant", title: "A cached verdict, and what else checks credentials", contenders: grants()},
-		{name: "latency", title: "At 400 requests per second, with a site that takes 8 ms", contenders: latency()},
-		{name: "population", title: "Many cached credentials, used at random", contenders: population(populations)},
-		{name: "fleet", measure: h.measureFleets},
-		{name: "simulation", measure: func(ctx context.Context) (string, error) { return h.simulate(ctx, simulated) }},
+	const rate, alone, requestHeader, byToken, bySite = 400, "Caddy alone", "Caddy, request_header", "frappe_auth, token", "a new credential, answered by the site"
+	caddy := func(directives string) *server { return &server{directives: directives} }
+	forwardAuth := func(s *site) *server {
+		return &server{site: s, directives: "forward_auth " + s.url + " {\nuri /api/method/frappe.auth.get_logged_user\n}\nrespond ok"}
 	}
-}
-
-const requestHeader, byToken = "Caddy, request_header", "frappe_auth, token" //nolint:gosec // names
-
-// baselines are nothing, and about the least that a directive can do.
-func baselines(rate int) []contender {
-	return []contender{
-		{name: "Caddy alone", server: caddyServer(nil, "respond ok"), credential: token, without: 200, rate: rate},
-		{name: requestHeader, server: caddyServer(nil, "request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, rate: rate, base: "Caddy alone"},
+	baselines := func(rate int) []contender { // nothing, and about the least that a directive can do
+		return []contender{
+			{name: alone, server: caddy("respond ok"), credential: token, without: 200, rate: rate},
+			{name: requestHeader, server: caddy("request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, rate: rate, base: alone},
+		}
 	}
-}
-
-func grants() []contender {
-	s := newSite(0)
-	one, sharing := protect(s, 1000, day, ""), protect(s, 1000, day, shared)
-	return append(
+	instant, slow := newSite(0), newSite(8*time.Millisecond)
+	one, sharing := protect(instant, 1000, day, ""), protect(instant, 1000, day, shared)
+	grants := append(
 		baselines(0),
 		contender{name: byToken, server: one, credential: token, base: requestHeader},
 		contender{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
 		contender{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
 		contender{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
-		contender{name: "Caddy, error 401", server: caddyServer(nil, "error 401"), credential: bad, status: 401, base: requestHeader},
+		contender{name: "Caddy, error 401", server: caddy("error 401"), credential: bad, status: 401, base: requestHeader},
 		contender{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},
-		contender{name: "basic_auth, bcrypt, cached", server: caddyServer(nil, basicAuth+"respond ok"), credential: basic, base: "frappe_auth, Basic"},
-		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(0), credential: token, asks: true, base: byToken},
-		contender{name: "forward_auth, 8 ms", server: forwardAuth(8 * time.Millisecond), credential: token, asks: true, base: byToken},
+		contender{name: "basic_auth, bcrypt, cached", server: caddy(basicAuth + "respond ok"), credential: basic, base: "frappe_auth, Basic"},
+		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(instant), credential: token, asks: true, base: byToken},
+		contender{name: "forward_auth, 8 ms", server: forwardAuth(slow), credential: token, asks: true, base: byToken},
 	)
-}
-
-func latency() []contender {
-	const rate, bySite = 400, "a new credential, answered by the site"
-	s := newSite(8 * time.Millisecond)
-	one, first, second := protect(s, 100_000, day, ""), protect(s, 100_000, day, shared), protect(s, 100_000, day, shared)
-	return append(
+	one, sharing = protect(slow, 100_000, day, ""), protect(slow, 100_000, day, shared)
+	latency := append(
 		baselines(rate),
 		contender{name: byToken, server: one, credential: token, rate: rate, base: requestHeader},
-		contender{name: "a new credential, answered by Redis", server: second, through: first, credential: numbered, rate: rate, base: byToken},
+		contender{name: "a new credential, answered by Redis", server: protect(slow, 100_000, day, shared), through: sharing, credential: numbered, rate: rate, base: byToken},
 		contender{name: bySite, server: one, credential: numbered, rate: rate, asks: true, base: byToken},
-		contender{name: "the same, with share redis", server: first, credential: numbered, rate: rate, asks: true, base: bySite},
-		contender{name: "forward_auth", server: forwardAuth(8 * time.Millisecond), credential: token, rate: rate, asks: true, base: bySite},
+		contender{name: "the same, with share redis", server: sharing, credential: numbered, rate: rate, asks: true, base: bySite},
+		contender{name: "forward_auth", server: forwardAuth(slow), credential: token, rate: rate, asks: true, base: bySite},
 	)
-}
-
-func population(sizes []int) (all []contender) {
+	var population []contender
 	for _, n := range sizes {
-		server := protect(newSite(0), slices.Max(sizes), day, "")
-		all = append(all, contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"})
+		server := protect(instant, slices.Max(sizes), day, "")
+		population = append(population, contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"})
 	}
-	all[0].base = ""
-	return all
+	population[0].base = ""
+	compare := func(title string, contenders []contender) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) { return h.compare(ctx, title, contenders) }
+	}
+	return []group{
+		{"grant", compare("A cached verdict, and what else checks credentials", grants)},
+		{"latency", compare("At 400 requests per second, with a site that takes 8 ms", latency)},
+		{"population", compare("Many cached credentials, used at random", population)},
+		{"fleet", h.measureFleets},
+		{"simulation", simulated.measure},
+	}
 }

@@ -1,7 +1,7 @@
 // Command benchmark measures frappe_auth in a running Caddy, side by side with Caddy alone and with Caddy's own directives,
 // and prints markdown tables. It needs Debian's wrk and redis-server, and runs in its folder of a checkout:
 //
-//	go run .                         # everything, in about a quarter of an hour
+//	go run .                         # everything, in about twenty minutes
 //	go run . -only 'grant|latency'   # some groups
 //	go run . -smoke                  # everything for a moment, to see that it works
 //
@@ -16,7 +16,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -29,29 +28,29 @@ import (
 
 // harness has the flags and what all measurements share.
 type harness struct {
-	rounds   int
-	duration time.Duration
 	smoke    bool
 	only     *regexp.Regexp
+	rounds   int           // how often each contender is measured
+	duration time.Duration // of one measurement
 
-	dir    string // temporary, removed at the end
-	caddy  string // path of the program
-	redis  string // address of a Redis
-	serial atomic.Int64
+	dir     string // temporary, removed at the end
+	caddy   string // path of the program
+	redis   string // address of a Redis
+	admin   string // address of the admin API of the newest Caddy
+	serial  atomic.Int64
+	running []func() // stop the Caddys that run
 }
 
 func main() {
 	h := new(harness)
-	flag.IntVar(&h.rounds, "rounds", 9, "how often each contender is measured")
-	flag.DurationVar(&h.duration, "duration", time.Second, "how long one measurement takes")
 	flag.BoolVar(&h.smoke, "smoke", false, "run everything for a moment")
 	only := flag.String("only", "", "measure only the groups whose name matches this `regexp`")
 	flag.Parse()
+	h.only, h.rounds, h.duration = regexp.MustCompile(*only), 9, time.Second
 	if h.smoke {
 		h.rounds, h.duration = 1, 200*time.Millisecond
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	h.only = regexp.MustCompile(*only)
 	err := h.run(ctx)
 	stop()
 	if err != nil {
@@ -61,7 +60,7 @@ func main() {
 }
 
 func (h *harness) run(ctx context.Context) (err error) {
-	if flag.NArg() > 0 || h.rounds < 1 || h.duration <= 0 {
+	if flag.NArg() > 0 {
 		return errors.New("see -help")
 	}
 	for _, program := range []string{"wrk", "redis-server"} {
@@ -80,11 +79,7 @@ func (h *harness) run(ctx context.Context) (err error) {
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w; run the command in the folder benchmark of a checkout\n%s", err, output)
 	}
-	if h.redis, err = freeAddress(ctx); err != nil {
-		return err
-	}
-	host, port, _ := net.SplitHostPort(h.redis)
-	_, stop, err := h.process(ctx, h.redis, "redis-server", "--bind", host, "--port", port, "--save", "")
+	stop, err := h.startRedis(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,11 +89,8 @@ func (h *harness) run(ctx context.Context) (err error) {
 		if !h.only.MatchString(g.name) {
 			continue
 		}
-		measure := g.measure
-		if measure == nil {
-			measure = func(ctx context.Context) (string, error) { return h.measureGroup(ctx, g) }
-		}
-		text, err := measure(ctx)
+		text, err := g.measure(ctx)
+		h.stopServers()
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.name, errors.Join(ctx.Err(), err))
 		}

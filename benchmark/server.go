@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,30 +19,55 @@ import (
 
 // server is a Caddy. Several contenders may share one.
 type server struct {
-	site   *site  // that it asks; nil: none
-	config string // in which ADDRESS, ADMIN and REDIS stand for addresses
+	site       *site  // that it asks; nil: none
+	directives string // in which REDIS stands for an address
 
-	address, admin string
-	pid            int
-	stop           func() // nil: not started
+	address string // empty: not started
+	pid     int
 }
 
-// caddyServer is a Caddy with these directives.
-func caddyServer(s *site, directives string) *server {
-	return &server{site: s, config: "{\nadmin ADMIN\npersist_config off\nlog {\nlevel ERROR\n}\n}\nhttp://ADDRESS {\nbind 127.0.0.1\n" + directives + "\n}\n"}
-}
-
-func (h *harness) start(ctx context.Context, s *server) (err error) {
-	var adminErr error
-	s.address, err = freeAddress(ctx)
-	s.admin, adminErr = freeAddress(ctx)
-	config := strings.NewReplacer("ADDRESS", s.address, "ADMIN", s.admin, "REDIS", h.redis).Replace(s.config)
-	file := filepath.Join(h.dir, strings.ReplaceAll(s.address, ":", "-"))
-	if err := errors.Join(err, adminErr, os.WriteFile(file, []byte(config), 0o600)); err != nil {
+// start starts servers as one process, each with an address of its own. They run until stopServers.
+func (h *harness) start(ctx context.Context, servers ...*server) error {
+	free, err := freeAddresses(ctx, len(servers)+1)
+	if err != nil {
 		return err
 	}
-	s.pid, s.stop, err = h.process(ctx, s.address, h.caddy, "run", "--config", file, "--adapter", "caddyfile")
-	return err
+	h.admin = free[len(servers)]
+	config := "{\nadmin " + h.admin + "\npersist_config off\nlog {\nlevel ERROR\n}\n}\n"
+	for i, s := range servers {
+		config += "http://" + free[i] + " {\nbind 127.0.0.1\n" + strings.ReplaceAll(s.directives, "REDIS", h.redis) + "\n}\n"
+	}
+	file := filepath.Join(h.dir, strings.ReplaceAll(h.admin, ":", "-"))
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return err
+	}
+	pid, stop, err := h.process(ctx, free[0], h.caddy, "run", "--config", file, "--adapter", "caddyfile")
+	if err != nil {
+		return err
+	}
+	h.running = append(h.running, stop)
+	for i, s := range servers {
+		s.address, s.pid = free[i], pid
+	}
+	return nil
+}
+
+func (h *harness) stopServers() {
+	for _, stop := range h.running {
+		stop()
+	}
+	h.running = nil
+}
+
+func (h *harness) startRedis(ctx context.Context) (stop func(), err error) {
+	free, err := freeAddresses(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	h.redis = free[0]
+	host, port, _ := net.SplitHostPort(h.redis)
+	_, stop, err = h.process(ctx, h.redis, "redis-server", "--bind", host, "--port", port, "--save", "")
+	return stop, err
 }
 
 // process starts a program and waits until it takes connections. stop ends it.
@@ -52,64 +76,32 @@ func (h *harness) process(ctx context.Context, address, program string, args ...
 	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // all of it is made here
 	var log bytes.Buffer
 	cmd.Dir, cmd.Stderr, cmd.Env = h.dir, &log, append(os.Environ(), "HOME="+h.dir, "XDG_CONFIG_HOME="+h.dir, "XDG_DATA_HOME="+h.dir)
-	if err := cmd.Start(); err != nil {
+	stop = func() {
 		cancel()
-		return 0, nil, err
-	}
-	ended := make(chan struct{})
-	go func() {
 		_ = cmd.Wait() // what it says is in the log
-		close(ended)
-	}()
-	stop = func() { cancel(); <-ended }
-	for range 3000 { // one minute
-		if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
+	}
+	err = cmd.Start()
+	for deadline := time.Now().Add(time.Minute); err == nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if conn, dialErr := new(net.Dialer).DialContext(ctx, "tcp", address); dialErr == nil {
 			return cmd.Process.Pid, stop, conn.Close()
 		}
-		select {
-		case <-ended:
-			return 0, nil, fmt.Errorf("%s ended early:\n%s", program, log.Bytes())
-		case <-time.After(20 * time.Millisecond):
-		}
+		err = ctx.Err()
 	}
 	stop()
-	return 0, nil, fmt.Errorf("%s takes no connections:\n%s", program, log.Bytes())
+	return 0, nil, errors.Join(err, fmt.Errorf("%s takes no connections:\n%s", program, log.Bytes()))
 }
 
-// freeAddress is an address of the loopback interface at which nothing listens.
-func freeAddress(ctx context.Context) (string, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses are addresses of the loopback interface at which nothing listens.
+func freeAddresses(ctx context.Context, count int) (free []string, err error) {
+	for range count {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer listener.Close() // after the last, so that all are different
+		free = append(free, listener.Addr().String())
 	}
-	return listener.Addr().String(), listener.Close()
-}
-
-// get sends one request. It returns the body, and an error unless the status is as wanted.
-func get(ctx context.Context, url string, header http.Header, status int) (string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+url, nil)
-	if err != nil {
-		return "", err
-	}
-	r.Header = header.Clone()
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if resp.StatusCode != status {
-		return "", fmt.Errorf("%s is answered with %d, want %d", url, resp.StatusCode, status)
-	}
-	return string(body), err
-}
-
-// heap is the bytes of a Caddy's heap after a collection.
-func (s *server) heap(ctx context.Context) (bytes float64, err error) {
-	profile, err := get(ctx, s.admin+"/debug/pprof/heap?debug=1&gc=1", nil, http.StatusOK)
-	_, rest, _ := strings.Cut(profile, "# HeapAlloc = ")
-	_, scanErr := fmt.Sscan(rest, &bytes)
-	return bytes, errors.Join(err, scanErr)
+	return free, nil
 }
 
 // cpuTime is the CPU time that a process used so far. Without /proc it is 0.
@@ -123,9 +115,6 @@ func cpuTime(pid int) (used time.Duration) {
 	}
 	return used
 }
-
-// pathLoggedUser is the method of Frappe that the site backend calls.
-const pathLoggedUser = "/api/method/frappe.auth.get_logged_user"
 
 // site stands in for a Frappe site. It counts its requests, which shows whether a credential came from a cache.
 type site struct {

@@ -2,249 +2,153 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/redis/rueidis"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	frappeauth "github.com/caddy-frappe/frappe-auth"
-	"github.com/caddy-frappe/frappe-auth/frappe"
-	_ "github.com/caddy-frappe/frappe-auth/redis" // registers share redis
 )
 
-// scale is how large the simulation is.
-type scale struct {
+// simulation is many Caddys that share a Redis. They are sites of one process, each with a memory and connections of its own.
+type simulation struct {
 	caddys, credentials, revocations int
 	start                            int // credentials that each Caddy is asked for in a cold start
-}
+	watched                          int // Caddys that are asked all the time while a credential is revoked
 
-// everybody is a backend that grants all that is not revoked, without the HTTP of a site.
-type everybody struct{}
-
-var (
-	everybodyAsked   atomic.Int64
-	everybodyRevoked sync.Map // access tokens
-)
-
-func init() { caddy.RegisterModule(everybody{}) }
-
-func (everybody) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.frappe_auth.backends.everybody", New: func() caddy.Module { return new(everybody) }}
-}
-
-func (everybody) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
-	everybodyAsked.Add(1)
-	if _, revoked := everybodyRevoked.Load(c.Token); revoked {
-		return frappe.Identity{}, frappe.ErrDenied
-	}
-	return frappe.Identity{User: c.Token[18:] + "@example.com"}, nil
-}
-
-// simulation is many Caddys in this process, each with the handler, the cache and the connections of a real one.
-type simulation struct {
-	scale
-	harness *harness
-	redis   rueidis.Client
-	infoErr error
-	caddys  []*frappeauth.Handler
-	stop    func()
+	*harness
+	site    *site
+	servers []*server
 }
 
 // restart replaces all Caddys by new ones, which know nothing, and waits until they share.
 func (s *simulation) restart(ctx context.Context) error {
-	s.stop()
-	conf, cancel := caddy.NewContext(caddy.ActiveContext())
-	s.caddys, s.stop = nil, func() {
-		for _, h := range s.caddys {
-			_ = h.Cleanup()
-		}
-		cancel()
-	}
-	ttl, generation := caddy.Duration(day), s.harness.serial.Add(1)
-	for i := range s.scale.caddys {
-		h := new(frappeauth.Handler)
-		h.Name, h.MaxInflight = strconv.Itoa(i), 1024
-		h.Cache = &frappeauth.CacheConfig{TTL: &ttl, BearerTTL: &ttl, Size: s.credentials/s.scale.caddys + 2*s.start}
-		h.BackendsRaw = append(h.BackendsRaw, []byte(`{"backend": "everybody"}`))
-		// The name of its connection keeps a Caddy from sharing its memory with the others of this process.
-		h.ShareRaw = fmt.Appendf(nil, `{"store": "redis", "url": "redis://%s?client_name=%d-%d", "secret": %q, "timeout": "2s"}`, s.harness.redis, generation, i, secret)
-		if err := h.Provision(conf); err != nil {
-			return err
-		}
-		s.caddys = append(s.caddys, h)
-	}
+	s.stopServers()
+	s.servers = nil
 	for i := range s.caddys {
-		for credential := s.unused(); s.ask(i, credential) != "miss" || s.ask((i+1)%len(s.caddys), credential) != "shared"; credential = s.unused() {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		// The name of its connection keeps a Caddy from sharing its memory with the others of this process.
+		server := protect(s.site, s.credentials/s.caddys+2*s.start, day, fmt.Sprintf(
+			"share redis redis://REDIS?client_name=%d {\nsecret %s\ntimeout 2s\n}\nmax_inflight 1024\nname %[1]d\n", i, secret))
+		server.directives = strings.Replace(server.directives, "respond ok", "respond {http.auth.frappe.cache}", 1)
+		s.servers = append(s.servers, server)
+	}
+	if err := s.harness.start(ctx, s.servers...); err != nil {
+		return err
+	}
+	return s.waitShared(ctx, s.servers...)
+}
+
+// redisDuring returns by how much the numbers of Redis's INFO grow while something is done.
+func (s *simulation) redisDuring(ctx context.Context, do func() error) (grown map[string]float64, err error) {
+	host, port, _ := net.SplitHostPort(s.redis)
+	grown = make(map[string]float64)
+	for _, sign := range []float64{-1, 1} {
+		if sign > 0 {
+			err = do()
+		}
+		text, infoErr := exec.CommandContext(ctx, "redis-cli", "-h", host, "-p", port, "info", "everything").Output() //nolint:gosec // made here
+		err = errors.Join(err, infoErr)
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+			number, _ := strconv.ParseFloat(value, 64) // what is no number does not matter
+			grown[name] += sign * number
 		}
 	}
-	return nil
+	return grown, err
 }
 
-// unused is the number of a credential that is not one of the million.
-func (s *simulation) unused() int { return 1<<30 + int(s.harness.serial.Add(1)) }
-
-// ask sends a request to a Caddy. It returns where the verdict came from, or the refusal.
-func (s *simulation) ask(at, credential int) (from string) {
-	repl, address := caddy.NewReplacer(), fmt.Sprintf("10.%d.%d.%d", credential>>8&255, credential&255, at)
-	ctx := context.WithValue(context.Background(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: address})
-	r := httptest.NewRequestWithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, repl), http.MethodGet, "/", nil)
-	r.Header.Set("Authorization", fmt.Sprintf(numbered, credential))
-	err := s.caddys[at].ServeHTTP(httptest.NewRecorder(), r, caddyhttp.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
-		from, _ = repl.GetString("http.auth.frappe.cache")
-		return nil
-	}))
-	if err != nil {
-		return err.Error()
-	}
-	return from
-}
-
-// info are the numbers of Redis's INFO.
-func (s *simulation) info(ctx context.Context) map[string]float64 {
-	text, err := s.redis.Do(ctx, s.redis.B().Info().Section("everything").Build()).ToString()
-	s.infoErr = errors.Join(s.infoErr, err)
-	numbers := make(map[string]float64)
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		numbers[name], _ = strconv.ParseFloat(value, 64) // what is no number does not matter
-	}
-	return numbers
-}
-
-// phase is requests, which must all be granted, and how many of them ask the backend.
+// phase is requests, which must all be granted, and how many of them ask the site.
 type phase struct {
 	title           string
-	requests, asked int
 	restart         bool // all Caddys, before
-	request         func(i int) (at, credential int)
+	requests, asked int
+	request         func(i int) (at int, credential int64)
 }
 
-// run sends the requests from 256 clients at once. It returns a row of the table, and how much the memory of Redis grew.
-func (s *simulation) run(ctx context.Context, p phase) (row string, memory float64, err error) {
+// run sends the requests of a phase. It returns a row of the table.
+func (s *simulation) run(ctx context.Context, p phase) (row string, err error) {
 	fmt.Fprintln(os.Stderr, "simulation:", p.title)
 	if p.restart {
-		err = s.restart(ctx)
+		if err := s.restart(ctx); err != nil {
+			return "", err
+		}
 	}
-	var (
-		clients       sync.WaitGroup
-		next, granted atomic.Int64
-	)
-	before := s.info(ctx)
-	began, asked := time.Now(), everybodyAsked.Load()
-	for range 256 {
-		clients.Go(func() {
-			for i := int(next.Add(1)) - 1; i < p.requests && ctx.Err() == nil && err == nil; i = int(next.Add(1)) - 1 {
-				if from := s.ask(p.request(i)); from == "hit" || from == "shared" || from == "miss" {
-					granted.Add(1)
-				}
-			}
+	asked := s.site.asked.Load()
+	redis, err := s.redisDuring(ctx, func() error {
+		_, err := attack(ctx, 0, p.requests, func(n int64) (string, http.Header) {
+			at, credential := p.request(int(n))
+			return s.servers[at].address, authorization(credential)
 		})
+		return err
+	})
+	if asked = s.site.asked.Load() - asked; err == nil && asked != int64(p.asked) {
+		err = fmt.Errorf("%s: the site got %d requests", p.title, asked)
 	}
-	clients.Wait()
-	took, asked, after := time.Since(began).Seconds(), everybodyAsked.Load()-asked, s.info(ctx)
-	if err == nil && (asked != int64(p.asked) || granted.Load() != int64(p.requests)) {
-		err = fmt.Errorf("%s: %d requests were granted, and %d asked the backend", p.title, granted.Load(), asked)
-	}
-	each := func(name string) float64 { return (after[name] - before[name]) / float64(p.requests) }
-	return fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.1f |\n", p.title, p.requests, asked, each("total_commands_processed"),
-		each("total_net_input_bytes")+each("total_net_output_bytes"), 1e6*(each("used_cpu_user")+each("used_cpu_sys")), took), after["used_memory"] - before["used_memory"], err
+	n := float64(p.requests)
+	return fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.0f |\n", p.title, p.requests, asked, redis["total_commands_processed"]/n,
+		(redis["total_net_input_bytes"]+redis["total_net_output_bytes"])/n, 1e6*(redis["used_cpu_user"]+redis["used_cpu_sys"])/n, redis["used_memory"]/n), err
 }
 
-// simulate puts many Caddys in front of one Redis.
-func (h *harness) simulate(ctx context.Context, size scale) (text string, err error) {
-	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}, "logging": {"logs": {"default": {"level": "ERROR"}}}}`), true); err != nil {
-		return "", err
-	}
-	redis, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{h.redis}, DisableCache: true})
-	if err != nil {
-		return "", err
-	}
-	defer redis.Close()
-	s := &simulation{scale: size, harness: h, redis: redis, stop: func() {}}
-	defer func() { s.stop() }()
+// measure puts the Caddys in front of a Redis.
+func (s *simulation) measure(ctx context.Context) (text string, err error) {
+	s.site = newSite(0)
 	text = fmt.Sprintf("\nA simulation of %d Caddys that share a Redis\n\n"+
-		"| | requests | to the backend | commands of Redis, each | bytes to and from it, each | its CPU µs, each | seconds |\n|---|---|---|---|---|---|---|\n", size.caddys)
-	own := func(i int) (int, int) { return i * size.caddys / size.credentials, i } // one Caddy after the other
-	all, memory := size.caddys*size.start, 0.0
+		"| | requests | to the site | commands of Redis, each | bytes to and from it, each | its CPU µs, each | its memory in bytes, each |\n|---|---|---|---|---|---|---|\n", s.caddys)
+	first, cold := s.numbers(s.credentials), s.numbers(s.start)
+	own := func(i int) (int, int64) { return i * s.caddys / s.credentials, first + int64(i) } // one Caddy after the other
+	all := s.caddys * s.start
 	for _, p := range []phase{
-		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", size.start), all, size.start, true, func(i int) (int, int) { return i % size.caddys, 1<<29 + i/size.caddys }},
-		{"the others, each at one Caddy", size.credentials, size.credentials, false, own},
-		{"the same again", size.credentials, 0, false, own},
-		{fmt.Sprintf("a restart of all Caddys: %d of them at each", size.start), all, 0, true, func(i int) (int, int) { return i % size.caddys, i * 7919 % size.credentials }},
+		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", s.start), true, all, s.start, func(i int) (int, int64) { return i % s.caddys, cold + int64(i/s.caddys) }},
+		{"the others, each at one Caddy", false, s.credentials, s.credentials, own},
+		{"the same again", false, s.credentials, 0, own},
+		{fmt.Sprintf("a restart of all Caddys: %d of them at each", s.start), true, all, 0, func(i int) (int, int64) { return i % s.caddys, first + int64(i*7919%s.credentials) }},
 	} {
-		row, grown, err := s.run(ctx, p)
+		row, err := s.run(ctx, p)
 		if err != nil {
 			return "", err
 		}
-		text, memory = text+row, max(memory, grown)
+		text += row
 	}
-	before := s.info(ctx)
-	time.Sleep(5 * h.duration)
-	commands := (s.info(ctx)["total_commands_processed"] - before["total_commands_processed"]) / h.duration.Seconds() / 5
-	took, err := s.revoke(ctx)
-	return text + fmt.Sprintf("\nA verdict takes %.0f bytes of Redis's memory. Without requests, Redis executes %.0f commands a second. "+
-		"After a webhook at one Caddy, another one grants for up to %.1f ms (p50), %.1f ms (p99), %.1f ms (at most).\n",
-		memory/float64(size.credentials), commands, took[0], took[1], took[2]), errors.Join(s.infoErr, err)
+	idle, err := s.redisDuring(ctx, func() error { time.Sleep(5 * s.duration); return nil })
+	if err != nil {
+		return "", err
+	}
+	revoked, err := s.revoke(ctx, cold)
+	return text + fmt.Sprintf("\nWithout requests, Redis executes %.0f commands a second. %s\n", idle["total_commands_processed"]/s.duration.Seconds()/5, revoked), err
 }
 
-// revoke has all Caddys cache a credential, and revokes it by a webhook at the first, again and again. It returns p50, p99 and
-// the maximum of how many milliseconds another Caddy still granted it.
-func (s *simulation) revoke(ctx context.Context) (took [3]float64, err error) {
-	conf, cancel := caddy.NewContext(caddy.ActiveContext())
-	defer cancel()
-	hook := &frappeauth.Webhook{Secret: secret, HandlerName: "0"}
-	if err := hook.Provision(conf); err != nil {
-		return took, err
-	}
-	var times []float64
+// revoke has all Caddys cache a credential, and revokes it by the admin API at the first, again and again. It says how long
+// another Caddy still took it from its cache.
+func (s *simulation) revoke(ctx context.Context, credential int64) (text string, err error) {
+	var times []float64 // in ms
 	for range s.revocations {
-		credential, others := s.unused(), make([]float64, len(s.caddys)-1)
-		for i := range s.caddys {
-			s.ask(i, credential)
+		for _, server := range s.servers {
+			err = errors.Join(err, use(ctx, server, credential, 1))
 		}
-		token := fmt.Sprintf(numbered, credential)[len("Bearer "):]
-		content := `{"doctype": "OAuth Bearer Token", "name": "` + token + `"}`
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write([]byte(content))
-		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(content))
-		r.Header.Set("X-Frappe-Webhook-Signature", base64.StdEncoding.EncodeToString(mac.Sum(nil)))
-		everybodyRevoked.Store(token, true)
-		var polling sync.WaitGroup
+		others := make([]float64, s.watched)
+		var asking sync.WaitGroup
 		began := time.Now()
 		for i := range others {
-			polling.Go(func() {
-				for from := "hit"; from == "hit" && ctx.Err() == nil; time.Sleep(time.Millisecond) {
+			asking.Go(func() {
+				for from := "hit"; from == "hit"; time.Sleep(time.Millisecond) {
 					others[i] = time.Since(began).Seconds() * 1e3
-					from = s.ask(i+1, credential)
+					_, from, _ = send(ctx, http.MethodGet, s.servers[i+1].address, authorization(credential))
 				}
 			})
 		}
-		w := httptest.NewRecorder()
-		hookErr := hook.ServeHTTP(w, r, nil)
-		polling.Wait()
-		if hookErr != nil || w.Code != http.StatusNoContent {
-			return took, fmt.Errorf("the webhook was answered with %d %s: %w", w.Code, w.Body, errors.Join(hookErr, ctx.Err()))
+		status, answer, revokeErr := send(ctx, http.MethodDelete, s.admin+"/frappe_auth/cache?handler=0&user=alice@example.com", nil)
+		asking.Wait()
+		if err = errors.Join(err, revokeErr); err != nil || status != http.StatusNoContent {
+			return "", fmt.Errorf("the revocation was answered with %d %s: %w", status, answer, err)
 		}
 		times = append(times, others...)
 	}
 	slices.Sort(times)
-	return [3]float64{times[len(times)/2], times[len(times)*99/100], times[len(times)-1]}, nil
+	return fmt.Sprintf("After a revocation at one Caddy, another one grants for up to %.1f ms (p50), %.1f ms (p99), %.1f ms (at most).",
+		times[len(times)/2], times[len(times)*99/100], times[len(times)-1]), nil
 }

@@ -15,22 +15,23 @@ const (
 	cpu  figure = "CPU µs" // of the server, for one request
 	p50  figure = "p50 ms"
 	p99  figure = "p99 ms"
-	heap figure = "heap B" // of each cached credential
+
+	requests figure = "requests" // not shown
 )
 
 // measurement is one round of one contender. A figure that was not measured is absent.
 type measurement map[figure]float64
 
-const tableHead = "| | requests/s | CPU µs | p50 ms | p99 ms | heap B | ratios, medians of the rounds |\n|---|---|---|---|---|---|---|\n"
+const tableHead = "| | requests/s | CPU µs | p50 ms | p99 ms | ratios, medians of the rounds |\n|---|---|---|---|---|---|\n"
 
 // tableRows are the rows of a group.
-func tableRows(g group, rounds map[string][]measurement) string {
+func tableRows(title string, contenders []contender, rounds map[string][]measurement) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "| **%s** | | | | | | |\n", g.title)
-	for _, c := range g.contenders {
+	fmt.Fprintf(&text, "| **%s** | | | | | |\n", title)
+	for _, c := range contenders {
 		fmt.Fprintf(&text, "| %s |", c.name)
 		var ratios []string
-		for _, f := range []figure{rate, cpu, p50, p99, heap} {
+		for _, f := range []figure{rate, cpu, p50, p99} {
 			if value := median(rounds[c.name], func(_ int, m measurement) float64 { return m[f] }); value > 0 {
 				fmt.Fprintf(&text, " %.*f", map[figure]int{cpu: 1, p50: 2, p99: 2}[f], value)
 			}
