@@ -26,8 +26,7 @@ type contender struct {
 	without    int     // status of the answer without a credential; default: 401
 	asks       bool    // its site at least once for each request; else never, since all verdicts are cached or shared
 	base       string  // contender that it is compared with
-
-	first int64 // number of the first new credential
+	first      int64   // number of the first new credential
 }
 
 // The credentials of Caddyfile.example, and others.
@@ -38,6 +37,7 @@ const (
 	bad      = "token bad:bad"
 	numbered = "Bearer %030x"
 
+	setHeader = "request_header X-User alice@example.com\nrespond ok" // about the least that a directive can do
 	// basicAuth knows the same API key, by what `caddy hash-password` makes of the secret.
 	basicAuth = "basic_auth {\n2c6245becaa0961 $2a$14$wnNGRTAzH51McuRhJn/S5..qpnSY9GnZd8eel4w9/ONlHpBQ/A8.q\n}\n"
 
@@ -69,44 +69,40 @@ func protect(s *site, cacheSize int, ttl time.Duration, options string) *server 
 
 // groups are all that is measured.
 func (h *harness) groups() []group {
-	sizes, simulated := []int{1, 10_000, 100_000, 1_000_000}, simulation{harness: h, caddys: 100, credentials: 1_000_000, start: 500, revocations: 20, watched: 10}
+	sizes, simulated := []int{1, 10_000, 100_000, 1_000_000}, simulation{harness: h, site: newSite(0), caddys: 100, credentials: 1_000_000, cold: 500, revocations: 200}
 	if h.smoke {
-		sizes, simulated = []int{1, 100, 1000}, simulation{harness: h, caddys: 5, credentials: 1000, start: 100, revocations: 2, watched: 4}
+		sizes, simulated = []int{1, 100, 1000}, simulation{harness: h, site: newSite(0), caddys: 5, credentials: 1000, cold: 100, revocations: 2}
 	}
 	const rate, alone, requestHeader, byToken, bySite = 400, "Caddy alone", "Caddy, request_header", "frappe_auth, token", "a new credential, answered by the site"
 	caddy := func(directives string) *server { return &server{directives: directives} }
 	forwardAuth := func(s *site) *server {
 		return &server{site: s, directives: "forward_auth " + s.url + " {\nuri /api/method/frappe.auth.get_logged_user\n}\nrespond ok"}
 	}
-	baselines := func(rate int) []contender { // nothing, and about the least that a directive can do
-		return []contender{
-			{name: alone, server: caddy("respond ok"), credential: token, without: 200, rate: rate},
-			{name: requestHeader, server: caddy("request_header X-User alice@example.com\nrespond ok"), credential: token, without: 200, rate: rate, base: alone},
-		}
-	}
 	instant, slow := newSite(0), newSite(8*time.Millisecond)
 	one, sharing := protect(instant, 1000, day, ""), protect(instant, 1000, day, shared)
-	grants := append(
-		baselines(0),
-		contender{name: byToken, server: one, credential: token, base: requestHeader},
-		contender{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
-		contender{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
-		contender{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
-		contender{name: "Caddy, error 401", server: caddy("error 401"), credential: bad, status: 401, base: requestHeader},
-		contender{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},
-		contender{name: "basic_auth, bcrypt, cached", server: caddy(basicAuth + "respond ok"), credential: basic, base: "frappe_auth, Basic"},
-		contender{name: "forward_auth, site takes 0 ms", server: forwardAuth(instant), credential: token, asks: true, base: byToken},
-		contender{name: "forward_auth, 8 ms", server: forwardAuth(slow), credential: token, asks: true, base: byToken},
-	)
+	grants := []contender{
+		{name: alone, server: caddy("respond ok"), credential: token, without: 200},
+		{name: requestHeader, server: caddy(setHeader), credential: token, without: 200, base: alone},
+		{name: byToken, server: one, credential: token, base: requestHeader},
+		{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
+		{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
+		{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
+		{name: "Caddy, error 401", server: caddy("error 401"), credential: bad, status: 401, base: requestHeader},
+		{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},
+		{name: "basic_auth, bcrypt, cached", server: caddy(basicAuth + "respond ok"), credential: basic, base: "frappe_auth, Basic"},
+		{name: "forward_auth, site takes 0 ms", server: forwardAuth(instant), credential: token, asks: true, base: byToken},
+		{name: "forward_auth, 8 ms", server: forwardAuth(slow), credential: token, asks: true, base: byToken},
+	}
 	one, sharing = protect(slow, 100_000, day, ""), protect(slow, 100_000, day, shared)
-	latency := append(
-		baselines(rate),
-		contender{name: byToken, server: one, credential: token, rate: rate, base: requestHeader},
-		contender{name: "a new credential, answered by Redis", server: protect(slow, 100_000, day, shared), through: sharing, credential: numbered, rate: rate, base: byToken},
-		contender{name: bySite, server: one, credential: numbered, rate: rate, asks: true, base: byToken},
-		contender{name: "the same, with share redis", server: sharing, credential: numbered, rate: rate, asks: true, base: bySite},
-		contender{name: "forward_auth", server: forwardAuth(slow), credential: token, rate: rate, asks: true, base: bySite},
-	)
+	latency := []contender{
+		{name: alone, server: caddy("respond ok"), credential: token, without: 200, rate: rate},
+		{name: requestHeader, server: caddy(setHeader), credential: token, without: 200, rate: rate, base: alone},
+		{name: byToken, server: one, credential: token, rate: rate, base: requestHeader},
+		{name: "a new credential, answered by Redis", server: protect(slow, 100_000, day, shared), through: sharing, credential: numbered, rate: rate, base: byToken},
+		{name: bySite, server: one, credential: numbered, rate: rate, asks: true, base: byToken},
+		{name: "the same, with share redis", server: sharing, credential: numbered, rate: rate, asks: true, base: bySite},
+		{name: "forward_auth", server: forwardAuth(slow), credential: token, rate: rate, asks: true, base: bySite},
+	}
 	var population []contender
 	for _, n := range sizes {
 		server := protect(instant, slices.Max(sizes), day, "")

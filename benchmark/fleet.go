@@ -47,9 +47,11 @@ func (h *harness) measureFleet(ctx context.Context, f fleet) (row string, err er
 	}
 	for i := range servers {
 		servers[i] = protect(s, 1000, time.Duration(f.ttl)*time.Second, options)
-		err = errors.Join(err, h.start(ctx, servers[i]))
+		if err := h.start(ctx, servers[i]); err != nil {
+			return "", err
+		}
 	}
-	if err == nil && options != "" {
+	if options != "" {
 		err = h.waitShared(ctx, servers...)
 	}
 	credential, asked := h.numbers(f.credentials), s.asked.Load()

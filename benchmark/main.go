@@ -16,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -79,7 +80,13 @@ func (h *harness) run(ctx context.Context) (err error) {
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w; run the command in the folder benchmark of a checkout\n%s", err, output)
 	}
-	stop, err := h.startRedis(ctx)
+	free, err := freeAddresses(ctx, 1)
+	if err != nil {
+		return err
+	}
+	h.redis = free[0]
+	host, port, _ := net.SplitHostPort(h.redis)
+	_, stop, err := h.process(ctx, h.redis, "redis-server", "--bind", host, "--port", port, "--save", "")
 	if err != nil {
 		return err
 	}

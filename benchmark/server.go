@@ -59,17 +59,6 @@ func (h *harness) stopServers() {
 	h.running = nil
 }
 
-func (h *harness) startRedis(ctx context.Context) (stop func(), err error) {
-	free, err := freeAddresses(ctx, 1)
-	if err != nil {
-		return nil, err
-	}
-	h.redis = free[0]
-	host, port, _ := net.SplitHostPort(h.redis)
-	_, stop, err = h.process(ctx, h.redis, "redis-server", "--bind", host, "--port", port, "--save", "")
-	return stop, err
-}
-
 // process starts a program and waits until it takes connections. stop ends it.
 func (h *harness) process(ctx context.Context, address, program string, args ...string) (pid int, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)

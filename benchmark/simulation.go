@@ -11,19 +11,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
 // simulation is many Caddys that share a Redis. They are sites of one process, each with a memory and connections of its own.
 type simulation struct {
-	caddys, credentials, revocations int
-	start                            int // credentials that each Caddy is asked for in a cold start
-	watched                          int // Caddys that are asked all the time while a credential is revoked
-
 	*harness
-	site    *site
-	servers []*server
+	site                             *site
+	caddys, credentials, revocations int
+	cold                             int // credentials that each Caddy is asked for in a cold start
+	servers                          []*server
 }
 
 // restart replaces all Caddys by new ones, which know nothing, and waits until they share.
@@ -32,12 +29,12 @@ func (s *simulation) restart(ctx context.Context) error {
 	s.servers = nil
 	for i := range s.caddys {
 		// The name of its connection keeps a Caddy from sharing its memory with the others of this process.
-		server := protect(s.site, s.credentials/s.caddys+2*s.start, day, fmt.Sprintf(
+		server := protect(s.site, s.credentials/s.caddys+2*s.cold, day, fmt.Sprintf(
 			"share redis redis://REDIS?client_name=%d {\nsecret %s\ntimeout 2s\n}\nmax_inflight 1024\nname %[1]d\n", i, secret))
 		server.directives = strings.Replace(server.directives, "respond ok", "respond {http.auth.frappe.cache}", 1)
 		s.servers = append(s.servers, server)
 	}
-	if err := s.harness.start(ctx, s.servers...); err != nil {
+	if err := s.start(ctx, s.servers...); err != nil {
 		return err
 	}
 	return s.waitShared(ctx, s.servers...)
@@ -62,91 +59,78 @@ func (s *simulation) redisDuring(ctx context.Context, do func() error) (grown ma
 	return grown, err
 }
 
-// phase is requests, which must all be granted, and how many of them ask the site.
-type phase struct {
-	title           string
-	restart         bool // all Caddys, before
-	requests, asked int
-	request         func(i int) (at int, credential int64)
-}
-
-// run sends the requests of a phase. It returns a row of the table.
-func (s *simulation) run(ctx context.Context, p phase) (row string, err error) {
-	fmt.Fprintln(os.Stderr, "simulation:", p.title)
-	if p.restart {
-		if err := s.restart(ctx); err != nil {
-			return "", err
-		}
-	}
-	asked := s.site.asked.Load()
-	redis, err := s.redisDuring(ctx, func() error {
-		_, err := attack(ctx, 0, p.requests, func(n int64) (string, http.Header) {
-			at, credential := p.request(int(n))
-			return s.servers[at].address, authorization(credential)
-		})
-		return err
-	})
-	if asked = s.site.asked.Load() - asked; err == nil && asked != int64(p.asked) {
-		err = fmt.Errorf("%s: the site got %d requests", p.title, asked)
-	}
-	n := float64(p.requests)
-	return fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.0f |\n", p.title, p.requests, asked, redis["total_commands_processed"]/n,
-		(redis["total_net_input_bytes"]+redis["total_net_output_bytes"])/n, 1e6*(redis["used_cpu_user"]+redis["used_cpu_sys"])/n, redis["used_memory"]/n), err
-}
-
-// measure puts the Caddys in front of a Redis.
+// measure puts the Caddys in front of a Redis, and sends requests in phases.
 func (s *simulation) measure(ctx context.Context) (text string, err error) {
-	s.site = newSite(0)
 	text = fmt.Sprintf("\nA simulation of %d Caddys that share a Redis\n\n"+
 		"| | requests | to the site | commands of Redis, each | bytes to and from it, each | its CPU µs, each | its memory in bytes, each |\n|---|---|---|---|---|---|---|\n", s.caddys)
-	first, cold := s.numbers(s.credentials), s.numbers(s.start)
+	first, fresh := s.numbers(s.credentials), s.numbers(s.cold)
 	own := func(i int) (int, int64) { return i * s.caddys / s.credentials, first + int64(i) } // one Caddy after the other
-	all := s.caddys * s.start
-	for _, p := range []phase{
-		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", s.start), true, all, s.start, func(i int) (int, int64) { return i % s.caddys, cold + int64(i/s.caddys) }},
+	all := s.caddys * s.cold
+	for _, phase := range []struct {
+		title           string
+		restart         bool // all Caddys, before
+		requests, asked int  // of the Caddys, of the site
+		request         func(i int) (at int, credential int64)
+	}{
+		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", s.cold), true, all, s.cold, func(i int) (int, int64) { return i % s.caddys, fresh + int64(i/s.caddys) }},
 		{"the others, each at one Caddy", false, s.credentials, s.credentials, own},
 		{"the same again", false, s.credentials, 0, own},
-		{fmt.Sprintf("a restart of all Caddys: %d of them at each", s.start), true, all, 0, func(i int) (int, int64) { return i % s.caddys, first + int64(i*7919%s.credentials) }},
+		{fmt.Sprintf("a restart of all Caddys: %d of them at each", s.cold), true, all, 0, func(i int) (int, int64) { return i % s.caddys, first + int64(i*7919%s.credentials) }},
 	} {
-		row, err := s.run(ctx, p)
-		if err != nil {
-			return "", err
+		fmt.Fprintln(os.Stderr, "simulation:", phase.title)
+		if phase.restart {
+			if err := s.restart(ctx); err != nil {
+				return "", err
+			}
 		}
-		text += row
+		asked := s.site.asked.Load()
+		redis, err := s.redisDuring(ctx, func() error {
+			_, err := attack(ctx, 0, phase.requests, func(n int64) (string, http.Header) {
+				at, credential := phase.request(int(n))
+				return s.servers[at].address, authorization(credential)
+			})
+			return err
+		})
+		if asked = s.site.asked.Load() - asked; err != nil || asked != int64(phase.asked) {
+			return "", errors.Join(err, fmt.Errorf("%s: the site got %d requests", phase.title, asked))
+		}
+		n := float64(phase.requests)
+		text += fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.0f |\n", phase.title, phase.requests, asked, redis["total_commands_processed"]/n,
+			(redis["total_net_input_bytes"]+redis["total_net_output_bytes"])/n, 1e6*(redis["used_cpu_user"]+redis["used_cpu_sys"])/n, max(0, redis["used_memory"]/n))
 	}
 	idle, err := s.redisDuring(ctx, func() error { time.Sleep(5 * s.duration); return nil })
 	if err != nil {
 		return "", err
 	}
-	revoked, err := s.revoke(ctx, cold)
+	revoked, err := s.revoke(ctx, fresh)
 	return text + fmt.Sprintf("\nWithout requests, Redis executes %.0f commands a second. %s\n", idle["total_commands_processed"]/s.duration.Seconds()/5, revoked), err
 }
 
-// revoke has all Caddys cache a credential, and revokes it by the admin API at the first, again and again. It says how long
-// another Caddy still took it from its cache.
+// revoke has one Caddy cache a credential and another one revoke it, again and again. It says how long the first still took it
+// from its cache.
 func (s *simulation) revoke(ctx context.Context, credential int64) (text string, err error) {
 	var times []float64 // in ms
-	for range s.revocations {
-		for _, server := range s.servers {
-			err = errors.Join(err, use(ctx, server, credential, 1))
+	for n := range s.revocations {
+		other := s.servers[1+n%(s.caddys-1)]
+		if err := use(ctx, other, credential, 1); err != nil {
+			return "", err
 		}
-		others := make([]float64, s.watched)
-		var asking sync.WaitGroup
-		began := time.Now()
-		for i := range others {
-			asking.Go(func() {
-				for from := "hit"; from == "hit"; time.Sleep(time.Millisecond) {
-					others[i] = time.Since(began).Seconds() * 1e3
-					_, from, _ = send(ctx, http.MethodGet, s.servers[i+1].address, authorization(credential))
-				}
-			})
+		began, took, answered := time.Now(), 0.0, make(chan error)
+		go func() {
+			status, answer, err := send(ctx, http.MethodDelete, s.admin+"/frappe_auth/cache?handler=0&user=alice@example.com", nil)
+			if err == nil && status != http.StatusNoContent {
+				err = fmt.Errorf("the revocation is answered with %d %s", status, answer)
+			}
+			answered <- err
+		}()
+		for from := "hit"; from == "hit" && err == nil; {
+			took = time.Since(began).Seconds() * 1e3
+			_, from, err = send(ctx, http.MethodGet, other.address, authorization(credential))
 		}
-		status, answer, revokeErr := send(ctx, http.MethodDelete, s.admin+"/frappe_auth/cache?handler=0&user=alice@example.com", nil)
-		asking.Wait()
-		if err = errors.Join(err, revokeErr); err != nil || status != http.StatusNoContent {
-			return "", fmt.Errorf("the revocation was answered with %d %s: %w", status, answer, err)
+		if err = errors.Join(err, <-answered); err != nil {
+			return "", err
 		}
-		times = append(times, others...)
+		times = append(times, took)
 	}
 	slices.Sort(times)
 	return fmt.Sprintf("After a revocation at one Caddy, another one grants for up to %.1f ms (p50), %.1f ms (p99), %.1f ms (at most).",

@@ -30,36 +30,33 @@ func tableRows(title string, contenders []contender, rounds map[string][]measure
 	fmt.Fprintf(&text, "| **%s** | | | | | |\n", title)
 	for _, c := range contenders {
 		fmt.Fprintf(&text, "| %s |", c.name)
-		var ratios []string
+		var compared []string
 		for _, f := range []figure{rate, cpu, p50, p99} {
-			if value := median(rounds[c.name], func(_ int, m measurement) float64 { return m[f] }); value > 0 {
+			var values, ratios []float64
+			for round, m := range rounds[c.name] {
+				values = append(values, m[f])
+				if c.base != "" && !(c.rate > 0 && f == rate) {
+					ratios = append(ratios, m[f]/rounds[c.base][round][f])
+				}
+			}
+			if value := median(values); value > 0 {
 				fmt.Fprintf(&text, " %.*f", map[figure]int{cpu: 1, p50: 2, p99: 2}[f], value)
 			}
 			text.WriteString(" |")
-			ratio := median(rounds[c.name], func(round int, m measurement) float64 {
-				if c.base == "" || c.rate > 0 && f == rate {
-					return 0
-				}
-				return m[f] / rounds[c.base][round][f]
-			})
-			if ratio > 0 {
-				ratios = append(ratios, fmt.Sprintf("%s %.3f", strings.Fields(string(f))[0], ratio))
+			if ratio := median(ratios); ratio > 0 {
+				compared = append(compared, fmt.Sprintf("%s %.3f", strings.Fields(string(f))[0], ratio))
 			}
 		}
-		if ratios != nil {
-			fmt.Fprintf(&text, " %s of %s", strings.Join(ratios, ", "), c.base)
+		if compared != nil {
+			fmt.Fprintf(&text, " %s of %s", strings.Join(compared, ", "), c.base)
 		}
 		text.WriteString(" |\n")
 	}
 	return text.String()
 }
 
-// median is the median of a figure in some rounds. It is 0 if the figure is absent in one of them, or infinite.
-func median(rounds []measurement, figure func(round int, m measurement) float64) float64 {
-	values := make([]float64, len(rounds))
-	for i, m := range rounds {
-		values[i] = figure(i, m)
-	}
+// median is the median of the values of some rounds. It is 0 if one of them is absent, or infinite.
+func median(values []float64) float64 {
 	slices.Sort(values) // NaN first
 	if len(values) == 0 || !(values[0] > 0) || math.IsInf(values[len(values)-1], 1) {
 		return 0
