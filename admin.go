@@ -150,7 +150,7 @@ func (s *state) overviewOfFeeds() (shown []admin.Feed) {
 
 // try returns what the handler would do with a credential. It counts no failure against any client.
 func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) admin.Verdict {
-	d := o.decideWritten(ctx, header, &attempt{repl: repl, uncharged: true})
+	d := o.decideWritten(ctx, header, &attempt{repl: repl, caller: caller{uncharged: true}})
 	found := admin.Verdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
 	for _, b := range o.verifier.backends {
 		found.Backends = append(found.Backends, b.Name)

@@ -152,12 +152,11 @@ func BenchmarkCacheSize(b *testing.B) {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			token := func(i int) string { return fmt.Sprintf("%030x", i) }
 			h := provisioned(b, `{"backends": [`+benchBackend()+`]}`)
-			day := caddy.Duration(24 * time.Hour)
 			before := heapInUse()
 			original := h.verifier
 			b.Cleanup(func() { h.verifier = original })
 			h.verifier = newTestVerifier(b, everybody{}, func(c *verifierConfig) {
-				c.cache.Size, c.cache.TTL = size, &day
+				c.cacheSize, c.lifetimes.TTL = size, 24*time.Hour
 			})
 			for i := range size {
 				h.verifier.verifyFrom(b.Context(), "", nil, bearer(token(i)))
@@ -192,7 +191,7 @@ func BenchmarkCacheSize(b *testing.B) {
 func BenchmarkFloodMemory(b *testing.B) {
 	for b.Loop() {
 		v := newTestVerifier(b, denyAll{}, func(c *verifierConfig) {
-			c.cache.Size = defaultCacheSize
+			c.cacheSize = defaultCacheSize
 			c.failures = rate.Limit{Max: defaultMaxFailures, Window: time.Duration(defaultFailureWindow)}
 		})
 		before := heapInUse()

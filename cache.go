@@ -34,6 +34,22 @@ type grant struct {
 // be bad is not guessing and is not charged again.
 type denial = verdicts.Entry
 
+// verdict is a grant, or an error as Backend.Verify returns it.
+type verdict struct {
+	*grant
+	cache string // where it came from
+	err   error
+	known bool // with an error: another Caddy has shared a grant, which may serve stale
+}
+
+// The values of the placeholder {http.auth.frappe.cache}.
+const (
+	cacheHit    = "hit"
+	cacheMiss   = "miss"
+	cacheStale  = "stale"
+	cacheShared = "shared"
+)
+
 // detail is what some backends know about a user besides the name.
 type detail struct {
 	fullName string

@@ -44,11 +44,11 @@ func (h commandHandler) Parts() (all []command.Part) {
 }
 
 func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Replacer, answered func(command.Answer)) command.Decision {
-	d := h.options.decideWritten(ctx, line, &attempt{repl: repl, uncharged: true, trace: func(s step) {
+	d := h.options.decideWritten(ctx, line, &attempt{repl: repl, caller: caller{uncharged: true, trace: func(s step) {
 		answered(command.Answer{
 			Backend: s.backend.Name, Source: s.backend.Source(), Site: s.site, Identity: s.identity, Err: s.err, Took: s.took,
 		})
-	}})
+	}}})
 	result := command.Decision{Status: http.StatusOK, User: d.user()}
 	if d.rejection != nil {
 		result.Status, result.Reason = d.status, d.reason

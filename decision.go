@@ -106,9 +106,7 @@ type attempt struct {
 	crossSite bool            // another site may have made a browser send the request, so a session is no consent
 	repl      *caddy.Replacer // names the site, for backends that serve several
 	guest     bool            // without a credential, the request goes on as Guest
-	client    string          // address, charged with a failure
-	uncharged bool            // a failure counts against nobody
-	trace     func(step)      // if set, it is called with what each backend answers, and the cache is not used
+	caller
 }
 
 // decide turns a credential into a decision: parse, verify, then check the requirements. An Authorization header counts
@@ -167,7 +165,7 @@ func (o *Options) decideCredential(ctx context.Context, a *attempt, credential f
 	if err != nil {
 		return decision{rejection: rejectNoSite, outcome: outcomeMalformed, credential: credential}
 	}
-	d := decision{credential: credential, verdict: o.verifier.verify(ctx, a, sites, &credential)}
+	d := decision{credential: credential, verdict: o.verifier.verify(ctx, a.caller, sites, &credential)}
 	d.rejection, d.outcome, d.retryAfter = o.judge(ctx, &d.verdict, credential.Scheme)
 	return d
 }

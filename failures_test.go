@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 )
 
@@ -174,7 +172,7 @@ func TestKnownBadCredentialsAreNotGuesses(t *testing.T) {
 			backend := newDoubleBackend()
 			v := newTestVerifier(t, backend, func(c *verifierConfig) {
 				c.failures = rate.Limit{Max: 20, Window: time.Minute}
-				c.cache.NegativeTTL = new(caddy.Duration(negativeTTL))
+				c.lifetimes.NegativeTTL = negativeTTL
 			})
 			ask := func(key string) string {
 				return summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(key)))

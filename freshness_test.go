@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
@@ -78,9 +76,9 @@ func TestFreshness(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, func(c *verifierConfig) {
-					c.cache.TTL, c.cache.StaleIfError = new(caddy.Duration(test.ttl)), caddy.Duration(time.Hour)
+					c.lifetimes.TTL, c.lifetimes.StaleIfError = test.ttl, time.Hour
 					if test.bearerTTL != 0 {
-						c.cache.BearerTTL = new(caddy.Duration(test.bearerTTL))
+						c.lifetimes.BearerTTL = test.bearerTTL
 					}
 				})
 				cred := test.cred(time.Now())
@@ -164,7 +162,7 @@ func (s *slowBackend) Verify(ctx context.Context, c frappe.Credential) (frappe.I
 func TestSpellings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		backend := newDoubleBackend()
-		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.Size = 10 })
+		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cacheSize = 10 })
 		ask := func(key string) string { return summary(v.verifyFrom(t.Context(), "", nil, pair(key))) }
 		for i := range 9 {
 			backend.users[fmt.Sprint("good-", i)] = "bob@example.com"

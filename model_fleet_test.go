@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -45,8 +43,8 @@ func TestFleetModel(t *testing.T) {
 				for i := range fleet {
 					skew := time.Duration(random.IntN(6000)-3000) * time.Millisecond
 					fleet[i] = newSharer(t, store, backend, func(c *verifierConfig) {
-						c.cache.TTL, c.cache.BearerTTL = new(caddy.Duration(ttl)), new(caddy.Duration(ttl))
-						c.cache.Size = 6
+						c.lifetimes.TTL, c.lifetimes.BearerTTL = ttl, ttl
+						c.cacheSize = 6
 						c.now = func() time.Time { return time.Now().Add(skew) }
 					})
 				}

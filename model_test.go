@@ -9,10 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // TestModel runs random requests, revocations, outages and steps of the clock against a model of what may be granted:
@@ -38,11 +37,8 @@ func TestModel(t *testing.T) {
 				random := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // repeatable on purpose
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, func(c *verifierConfig) {
-					positive, negative := caddy.Duration(ttl), caddy.Duration(negativeTTL)
-					c.cache = CacheConfig{
-						Size: 8, TTL: &positive, BearerTTL: new(caddy.Duration(bearerTTL)), NegativeTTL: &negative,
-						StaleIfError: caddy.Duration(stale),
-					}
+					c.cacheSize = 8
+					c.lifetimes = verdicts.Lifetimes{TTL: ttl, BearerTTL: bearerTTL, NegativeTTL: negativeTTL, StaleIfError: stale}
 				})
 				type state struct {
 					good     bool

@@ -135,19 +135,22 @@ func (o *Options) provision(ctx caddy.Context) error {
 		return err
 	}
 	o.verifier, err = newVerifier(verifierConfig{
-		name:                o.Name,
-		backends:            backends,
-		backendsFingerprint: fingerprint,
-		store:               store,
-		feeds:               feeds,
-		fingerprint:         both,
-		cache:               *o.Cache,
-		maxInflight:         o.MaxInflight,
-		failures:            o.Failures.rate(),
-		now:                 o.now,
-		random:              weakrand.Float64,
-		logger:              o.logger,
-		events:              o.events,
+		stateConfig: stateConfig{
+			backends:            backends,
+			backendsFingerprint: fingerprint,
+			store:               store,
+			fingerprint:         both,
+			maxInflight:         o.MaxInflight,
+			now:                 o.now,
+			random:              weakrand.Float64,
+		},
+		name:      o.Name,
+		feeds:     feeds,
+		cacheSize: o.Cache.Size,
+		lifetimes: o.Cache.lifetimes(),
+		failures:  o.Failures.rate(),
+		logger:    o.logger,
+		events:    o.events,
 	})
 	if err != nil {
 		return err

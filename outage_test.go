@@ -10,8 +10,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -27,7 +25,7 @@ func TestStale(t *testing.T) {
 		backend.expiry["ending"] = time.Now().Add(5 * time.Minute)
 		core, logs := observer.New(zap.InfoLevel)
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			c.cache.StaleIfError = caddy.Duration(10 * time.Minute)
+			c.lifetimes.StaleIfError = 10 * time.Minute
 			c.logger = zap.New(core)
 		})
 		expect := func(token, want string) {
@@ -76,8 +74,7 @@ func TestOutageDrill(t *testing.T) {
 		backend.users["steady"], backend.users["revoked"] = "alice@example.com", "bob@example.com"
 		began := time.Now()
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
-			ttl := caddy.Duration(10 * time.Second)
-			c.cache.TTL, c.cache.StaleIfError = &ttl, caddy.Duration(time.Hour)
+			c.lifetimes.TTL, c.lifetimes.StaleIfError = 10*time.Second, time.Hour
 		})
 		v.verifyFrom(t.Context(), "", nil, pair("steady"))
 		v.verifyFrom(t.Context(), "", nil, pair("revoked"))

@@ -3,11 +3,9 @@ package frappeauth
 import (
 	"context"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -62,39 +60,4 @@ func revokeIn(ctx context.Context, name string, changes []frappe.Change, source 
 		}
 	}
 	return len(concerned) > 0, err
-}
-
-// feed is a change feed of one configuration.
-type feed struct {
-	frappe.Watcher
-	name  string
-	state backends.Watch
-}
-
-// watch drops the cached verdicts that a backend or a feed reports as changed.
-func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source metrics.Source) {
-	ages.Started(v.now())
-	defer ages.Stopped()
-	w.Watch(ctx, func(changes []frappe.Change) {
-		v.state.drop(changes...)
-		for range changes {
-			metrics.Revocation(source)
-		}
-		ages.Looked(v.now())
-	})
-}
-
-// feedAges returns how long ago each feed last heard from its source. Of several with a name, the longest counts.
-func (s *state) feedAges() map[string]time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, ages := s.now(), make(map[string]time.Duration)
-	for d := range maps.Keys(s.demands) {
-		for _, f := range d.feeds {
-			if age, ok := f.state.Age(now); ok {
-				ages[f.name] = max(ages[f.name], age)
-			}
-		}
-	}
-	return ages
 }

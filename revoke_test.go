@@ -16,7 +16,7 @@ func TestFloodEvictsNoGoodOne(t *testing.T) {
 	for i := range 100 {
 		backend.users[fmt.Sprint("good-", i)] = "alice@example.com"
 	}
-	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cache.Size = 100 })
+	v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cacheSize = 100 })
 	for i := range 100 {
 		v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("good-", i)))
 	}

@@ -5,8 +5,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
@@ -34,9 +32,9 @@ func TestSessionFreshness(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, func(c *verifierConfig) {
-					c.cache.TTL, c.cache.StaleIfError = new(caddy.Duration(time.Hour)), caddy.Duration(time.Hour)
+					c.lifetimes.TTL, c.lifetimes.StaleIfError = time.Hour, time.Hour
 					if test.sessionTTL != 0 {
-						c.cache.SessionTTL = new(caddy.Duration(test.sessionTTL))
+						c.lifetimes.SessionTTL = test.sessionTTL
 					}
 				})
 				backend.users["x"] = "alice@example.com"

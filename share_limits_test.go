@@ -90,7 +90,7 @@ func TestNeverShared(t *testing.T) {
 		a.get(t, pair("key"))
 		gets := b.client.Calls("Get")
 		cred := pair("key")
-		traced := b.verify(t.Context(), &attempt{trace: func(step) {}}, nil, &cred)
+		traced := b.verify(t.Context(), caller{trace: func(step) {}}, nil, &cred)
 		if got := summary(traced); got != cacheMiss || b.client.Calls("Get") != gets {
 			t.Errorf("a check that is traced: %s", got)
 		}

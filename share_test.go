@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
@@ -171,8 +169,8 @@ func TestFleetRevocation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store, backend := testutil.NewStore(), newDoubleBackend()
 				backend.users["key"] = "alice@example.com"
-				a := newSharer(t, store, backend, func(c *verifierConfig) { c.cache.TTL = new(caddy.Duration(30 * time.Second)) })
-				b := newSharer(t, store, backend, func(c *verifierConfig) { c.cache.TTL = new(caddy.Duration(time.Hour)) })
+				a := newSharer(t, store, backend, func(c *verifierConfig) { c.lifetimes.TTL = 30 * time.Second })
+				b := newSharer(t, store, backend, func(c *verifierConfig) { c.lifetimes.TTL = time.Hour })
 				b.get(t, pair("key"))
 				if got := a.get(t, pair("key")); got != cacheShared {
 					t.Fatalf("the credential is not shared: %s", got)
@@ -197,7 +195,7 @@ func TestRestartDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["key"], backend.users["token"], backend.users["revoked"] = "alice@example.com", "bob@example.com", "carol@example.com"
-		allow := func(c *verifierConfig) { c.cache.StaleIfError = caddy.Duration(time.Hour) }
+		allow := func(c *verifierConfig) { c.lifetimes.StaleIfError = time.Hour }
 		a := newSharer(t, store, backend, allow)
 		a.get(t, pair("key"))
 		a.get(t, pair("revoked"))

@@ -7,12 +7,24 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/coalesce"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
+
+// stateConfig is the configuration of a state.
+type stateConfig struct {
+	backends            []backends.Backend
+	backendsFingerprint string
+	store               frappe.Store // nil: nothing is shared with other Caddys
+	fingerprint         string       // of the backends and the store
+	maxInflight         int
+	now                 func() time.Time
+	random              func() float64 // in [0, 1)
+}
 
 // state is what verifiers with the same backends share. It survives a reload of the configuration.
 type state struct {
@@ -39,6 +51,13 @@ type demand struct {
 	feeds       []*feed
 }
 
+// feed is a change feed of one configuration.
+type feed struct {
+	frappe.Watcher
+	name  string
+	state backends.Watch
+}
+
 // lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation
 // never gets the answer to a lookup from before it.
 type lookupKey struct {
@@ -50,7 +69,7 @@ type lookupKey struct {
 // states holds one state for each distinct list of backends, by its fingerprint.
 var states = caddy.NewUsagePool()
 
-func newState(conf verifierConfig) (*state, error) {
+func newState(conf stateConfig) (*state, error) {
 	s := &state{
 		failures: rate.New(),
 		now:      conf.now,
@@ -138,4 +157,19 @@ func (s *state) serves(name string) bool {
 		}
 	}
 	return false
+}
+
+// feedAges returns how long ago each feed last heard from its source. Of several with a name, the longest counts.
+func (s *state) feedAges() map[string]time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, ages := s.now(), make(map[string]time.Duration)
+	for d := range s.demands {
+		for _, f := range d.feeds {
+			if age, ok := f.state.Age(now); ok {
+				ages[f.name] = max(ages[f.name], age)
+			}
+		}
+	}
+	return ages
 }

@@ -6,8 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
@@ -21,7 +19,7 @@ func TestSharedState(t *testing.T) {
 		ctx, unload := context.WithCancel(t.Context())
 		conf := newTestVerifier(t, backend, nil).verifierConfig
 		conf.fingerprint += " shared"
-		conf.cache.Size = 10
+		conf.cacheSize = 10
 		first := startVerifier(t, ctx, conf)
 		first.verifyFrom(t.Context(), "", nil, pair("x"))
 		backend.set(func(d *doubleBackend) { d.delay = time.Second; d.users["y"] = "bob@example.com" })
@@ -29,8 +27,7 @@ func TestSharedState(t *testing.T) {
 		go func() { underWay <- first.verifyFrom(t.Context(), "", nil, pair("y")) }()
 		synctest.Wait()
 
-		ttl := caddy.Duration(time.Second)
-		conf.cache.TTL, conf.cache.Size = &ttl, 20
+		conf.lifetimes.TTL, conf.cacheSize = time.Second, 20
 		second := startVerifier(t, t.Context(), conf)
 		if n := len(second.state.demands); n != 2 {
 			t.Errorf("%d verifiers share the cache", n)

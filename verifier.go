@@ -21,19 +21,14 @@ import (
 
 // verifierConfig is the configuration of a verifier.
 type verifierConfig struct {
-	name                string
-	backends            []backends.Backend
-	backendsFingerprint string
-	store               frappe.Store // nil: nothing is shared with other Caddys
-	feeds               []*feed
-	fingerprint         string // of the backends and the store
-	cache               CacheConfig
-	maxInflight         int
-	failures            rate.Limit // of each client
-	now                 func() time.Time
-	random              func() float64 // in [0, 1)
-	logger              *zap.Logger
-	events              events.Emitter
+	stateConfig
+	name      string // of the handler
+	feeds     []*feed
+	cacheSize int
+	lifetimes verdicts.Lifetimes
+	failures  rate.Limit // of each client
+	logger    *zap.Logger
+	events    events.Emitter
 }
 
 // verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same
@@ -41,7 +36,6 @@ type verifierConfig struct {
 type verifier struct {
 	verifierConfig
 	resolvesSites bool // at least one backend is a SiteResolver
-	lifetimes     verdicts.Lifetimes
 	state         *state
 	demand        *demand // what this verifier asks of the state
 
@@ -53,20 +47,19 @@ type verifier struct {
 // newVerifier returns a verifier that shares the state of the backends' fingerprint. The caller must close it. The
 // verifier serves once it is started.
 func newVerifier(conf verifierConfig) (*verifier, error) {
-	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf) })
+	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf.stateConfig) })
 	if err != nil {
 		return nil, err
 	}
 	v := &verifier{
 		verifierConfig: conf,
-		lifetimes:      conf.cache.lifetimes(),
 		state:          pooled.(*state),
 		unwatch:        func() {},
 		detach:         func() {},
 	}
 	v.demand = &demand{
-		name: conf.name, cacheSize: conf.cache.Size, maxInflight: conf.maxInflight,
-		longest: v.lifetimes.TTL + v.lifetimes.StaleIfError, feeds: conf.feeds,
+		name: conf.name, cacheSize: conf.cacheSize, maxInflight: conf.maxInflight,
+		longest: conf.lifetimes.TTL + conf.lifetimes.StaleIfError, feeds: conf.feeds,
 	}
 	for _, b := range v.backends {
 		metrics.ExpectBackend(b.Name)
@@ -94,6 +87,19 @@ func (v *verifier) start(ctx context.Context) {
 	}
 }
 
+// watch drops the cached verdicts that a backend or a feed reports as changed.
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source metrics.Source) {
+	ages.Started(v.now())
+	defer ages.Stopped()
+	w.Watch(ctx, func(changes []frappe.Change) {
+		v.state.drop(changes...)
+		for range changes {
+			metrics.Revocation(source)
+		}
+		ages.Looked(v.now())
+	})
+}
+
 // close stops watching the backends and releases the shared state.
 func (v *verifier) close() error {
 	v.unwatch()
@@ -106,22 +112,6 @@ func (v *verifier) close() error {
 
 func (v *verifier) reporter() backends.Reporter {
 	return backends.Reporter{Logger: v.logger, Events: v.events, Now: v.now}
-}
-
-// The values of the placeholder {http.auth.frappe.cache}.
-const (
-	cacheHit    = "hit"
-	cacheMiss   = "miss"
-	cacheStale  = "stale"
-	cacheShared = "shared"
-)
-
-// verdict is a grant, or an error as Backend.Verify returns it.
-type verdict struct {
-	*grant
-	cache string
-	err   error
-	known bool // with an error: another Caddy has shared a grant, which may serve stale
 }
 
 // throttledError says that a client has reached its failure limit.
@@ -148,12 +138,19 @@ func (v *verifier) sites(repl *caddy.Replacer) ([]string, error) {
 	return sites, nil
 }
 
+// caller is who has a credential verified.
+type caller struct {
+	client    string     // address, charged with a failure
+	uncharged bool       // a failure counts against nobody
+	trace     func(step) // if set, it is called with what each backend answers, and the cache is not used
+}
+
 // verify returns the verdict on a credential, for the sites of its request. A request that waits for another request's
 // lookup returns as soon as ctx is done. A request that asks the backends itself finishes that first, which takes at most
 // inflight.MaxWait plus backends.MaxCall for each backend.
-func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred *frappe.Credential) verdict {
+func (v *verifier) verify(ctx context.Context, by caller, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
-	subject.Uncached = subject.Uncached || v.state.abandoned() || a.trace != nil
+	subject.Uncached = subject.Uncached || v.state.abandoned() || by.trace != nil
 	g, d := v.cached(subject)
 	now, worth := v.now(), verdicts.CredentialExpired
 	if g != nil {
@@ -164,15 +161,15 @@ func (v *verifier) verify(ctx context.Context, a *attempt, sites []string, cred 
 		return verdict{grant: g, cache: cacheHit}
 	}
 
-	q := lookup{cred: *cred, sites: sites, subject: subject, trace: a.trace}
+	q := lookup{cred: *cred, sites: sites, subject: subject, trace: by.trace}
 	if worth == verdicts.Due {
 		v.refreshAhead(ctx, q, g, now)
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}
 	}
 	q.known, q.bad = worth != verdicts.CredentialExpired, d != nil
-	q.client, q.failures, q.span = rate.ClientOf(a.client), v.failures, trace.SpanFromContext(ctx)
-	if a.uncharged {
+	q.client, q.failures, q.span = rate.ClientOf(by.client), v.failures, trace.SpanFromContext(ctx)
+	if by.uncharged {
 		q.failures = rate.Unlimited
 	}
 	if err := v.throttled(&q, now); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
 // doubleBackend is a backend whose users, and whose faults, a test controls.
@@ -104,25 +105,26 @@ func (w watchedDouble) Watch(ctx context.Context, observe func([]frappe.Change))
 // newTestVerifier makes a verifier of one backend on the real clock, which is that of the bubble in a synctest.
 func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig)) *verifier {
 	t.Helper()
-	ttl, negative := caddy.Duration(time.Minute), caddy.Duration(5*time.Second)
 	conf := verifierConfig{
-		backends:    []backends.Backend{{Backend: b, Name: "double", Sessions: true}},
-		fingerprint: fmt.Sprintf("%s %p", t.Name(), &ttl),
-		cache:       CacheConfig{Size: 1000, TTL: &ttl, NegativeTTL: &negative},
-		maxInflight: 16,
-		failures:    rate.Unlimited,
-		now:         time.Now,
-		random:      func() float64 { return 0.5 }, // no jitter
-		logger:      testutil.Logged.Logger(),
+		stateConfig: stateConfig{
+			backends:    []backends.Backend{{Backend: b, Name: "double", Sessions: true}},
+			fingerprint: fmt.Sprintf("%s %p", t.Name(), new(int)),
+			maxInflight: 16,
+			now:         time.Now,
+			random:      func() float64 { return 0.5 }, // no jitter
+		},
+		cacheSize: 1000,
+		lifetimes: verdicts.Lifetimes{TTL: time.Minute, NegativeTTL: 5 * time.Second},
+		failures:  rate.Unlimited,
+		logger:    testutil.Logged.Logger(),
 	}
 	if adjust != nil {
 		adjust(&conf)
 	}
-	if conf.cache.SessionTTL == nil {
-		conf.cache.SessionTTL = new(min(*conf.cache.TTL, maxDefaultBearerTTL))
-	}
-	if conf.cache.BearerTTL == nil {
-		conf.cache.BearerTTL = new(min(*conf.cache.TTL, maxDefaultBearerTTL))
+	for _, ttl := range []*time.Duration{&conf.lifetimes.BearerTTL, &conf.lifetimes.SessionTTL} {
+		if *ttl == 0 { // the test did not set it
+			*ttl = min(conf.lifetimes.TTL, time.Minute)
+		}
 	}
 	v := startVerifier(t, t.Context(), conf)
 	t.Cleanup(func() {
@@ -145,7 +147,7 @@ func startVerifier(t testing.TB, ctx context.Context, conf verifierConfig) *veri
 
 // verifyFrom is verify with the verifier's own limit, for a client at that address.
 func (v *verifier) verifyFrom(ctx context.Context, address string, sites []string, cred frappe.Credential) verdict {
-	return v.verify(ctx, &attempt{client: address}, sites, &cred)
+	return v.verify(ctx, caller{client: address}, sites, &cred)
 }
 
 // pair is the credential of an API key.
