@@ -210,15 +210,11 @@ func (o *Options) validate() error {
 	if o.MaxInflight < 0 || o.MaxInflight > maxInflightLimit {
 		return fmt.Errorf("max_inflight: %d is not between 1 and %d", o.MaxInflight, maxInflightLimit)
 	}
-	if distinct, err := directive.Distinct(o.BackendsRaw); err != nil {
-		return fmt.Errorf("backends: %w", err)
-	} else if !distinct { // asking it again could only give the same answer
-		return errors.New("the same backend is given twice; remove one, or give the other site its own address or site_name")
+	if err := directive.Distinct("backend", o.BackendsRaw, "remove one, or give the other site its own address or site_name"); err != nil {
+		return err
 	}
-	if distinct, err := directive.Distinct(o.FeedsRaw); err != nil {
-		return fmt.Errorf("feeds: %w", err)
-	} else if !distinct {
-		return errors.New("the same feed is given twice; remove one")
+	if err := directive.Distinct("feed", o.FeedsRaw, "remove one"); err != nil {
+		return err
 	}
 	if o.Failures != nil {
 		if err := o.Failures.validate(); err != nil {

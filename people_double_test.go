@@ -51,8 +51,8 @@ func (peopleBackend) Verify(_ context.Context, c frappe.Credential) (frappe.Iden
 	return frappe.Identity{}, frappe.ErrDenied
 }
 
-// VerifiesSessions implements frappe.SessionVerifier.
-func (b peopleBackend) VerifiesSessions() error {
+// EnableSessions implements frappe.SessionVerifier.
+func (b peopleBackend) EnableSessions() error {
 	if b.Without == "no_sessions" {
 		return errors.New("it has no eyes")
 	}

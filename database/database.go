@@ -105,7 +105,7 @@ type Backend struct {
 
 	fingerprint string
 	siteDir     string // with its placeholders expanded
-	sessions    bool   // sessions are verified, too
+	sessions    bool   // they are accepted, so the health check covers them
 	source      *source
 	logger      *zap.Logger
 	now         func() time.Time

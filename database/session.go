@@ -49,9 +49,9 @@ var sessionDevice = regexp.MustCompile(`["']device["']\s*:`)
 // others store the id, which has 56 digits.
 var sessionHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// VerifiesSessions implements frappe.SessionVerifier. It returns an error if the bench around the site's directory contains
-// Frappe 14 or older.
-func (b *Backend) VerifiesSessions() error {
+// EnableSessions implements frappe.SessionVerifier. It has the health check look for what sessions need, and returns an error if
+// the bench around the site's directory contains Frappe 14 or older.
+func (b *Backend) EnableSessions() error {
 	b.sessions = true
 	version := b.benchVersion()
 	major, _, _ := strings.Cut(version, ".")

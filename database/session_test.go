@@ -179,7 +179,7 @@ func TestSessionsOfOldFrappe(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(bench, "__init__.py"), []byte("__version__ = \""+version+"\"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := provisioned(t, &Backend{Site: s.dir}).VerifiesSessions()
+		err := provisioned(t, &Backend{Site: s.dir}).EnableSessions()
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), version) {
 			t.Errorf("%s: %v", version, err)
 		}
@@ -214,7 +214,7 @@ func TestSessionGrants(t *testing.T) {
 		if got := examined(t, b); strings.Contains(got, "sessions") {
 			t.Errorf("no sessions asked for: %s", got)
 		}
-		if err := b.VerifiesSessions(); err != nil {
+		if err := b.EnableSessions(); err != nil {
 			t.Fatal(err)
 		}
 		if got := examined(t, b); !strings.Contains(got, "sessions: tabSessions: no sid, user, sessiondata, lastupdate, or its user may not read it; docs/database.md has the GRANT for sessions") {

@@ -69,9 +69,10 @@ type RoleLister interface {
 // SessionVerifier is an optional interface of a Backend that can verify the session of a user who is logged in to Frappe
 // (SchemeSession).
 type SessionVerifier interface {
-	// VerifiesSessions returns nil if the backend can verify sessions as it is configured, or else an error that says why
-	// it cannot. The scheme `session` is then an error when the configuration is loaded.
-	VerifiesSessions() error
+	// EnableSessions tells the backend that it will be asked about sessions, because the configuration accepts them. It is
+	// called once, after the backend was provisioned. If the backend cannot verify sessions as it is configured, it returns
+	// an error that says why. The scheme `session` is then an error when the configuration is loaded.
+	EnableSessions() error
 }
 
 // TokenReporter is an optional interface of a Backend that may not see the scopes and the client of an access token. If

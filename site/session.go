@@ -7,8 +7,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// VerifiesSessions implements frappe.SessionVerifier. The site always can.
-func (s *Backend) VerifiesSessions() error { return nil }
+// EnableSessions implements frappe.SessionVerifier. The site always can.
+func (s *Backend) EnableSessions() error { return nil }
 
 // ReportsTokens implements frappe.TokenReporter. The site tells neither the scopes nor the client of an access token to
 // whoever presents it.

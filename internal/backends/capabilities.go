@@ -38,7 +38,7 @@ func New(module any, needs Needs) (Backend, error) {
 		}
 	}
 	if verifier, ok := module.(frappe.SessionVerifier); ok && needs.Sessions {
-		if err := verifier.VerifiesSessions(); err != nil {
+		if err := verifier.EnableSessions(); err != nil {
 			return Backend{}, fmt.Errorf("schemes session: backend %s cannot verify sessions: %w", name, err)
 		}
 		b.Sessions = true
