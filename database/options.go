@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // validateOptions reports what is wrong with an option that was given.
@@ -65,9 +65,9 @@ func unknownType(name string) error {
 }
 
 func parsePort(text string) (int, error) {
-	port, err := strconv.Atoi(text)
-	if err != nil || port < 1 || port > 65535 {
+	n, err := port.Parse(text)
+	if err != nil {
 		return 0, errors.New("db_port is not a port number; write one from 1 to 65535")
 	}
-	return port, nil
+	return int(n), nil
 }

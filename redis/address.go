@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
 	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 const (
@@ -106,8 +106,8 @@ func parseURL(raw string) (*url.URL, error) {
 		if u.Hostname() == "" {
 			return nil, errors.New("the URL of Redis has no host; write one such as " + exampleURL)
 		}
-		if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
-			return nil, errors.New("the port in the URL of Redis is not a number from 1 to 65535; write one such as " + exampleURL)
+		if _, err := port.Of(u); err != nil {
+			return nil, fmt.Errorf("the URL of Redis: %w; write one such as %s", err, exampleURL)
 		}
 	case "unix":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
@@ -121,6 +121,11 @@ func parseURL(raw string) (*url.URL, error) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
 		return nil, errors.New("what follows the ? of Redis's URL cannot be parsed" + escape)
+	}
+	for _, other := range query["addr"] {
+		if _, err := port.Of(&url.URL{Host: other}); err != nil {
+			return nil, fmt.Errorf("addr in the URL of Redis: %w; write one such as addr=redis2.internal:6379", err)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if slices.Contains(parameters, name) {

@@ -26,7 +26,11 @@ func TestCaddyfile(t *testing.T) {
 		{"another scheme", "redis http://h {\nsecret x\n}", "http:// is no scheme of Redis; write redis://, rediss:// (TLS) or unix://, at Caddyfile:1"},
 		{"no host", "redis redis:// {\nsecret x\n}", "the URL of Redis has no host; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
 		{"port", "redis redis://h:63790 {\nsecret x\n}", "secret: 1 bytes are too few; it needs 32 or more, such as the output of openssl rand -hex 32, at Caddyfile:2"},
-		{"no port", "redis redis://h:637900 {\nsecret x\n}", "the port in the URL of Redis is not a number from 1 to 65535; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
+		{"no port", "redis redis://h:637900 {\nsecret x\n}", "the URL of Redis: a port is a number from 1 to 65535; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
+		{"port 0", "redis rediss://h:0 {\nsecret x\n}", "the URL of Redis: a port is a number from 1 to 65535; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
+		{"empty port", "redis valkey://h:/0 {\nsecret x\n}", "the URL of Redis: a port is a number from 1 to 65535; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
+		{"port of another address", "redis redis://h?addr=i:99999 {\nsecret x\n}", "addr in the URL of Redis: a port is a number from 1 to 65535; write one such as addr=redis2.internal:6379, at Caddyfile:1"},
+		{"feed, port", "frappe_events redis://h:65536", "the URL of Redis: a port is a number from 1 to 65535; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
 		{"no path", "redis unix://s {\nsecret x\n}", "the path of a Unix socket must begin with a slash; write one such as unix:///run/redis/redis.sock, at Caddyfile:1"},
 		{"unknown parameter", "redis redis://h?adr=b {\nsecret x\n}", "the URL of Redis has no parameter adr; did you mean addr?, at Caddyfile:1"},
 		{"no verification", "redis rediss://h?skip_verify=1 {\nsecret x\n}", "the URL of Redis has no parameter skip_verify; it has addr, client_name, db, master_set, at Caddyfile:1"},
@@ -78,6 +82,7 @@ func TestCaddyfile(t *testing.T) {
 // TestProvision: what only shows when placeholders are expanded, or in JSON, is told when the configuration is loaded.
 func TestProvision(t *testing.T) {
 	t.Setenv("TEST_SHORT", "short\n")
+	t.Setenv("TEST_PORT", "redis://h:65536")
 	t.Setenv("TEST_URL", "nonsense://user:hidden@h")
 	for _, test := range []struct {
 		name  string
@@ -91,6 +96,7 @@ func TestProvision(t *testing.T) {
 		{"database", Store{URL: "redis://:hidden@h/x"}, `invalid database number: "x" in the URL of Redis; write one such as redis://redis.internal:6379/0`},
 		{"slash in a password", Store{URL: "redis://user:123/hidden@h"}, "the URL of Redis has an @ behind its host; write one such as redis://redis.internal:6379/0, and special characters of a password as %23 and the like, or use the option password"},
 		{"question mark in a password", Store{URL: "redis://user:123?hidden=x@h"}, "the URL of Redis has an @ behind its host; write one such as redis://redis.internal:6379/0, and special characters of a password as %23 and the like, or use the option password"},
+		{"port", Store{URL: "{env.TEST_PORT}"}, "the URL of Redis: a port is a number from 1 to 65535; write one such as redis://redis.internal:6379/0"},
 		{"two passwords", Store{URL: "redis://:hidden@h", Password: "hidden"}, "the password is given twice, in the URL and as an option; remove it from the URL"},
 		{"user without a password", Store{URL: "redis://u@h"}, "user u has no password; add the option password"},
 		{"CA without TLS", Store{URL: "redis://h", TLSCA: "/ca.pem"}, "tls_ca needs TLS; write the URL as rediss://…"},

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // siteAddress is one address of a site.
@@ -86,15 +86,17 @@ func parseSiteAddress(address string) (siteAddress, error) {
 		return siteAddress{url: url.URL{Host: socket}, socket: socket}, nil // the transport sets the scheme
 	}
 	u, err := url.Parse(address)
-	switch {
-	case err != nil:
+	if err != nil {
 		return siteAddress{}, errors.New("the address of the site is not a valid URL; write it as https://erp.example.com")
+	}
+	_, portErr := port.Of(u)
+	switch {
 	case u.User != nil:
 		return siteAddress{}, errors.New("the address of the site contains a user name; remove it: each client's own credential is sent to the site")
 	case (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
 		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", withoutUser(address))
-	case !validPort(u.Port()):
-		return siteAddress{}, fmt.Errorf("address %s: a port is a number from 1 to 65535", withoutUser(address))
+	case portErr != nil:
+		return siteAddress{}, fmt.Errorf("address %s: %w", withoutUser(address), portErr)
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return siteAddress{}, fmt.Errorf("address %s: remove what follows the path", withoutUser(address))
 	}
@@ -104,12 +106,6 @@ func parseSiteAddress(address string) (siteAddress, error) {
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return siteAddress{url: *u}, nil
-}
-
-// validPort reports whether a URL may have this port. Empty is the scheme's own.
-func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && n > 0
 }
 
 // joined reports whether several addresses are written as one, separated by commas.

@@ -2,10 +2,11 @@ package browser
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // Protection tells requests that another site made a browser send. Its zero value trusts no other origin.
@@ -41,6 +42,10 @@ func CheckOrigin(origin string) error {
 	if strings.Contains(u.Hostname(), "*") {
 		return fmt.Errorf("%q: an origin names one host; write each of them, such as https://app.example.com", origin)
 	}
+	number, err := port.Of(u)
+	if err != nil {
+		return fmt.Errorf("%q: %w; write one such as https://app.example.com:8443", origin, err)
+	}
 	host := strings.ToLower(u.Hostname())
 	for _, r := range host {
 		if r > '~' {
@@ -50,8 +55,8 @@ func CheckOrigin(origin string) error {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if port := u.Port(); port != "" && (u.Scheme != "https" || port != "443") && (u.Scheme != "http" || port != "80") {
-		host = net.JoinHostPort(strings.Trim(host, "[]"), port)
+	if number != 0 && (u.Scheme != "https" || number != 443) && (u.Scheme != "http" || number != 80) {
+		host = fmt.Sprintf("%s:%d", host, number)
 	}
 	if sent := u.Scheme + "://" + host; sent != origin {
 		return fmt.Errorf("%q is not written as browsers send it; write %s", origin, sent)

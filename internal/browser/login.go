@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // Login is a login page that takes the way back in the query parameter redirect-to, as Frappe's does.
@@ -23,11 +25,15 @@ const returnParameter = "redirect-to"
 
 // ParseLogin returns the login page with that URL, or with that path on the host of the request.
 func ParseLogin(address string) (*Login, error) {
-	u, err := url.Parse(address)
 	const write = "write the URL of the login page, such as https://erp.example.com/login, or its path, such as /login"
-	switch {
-	case err != nil || !visible(address) || strings.Contains(address, `\`):
+	u, err := url.Parse(address)
+	if err != nil || !visible(address) || strings.Contains(address, `\`) {
 		return nil, fmt.Errorf("%q is not a URL; %s", address, write)
+	}
+	_, portErr := port.Of(u)
+	switch {
+	case portErr != nil:
+		return nil, fmt.Errorf("%q: %w; %s", address, portErr, write)
 	case u.Scheme == "" && (u.Host != "" || !strings.HasPrefix(address, "/")), u.Scheme != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""):
 		return nil, fmt.Errorf("%q has no scheme http or https; %s", address, write)
 	case u.User != nil || u.Fragment != "" || u.Query().Has(returnParameter):

@@ -117,6 +117,7 @@ func TestParseLogin(t *testing.T) {
 	for _, address := range []string{
 		"", "login", "erp.example.com/login", "//erp.example.com/login", `/\erp.example.com`, `\\erp.example.com`, "ftp://erp.example.com/login",
 		"https://", "https:///login", "https://u:p@erp.example.com/login", "/login#x", "/login?redirect-to=/x", "/lo gin", "javascript:alert(1)", "/login\n",
+		"https://erp.example.com:65536/login", "https://erp.example.com:0/login", "https://erp.example.com:/login", "http://[::1]:99999/login",
 	} {
 		if _, err := browser.ParseLogin(address); err == nil || !strings.Contains(err.Error(), "such as /login") {
 			t.Errorf("%q: %v", address, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // HeaderExample shows how a credential is written.
@@ -105,6 +106,9 @@ func Replacer(requestURL string) (*caddy.Replacer, error) {
 	u, err := url.Parse(requestURL)
 	if err != nil || u.Host == "" {
 		return nil, errors.New("not the URL of a request")
+	}
+	if _, err := port.Of(u); err != nil {
+		return nil, err
 	}
 	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: make(http.Header)}
 	caddyhttp.PrepareRequest(r, repl, noResponse{}, new(caddyhttp.Server))

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // WellKnown is the path of the metadata of a resource without a path (RFC 9728 section 3).
@@ -30,8 +31,8 @@ func (m Metadata) Validate() error {
 		}
 	}
 	for _, server := range m.AuthorizationServers {
-		if Check(server) != nil {
-			return fmt.Errorf("%q is not the URL of an authorization server; write that of the Frappe site, such as https://erp.example.com", server)
+		if err := check(server, "an authorization server", "write that of the Frappe site, such as https://erp.example.com"); err != nil {
+			return err
 		}
 	}
 	for _, scope := range m.ScopesSupported {
@@ -45,10 +46,17 @@ func (m Metadata) Validate() error {
 // Check returns an error if a URL is not the identifier of a resource: one with the scheme https, or http for development,
 // and without a fragment. A query is not allowed either, since it would make the place of the metadata ambiguous.
 func Check(identifier string) error {
-	u, err := url.Parse(identifier)
+	return check(identifier, "a resource", "write a scheme, a host and a path, such as https://mcp.example.com/mcp")
+}
+
+func check(address, what, advice string) error {
+	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery ||
-		strings.ContainsAny(identifier, "#\\\" ") || u.EscapedPath() != u.Path {
-		return fmt.Errorf("%q is not the URL of a resource; write a scheme, a host and a path, such as https://mcp.example.com/mcp", identifier)
+		strings.ContainsAny(address, "#\\\" ") || u.EscapedPath() != u.Path {
+		return fmt.Errorf("%q is not the URL of %s; %s", address, what, advice)
+	}
+	if _, err := port.Of(u); err != nil {
+		return fmt.Errorf("%q: %w; %s", address, err, advice)
 	}
 	return nil
 }
