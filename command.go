@@ -56,7 +56,7 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 	if g := d.verdict.grant; g != nil {
 		id := g.identity()
 		for _, required := range h.options.Require {
-			result.Requirements = append(result.Requirements, command.Requirement{Text: required.String(), Met: required.MetBy(&id, d.credential.Scheme)})
+			result.Requirements = append(result.Requirements, command.Requirement{Text: required.String(), Met: required.MetBy(&id, d.scheme)})
 		}
 	}
 	return result

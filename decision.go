@@ -18,8 +18,9 @@ import (
 type decision struct {
 	*rejection // nil: the request goes on
 	outcome    outcome
-	credential frappe.Credential
-	verdict    verdict // from a backend or the cache; zero if no well-formed credential was sent
+	scheme     frappe.Scheme // of the credential; empty if none was recognized
+	key        string        // the API key that was sent, if any. A decision holds no secret: other handlers can print it
+	verdict    verdict       // from a backend or the cache; zero if no well-formed credential was sent
 	retryAfter time.Duration
 	location   string // of the login page; empty: none
 }
@@ -123,7 +124,7 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 		err = errNotAccepted
 	}
 	if err != nil {
-		return decision{rejection: rejectMalformed(err), outcome: outcomeMalformed, credential: credential}
+		return decision{rejection: rejectMalformed(err), outcome: outcomeMalformed, scheme: credential.Scheme, key: credential.Key}
 	}
 	return o.decideCredential(ctx, a, credential)
 }
@@ -150,7 +151,7 @@ func (o *Options) decideSession(ctx context.Context, a *attempt) decision {
 	credential, ok := frappe.ParseSession(a.cookies)
 	switch {
 	case ok && a.crossSite:
-		return decision{rejection: rejectCrossSite, outcome: outcomeForbidden, credential: credential}
+		return decision{rejection: rejectCrossSite, outcome: outcomeForbidden, scheme: credential.Scheme}
 	case ok:
 		return o.decideCredential(ctx, a, credential)
 	case a.guest:
@@ -163,9 +164,9 @@ func (o *Options) decideSession(ctx context.Context, a *attempt) decision {
 func (o *Options) decideCredential(ctx context.Context, a *attempt, credential frappe.Credential) decision {
 	sites, err := o.verifier.sites(a.repl)
 	if err != nil {
-		return decision{rejection: rejectNoSite, outcome: outcomeMalformed, credential: credential}
+		return decision{rejection: rejectNoSite, outcome: outcomeMalformed, scheme: credential.Scheme, key: credential.Key}
 	}
-	d := decision{credential: credential, verdict: o.verifier.verify(ctx, a.caller, sites, &credential)}
+	d := decision{scheme: credential.Scheme, key: credential.Key, verdict: o.verifier.verify(ctx, a.caller, sites, &credential)}
 	d.rejection, d.outcome, d.retryAfter = o.judge(ctx, &d.verdict, credential.Scheme)
 	return d
 }

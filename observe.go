@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/events"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
@@ -16,10 +17,10 @@ import (
 
 // observe reports a decision to the metrics, the events, the access log and the debug log.
 func (o *Options) observe(r *http.Request, d *decision) {
-	metrics.Request(d.credential.Scheme, d.outcome.String())
+	metrics.Request(d.scheme, d.outcome.String())
 	if o.accessLogs {
 		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-			extra.Set(zap.Dict("frappe_auth", zap.String("scheme", string(d.credential.Scheme)), zap.String("backend", d.backend()),
+			extra.Set(zap.Dict("frappe_auth", zap.String("scheme", string(d.scheme)), zap.String("backend", d.backend()),
 				zap.String("cache", d.verdict.cache), zap.Stringer("outcome", d.outcome)))
 		}
 	}
@@ -28,9 +29,9 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 	switch d.outcome {
 	case outcomeDenied:
-		o.events.Emit(events.Denied, "client_ip", request.ClientIP(r), "scheme", string(d.credential.Scheme))
+		o.events.Emit(events.Denied, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
 	case outcomeThrottled:
-		o.events.Emit(events.Throttled, "client_ip", request.ClientIP(r), "scheme", string(d.credential.Scheme))
+		o.events.Emit(events.Throttled, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
 	default:
 	}
 	if c := o.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
@@ -41,7 +42,7 @@ func (o *Options) observe(r *http.Request, d *decision) {
 // traced is what the span of the decision says.
 func (d *decision) traced() tracing.Decision {
 	t := tracing.Decision{
-		User: d.user(), Backend: d.backend(), Scheme: string(d.credential.Scheme), Cache: d.verdict.cache, Outcome: d.outcome.String(),
+		User: d.user(), Backend: d.backend(), Scheme: string(d.scheme), Cache: d.verdict.cache, Outcome: d.outcome.String(),
 	}
 	if d.outcome == outcomeUnavailable {
 		t.Err = d.reason
@@ -54,11 +55,11 @@ func (d *decision) debugFields(client string) []zap.Field {
 	fields := []zap.Field{
 		zap.String("client_ip", client),
 		zap.Int("status", d.status),
-		zap.String("scheme", string(d.credential.Scheme)),
+		zap.String("scheme", string(d.scheme)),
 		zap.NamedError("reason", d.reason),
 	}
-	if d.credential.Key != "" {
-		fields = append(fields, zap.String("api_key", d.credential.KeyPrefix()))
+	if d.key != "" {
+		fields = append(fields, zap.String("api_key", frappe.Credential{Key: d.key}.KeyPrefix()))
 	}
 	return fields
 }

@@ -67,7 +67,7 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 		if d.user() == "" {
 			return "", true
 		}
-		return string(d.credential.Scheme), true
+		return string(d.scheme), true
 	case "user.full_name":
 		return text.OneLine(d.detail().fullName), true
 	case "user.roles":
@@ -101,7 +101,7 @@ func (d *decision) candidate() string {
 	if d.rejection == nil {
 		return ""
 	}
-	return d.credential.Key
+	return d.key
 }
 
 // json returns the identity as one JSON object in printable ASCII, so that any name survives a header. It is empty if
@@ -118,7 +118,7 @@ func (d *decision) json() string {
 		Roles    []string      `json:"roles"`
 		Scopes   []string      `json:"scopes"`
 		Backend  string        `json:"backend"`
-	}{d.user(), d.credential.Scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), d.backend()})
+	}{d.user(), d.scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), d.backend()})
 	if err != nil {
 		return "" // no value of these types fails
 	}

@@ -82,7 +82,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	if d.outcome == outcomeUnavailable {
 		return caddyauth.User{}, false, d.reason
 	}
-	return caddyauth.User{ID: d.credential.Key}, false, nil
+	return caddyauth.User{ID: d.key}, false, nil
 }
 
 // Interface guards
