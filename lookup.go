@@ -60,57 +60,57 @@ const maxCoalesced = 3
 
 // coalesced asks the backends, or waits for a request that is already asking about the same credential. That request may
 // belong to the previous configuration.
-func (v *verifier) coalesced(ctx context.Context, q *lookup) verdict {
+func (v *verifier) coalesced(ctx context.Context, l *lookup) verdict {
 	for range maxCoalesced {
-		key := lookupKey{key: q.subject.Key, spelling: q.subject.Spelling, revision: v.state.cache.Revision()}
-		a, shared, err := v.state.lookups.Do(ctx, key, func() verdict { return v.lookUp(q) })
+		key := lookupKey{key: l.subject.Key, spelling: l.subject.Spelling, revision: v.state.cache.Revision()}
+		result, shared, err := v.state.lookups.Do(ctx, key, func() verdict { return v.lookUp(l) })
 		if err != nil {
 			return verdict{err: err}
 		}
-		if _, throttled := errors.AsType[*throttledError](a.err); !throttled || !shared {
-			return a
+		if _, throttled := errors.AsType[*throttledError](result.err); !throttled || !shared {
+			return result
 		}
 	}
 	return verdict{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
 }
 
 // lookUp takes the verdict of another Caddy, or asks the backends.
-func (v *verifier) lookUp(q *lookup) verdict {
-	if a, ok := v.answeredSince(q); ok {
-		return a
+func (v *verifier) lookUp(l *lookup) verdict {
+	if result, ok := v.answeredSince(l); ok {
+		return result
 	}
-	if v.state.fleet == nil || q.subject.Uncached {
-		return v.askBackends(q)
+	if v.state.fleet == nil || l.subject.Uncached {
+		return v.askBackends(l)
 	}
-	return v.lookUpShared(q)
+	return v.lookUpShared(l)
 }
 
 // askBackends asks the backends in order and caches their verdict.
-func (v *verifier) askBackends(q *lookup) verdict {
-	q.asked = v.state.cache.Begin()
-	q.share.begin(v.state.fleet)
+func (v *verifier) askBackends(l *lookup) verdict {
+	l.asked = v.state.cache.Begin()
+	l.share.begin(v.state.fleet)
 	at := v.state.clock.At(v.now())
 	var (
 		unavailable     *frappe.UnavailableError
 		denied, unknown bool
 	)
 	for i, b := range v.backends {
-		if q.cred.Scheme == frappe.SchemeSession && !b.Sessions {
+		if l.cred.Scheme == frappe.SchemeSession && !b.Sessions {
 			denied = true
 			continue
 		}
 		began := v.now()
-		id, err := v.askBackend(i, q)
+		id, err := v.askBackend(i, l)
 		_, throttled := errors.AsType[*throttledError](err)
-		if q.trace != nil {
-			q.trace(step{backend: b, site: siteOf(q.sites, i), identity: id, err: err, took: v.now().Sub(began)})
+		if l.trace != nil {
+			l.trace(step{backend: b, site: siteOf(l.sites, i), identity: id, err: err, took: v.now().Sub(began)})
 		}
 		switch {
 		case err == nil:
-			g := v.newGrant(q, id, i)
-			g.At, g.Moment = at, q.asked
-			if !q.subject.Uncached {
-				v.cacheGrant(q, g, id, i)
+			g := v.newGrant(l, id, i)
+			g.At, g.Moment = at, l.asked
+			if !l.subject.Uncached {
+				v.cacheGrant(l, g, id, i)
 			}
 			return verdict{grant: g, cache: cacheMiss}
 		case throttled:
@@ -127,35 +127,35 @@ func (v *verifier) askBackends(q *lookup) verdict {
 	case unavailable != nil:
 		return verdict{cache: cacheMiss, err: unavailable}
 	case unknown && !denied:
-		v.state.cache.Forget(q.subject, q.asked)
-		v.withdraw(q)
+		v.state.cache.Forget(l.subject, l.asked)
+		v.withdraw(l)
 		return verdict{cache: cacheMiss, err: frappe.ErrUnknownSite}
 	}
-	d := denial{Spelling: q.subject.Spelling, Tags: v.denialTags(q), At: at, Moment: q.asked}
-	if !q.subject.Uncached && v.state.cache.Deny(q.subject, d) {
+	d := denial{Spelling: l.subject.Spelling, Tags: v.denialTags(l), At: at, Moment: l.asked}
+	if !l.subject.Uncached && v.state.cache.Deny(l.subject, d) {
 		metrics.Eviction(metrics.Denied)
 	}
-	v.withdraw(q)
-	if !q.bad {
-		v.charge(q)
+	v.withdraw(l)
+	if !l.bad {
+		v.charge(l)
 	}
 	return verdict{cache: cacheMiss, err: frappe.ErrDenied}
 }
 
 // charge counts a failure against the client.
-func (v *verifier) charge(q *lookup) {
-	v.state.failures.Charge(q.client, q.failures, v.state.clock.At(v.now()))
-	if limit, ok := v.sharedLimit(q); ok {
-		v.state.fleet.Charge(limit, q.share.name)
+func (v *verifier) charge(l *lookup) {
+	v.state.failures.Charge(l.client, l.failures, v.state.clock.At(v.now()))
+	if limit, ok := v.sharedLimit(l); ok {
+		v.state.fleet.Charge(limit, l.share.name)
 	}
 }
 
 // answeredSince returns the verdict of another lookup that ended after this request read the cache.
-func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
-	g, d := v.cached(q.subject)
+func (v *verifier) answeredSince(l *lookup) (verdict, bool) {
+	g, d := v.cached(l.subject)
 	now := v.now()
 	switch {
-	case g != nil && g != q.renew && v.freshness(g, now) <= verdicts.Due:
+	case g != nil && g != l.renew && v.freshness(g, now) <= verdicts.Due:
 		return verdict{grant: g, cache: cacheHit}, true
 	case d != nil && v.isFresh(d, now):
 		return verdict{cache: cacheHit, err: frappe.ErrDenied}, true
@@ -164,38 +164,38 @@ func (v *verifier) answeredSince(q *lookup) (verdict, bool) {
 }
 
 // askBackend asks one backend.
-func (v *verifier) askBackend(i int, q *lookup) (frappe.Identity, error) {
-	cred := q.cred
-	cred.Site = siteOf(q.sites, i)
+func (v *verifier) askBackend(i int, l *lookup) (frappe.Identity, error) {
+	cred := l.cred
+	cred.Site = siteOf(l.sites, i)
 	return v.state.backends[i].Verify(v.backends[i], v.reporter(), backends.Call{
 		Credential: cred,
-		Key:        q.subject.Key,
+		Key:        l.subject.Key,
 		Claim:      v.state.cache.claimTag(&cred),
-		Lookup:     q.asked.Lookup(),
-		Known:      q.known,
+		Lookup:     l.asked.Lookup(),
+		Known:      l.known,
 		// The client's other credentials may have been denied while this one waited for the in-flight limit.
 		Allow: func() error {
-			if err := v.throttled(q, v.now()); err != nil {
+			if err := v.throttled(l, v.now()); err != nil {
 				return err
 			}
-			return v.throttledElsewhere(q)
+			return v.throttledElsewhere(l)
 		},
-		Charge: func() { v.charge(q) },
-		Span:   q.span,
+		Charge: func() { v.charge(l) },
+		Span:   l.span,
 	})
 }
 
 // newGrant turns an identity into the form that is cached and published.
-func (v *verifier) newGrant(q *lookup, id frappe.Identity, by int) *grant {
+func (v *verifier) newGrant(l *lookup, id frappe.Identity, by int) *grant {
 	g := &grant{user: id.User, by: v.state.backends[by]}
-	g.Spelling = q.subject.Spelling
-	g.Tags = v.state.cache.credentialTags(&q.cred)
-	g.Tags.User, g.Tags.Site = v.state.cache.userTag(id.User), v.siteTag(q, by)
+	g.Spelling = l.subject.Spelling
+	g.Tags = v.state.cache.credentialTags(&l.cred)
+	g.Tags.User, g.Tags.Site = v.state.cache.userTag(id.User), v.siteTag(l, by)
 	expiry := id.Expiry
-	g.Session = q.cred.Scheme == frappe.SchemeSession
-	g.ExpiryUnknown = expiry.IsZero() && (g.Session || q.cred.Bearer())
-	if q.cred.Bearer() {
-		if exp := jwt.Expiry(q.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
+	g.Session = l.cred.Scheme == frappe.SchemeSession
+	g.ExpiryUnknown = expiry.IsZero() && (g.Session || l.cred.Bearer())
+	if l.cred.Bearer() {
+		if exp := jwt.Expiry(l.cred.Token); expiry.IsZero() || (!exp.IsZero() && exp.Before(expiry)) {
 			expiry = exp
 		}
 	}

@@ -142,7 +142,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.resource = h.ProtectedResource
 	h.guests = h.Anonymous && len(h.Require) == 0
 	if h.Login != "" {
-		h.login, _ = browser.ParseLogin(h.Login) // validate has seen to errors
+		h.login, _ = browser.ParseLogin(h.Login) // validate has checked it
 	}
 	if len(h.MatcherSetsRaw) > 0 {
 		sets, err := ctx.LoadModule(h, "MatcherSetsRaw")

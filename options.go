@@ -84,7 +84,6 @@ type Options struct {
 	guests     bool                // a request without a credential goes on as Guest
 	resource   *ProtectedResource  // nil: no metadata
 	verifier   *verifier
-	now        func() time.Time
 	logger     *zap.Logger
 	accessLogs bool // at least one server of this configuration has access logs
 	events     events.Emitter
@@ -103,9 +102,6 @@ func (o *Options) provision(ctx caddy.Context) error {
 	o.logger = ctx.Logger()
 	o.events = events.Of(ctx)
 	o.accessLogs = app.HasAccessLogs(ctx)
-	if o.now == nil {
-		o.now = time.Now
-	}
 	o.setDefaults()
 	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: challenge.ScopesOf(o.Require)}
 	if o.resource != nil && len(o.resource.Scopes) > 0 {
@@ -114,7 +110,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 	if err := o.protect(); err != nil {
 		return err
 	}
-	backends, fingerprint, err := o.loadBackends(ctx)
+	backends, backendsFingerprint, err := o.loadBackends(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,7 +119,7 @@ func (o *Options) provision(ctx caddy.Context) error {
 			return err
 		}
 	}
-	store, both, err := o.loadStore(ctx, fingerprint)
+	store, fingerprint, err := o.loadStore(ctx, backendsFingerprint)
 	if err != nil {
 		return err
 	}
@@ -137,11 +133,11 @@ func (o *Options) provision(ctx caddy.Context) error {
 	o.verifier, err = newVerifier(verifierConfig{
 		stateConfig: stateConfig{
 			backends:            backends,
-			backendsFingerprint: fingerprint,
+			backendsFingerprint: backendsFingerprint,
 			store:               store,
-			fingerprint:         both,
+			fingerprint:         fingerprint,
 			maxInflight:         o.MaxInflight,
-			now:                 o.now,
+			now:                 time.Now,
 			random:              weakrand.Float64,
 		},
 		name:      o.Name,
@@ -204,7 +200,7 @@ func (o *Options) validate() error {
 	if strings.ContainsFunc(o.Realm, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("realm: only printable ASCII can stand in a challenge")
 	}
-	if err := o.validateWho(); err != nil {
+	if err := o.validateAccess(); err != nil {
 		return err
 	}
 	if o.MaxInflight < 0 || o.MaxInflight > maxInflightLimit {

@@ -81,15 +81,15 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 	case "frappe.cache":
 		return d.verdict.cache, true
 	case "frappe.error":
-		return d.words(), true
+		return d.errorText(), true
 	case "candidate.id":
 		return text.OneLine(d.candidate()), true
 	}
 	return nil, false
 }
 
-// words returns why the request was rejected; empty if it was not.
-func (d *decision) words() string {
+// errorText returns why the request was rejected; empty if it was not.
+func (d *decision) errorText() string {
 	if d.rejection == nil {
 		return ""
 	}

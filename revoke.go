@@ -22,10 +22,9 @@ func (s *state) drop(changes ...frappe.Change) {
 	}
 }
 
-// revoke is like drop, and waits until the other Caddys are told. An error says that they are not yet: they will be once the
+// publish waits until the other Caddys are told what was dropped. An error says that they are not yet: they will be once the
 // store is available again.
-func (s *state) revoke(ctx context.Context, changes ...frappe.Change) error {
-	s.drop(changes...)
+func (s *state) publish(ctx context.Context) error {
 	if s.fleet == nil {
 		return nil
 	}
@@ -50,7 +49,7 @@ func revokeIn(ctx context.Context, name string, changes []frappe.Change, source 
 	ctx, cancel := context.WithTimeout(ctx, maxRevoke)
 	defer cancel()
 	for _, s := range concerned { // not in Range, which holds a lock
-		if failed := s.revoke(ctx); failed != nil {
+		if failed := s.publish(ctx); failed != nil {
 			err = fmt.Errorf("the verdicts were dropped here, but the other Caddys could not be told yet: %w", failed)
 		}
 	}

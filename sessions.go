@@ -20,8 +20,8 @@ func (o *Options) checkSchemes() (option string, err error) {
 	return "", nil
 }
 
-// validateWho reports what is wrong with the options on who may pass.
-func (o *Options) validateWho() error {
+// validateAccess reports what is wrong with the options on who may pass.
+func (o *Options) validateAccess() error {
 	for i := range o.Require {
 		if err := o.Require[i].Validate(); err != nil {
 			return err

@@ -152,34 +152,34 @@ func (v *verifier) verify(ctx context.Context, by caller, sites []string, cred *
 	subject := v.state.cache.subject(sites, cred)
 	subject.Uncached = subject.Uncached || v.state.abandoned() || by.trace != nil
 	g, d := v.cached(subject)
-	now, worth := v.now(), verdicts.CredentialExpired
+	now, freshness := v.now(), verdicts.CredentialExpired
 	if g != nil {
-		worth = v.freshness(g, now)
+		freshness = v.freshness(g, now)
 	}
-	if worth == verdicts.Fresh {
+	if freshness == verdicts.Fresh {
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}
 	}
 
-	q := lookup{cred: *cred, sites: sites, subject: subject, trace: by.trace}
-	if worth == verdicts.Due {
-		v.refreshAhead(ctx, q, g, now)
+	l := lookup{cred: *cred, sites: sites, subject: subject, trace: by.trace}
+	if freshness == verdicts.Due {
+		v.refreshAhead(ctx, l, g, now)
 		v.countLookup(lookupHit)
 		return verdict{grant: g, cache: cacheHit}
 	}
-	q.known, q.bad = worth != verdicts.CredentialExpired, d != nil
-	q.client, q.failures, q.span = rate.ClientOf(by.client), v.failures, trace.SpanFromContext(ctx)
+	l.known, l.bad = freshness != verdicts.CredentialExpired, d != nil
+	l.client, l.failures, l.span = rate.ClientOf(by.client), v.failures, trace.SpanFromContext(ctx)
 	if by.uncharged {
-		q.failures = rate.Unlimited
+		l.failures = rate.Unlimited
 	}
-	if err := v.throttled(&q, now); err != nil {
+	if err := v.throttled(&l, now); err != nil {
 		return verdict{err: err}
 	}
 	if d != nil && v.isFresh(d, now) {
 		v.countLookup(lookupHitDenied)
 		return verdict{cache: cacheHit, err: frappe.ErrDenied}
 	}
-	return v.ask(ctx, &q)
+	return v.ask(ctx, &l)
 }
 
 // cached returns the verdict in the cache, if there is one.
@@ -191,33 +191,33 @@ func (v *verifier) cached(s verdicts.Subject) (*grant, *denial) {
 }
 
 // throttled returns an error if the client has reached its failure limit, unless its credential is known to be good.
-func (v *verifier) throttled(q *lookup, now time.Time) error {
-	if q.known {
+func (v *verifier) throttled(l *lookup, now time.Time) error {
+	if l.known {
 		return nil
 	}
-	if wait := v.state.failures.Wait(q.client, q.failures, v.state.clock.At(now)); wait > 0 {
+	if wait := v.state.failures.Wait(l.client, l.failures, v.state.clock.At(now)); wait > 0 {
 		return &throttledError{wait: wait}
 	}
 	return nil
 }
 
 // ask returns the verdict of the backends. If they are unavailable, it may return a stale one from the cache.
-func (v *verifier) ask(ctx context.Context, q *lookup) verdict {
-	a := v.coalesced(ctx, q)
+func (v *verifier) ask(ctx context.Context, l *lookup) verdict {
+	result := v.coalesced(ctx, l)
 	switch {
 	case ctx.Err() != nil:
-		a = verdict{err: ctx.Err()} // the client went away
-	case a.err != nil && (q.known || a.known) && !errors.Is(a.err, frappe.ErrDenied) && !errors.Is(a.err, frappe.ErrUnknownSite):
-		if cached, ok := v.staleAnswer(q); ok {
+		result = verdict{err: ctx.Err()} // the client went away
+	case result.err != nil && (l.known || result.known) && !errors.Is(result.err, frappe.ErrDenied) && !errors.Is(result.err, frappe.ErrUnknownSite):
+		if cached, ok := v.staleAnswer(l); ok {
 			return cached
 		}
 	}
-	if a.cache == cacheShared {
+	if result.cache == cacheShared {
 		v.countLookup(lookupShared)
 	} else {
 		v.countLookup(lookupMiss)
 	}
-	return a
+	return result
 }
 
 func (v *verifier) countLookup(result lookupResult) {
@@ -241,19 +241,19 @@ func (v *verifier) age(at int64, now time.Time) time.Duration {
 
 // refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never waits.
 // If that fails, the next attempt comes after another twentieth of the ttl.
-func (v *verifier) refreshAhead(ctx context.Context, q lookup, g *grant, now time.Time) {
+func (v *verifier) refreshAhead(ctx context.Context, l lookup, g *grant, now time.Time) {
 	clock, next := v.state.clock.At(now), g.renewal.Load()
 	if next > clock || !g.renewal.CompareAndSwap(next, clock+int64(v.lifetimes.For(g.Validity))/20) {
 		return
 	}
-	q.known, q.renew, q.failures, q.span = true, g, rate.Unlimited, trace.SpanFromContext(ctx)
-	go v.coalesced(context.Background(), &q) //nolint:gosec // it outlives the request, of which nothing may be kept
+	l.known, l.renew, l.failures, l.span = true, g, rate.Unlimited, trace.SpanFromContext(ctx)
+	go v.coalesced(context.Background(), &l) //nolint:gosec // it outlives the request, of which nothing may be kept
 }
 
 // staleAnswer returns a cached grant although its ttl is over. It reads the cache again, because the grant may have been
 // revoked or refreshed while the backends were asked.
-func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
-	g, _ := v.state.cache.Lookup(q.subject)
+func (v *verifier) staleAnswer(l *lookup) (verdict, bool) {
+	g, _ := v.state.cache.Lookup(l.subject)
 	if g == nil {
 		return verdict{}, false
 	}
@@ -263,7 +263,7 @@ func (v *verifier) staleAnswer(q *lookup) (verdict, bool) {
 		return verdict{grant: g, cache: cacheHit}, true
 	case verdicts.Stale:
 		v.countLookup(lookupStale)
-		v.logStale(g, q.sites)
+		v.logStale(g, l.sites)
 		return verdict{grant: g, cache: cacheStale}, true
 	default:
 		return verdict{}, false

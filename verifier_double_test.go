@@ -246,5 +246,11 @@ func (d *tenantsDouble) Verify(_ context.Context, c frappe.Credential) (frappe.I
 	return frappe.Identity{}, fmt.Errorf("%s: %w", c.Site, frappe.ErrUnknownSite)
 }
 
+// revoke drops what a change selects, and waits until the other Caddys are told.
+func (s *state) revoke(ctx context.Context, change frappe.Change) error {
+	s.drop(change)
+	return s.publish(ctx)
+}
+
 // revoke drops what a change selects, in this cache only.
 func (c *cache) revoke(change frappe.Change) { c.apply(c.revocation(change)) }

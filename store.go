@@ -31,13 +31,13 @@ type sharedGrant struct {
 }
 
 // lookUpShared takes the verdict of another Caddy. If there is none, it asks the backends, unless another Caddy is asking them.
-func (v *verifier) lookUpShared(q *lookup) verdict {
-	q.share.name = v.shareName(q)
+func (v *verifier) lookUpShared(l *lookup) verdict {
+	l.share.name = v.shareName(l)
 	v.state.fleet.AwaitLook()
-	g := v.takeShared(q)
-	if g == nil && v.mayAsk(q) {
-		unlock := v.state.fleet.Lock(q.share.name, func() bool {
-			g = v.takeShared(q)
+	g := v.takeShared(l)
+	if g == nil && v.mayAsk(l) {
+		unlock := v.state.fleet.Lock(l.share.name, func() bool {
+			g = v.takeShared(l)
 			return g != nil
 		})
 		defer unlock()
@@ -45,22 +45,22 @@ func (v *verifier) lookUpShared(q *lookup) verdict {
 	if g != nil {
 		return verdict{grant: g, cache: cacheShared}
 	}
-	a := v.askBackends(q)
-	a.known = q.known
-	return a
+	result := v.askBackends(l)
+	result.known = l.known
+	return result
 }
 
 // shareName returns the name of a verdict in the store. Unlike the key in memory, it depends on the exact spelling.
-func (v *verifier) shareName(q *lookup) string {
-	kind, claim := claimOf(&q.cred)
-	return v.state.fleet.Name(append([]string{kind, claim, q.cred.Secret}, q.sites...)...)
+func (v *verifier) shareName(l *lookup) string {
+	kind, claim := claimOf(&l.cred)
+	return v.state.fleet.Name(append([]string{kind, claim, l.cred.Secret}, l.sites...)...)
 }
 
 // mayAsk reports whether the breaker of a backend lets this lookup through. Without that, there is nothing to wait for.
-func (v *verifier) mayAsk(q *lookup) bool {
+func (v *verifier) mayAsk(l *lookup) bool {
 	now := v.now()
 	for i, bs := range v.state.backends {
-		if bs.Check(siteOf(q.sites, i), q.subject.Key, now) == nil {
+		if bs.Check(siteOf(l.sites, i), l.subject.Key, now) == nil {
 			return true
 		}
 	}
@@ -69,84 +69,84 @@ func (v *verifier) mayAsk(q *lookup) bool {
 
 // takeShared returns the grant of another Caddy, and caches it with its true age. A grant that may only serve stale is cached
 // too, for the case that the backends are unavailable, but is not returned.
-func (v *verifier) takeShared(q *lookup) *grant {
+func (v *verifier) takeShared(l *lookup) *grant {
 	read := v.state.cache.Begin()
-	found := v.state.fleet.Get(q.share.name)
+	found := v.state.fleet.Get(l.share.name)
 	if found == nil {
 		return nil
 	}
-	q.share.found = true
+	l.share.found = true
 	var shared sharedGrant
 	if json.Unmarshal(found.Plain, &shared) != nil || shared.Backend < 0 || shared.Backend >= len(v.backends) ||
 		!frappe.ValidUser(shared.Identity.User) {
 		return nil
 	}
-	g := v.newGrant(q, shared.Identity, shared.Backend)
+	g := v.newGrant(l, shared.Identity, shared.Backend)
 	now := v.now()
 	g.At = v.state.clock.At(now) - int64(found.Age)
-	usable := v.freshness(g, now)
-	if all := g.Tags.All(); usable > verdicts.Stale || !v.state.fleet.IsCurrent(found, all[:]...) {
+	freshness := v.freshness(g, now)
+	if all := g.Tags.All(); freshness > verdicts.Stale || !v.state.fleet.IsCurrent(found, all[:]...) {
 		return nil
 	}
-	cached, evicted := v.state.cache.Adopt(q.subject, g, read)
+	cached, evicted := v.state.cache.Adopt(l.subject, g, read)
 	if evicted {
 		metrics.Eviction(metrics.Granted)
 	}
 	switch {
 	case !cached:
 		return nil
-	case usable == verdicts.Fresh || usable == verdicts.Due && q.renew == nil:
+	case freshness == verdicts.Fresh || freshness == verdicts.Due && l.renew == nil:
 		return g
 	}
-	q.known = true
+	l.known = true
 	return nil
 }
 
 // cacheGrant caches a grant, and shares it if it was cached. It does so even with a ttl of 0: a credential that is known to be
 // good is exempt from the failure limit.
-func (v *verifier) cacheGrant(q *lookup, g *grant, id frappe.Identity, backend int) {
-	cached, evicted := v.state.cache.Grant(q.subject, g)
+func (v *verifier) cacheGrant(l *lookup, g *grant, id frappe.Identity, backend int) {
+	cached, evicted := v.state.cache.Grant(l.subject, g)
 	if evicted {
 		metrics.Eviction(metrics.Granted)
 	}
 	if cached {
-		v.putShared(q, g, id, backend)
+		v.putShared(l, g, id, backend)
 	}
 }
 
 // putShared stores a grant for the other Caddys.
-func (v *verifier) putShared(q *lookup, g *grant, id frappe.Identity, backend int) {
-	if !q.share.usable {
+func (v *verifier) putShared(l *lookup, g *grant, id frappe.Identity, backend int) {
+	if !l.share.usable {
 		return
 	}
 	plain, err := json.Marshal(sharedGrant{Backend: backend, Identity: id})
 	if err != nil {
 		return // an expiry beyond the year 9999
 	}
-	v.state.fleet.Put(q.share.name, q.share.asked, plain, v.lifetimes.Longest(g.Validity, v.now()))
+	v.state.fleet.Put(l.share.name, l.share.asked, plain, v.lifetimes.Longest(g.Validity, v.now()))
 }
 
 // withdraw takes back the verdict on a credential that was good and no longer is, so that no other Caddy serves it on.
-func (v *verifier) withdraw(q *lookup) {
-	if q.share.name == "" || !q.known && !q.share.found {
+func (v *verifier) withdraw(l *lookup) {
+	if l.share.name == "" || !l.known && !l.share.found {
 		return
 	}
-	v.state.fleet.RevokeElsewhere(fleet.Revocation{Tags: []uint64{v.state.cache.claimTag(&q.cred)}})
-	v.state.fleet.Delete(q.share.name)
+	v.state.fleet.RevokeElsewhere(fleet.Revocation{Tags: []uint64{v.state.cache.claimTag(&l.cred)}})
+	v.state.fleet.Delete(l.share.name)
 }
 
 // sharedLimit returns the client's limit at all Caddys together. ok is false if there is none.
-func (v *verifier) sharedLimit(q *lookup) (limit fleet.Limit, ok bool) {
-	if v.state.fleet == nil || q.failures.Max < 0 {
+func (v *verifier) sharedLimit(l *lookup) (limit fleet.Limit, ok bool) {
+	if v.state.fleet == nil || l.failures.Max < 0 {
 		return fleet.Limit{}, false
 	}
-	return fleet.Limit{Client: q.client.String(), Max: q.failures.Max, Window: q.failures.Window}, true
+	return fleet.Limit{Client: l.client.String(), Max: l.failures.Max, Window: l.failures.Window}, true
 }
 
 // throttledElsewhere is like throttled, for the failures at all Caddys together.
-func (v *verifier) throttledElsewhere(q *lookup) error {
-	limit, ok := v.sharedLimit(q)
-	if q.known || !ok {
+func (v *verifier) throttledElsewhere(l *lookup) error {
+	limit, ok := v.sharedLimit(l)
+	if l.known || !ok {
 		return nil
 	}
 	if wait := v.state.fleet.Wait(limit); wait > 0 {
@@ -156,19 +156,19 @@ func (v *verifier) throttledElsewhere(q *lookup) error {
 }
 
 // siteTag returns the tag of the site that a backend verifies a credential with.
-func (v *verifier) siteTag(q *lookup, backend int) uint64 {
+func (v *verifier) siteTag(l *lookup, backend int) uint64 {
 	if v.backends[backend].Resolver == nil {
 		return v.state.cache.unnamedTag(onlySite)
 	}
-	return v.state.cache.siteTag(siteOf(q.sites, backend))
+	return v.state.cache.siteTag(siteOf(l.sites, backend))
 }
 
 // denialTags returns the tags of a denial, on which all backends agree.
-func (v *verifier) denialTags(q *lookup) verdicts.Tags {
-	t := v.state.cache.credentialTags(&q.cred)
-	t.Site = v.siteTag(q, 0)
+func (v *verifier) denialTags(l *lookup) verdicts.Tags {
+	t := v.state.cache.credentialTags(&l.cred)
+	t.Site = v.siteTag(l, 0)
 	for i := 1; i < len(v.backends); i++ {
-		if v.siteTag(q, i) != t.Site {
+		if v.siteTag(l, i) != t.Site {
 			t.Site = v.state.cache.unnamedTag(anySite)
 			break
 		}
