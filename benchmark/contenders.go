@@ -73,7 +73,8 @@ func (h *harness) groups() []group {
 	if h.smoke {
 		sizes, simulated = []int{1, 100, 1000}, simulation{harness: h, site: newSite(0), caddys: 5, credentials: 1000, cold: 100, revocations: 2}
 	}
-	const rate, alone, requestHeader, byToken, bySite = 400, "Caddy alone", "Caddy, request_header", "frappe_auth, token", "a new credential, answered by the site"
+	const rate, alone, requestHeader = 400, "Caddy alone", "Caddy, request_header"
+	const byToken, bySite = "frappe_auth, token", "a new credential, answered by the site" //nolint:gosec // names
 	caddy := func(directives string) *server { return &server{directives: directives} }
 	forwardAuth := func(s *site) *server {
 		return &server{site: s, directives: "forward_auth " + s.url + " {\nuri /api/method/frappe.auth.get_logged_user\n}\nrespond ok"}
@@ -103,10 +104,10 @@ func (h *harness) groups() []group {
 		{name: "the same, with share redis", server: sharing, credential: numbered, rate: rate, asks: true, base: bySite},
 		{name: "forward_auth", server: forwardAuth(slow), credential: token, rate: rate, asks: true, base: bySite},
 	}
-	var population []contender
-	for _, n := range sizes {
+	population := make([]contender, len(sizes))
+	for i, n := range sizes {
 		server := protect(instant, slices.Max(sizes), day, "")
-		population = append(population, contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"})
+		population[i] = contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"}
 	}
 	population[0].base = ""
 	compare := func(title string, contenders []contender) func(context.Context) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -24,7 +25,8 @@ func (h *harness) measureFleets(ctx context.Context) (string, error) {
 	if h.smoke {
 		fleets = fleets[:3]
 	}
-	text := fmt.Sprintf("\nFleets at %d requests per second, and what the site is asked\n\n"+
+	var text strings.Builder
+	fmt.Fprintf(&text, "\nFleets at %d requests per second, and what the site is asked\n\n"+
 		"| Caddys | credentials | ttl | share redis | requests to the site while all is new | then, per second | by the formula |\n|---|---|---|---|---|---|---|\n", fleetRate)
 	for _, f := range fleets {
 		fmt.Fprintf(os.Stderr, "fleet: %+v\n", f)
@@ -32,9 +34,9 @@ func (h *harness) measureFleets(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%+v: %w", f, err)
 		}
-		text += row
+		text.WriteString(row)
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 // measureFleet has each Caddy asked for each credential, and then Caddys at random for credentials at random. It returns a row

@@ -23,11 +23,10 @@ import (
 // compare starts the servers of the contenders, measures them side by side, in rounds, and returns the rows of the table.
 func (h *harness) compare(ctx context.Context, title string, contenders []contender) (string, error) {
 	for _, c := range contenders {
-		if c.server.address != "" {
-			continue // of another contender, too
-		}
-		if err := h.start(ctx, c.server); err != nil {
-			return "", err
+		if c.server.address == "" { // else it is that of another contender, too
+			if err := h.start(ctx, c.server); err != nil {
+				return "", err
+			}
 		}
 	}
 	for i := range contenders {
@@ -57,7 +56,6 @@ func (h *harness) compare(ctx context.Context, title string, contenders []conten
 func (h *harness) prepare(ctx context.Context, c *contender) (err error) {
 	c.status, c.without = cmp.Or(c.status, http.StatusOK), cmp.Or(c.without, http.StatusUnauthorized)
 	if c.population > 0 {
-		fmt.Fprintf(os.Stderr, "%s: filling the cache\n", c.name)
 		err = use(ctx, c.server, c.first, c.population)
 	}
 	if c.through != nil {

@@ -33,12 +33,12 @@ func (h *harness) start(ctx context.Context, servers ...*server) error {
 		return err
 	}
 	h.admin = free[len(servers)]
-	config := "{\nadmin " + h.admin + "\npersist_config off\nlog {\nlevel ERROR\n}\n}\n"
+	config := fmt.Appendf(nil, "{\nadmin %s\npersist_config off\nlog {\nlevel ERROR\n}\n}\n", h.admin)
 	for i, s := range servers {
-		config += "http://" + free[i] + " {\nbind 127.0.0.1\n" + strings.ReplaceAll(s.directives, "REDIS", h.redis) + "\n}\n"
+		config = fmt.Appendf(config, "http://%s {\nbind 127.0.0.1\n%s\n}\n", free[i], strings.ReplaceAll(s.directives, "REDIS", h.redis))
 	}
 	file := filepath.Join(h.dir, strings.ReplaceAll(h.admin, ":", "-"))
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return err
 	}
 	pid, stop, err := h.process(ctx, free[0], h.caddy, "run", "--config", file, "--adapter", "caddyfile")

@@ -32,11 +32,11 @@ func tableRows(title string, contenders []contender, rounds map[string][]measure
 		fmt.Fprintf(&text, "| %s |", c.name)
 		var compared []string
 		for _, f := range []figure{rate, cpu, p50, p99} {
-			var values, ratios []float64
+			values, ratios := make([]float64, len(rounds[c.name])), make([]float64, len(rounds[c.name]))
 			for round, m := range rounds[c.name] {
-				values = append(values, m[f])
-				if c.base != "" && !(c.rate > 0 && f == rate) {
-					ratios = append(ratios, m[f]/rounds[c.base][round][f])
+				values[round] = m[f]
+				if c.base != "" && (c.rate == 0 || f != rate) {
+					ratios[round] = m[f] / rounds[c.base][round][f]
 				}
 			}
 			if value := median(values); value > 0 {
