@@ -19,11 +19,11 @@ const (
 	outcomes // number of outcomes
 )
 
-func (o outcome) String() string {
-	return [outcomes]string{
-		"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "unavailable", "client_gone",
-	}[o]
+var outcomeNames = [outcomes]string{
+	"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "unavailable", "client_gone",
 }
+
+func (o outcome) String() string { return outcomeNames[o] }
 
 // lookupResult says where a verdict came from.
 type lookupResult uint8
@@ -37,9 +37,9 @@ const (
 	lookupResults // number of results
 )
 
-func (r lookupResult) String() string {
-	return [lookupResults]string{"hit", "hit_denied", "miss", "stale", "shared"}[r]
-}
+var lookupResultNames = [lookupResults]string{"hit", "hit_denied", "miss", "stale", "shared"}
+
+func (r lookupResult) String() string { return lookupResultNames[r] }
 
 func init() {
 	for o := range outcomes {
