@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/browser"
+	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/input"
+	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/tracing"
 )
 
 // decision says what happens to a request, and why. The handler, the provider, the admin API and the command all get it
@@ -108,6 +113,26 @@ type attempt struct {
 	repl      *caddy.Replacer // names the site, for backends that serve several
 	guest     bool            // without a credential, the request goes on as Guest
 	caller
+}
+
+// decideRequest decides on a request, in its own span if the request is traced.
+func (o *Options) decideRequest(r *http.Request, guest bool) decision {
+	ctx, span := tracing.StartDecision(r.Context())
+	a := attempt{
+		headers: r.Header["Authorization"],
+		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		guest:   guest,
+		caller:  caller{client: request.ClientIP(r)},
+	}
+	if o.crossSite != nil {
+		_, host := request.Addressed(r)
+		a.cookies, a.crossSite = r.Header["Cookie"], o.crossSite.Refuses(r, host)
+	}
+	d := o.decide(ctx, &a)
+	if span != nil {
+		tracing.EndDecision(span, d.traced())
+	}
+	return d
 }
 
 // decide turns a credential into a decision: parse, verify, then check the requirements. An Authorization header counts
@@ -223,4 +248,25 @@ func (g *grant) identity() frappe.Identity {
 		id.Roles, id.Scopes, id.Client = g.detail.roles, strings.Fields(g.detail.scopes), g.detail.client
 	}
 	return id
+}
+
+// challenge sets the header fields of a rejection.
+func (o *Options) challenge(w http.ResponseWriter, r *http.Request, d *decision) {
+	details := challenge.Bearer{Error: d.bearerError}
+	if d.describe {
+		details.Description = d.reason.Error()
+	}
+	if o.resource != nil {
+		details.ResourceMetadata = o.resource.metadataURL(r)
+	}
+	if challenges := o.challenges.Lines(d.status, browser.FromScript(r), details); len(challenges) > 0 {
+		w.Header()["Www-Authenticate"] = challenges
+		if o.resource != nil && r.Header.Get("Origin") != "" { // a script of another origin needs the challenge
+			w.Header().Add("Access-Control-Expose-Headers", "WWW-Authenticate")
+		}
+	}
+	if d.retryAfter > 0 {
+		seconds := int64((d.retryAfter + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	}
 }
