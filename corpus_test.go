@@ -20,7 +20,7 @@ func TestCorpusWithStatic(t *testing.T) {
 // TestCorpusWithSite: a running Caddy that asks the site agrees with it, whichever database the site has, and nothing
 // of a request but the credential reaches the site.
 func TestCorpusWithSite(t *testing.T) {
-	for _, on := range []string{onMariaDB, onPostgreSQL, testutil.Version14, testutil.Version16} {
+	for _, on := range []string{onMariaDB, onPostgreSQL, testutil.Version14, testutil.Version16, testutil.Version16Dev} {
 		t.Run(on, func(t *testing.T) {
 			site := newRecordedSite(t, on)
 			address := freeAddress(t)
@@ -86,9 +86,10 @@ func driveCorpus(t *testing.T, address, on string) {
 			}
 
 			// Go's server and client strip white space at both ends of a header over HTTP/1.1 (RFC 9110 section 5.5),
-			// which then is no part of the header; over HTTP/2 it arrives.
+			// which then is no part of the header; over HTTP/2 it arrives. So does the web server of Frappe 16, but not those
+			// of older ones.
 			client := clientWithoutMagic
-			if len(c.Authorization) == 1 && strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
+			if on != testutil.Version16 && len(c.Authorization) == 1 && strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
 				client = h2cClient()
 			}
 			got := requestOver(t, client, http.MethodGet, "http://"+address, headers...)

@@ -45,7 +45,7 @@ func generated(t *testing.T, page, part string) {
 // TestDocsCompatibility: the table of what Frappe and frappe_auth answer is what was recorded, and what a running Caddy
 // answers in front of a recorded site.
 func TestDocsCompatibility(t *testing.T) {
-	versions := []string{"14.81.4 on MariaDB", onMariaDB, onPostgreSQL, "16.0.0-dev on MariaDB"}
+	versions := []string{testutil.Version14, onMariaDB, onPostgreSQL, testutil.Version16Dev, testutil.Version16}
 	site := newRecordedSite(t, onMariaDB)
 	address := freeAddress(t)
 	runCaddy(t, corpusCaddyfile(address, "backend site "+site.URL))

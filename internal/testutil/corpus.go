@@ -30,7 +30,8 @@ const (
 	OnMariaDB    = "15.44.2 on MariaDB"
 	OnPostgreSQL = "15.44.2 on PostgreSQL"
 	Version14    = "14.81.4 on MariaDB"
-	Version16    = "16.0.0-dev on MariaDB"
+	Version16    = "16.4.1 on MariaDB"
+	Version16Dev = "16.0.0-dev on MariaDB"
 )
 
 // Recording is one case of authorization-corpus.json: what real Frappe sites answered to a header.
