@@ -56,15 +56,37 @@ func TestRecordedAnswers(t *testing.T) {
 		"maintenance.http":                  "unavailable",
 		"rate-limited.http":                 "unavailable",
 		"unknown-site.http":                 "unavailable",
+
+		// Those of 16.4.1. It lets a session of a user go on whom a script disabled.
+		"granted-16.http":                      "alice@example.com",
+		"session-granted-16.http":              "Administrator",
+		"session-disabled-16.http":             "eve@example.com",
+		"expired-session-beside-token-16.http": "alice@example.com",
+		"denied-16.http":                       "denied",
+		"denied-bearer-16.http":                "denied",
+		"guest-16.http":                        "denied",
+		"session-unknown-16.http":              "denied",
+		"session-logged-out-16.http":           "denied",
+		"session-restricted-ip-16.http":        "denied",
+		"bad-base64-16.http":                   "unavailable for this credential",
+		"maintenance-16.http":                  "unavailable",
+		"unknown-site-16.http":                 "unavailable",
+
 		// Answers of other methods.
+		"introspect_token-16.http": "unavailable",
+		"openid_profile-16.http":   "unavailable",
+		"roles-16.http":            "unavailable",
+		"user-16.http":             "unavailable",
+
 		"introspect_token.http": "unavailable",
 		"openid_profile.http":   "unavailable",
 		"roles.http":            "unavailable",
 		"user.http":             "unavailable",
 	}
 	ofSession := map[string]string{
-		"expired-session-beside-token.http": "denied", // whoever it names is not the session's user
-		"session-disabled.http":             "denied",
+		"expired-session-beside-token.http":    "denied", // whoever it names is not the session's user
+		"expired-session-beside-token-16.http": "denied",
+		"session-disabled.http":                "denied",
 	}
 	files, err := filepath.Glob(testutil.Path(t, "testdata/answers/*.http"))
 	if err != nil || len(files) != len(want) {

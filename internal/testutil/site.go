@@ -70,6 +70,7 @@ type RecordedSite struct {
 	// Maintenance is whether the site answers nobody.
 	Maintenance atomic.Bool
 
+	on       string            // as in the recordings
 	users    map[string]string // by credential, as CredentialOf has it
 	mu       sync.Mutex
 	requests []*http.Request
@@ -78,7 +79,7 @@ type RecordedSite struct {
 // NewRecordedSite returns a double of one of the sites of the recordings.
 func NewRecordedSite(t testing.TB, on string) *RecordedSite {
 	t.Helper()
-	site := &RecordedSite{users: make(map[string]string)}
+	site := &RecordedSite{on: on, users: make(map[string]string)}
 	for _, c := range Corpus(t) {
 		if len(c.Authorization) != 1 || len(c.Headers) != 0 || c.Frappe[on].User == nil {
 			continue
@@ -100,6 +101,20 @@ func NewRecordedSite(t testing.TB, on string) *RecordedSite {
 	return site
 }
 
+// recorded returns an answer as the site's version of Frappe has it.
+func (s *RecordedSite) recorded(t testing.TB, name string) []byte { return Answer(t, s.file(name)) }
+
+// file is that of an answer: 16.4.1 was recorded apart.
+func (s *RecordedSite) file(name string) string {
+	if s.on == Version16 {
+		return name + "-16.http"
+	}
+	if name == "denied" || name == "guest" {
+		return name + "-15.http"
+	}
+	return name + ".http"
+}
+
 // answer decides as Frappe does: a bad header is refused, and a session counts before a good header.
 func (s *RecordedSite) answer(t testing.TB, r *http.Request) []byte {
 	var session string
@@ -109,43 +124,43 @@ func (s *RecordedSite) answer(t testing.TB, r *http.Request) []byte {
 	user := s.users[CredentialOf(r)]
 	switch {
 	case s.Maintenance.Load():
-		return Answer(t, "maintenance.http")
+		return s.recorded(t, "maintenance")
 	case r.URL.Path != LoggedUser && r.URL.Path != GetRoles:
-		return Answer(t, "unknown-site.http")
+		return s.recorded(t, "unknown-site")
 	case r.Header["Authorization"] != nil && user == "":
-		return Answer(t, "denied-15.http")
+		return s.recorded(t, "denied")
 	case session == "" && user == "":
-		return Answer(t, "guest-15.http")
+		return s.recorded(t, "guest")
 	case session == RecordedSession && s.LoggedOut.Load() && user == "":
-		return Answer(t, "session-logged-out.http")
+		return s.recorded(t, "session-logged-out")
 	case session == RecordedSession && !s.LoggedOut.Load():
-		return granted(t, r, "session-granted.http", "Administrator")
+		return s.granted(t, r, "session-granted", "Administrator")
 	case session == "":
-		return granted(t, r, "granted.http", user)
+		return s.granted(t, r, "granted", user)
 	case user == "":
-		return Answer(t, "session-unknown.http")
+		return s.recorded(t, "session-unknown")
 	}
-	return granted(t, r, "expired-session-beside-token.http", user)
+	return s.granted(t, r, "expired-session-beside-token", user)
 }
 
 // granted returns a recorded answer, about another user if need be.
-func granted(t testing.TB, r *http.Request, name, user string) []byte {
+func (s *RecordedSite) granted(t testing.TB, r *http.Request, name, user string) []byte {
 	if r.URL.Path == GetRoles {
-		return Answer(t, "roles.http")
+		return s.recorded(t, "roles")
 	}
 	var body map[string]any
-	if err := json.Unmarshal([]byte(ParsedAnswer(t, name).Body), &body); err != nil {
+	if err := json.Unmarshal([]byte(ParsedAnswer(t, s.file(name)).Body), &body); err != nil {
 		t.Error(err)
 	}
 	if body["message"] == user {
-		return Answer(t, name)
+		return s.recorded(t, name)
 	}
 	body["message"] = user
 	changed, err := json.Marshal(body)
 	if err != nil {
 		t.Error(err)
 	}
-	head, was, _ := strings.Cut(string(Answer(t, name)), "\r\n\r\n")
+	head, was, _ := strings.Cut(string(s.recorded(t, name)), "\r\n\r\n")
 	length := "\r\nContent-Length: "
 	return []byte(strings.Replace(head, length+strconv.Itoa(len(was)), length+strconv.Itoa(len(changed)), 1) + "\r\n\r\n" + string(changed))
 }
