@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -260,18 +259,7 @@ func TestGrants(t *testing.T) {
 	forEachServer(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		s.createRoles(t)
-		raw, err := os.ReadFile("testdata/grants-" + kind + ".sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustExec(t, s.admin, string(raw))
-		t.Cleanup(func() {
-			if kind == "mariadb" {
-				mustExec(t, s.admin, `DROP USER 'caddy'@'127.0.0.1'`)
-			} else {
-				mustExec(t, s.admin, `DROP OWNED BY caddy; DROP USER caddy`)
-			}
-		})
+		s.grant(t)
 		t.Setenv("FRAPPE_AUTH_TEST_PASSWORD", "choose-a-password")
 		b := provisioned(t, &Backend{Site: s.dir, DBUser: "caddy", DBPassword: "{env.FRAPPE_AUTH_TEST_PASSWORD}", PollInterval: minPollInterval})
 		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {

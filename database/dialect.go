@@ -23,8 +23,8 @@ import (
 type dialect struct {
 	open func(s *settings, timeout time.Duration) (*sql.DB, error)
 
-	// schema lists the tables and columns that can be read.
-	schema string
+	// schema lists the tables and columns that can be read, and indexes the columns that an index begins with.
+	schema, indexes string
 
 	// For the health check: the server's version, and a row if the user may write.
 	version, mayWrite string
@@ -52,6 +52,7 @@ var dialects = map[string]dialect{
 	"mariadb": {
 		open:    openMariaDB,
 		schema:  `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()`,
+		indexes: `SELECT table_name, column_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND seq_in_index = 1`,
 		version: `SELECT VERSION()`,
 		mayWrite: `SELECT privilege_type FROM information_schema.user_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') ` +
 			`UNION SELECT privilege_type FROM information_schema.schema_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') LIMIT 1`,
@@ -63,8 +64,10 @@ var dialects = map[string]dialect{
 		query: func(ansi string) string { return strings.ReplaceAll(ansi, `"`, "`") },
 	},
 	"postgres": {
-		open:     openPostgreSQL,
-		schema:   `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))`,
+		open:   openPostgreSQL,
+		schema: `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))`,
+		indexes: `SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace ` +
+			`JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] WHERE n.nspname = ANY (current_schemas(false))`,
 		version:  `SELECT split_part(version(), ' (', 1)`,
 		mayWrite: `SELECT 'UPDATE' WHERE has_table_privilege(current_user, '"tabUser"', 'INSERT, UPDATE, DELETE')`,
 		utc:      `to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')`,
@@ -79,6 +82,7 @@ var dialects = map[string]dialect{
 	"sqlite": {
 		open:    openSQLite,
 		schema:  `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`,
+		indexes: `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_index_list(t.name) i JOIN pragma_index_info(i.name) c WHERE t.type = 'table' AND c.seqno = 0`,
 		version: `SELECT 'SQLite ' || sqlite_version()`,
 		utc:     `strftime('%Y-%m-%d %H:%M:%f', 'now')`,
 		text:    func(column string) string { return "CAST(" + column + " AS TEXT)" },

@@ -38,6 +38,7 @@ func (b *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 		return append(findings, frappe.Trouble("tables", "%v", err))
 	}
 	findings = append(findings, examineTables(sch)...)
+	findings = append(findings, c.examineIndexes(ctx, sch)...)
 	if b.sessions {
 		findings = append(findings, examineSessions(sch)...)
 	}

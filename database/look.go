@@ -84,27 +84,8 @@ type row struct{ kind, name, key, modified string }
 // modified after a time by the site's clock, oldest first, and, with counts, the number of rows and the sum of `modified`
 // of each table.
 func (c *connection) list(ctx context.Context, sch *schema, after string, counts bool) ([]row, error) {
-	zone := "'?'" // not the name of a zone
-	if sch.has("tabSingles", "doctype", "field", "value") {
-		zone = siteZone
-	}
-	d := c.dialect
-	parts := []string{fmt.Sprintf(`SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified`, theClock, d.text(zone), d.text("NULL"), d.utc)}
-	for i, b := range readable(sch) {
-		key := "NULL"
-		if b.key != "" {
-			key = `x."` + b.key + `"`
-		}
-		parts = append(parts, fmt.Sprintf(`SELECT * FROM (SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x `+
-			`WHERE x."modified" > %s%s ORDER BY x."modified" LIMIT %d) AS b%d`,
-			b.kind, d.text(`x."`+b.name+`"`), d.text(key), d.stamp(`x."modified"`), b.table, d.time("?"), b.and, maxRows+1, i))
-		if counts && !b.deleted() {
-			parts = append(parts, fmt.Sprintf(`SELECT '%s%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x`,
-				count, b.table, d.text("COUNT(*)"), d.text("NULL"), d.text(d.sum(`x."modified"`)), b.table))
-		}
-	}
-	query := strings.Join(parts, " UNION ALL ")
-	rows, err := c.db.QueryContext(ctx, d.query(query), arguments(query, after)...)
+	query := c.lookQuery(sch, counts)
+	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, after)...)
 	if err != nil {
 		return nil, c.fault(err)
 	}
@@ -125,12 +106,38 @@ func (c *connection) list(ctx context.Context, sch *schema, after string, counts
 	return found, nil
 }
 
+// lookQuery is the statement of list. Its arguments are the time after which rows were modified, once for each table.
+func (c *connection) lookQuery(sch *schema, counts bool) string {
+	zone := "'?'" // not the name of a zone
+	if sch.has("tabSingles", "doctype", "field", "value") {
+		zone = siteZone
+	}
+	d := c.dialect
+	parts := []string{fmt.Sprintf(`SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified`, theClock, d.text(zone), d.text("NULL"), d.utc)}
+	for i, b := range readable(sch) {
+		key := "NULL"
+		if b.key != "" {
+			key = `x."` + b.key + `"`
+		}
+		at := `x."` + b.time(sch) + `"`
+		parts = append(parts, fmt.Sprintf(`SELECT * FROM (SELECT '%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x `+
+			`WHERE %s > %s%s ORDER BY %s LIMIT %d) AS b%d`,
+			b.kind, d.text(`x."`+b.name+`"`), d.text(key), d.stamp(at), b.table, at, d.time("?"), b.and, at, maxRows+1, i))
+		if counts && !b.deleted() {
+			parts = append(parts, fmt.Sprintf(`SELECT '%s%s' AS kind, %s AS name, %s AS api_key, %s AS modified FROM "%s" x`,
+				count, b.table, d.text("COUNT(*)"), d.text("NULL"), d.text(d.sum(`x."modified"`)), b.table))
+		}
+	}
+	return strings.Join(parts, " UNION ALL ")
+}
+
 // newest returns the newest `modified` of any row that is not later than upTo.
 func (c *connection) newest(ctx context.Context, sch *schema, upTo string) (string, error) {
 	tables := readable(sch)
 	parts := make([]string, 0, len(tables))
 	for _, b := range tables {
-		parts = append(parts, fmt.Sprintf(`SELECT MAX(x."modified") AS m FROM "%s" x WHERE x."modified" <= %s`, b.table, c.dialect.time("?")))
+		at := `x."` + b.time(sch) + `"`
+		parts = append(parts, fmt.Sprintf(`SELECT MAX(%s) AS m FROM "%s" x WHERE %s <= %s`, at, b.table, at, c.dialect.time("?")))
 	}
 	query := fmt.Sprintf(`SELECT %s FROM (%s) n`, c.dialect.stamp("MAX(n.m)"), strings.Join(parts, " UNION ALL "))
 	var text sql.NullString

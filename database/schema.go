@@ -43,6 +43,7 @@ var read = []struct {
 // schema records which tables and columns exist in the site's version of Frappe and can be read by the database's user.
 type schema struct {
 	columns  map[string]bool // `table.column`
+	indexed  map[string]bool // `table.column`, if an index begins with the column
 	deskUser bool            // system users have the role Desk User (15 and later)
 	missing  []frappe.Finding
 	read     time.Time
@@ -66,23 +67,16 @@ func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	if known := c.schema.Load(); known != nil {
 		return known, nil
 	}
-	found := &schema{columns: make(map[string]bool), read: time.Now()}
-	rows, err := c.db.QueryContext(ctx, c.dialect.schema)
-	if err != nil {
+	found := &schema{columns: make(map[string]bool), indexed: make(map[string]bool), read: time.Now()}
+	if err := c.names(ctx, c.dialect.schema, found.columns); err != nil {
 		return nil, c.fault(err)
 	}
-	defer rows.Close()
+	if err := c.names(ctx, c.dialect.indexes, found.indexed); err != nil {
+		return nil, c.fault(err)
+	}
 	tables := false
-	for rows.Next() {
-		var table, column string
-		if err := rows.Scan(&table, &column); err != nil {
-			return nil, c.fault(err)
-		}
-		found.columns[table+"."+column] = true
-		tables = tables || strings.HasPrefix(table, "tab")
-	}
-	if err := rows.Err(); err != nil {
-		return nil, c.fault(err)
+	for name := range found.columns {
+		tables = tables || strings.HasPrefix(name, "tab")
 	}
 	for _, needed := range [][2]string{
 		{"tabUser", "name"},
@@ -115,6 +109,24 @@ func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	found.missing = found.findMissing()
 	c.schema.Store(found)
 	return found, nil
+}
+
+// names adds the rows of a query to a set, as `table.column`.
+func (c *connection) names(ctx context.Context, query string, to map[string]bool) error {
+	rows, err := c.db.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var table string
+		var column sql.NullString // an index may begin with an expression
+		if err := rows.Scan(&table, &column); err != nil {
+			return err
+		}
+		to[table+"."+column.String] = true
+	}
+	return rows.Err()
 }
 
 // findMissing returns which tables and columns cannot be read, and the consequences.

@@ -49,11 +49,16 @@ func newSite(t testing.TB, kind string) *site {
 // newSiteOn makes a site with the recorded rows on a server.
 func newSiteOn(t testing.TB, kind string, on *server) *site {
 	t.Helper()
-	s := &site{kind: kind, dir: filepath.Join(t.TempDir(), "erp.example.com")}
-	recorded := kind + "-site"
 	if kind == "sqlite" {
-		recorded = "postgres-site"
+		return newSiteOf(t, kind, "postgres-site", on)
 	}
+	return newSiteOf(t, kind, kind+"-site", on)
+}
+
+// newSiteOf makes a site with the rows of a directory below testdata.
+func newSiteOf(t testing.TB, kind, recorded string, on *server) *site {
+	t.Helper()
+	s := &site{kind: kind, dir: filepath.Join(t.TempDir(), "erp.example.com")}
 	s.creds = readCredentials(t, recorded)
 	raw, err := os.ReadFile(filepath.Join("testdata", recorded, "site_config.json"))
 	if err != nil {
@@ -74,6 +79,9 @@ func newSiteOn(t testing.TB, kind string, on *server) *site {
 		s.name = fmt.Sprintf("_site%d", s.server.next)
 		s.server.mu.Unlock()
 		conf["db_name"], conf["db_host"], conf["db_port"] = s.name, "127.0.0.1", s.server.port
+		if conf["db_user"] != nil { // Frappe 16 writes it
+			conf["db_user"] = s.name
+		}
 		admin := s.server.admin(t, "")
 		defer admin.Close()
 		password := conf["db_password"].(string)
@@ -193,6 +201,23 @@ func (s *site) createRoles(t testing.TB) {
 	if s.kind == "postgres" {
 		s.change(t, `GRANT SELECT ON "tabRole" TO `+s.name)
 	}
+}
+
+// grant makes the user caddy with the statements of docs/database.md, for the test.
+func (s *site) grant(t testing.TB) {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/grants-" + s.kind + ".sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, s.admin, string(raw))
+	t.Cleanup(func() {
+		if s.kind == "mariadb" {
+			mustExec(t, s.admin, `DROP USER 'caddy'@'127.0.0.1'`)
+		} else {
+			mustExec(t, s.admin, `DROP OWNED BY caddy; DROP USER caddy`)
+		}
+	})
 }
 
 func readCredentials(t testing.TB, recorded string) credentials {

@@ -6,5 +6,5 @@ GRANT SELECT (role, parent, parenttype) ON "tabHas Role" TO caddy;
 GRANT SELECT (name, modified, disabled) ON "tabRole" TO caddy;
 GRANT SELECT (name, access_token, "user", client, scopes, status, expiration_time, modified) ON "tabOAuth Bearer Token" TO caddy;
 GRANT SELECT (name, scopes, modified) ON "tabOAuth Client" TO caddy;
-GRANT SELECT (deleted_doctype, deleted_name, modified) ON "tabDeleted Document" TO caddy;
+GRANT SELECT (deleted_doctype, deleted_name, creation, modified) ON "tabDeleted Document" TO caddy;
 GRANT SELECT (doctype, field, value) ON "tabSingles" TO caddy;
