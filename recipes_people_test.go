@@ -49,7 +49,7 @@ func onlySomeTokens(r *recipe) {
 func mcpServer(r *recipe) {
 	got := r.get("mcp.example.com/mcp", 401, "", "Origin: https://inspector.example.com")
 	const metadata = `resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`
-	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all openid"`) {
+	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all"`) {
 		r.t.Error(challenge)
 	}
 	for _, path := range []string{"/mcp", ""} {

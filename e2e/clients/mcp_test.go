@@ -63,9 +63,9 @@ func newMCPServer(t *testing.T) *httptest.Server {
 }
 
 // startMCP runs Caddy with a recipe for the MCP server, and one for the ERP.
-func startMCP(t *testing.T, version int, recipeForERP string) *mcpWorld {
+func startMCP(t *testing.T, version, recipeForERP string) *mcpWorld {
 	t.Helper()
-	w := &mcpWorld{t: t, oauth: &oauth{version: version, issuer: "https://erp.example.com"}, at: "https://mcp.example.com/mcp"}
+	w := &mcpWorld{t: t, oauth: &oauth{t: t, version: version, issuer: "https://erp.example.com"}, at: "https://mcp.example.com/mcp"}
 	site := newERPWith(t, w.oauth)
 	caddyfile := strings.NewReplacer(
 		"backend site https://erp.example.com", "backend site "+site.URL+"\ncache {\nbearer_ttl 0\n}",
@@ -143,7 +143,7 @@ func (w *mcpWorld) connect(config *auth.AuthorizationCodeHandlerConfig) (*mcp.Cl
 
 // preregistered is the configuration of a client that has the id of an OAuth Client of the ERP, and its secret, if it has one.
 func (w *mcpWorld) preregistered(secret string) *auth.AuthorizationCodeHandlerConfig {
-	credentials := &oauthex.ClientCredentials{ClientID: w.oauth.add(oauthClient{redirect: callback, secret: secret})}
+	credentials := &oauthex.ClientCredentials{ClientID: w.oauth.add(oauthClient{redirect: callback, secret: secret, scope: "all openid"})}
 	if secret != "" {
 		credentials.ClientSecretAuth = &oauthex.ClientSecretAuth{ClientSecret: secret}
 	}
@@ -181,19 +181,24 @@ func TestMCP(t *testing.T) {
 	onDesktop := func(*mcpWorld) *auth.AuthorizationCodeHandlerConfig { return registersItself(callback) }
 	for _, test := range []struct {
 		name    string
-		version int
+		version string
 		recipe  string // in front of the ERP
 		client  func(w *mcpWorld) *auth.AuthorizationCodeHandlerConfig
 		wrong   string
 	}{
-		{"Frappe 16, a client that registers itself", 16, "", onServer, ""},
-		{"Frappe 16, a client on the desktop that registers itself", 16, "", onDesktop, "redirect_uris must be https"},
-		{"Frappe 16, a client with an id and a secret", 16, "", withSecret, ""},
-		{"Frappe 16 behind frappe-auth, a client with an id and a secret", 16, "In front of Frappe itself", withSecret, ""},
-		{"Frappe 15, a client with an id", 15, description, withID, ""},
-		{"Frappe 15, a client with an id and a secret", 15, description, withSecret, ""},
-		{"Frappe 15, a client that wants to register itself", 15, description, onServer, "no configured client registration methods are supported"},
-		{"Frappe 15 without the description", 15, "", withID, "does not implement PKCE"},
+		{"Frappe 16, a client that registers itself", frappe16, "", onServer, ""},
+		{"Frappe 16, a client on the desktop that registers itself", frappe16, "", onDesktop, "redirect_uris must be https"},
+		{"Frappe 16, a client with an id and a secret", frappe16, "", withSecret, ""},
+		{"Frappe 16 behind frappe-auth, a client with an id and a secret", frappe16, "In front of Frappe itself", withSecret, ""},
+		{"Frappe 16.4.1, a client that registers itself", frappe16x4, "", onServer, "401 Unauthorized"},
+		{"Frappe 16.4.1, a client on the desktop that registers itself", frappe16x4, "", onDesktop, "redirect_uris must be https"},
+		{"Frappe 16.4.1, a client with an id and a secret", frappe16x4, "", withSecret, "401 Unauthorized"},
+		{"Frappe 16.4.1 with the description, a client with an id", frappe16x4, description, withID, ""},
+		{"Frappe 16.4.1 with the description, a client with an id and a secret", frappe16x4, description, withSecret, ""},
+		{"Frappe 15, a client with an id", frappe15, description, withID, ""},
+		{"Frappe 15, a client with an id and a secret", frappe15, description, withSecret, ""},
+		{"Frappe 15, a client that wants to register itself", frappe15, description, onServer, "no configured client registration methods are supported"},
+		{"Frappe 15 without the description", frappe15, "", withID, "does not implement PKCE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			erp := plainERP
@@ -231,7 +236,7 @@ func (w *mcpWorld) gaveOneToken() {
 // TestMCPRefused: a token that is revoked makes the client ask its user again. If nobody can tell whether the token is good,
 // the client says so and keeps it.
 func TestMCPRefused(t *testing.T) {
-	w := startMCP(t, 16, plainERP)
+	w := startMCP(t, frappe16, plainERP)
 	session, err := w.connect(w.preregistered("secret-of-a-client"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -9,13 +10,24 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// oauth is the authorization server that a Frappe site is. Version 15 answers as recorded from 15.44.2, and 16 as its source
-// says since client authentication is enforced (frappe/frappe#41546).
+// The versions of Frappe that the double of an ERP answers as: two that were recorded, and 16 as its source says since client
+// authentication is enforced (frappe/frappe#41546).
+const (
+	frappe15   = "15.44.2"
+	frappe16x4 = "16.4.1"
+	frappe16   = "16"
+)
+
+// oauth is the authorization server that a Frappe site is.
 type oauth struct {
+	t       testing.TB
 	erp     *erp
-	version int
+	version string
 	issuer  string // as browsers reach the site
 
 	mu      sync.Mutex
@@ -26,7 +38,7 @@ type oauth struct {
 }
 
 type oauthClient struct {
-	secret, redirect string
+	secret, redirect, scope string
 }
 
 const method = "/api/method/frappe.integrations.oauth2."
@@ -36,7 +48,7 @@ func (o *oauth) register(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+method+"authorize", o.authorize)
 	mux.HandleFunc(method+"approve", o.approve)
 	mux.HandleFunc("POST "+method+"get_token", o.getToken)
-	if o.version < 16 {
+	if o.version == frappe15 {
 		mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", method+"openid_configuration")
 			w.WriteHeader(http.StatusMovedPermanently)
@@ -47,17 +59,22 @@ func (o *oauth) register(mux *http.ServeMux) {
 		return
 	}
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
-		metadata := o.metadata("code")
-		metadata["grant_types_supported"] = []string{"authorization_code", "refresh_token"}
-		metadata["token_endpoint_auth_methods_supported"] = []string{"none", "client_secret_basic"}
-		metadata["code_challenge_methods_supported"] = []string{"S256"}
-		metadata["registration_endpoint"] = o.issuer + method + "register_client"
+		metadata := o.recorded("oauth-authorization-server-16.http")
 		answer(w, http.StatusOK, metadata)
 	})
 	mux.HandleFunc("POST "+method+"register_client", o.registerClient)
 }
 
-// metadata are the fields that both versions have.
+// recorded returns a JSON document that 16.4.1 sent, with this site's address.
+func (o *oauth) recorded(file string) (document map[string]any) {
+	_, body, _ := strings.Cut(string(testutil.ReadFile(o.t, "testdata/oauth/"+file)), "\r\n\r\n")
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(body, "http://erp.localhost", o.issuer)), &document); err != nil {
+		o.t.Error(err)
+	}
+	return document
+}
+
+// metadata is what 15.44.2 says of itself.
 func (o *oauth) metadata(responseTypes ...string) map[string]any {
 	return map[string]any{
 		"issuer":                   o.issuer,
@@ -73,18 +90,18 @@ func (o *oauth) metadata(responseTypes ...string) map[string]any {
 func (o *oauth) registerClient(w http.ResponseWriter, r *http.Request) {
 	var sent struct {
 		Name         string   `json:"client_name"`
+		Scope        string   `json:"scope"`
 		RedirectURIs []string `json:"redirect_uris"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || len(sent.RedirectURIs) == 0 || !strings.HasPrefix(sent.RedirectURIs[0], "https://") {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_client_metadata", "error_description": "redirect_uris must be https"})
+		answer(w, http.StatusBadRequest, o.recorded("register-loopback-16.http"))
 		return
 	}
-	id := o.add(oauthClient{secret: random(), redirect: sent.RedirectURIs[0]})
-	answer(w, http.StatusCreated, map[string]any{
-		"client_id": id, "client_secret": o.clients[id].secret, "client_secret_expires_at": 0, "client_name": sent.Name,
-		"token_endpoint_auth_method": "client_secret_basic", "redirect_uris": sent.RedirectURIs,
-		"grant_types": []string{"authorization_code"}, "response_types": []string{"code"},
-	})
+	registered := o.recorded("register-16.http")
+	client := oauthClient{secret: random(), redirect: sent.RedirectURIs[0], scope: cmp.Or(sent.Scope, registered["scope"].(string))}
+	registered["client_id"], registered["client_secret"] = o.add(client), client.secret
+	registered["client_name"], registered["redirect_uris"], registered["scope"] = sent.Name, sent.RedirectURIs, client.scope
+	answer(w, http.StatusCreated, registered)
 }
 
 // add makes an OAuth Client, and returns its id.
@@ -107,9 +124,16 @@ func (o *oauth) authorize(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/login?"+url.Values{"redirect-to": {to}}.Encode(), http.StatusFound)
 	case !known || query.Get("redirect_uri") != client.redirect || query.Get("response_type") != "code":
 		answer(w, http.StatusBadRequest, map[string]any{"description": "Mismatching redirect URI.", "status_code": 400, "error": "invalid_request"})
+	case !subset(query.Get("scope"), client.scope):
+		answer(w, http.StatusBadRequest, map[string]any{"description": "", "status_code": 400, "error": "invalid_scope"})
 	default: // the OAuth Client skips the page that asks the user
 		http.Redirect(w, r, method+"approve?"+r.URL.RawQuery, http.StatusFound)
 	}
+}
+
+// subset reports whether all scopes are among others.
+func subset(scopes, of string) bool {
+	return !slices.ContainsFunc(strings.Fields(scopes), func(scope string) bool { return !slices.Contains(strings.Fields(of), scope) })
 }
 
 func (o *oauth) approve(w http.ResponseWriter, r *http.Request) {
@@ -131,14 +155,14 @@ func (o *oauth) getToken(w http.ResponseWriter, r *http.Request) {
 	defer o.mu.Unlock()
 	id := r.PostFormValue("client_id")
 	name, secret, isBasic := r.BasicAuth()
-	if isBasic && o.version == 16 {
+	if isBasic && o.version == frappe16 {
 		id = name
 	}
 	switch client := o.clients[id]; {
-	case isBasic && o.version < 16: // it takes it for an API key
+	case isBasic && o.version != frappe16: // it takes it for an API key
 		answer(w, http.StatusUnauthorized, map[string]string{"exc_type": "AuthenticationError"})
 		return
-	case o.version == 16 && (isBasic != (client.secret != "") || secret != client.secret):
+	case o.version == frappe16 && (isBasic != (client.secret != "") || secret != client.secret):
 		answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
 		return
 	}
