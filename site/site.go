@@ -42,7 +42,7 @@ func init() {
 // means that the answer comes from a proxy in front of Frappe. Any other answer is final. The address that answered last
 // is asked first. Every 30 seconds, one verification tries the first address again.
 //
-// All but the newest versions of Frappe accept the credentials of a disabled user; see refuse_disabled.
+// Not every version of Frappe refuses the credentials of a disabled user; see refuse_disabled.
 type Backend struct {
 	// The addresses of the site: `http://` or `https://` and a host, followed by a path if Frappe is mounted below one;
 	// or `unix/` and the absolute path of a Unix socket. All of them must lead to the same site. Global placeholders such
@@ -64,8 +64,9 @@ type Backend struct {
 	// requirement is an error when the configuration is loaded. Default: false.
 	Roles bool `json:"roles,omitempty"`
 
-	// Also asks whether the user is enabled, with one more request that returns the full name too. Only the newest
-	// versions of Frappe refuse disabled users by themselves. Default: false.
+	// Also asks whether the user is enabled, with one more request that returns the full name too. Frappe 15 and older let
+	// the keys and tokens of a disabled user in, and 16.4.1 the tokens, and sessions of a user whom a script disabled.
+	// Default: false.
 	RefuseDisabled bool `json:"refuse_disabled,omitempty"`
 
 	// The transport to the site, for TLS, a custom CA, a client certificate or keep-alive: any transport of Caddy's
