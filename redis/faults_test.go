@@ -118,13 +118,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestSleep: while the server hangs, calls return in time, and a canceled one at once.
-func TestSleep(t *testing.T) {
+// TestHangs: while the server hangs, calls return in time, and a canceled one at once.
+func TestHangs(t *testing.T) {
 	server := startRedis(t)
 	s := fresh(t, server)
 	testutil.Eventually(t, "it works", works(t, s))
-	go server.Run("DEBUG", "SLEEP", "1.5")
-	testutil.Eventually(t, "it sleeps", func() bool {
+	server.Must("CLIENT", "PAUSE", "1500")
+	testutil.Eventually(t, "it hangs", func() bool {
 		return errors.Is(promptly(t, set(s)), context.DeadlineExceeded)
 	})
 	canceled, cancel := context.WithCancel(t.Context())

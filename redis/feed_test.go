@@ -272,6 +272,6 @@ func TestFeedHangs(t *testing.T) {
 	w := watch(t, openFeed(t, &FrappeEvents{URL: server.url()}))
 	testutil.Eventually(t, "it is subscribed", func() bool { return w.looked() > 0 })
 	testutil.Eventually(t, "a ping shows that it works", func() bool { return w.looked() > 1 })
-	go server.Run("DEBUG", "SLEEP", "12")
+	server.Must("CLIENT", "PAUSE", "12000")
 	testutil.Eventually(t, "it is given up, and everything dropped afterwards", w.saw("everything"))
 }

@@ -2,6 +2,9 @@ package redis
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,23 +24,54 @@ func (s *server) info(name string) string {
 	return ""
 }
 
+// clusterAddress returns a free address for a node of a Cluster, which also listens on the port that is higher by 10000: Redis
+// 6.2 cannot be told another one. Both are below those that Linux gives to connections.
+func clusterAddress(t testing.TB) string {
+	t.Helper()
+	for {
+		port := 20000 + rand.IntN(2700) //nolint:gosec // any will do
+		if isFree(t, port) && isFree(t, port+10000) {
+			return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		}
+	}
+}
+
+func isFree(t testing.TB, port int) bool {
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return listener.Close() == nil
+}
+
+// numbers returns the numbers from one to before another.
+func numbers(from, before int) (all []string) {
+	for n := from; n < before; n++ {
+		all = append(all, strconv.Itoa(n))
+	}
+	return all
+}
+
 // TestCluster: a store works with a Cluster, whichever node it is told about, and after a failover with what the new primary
 // has. A feed hears what is published at another node.
 func TestCluster(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		var nodes []*server
 		for range 3 {
-			nodes = append(nodes, start(t, program, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", testutil.PortOf(testutil.FreeAddress(t))))
+			node := &server{testutil.NewRedisServer(t, program)}
+			node.Address = clusterAddress(t)
+			node.Args = []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000"}
+			node.Start()
+			nodes = append(nodes, node)
 		}
 		first, second, replica := nodes[0], nodes[1], nodes[2]
-		first.Must("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
-		second.Must("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
+		first.Must(append([]string{"CLUSTER", "ADDSLOTS"}, numbers(0, 8192)...)...) // Redis 6.2 has no ADDSLOTSRANGE
+		second.Must(append([]string{"CLUSTER", "ADDSLOTS"}, numbers(8192, 16384)...)...)
 		for i, node := range nodes {
 			node.Must("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
 		}
 		for _, node := range nodes[1:] {
-			bus := first.Args[len(first.Args)-1]
-			node.Must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.Address), bus)
+			node.Must("CLUSTER", "MEET", "127.0.0.1", testutil.PortOf(first.Address))
 		}
 		states := func(want string) func() bool {
 			return func() bool {

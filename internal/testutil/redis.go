@@ -58,8 +58,7 @@ func (s *RedisServer) Start() {
 	if s.Config != "" {
 		args = append(args, s.Config)
 	}
-	args = append(args, "--port", PortOf(s.Address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
-		"--enable-debug-command", "local", "--unixsocket", s.Socket)
+	args = append(args, "--port", PortOf(s.Address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--unixsocket", s.Socket)
 	s.process = exec.Command(s.program, append(args, s.Args...)...) //nolint:noctx // Kill ends it
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
