@@ -43,7 +43,7 @@ func TestDoctorWithRedis(t *testing.T) {
 	}{
 		{"well", testutil.StartRedis(t), 0},
 		{"password", testutil.StartRedis(t, "--requirepass", "s3cret-of-redis"), 2},
-		{"replica", testutil.StartRedis(t, "--replicaof", strings.ReplaceAll(replicated.Address, ":", " ")), 2},
+		{"replica", testutil.StartRedis(t, "--replicaof", "127.0.0.1", testutil.PortOf(replicated.Address)), 2},
 		{"evicts", testutil.StartRedis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"), 0},
 		{"away", away, 2},
 	} {
@@ -55,7 +55,8 @@ func TestDoctorWithRedis(t *testing.T) {
 			if strings.Contains(screen, fleetSecret) {
 				t.Errorf("the secret is shown:\n%s", screen)
 			}
-			golden(t, "doctor redis "+test.name+".txt", screen, append(onScreens, `127\.0\.0\.1:\d+`, "127.0.0.1:65000", `Redis \d+\.\d+\.\d+`, "Redis 7.0.15")...)
+			golden(t, "doctor redis "+test.name+".txt", screen, append(onScreens, `127\.0\.0\.1:\d+`, "127.0.0.1:65000",
+				`(Redis|Valkey) \d+\.\d+\.\d+`, "Redis 7.0.15", `HELLO <proto> AUTH`, "HELLO AUTH")...)
 		})
 	}
 }
