@@ -25,8 +25,9 @@ type Store interface {
 	// Delete removes the value under a name.
 	Delete(ctx context.Context, name string) error
 
-	// Lock takes the lock of a name for owner, for at most ttl. It returns false if another owner holds it.
-	Lock(ctx context.Context, name, owner string, ttl time.Duration) (bool, error)
+	// Lock takes the lock of a name for owner, for at most ttl, unless another owner holds it. It returns the owner that
+	// holds it now.
+	Lock(ctx context.Context, name, owner string, ttl time.Duration) (holder string, err error)
 
 	// Unlock releases the lock of a name if owner still holds it.
 	Unlock(ctx context.Context, name, owner string) error

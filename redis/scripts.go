@@ -47,12 +47,12 @@ return 1`)
 if epoch == ARGV[1] then redis.call('XADD', KEYS[1], '*', 'e', ARGV[2], 's', '1', 'd', '') end
 return 1`)
 
-	// lockScript: KEYS the lock, ARGV the owner and milliseconds.
+	// lockScript: KEYS the lock, ARGV the owner and milliseconds. It returns no more of another owner than one of ours has.
 	lockScript = rueidis.NewLuaScript(`
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+if holder and holder ~= ARGV[1] then return holder:sub(1, 64) end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`)
+return ARGV[1]`)
 
 	// unlockScript: KEYS the lock, ARGV the owner.
 	unlockScript = rueidis.NewLuaScript(`

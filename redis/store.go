@@ -65,9 +65,9 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 }
 
 // Lock implements frappe.Store.
-func (s *Store) Lock(ctx context.Context, name, owner string, ttl time.Duration) (bool, error) {
-	return call(ctx, s.connection, func(ctx context.Context, client rueidis.Client) (bool, error) {
-		return lockScript.Exec(ctx, client, []string{s.lockKey(name)}, []string{owner, milliseconds(ttl)}).AsBool()
+func (s *Store) Lock(ctx context.Context, name, owner string, ttl time.Duration) (holder string, err error) {
+	return call(ctx, s.connection, func(ctx context.Context, client rueidis.Client) (string, error) {
+		return lockScript.Exec(ctx, client, []string{s.lockKey(name)}, []string{owner, milliseconds(ttl)}).ToString()
 	})
 }
 

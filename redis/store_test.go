@@ -59,7 +59,7 @@ func TestLocks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return got
+			return got == owner
 		}
 		for i, step := range []struct {
 			name string

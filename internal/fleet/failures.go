@@ -41,8 +41,10 @@ func (f *Fleet) Wait(l Limit) time.Duration {
 func (f *Fleet) Charge(l Limit, credential string) {
 	if credential != "" {
 		var first bool
-		err := f.call(writing, func(ctx context.Context, s frappe.Store) (err error) {
-			first, err = s.Lock(ctx, f.nameOf("failed", f.limitName(l), credential), rand.Text(), l.Window)
+		err := f.call(writing, func(ctx context.Context, s frappe.Store) error {
+			owner := rand.Text()
+			holder, err := s.Lock(ctx, f.nameOf("failed", f.limitName(l), credential), owner, l.Window)
+			first = holder == owner
 			return err
 		})
 		if err != nil || !first {

@@ -21,16 +21,21 @@ const (
 // Lock makes this Caddy the one that asks a backend about the verdict with a name, or waits for another that is asking. found
 // is called each time the verdict may have been stored meanwhile; if it returns true, Lock returns. The caller must call
 // unlock in any case. If the store is away, or another Caddy takes longer than a few seconds, Lock returns without the lock.
+//
+// It waits for one other Caddy only. If that one is done and has stored no verdict, because the credential is bad or the
+// backend unavailable, all who waited for it ask at once, as they would without a lock: one after another, many Caddys
+// would make the last one wait long.
 func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
 	owner := rand.Text()
 	release := func() {
 		_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
 	}
 	deadline := time.Now().Add(lockTTL)
+	var awaited string // the Caddy that is waited for
 	for wait := minPoll; ; wait = min(2*wait, maxPoll) {
-		var taken bool
+		var holder string
 		err := f.call(writing, func(ctx context.Context, s frappe.Store) (err error) {
-			taken, err = s.Lock(ctx, name, owner, lockTTL)
+			holder, err = s.Lock(ctx, name, owner, lockTTL)
 			return err
 		})
 		switch {
@@ -38,14 +43,15 @@ func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
 			return func() {} // the store was not asked
 		case err != nil:
 			return release // the lock may have been taken, although the answer did not come in time
-		case found() || taken:
-			if !taken {
+		case found() || holder == owner:
+			if holder != owner {
 				return func() {}
 			}
 			return release
-		case time.Until(deadline) <= 0:
+		case awaited != "" && holder != awaited, time.Until(deadline) <= 0:
 			return func() {}
 		}
+		awaited = holder
 		time.Sleep(min(wait, time.Until(deadline)))
 	}
 }

@@ -54,7 +54,10 @@ func TestLock(t *testing.T) {
 				return true
 			}, 1, time.Second, 1100 * time.Millisecond,
 		},
-		{"all are denied", nil, func(*testing.T, *member) bool { return true }, 10, 0, time.Second},
+		{
+			"all are denied", nil,
+			func(*testing.T, *member) bool { time.Sleep(time.Second); return true }, 10, 2 * time.Second, 2100 * time.Millisecond,
+		},
 		{
 			"each dies", nil,
 			func(*testing.T, *member) bool { return false }, 10, 2900 * time.Millisecond, 3100 * time.Millisecond,

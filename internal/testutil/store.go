@@ -237,14 +237,16 @@ func (c *StoreClient) Delete(ctx context.Context, name string) error {
 }
 
 // Lock implements frappe.Store.
-func (c *StoreClient) Lock(ctx context.Context, name, owner string, ttl time.Duration) (taken bool, err error) {
+func (c *StoreClient) Lock(ctx context.Context, name, owner string, ttl time.Duration) (holder string, err error) {
 	err = c.do(ctx, "Lock", true, func(now time.Time) {
-		held, ok := c.locks[name]
-		if taken = !ok || !now.Before(held.until) || string(held.value) == owner; taken {
-			c.locks[name] = storedValue{[]byte(owner), now.Add(ttl)}
+		if held, ok := c.locks[name]; ok && now.Before(held.until) && string(held.value) != owner {
+			holder = string(held.value)
+			return
 		}
+		holder = owner
+		c.locks[name] = storedValue{[]byte(owner), now.Add(ttl)}
 	})
-	return taken, err
+	return holder, err
 }
 
 // Unlock implements frappe.Store.
