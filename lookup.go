@@ -79,7 +79,11 @@ func (v *verifier) lookUp(l *lookup) verdict {
 	if result, ok := v.answeredSince(l); ok {
 		return result
 	}
-	if v.state.fleet == nil || l.subject.Uncached {
+	if v.state.fleet == nil {
+		return v.askBackends(l)
+	}
+	l.share.store = v.state.fleet.Exchange()
+	if l.subject.Uncached {
 		return v.askBackends(l)
 	}
 	return v.lookUpShared(l)
@@ -146,7 +150,7 @@ func (v *verifier) askBackends(l *lookup) verdict {
 func (v *verifier) charge(l *lookup) {
 	v.state.failures.Charge(l.client, l.failures, v.state.clock.At(v.now()))
 	if limit, ok := v.sharedLimit(l); ok {
-		v.state.fleet.Charge(limit, l.share.name)
+		l.share.store.Charge(limit, l.share.name)
 	}
 }
 

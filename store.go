@@ -11,7 +11,8 @@ import (
 
 // share is the part of a lookup that concerns the store which several Caddys share. It is zero without one.
 type share struct {
-	name   string       // of the verdict
+	name   string // of the verdict
+	store  *fleet.Exchange
 	found  bool         // the store had a verdict: this credential was good
 	asked  fleet.Moment // when the backends were asked
 	usable bool         // asked is known
@@ -33,10 +34,10 @@ type sharedGrant struct {
 // lookUpShared takes the verdict of another Caddy. If there is none, it asks the backends, unless another Caddy is asking them.
 func (v *verifier) lookUpShared(l *lookup) verdict {
 	l.share.name = v.shareName(l)
-	v.state.fleet.AwaitLook()
+	l.share.store.AwaitLook()
 	g := v.takeShared(l)
 	if g == nil && v.mayAsk(l) {
-		unlock := v.state.fleet.Lock(l.share.name, func() bool {
+		unlock := l.share.store.Lock(l.share.name, func() bool {
 			g = v.takeShared(l)
 			return g != nil
 		})
@@ -71,7 +72,7 @@ func (v *verifier) mayAsk(l *lookup) bool {
 // too, for the case that the backends are unavailable, but is not returned.
 func (v *verifier) takeShared(l *lookup) *grant {
 	read := v.state.cache.Begin()
-	found := v.state.fleet.Get(l.share.name)
+	found := l.share.store.Get(l.share.name)
 	if found == nil {
 		return nil
 	}
@@ -123,7 +124,7 @@ func (v *verifier) putShared(l *lookup, g *grant, id frappe.Identity, backend in
 	if err != nil {
 		return // an expiry beyond the year 9999
 	}
-	v.state.fleet.Put(l.share.name, l.share.asked, plain, v.lifetimes.Longest(g.Validity, v.now()))
+	l.share.store.Put(l.share.name, l.share.asked, plain, v.lifetimes.Longest(g.Validity, v.now()))
 }
 
 // withdraw takes back the verdict on a credential that was good and no longer is, so that no other Caddy serves it on.
@@ -132,7 +133,7 @@ func (v *verifier) withdraw(l *lookup) {
 		return
 	}
 	v.state.fleet.RevokeElsewhere(fleet.Revocation{Tags: []uint64{v.state.cache.claimTag(&l.cred)}})
-	v.state.fleet.Delete(l.share.name)
+	l.share.store.Delete(l.share.name)
 }
 
 // sharedLimit returns the client's limit at all Caddys together. ok is false if there is none.
@@ -149,7 +150,7 @@ func (v *verifier) throttledElsewhere(l *lookup) error {
 	if l.known || !ok {
 		return nil
 	}
-	if wait := v.state.fleet.Wait(limit); wait > 0 {
+	if wait := l.share.store.Wait(limit); wait > 0 {
 		return &throttledError{wait: wait}
 	}
 	return nil

@@ -35,7 +35,7 @@ func TestOneTurn(t *testing.T) {
 			fleets[i] = f
 		}
 		name := fleets[0].Name("a bad credential")
-		unlock := fleets[0].Lock(name, func() bool { return false })
+		unlock := fleets[0].Exchange().Lock(name, func() bool { return false })
 
 		var (
 			waiters sync.WaitGroup
@@ -46,7 +46,7 @@ func TestOneTurn(t *testing.T) {
 		for i, f := range fleets[1:] {
 			waiters.Go(func() {
 				first := true
-				f.Lock(name, func() bool {
+				f.Exchange().Lock(name, func() bool {
 					if done.Load() {
 						turns[i].Add(1)
 					}

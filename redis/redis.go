@@ -54,8 +54,8 @@ type Store struct {
 	// What the names of all keys begin with: letters, digits, `_`, `-`, `.` and `:`. Default: `frappe_auth`.
 	Prefix string `json:"prefix,omitempty"`
 
-	// How long a request waits for one answer of Redis before it goes on without, 10 milliseconds to 5 seconds. A request
-	// needs up to four answers. Default: `100ms`.
+	// How long a request waits for one answer of Redis before it goes on without, 10 milliseconds to 5 seconds. For
+	// all the answers that it needs, it waits twice as long at most. Default: `100ms`.
 	RequestTimeout caddy.Duration `json:"timeout,omitempty"`
 
 	connection *connection

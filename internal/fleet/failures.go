@@ -24,10 +24,10 @@ func (f *Fleet) limitName(l Limit) string {
 }
 
 // Wait returns how long a client has to wait because of its failures. It is 0 if the store is away.
-func (f *Fleet) Wait(l Limit) time.Duration {
+func (x *Exchange) Wait(l Limit) time.Duration {
 	var debt time.Duration
-	err := f.call(reading, func(ctx context.Context, s frappe.Store) (err error) {
-		debt, err = s.Charge(ctx, f.limitName(l), 0, l.Window)
+	err := x.read(func(ctx context.Context, s frappe.Store) (err error) {
+		debt, err = s.Charge(ctx, x.fleet.limitName(l), 0, l.Window)
 		return err
 	})
 	if err != nil {
@@ -38,12 +38,12 @@ func (f *Fleet) Wait(l Limit) time.Duration {
 
 // Charge counts a failure against a client, unless another Caddy has counted it in this window: who sends the same bad credential
 // to each of them is not guessing. credential is the name of its verdict; if it is empty, the failure counts in any case.
-func (f *Fleet) Charge(l Limit, credential string) {
+func (x *Exchange) Charge(l Limit, credential string) {
 	if credential != "" {
 		var first bool
-		err := f.call(writing, func(ctx context.Context, s frappe.Store) error {
+		err := x.write(func(ctx context.Context, s frappe.Store) error {
 			owner := rand.Text()
-			holder, err := s.Lock(ctx, f.nameOf("failed", f.limitName(l), credential), owner, l.Window)
+			holder, err := s.Lock(ctx, x.fleet.nameOf("failed", x.fleet.limitName(l), credential), owner, l.Window)
 			first = holder == owner
 			return err
 		})
@@ -51,8 +51,8 @@ func (f *Fleet) Charge(l Limit, credential string) {
 			return
 		}
 	}
-	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error {
-		_, err := s.Charge(ctx, f.limitName(l), l.cost(), l.Window)
+	_ = x.write(func(ctx context.Context, s frappe.Store) error {
+		_, err := s.Charge(ctx, x.fleet.limitName(l), l.cost(), l.Window)
 		return err
 	})
 }

@@ -138,17 +138,23 @@ func (f *Fleet) current() *attachment {
 	return f.attached[len(f.attached)-1]
 }
 
-// call uses the store for a request. It returns ErrAway at once while the circuit breaker of the path is open.
-func (f *Fleet) call(p path, do func(context.Context, frappe.Store) error) error {
-	a := f.current()
-	if a == nil {
+// callWithin uses the store for a request, for no longer than its timeout and a limit. It returns ErrAway at once while the
+// circuit breaker of the path is open. If the limit is shorter than the timeout, reaching it says nothing about the store.
+func (f *Fleet) callWithin(a *attachment, p path, limit time.Duration, do func(context.Context, frappe.Store) error) error {
+	if limit <= 0 {
 		return ErrAway
 	}
 	probe, err := f.breakers.Acquire(p, f.Now())
 	if err != nil {
 		return ErrAway
 	}
-	return f.try(context.Background(), a, p, probe, a.timeout, do)
+	ctx := context.Background()
+	if limit < a.timeout {
+		limited, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		ctx = limited
+	}
+	return f.try(ctx, a, p, probe, a.timeout, do)
 }
 
 // try uses a store and reports the outcome to the breaker of the path. A panic counts as a failure. If ctx ends, the outcome

@@ -100,12 +100,12 @@ func (m *member) put(t *testing.T, name string, keep time.Duration) {
 	if !ok {
 		t.Fatal("a member does not know the store's clock and log")
 	}
-	m.Put(m.Name(name), asked, []byte(`"alice"`), keep)
+	m.Exchange().Put(m.Name(name), asked, []byte(`"alice"`), keep)
 }
 
 // age returns the age of a verdict that the member would use, or -1.
 func (m *member) age(name string, tags ...uint64) time.Duration {
-	v := m.Get(m.Name(name))
+	v := m.Exchange().Get(m.Name(name))
 	if v == nil || !m.IsCurrent(v, tags...) {
 		return -1
 	}
@@ -125,7 +125,7 @@ func TestVerdicts(t *testing.T) {
 		if got := b.age("another", 1, 2); got != -1 {
 			t.Errorf("another verdict has an age of %s", got)
 		}
-		a.Delete(a.Name("key"))
+		a.Exchange().Delete(a.Name("key"))
 		if got := b.age("key"); got != -1 {
 			t.Errorf("a deleted verdict has an age of %s", got)
 		}

@@ -25,16 +25,19 @@ const (
 // It waits for one other Caddy only. If that one is done and has stored no verdict, because the credential is bad or the
 // backend unavailable, all who waited for it ask at once, as they would without a lock: one after another, many Caddys
 // would make the last one wait long.
-func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
+func (x *Exchange) Lock(name string, found func() bool) (unlock func()) {
 	owner := rand.Text()
 	release := func() {
-		_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
+		_ = x.call(writing, farewell, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
 	}
 	deadline := time.Now().Add(lockTTL)
-	var awaited string // the Caddy that is waited for
+	var (
+		awaited string        // the Caddy that is waited for
+		spent   time.Duration // before it was
+	)
 	for wait := minPoll; ; wait = min(2*wait, maxPoll) {
 		var holder string
-		err := f.call(writing, func(ctx context.Context, s frappe.Store) (err error) {
+		err := x.write(func(ctx context.Context, s frappe.Store) (err error) {
 			holder, err = s.Lock(ctx, name, owner, lockTTL)
 			return err
 		})
@@ -51,7 +54,10 @@ func (f *Fleet) Lock(name string, found func() bool) (unlock func()) {
 		case awaited != "" && holder != awaited, time.Until(deadline) <= 0:
 			return func() {}
 		}
-		awaited = holder
+		if awaited == "" {
+			spent = x.spent
+		}
+		awaited, x.spent = holder, spent
 		time.Sleep(min(wait, time.Until(deadline)))
 	}
 }

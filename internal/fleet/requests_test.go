@@ -21,7 +21,7 @@ func TestLock(t *testing.T) {
 		for _, m := range members {
 			wg.Go(func() {
 				found := false
-				unlock := m.Lock(m.Name("key"), func() bool {
+				unlock := m.Exchange().Lock(m.Name("key"), func() bool {
 					found = m.age("key") != -1
 					return found
 				})
@@ -97,9 +97,9 @@ func TestLockInVain(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.client.SetDelay(func() time.Duration { return 60 * time.Millisecond })
-		a.Lock(a.Name("key"), func() bool { return false })()
+		a.Exchange().Lock(a.Name("key"), func() bool { return false })()
 		began := time.Now()
-		b.Lock(b.Name("key"), func() bool { return false })()
+		b.Exchange().Lock(b.Name("key"), func() bool { return false })()
 		if took := time.Since(began); took > 10*time.Millisecond {
 			t.Errorf("the other waited %s", took)
 		}
@@ -114,30 +114,30 @@ func TestFailures(t *testing.T) {
 		limit := fleet.Limit{Client: "192.0.2.0/32", Max: 4, Window: time.Minute}
 		for i := range 4 {
 			for _, m := range []*member{a, b} {
-				if wait := m.Wait(limit); wait != 0 {
+				if wait := m.Exchange().Wait(limit); wait != 0 {
 					t.Errorf("after %d failures the client has to wait %s", i, wait)
 				}
 			}
-			[]*member{a, b}[i%2].Charge(limit, "")
+			[]*member{a, b}[i%2].Exchange().Charge(limit, "")
 		}
-		if wait := b.Wait(limit); wait != 15*time.Second {
+		if wait := b.Exchange().Wait(limit); wait != 15*time.Second {
 			t.Errorf("after all of them the client has to wait %s", wait)
 		}
-		a.Charge(limit, "")
-		if wait := b.Wait(limit); wait != 15*time.Second {
+		a.Exchange().Charge(limit, "")
+		if wait := b.Exchange().Wait(limit); wait != 15*time.Second {
 			t.Errorf("after more than all of them the client has to wait %s", wait)
 		}
 		elsewhere, stricter := limit, limit
 		elsewhere.Client, stricter.Max = "192.0.2.1/32", 2
-		if a.Wait(elsewhere) != 0 || a.Wait(stricter) != 0 {
+		if a.Exchange().Wait(elsewhere) != 0 || a.Exchange().Wait(stricter) != 0 {
 			t.Error("another client, or the same under another limit, has to wait")
 		}
 		time.Sleep(15 * time.Second)
-		if wait := b.Wait(limit); wait != 0 {
+		if wait := b.Exchange().Wait(limit); wait != 0 {
 			t.Errorf("a quarter of the window later the client has to wait %s", wait)
 		}
 		b.client.SetAway(true)
-		if wait := b.Wait(limit); wait != 0 {
+		if wait := b.Exchange().Wait(limit); wait != 0 {
 			t.Error("a client has to wait because the store is away")
 		}
 	})
@@ -196,6 +196,6 @@ func TestNoStore(t *testing.T) {
 		if err := a.Publish(t.Context()); err == nil {
 			t.Error("published without a store")
 		}
-		a.Lock("key", func() bool { return false })()
+		a.Exchange().Lock("key", func() bool { return false })()
 	})
 }

@@ -78,7 +78,7 @@ func TestRevokedWhileAsked(t *testing.T) {
 		asked, _ := a.Begin()
 		b.Revoke(revoked(user))
 		time.Sleep(next)
-		a.Put(a.Name("key"), asked, []byte("1"), time.Hour)
+		a.Exchange().Put(a.Name("key"), asked, []byte("1"), time.Hour)
 		for _, m := range []*member{a, b, c} {
 			if m.age("key", user) != -1 {
 				t.Error("the verdict serves")
@@ -229,7 +229,7 @@ func TestAway(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.put(t, "key", time.Hour)
-		asked := b.Get(b.Name("key"))
+		asked := b.Exchange().Get(b.Name("key"))
 		b.everythingRevoked()
 		b.client.SetAway(true)
 		time.Sleep(4 * time.Second)

@@ -170,7 +170,7 @@ const secretCheck = "secret"
 // checkSecret compares the secret with that of the other Caddys. It also probes a store that was away.
 func (f *Fleet) checkSecret(a *attachment) {
 	var value []byte
-	err := f.call(reading, func(ctx context.Context, s frappe.Store) (err error) {
+	err := f.callWithin(a, reading, a.timeout, func(ctx context.Context, s frappe.Store) (err error) {
 		value, err = s.Get(ctx, secretCheck)
 		return err
 	})
@@ -191,7 +191,7 @@ func (f *Fleet) checkSecret(a *attachment) {
 	if err != nil {
 		return
 	}
-	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error {
+	_ = f.callWithin(a, writing, a.timeout, func(ctx context.Context, s frappe.Store) error {
 		return s.Set(ctx, secretCheck, sealed, 3*checkInterval)
 	})
 }

@@ -69,29 +69,29 @@ func (f *Fleet) Begin() (m Moment, ok bool) {
 
 // Put stores a verdict that a backend was asked for at a moment. It serves no longer than keep after that. Failures are not
 // reported, because a store may lose a verdict at any time.
-func (f *Fleet) Put(name string, m Moment, plain json.RawMessage, keep time.Duration) {
+func (x *Exchange) Put(name string, m Moment, plain json.RawMessage, keep time.Duration) {
 	raw, err := json.Marshal(value{Epoch: m.epoch, Sequence: m.sequence, Confirmed: m.confirmed, Wall: m.wall, Keep: keep, Plain: plain})
 	if err != nil || keep <= 0 || len(raw) > maxValue {
 		return
 	}
-	sealed, err := f.sealed(name, raw)
+	sealed, err := x.fleet.sealed(name, raw)
 	if err != nil {
 		return
 	}
-	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Set(ctx, name, sealed, keep) })
+	_ = x.write(func(ctx context.Context, s frappe.Store) error { return s.Set(ctx, name, sealed, keep) })
 }
 
 // AwaitLook makes the first requests of a Caddy that has just started wait until it has read the log, for as long as they wait
 // for the store at most. Before that, no verdict from the store can be used.
-func (f *Fleet) AwaitLook() {
+func (x *Exchange) AwaitLook() {
 	select {
-	case <-f.tried:
+	case <-x.fleet.tried:
 		return
 	default:
 	}
-	_ = f.call(reading, func(ctx context.Context, _ frappe.Store) error {
+	_ = x.read(func(ctx context.Context, _ frappe.Store) error {
 		select {
-		case <-f.tried:
+		case <-x.fleet.tried:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -100,21 +100,21 @@ func (f *Fleet) AwaitLook() {
 }
 
 // Get returns the verdict with a name, or nil. The caller must ask IsCurrent before it uses the verdict.
-func (f *Fleet) Get(name string) *Verdict {
+func (x *Exchange) Get(name string) *Verdict {
 	var sealed []byte
-	err := f.call(reading, func(ctx context.Context, s frappe.Store) (err error) {
+	err := x.read(func(ctx context.Context, s frappe.Store) (err error) {
 		sealed, err = s.Get(ctx, name)
 		return err
 	})
 	if err != nil || len(sealed) == 0 || len(sealed) > 2*maxValue {
 		return nil
 	}
-	raw, err := f.opened(name, sealed)
+	raw, err := x.fleet.opened(name, sealed)
 	var v value
 	if err != nil || json.Unmarshal(raw, &v) != nil {
 		return nil
 	}
-	age, ok := f.age(v)
+	age, ok := x.fleet.age(v)
 	if !ok || age >= v.Keep {
 		return nil
 	}
@@ -147,6 +147,6 @@ func (f *Fleet) IsCurrent(v *Verdict, tags ...uint64) bool {
 }
 
 // Delete removes a verdict.
-func (f *Fleet) Delete(name string) {
-	_ = f.call(writing, func(ctx context.Context, s frappe.Store) error { return s.Delete(ctx, name) })
+func (x *Exchange) Delete(name string) {
+	_ = x.write(func(ctx context.Context, s frappe.Store) error { return s.Delete(ctx, name) })
 }
