@@ -138,7 +138,7 @@ func (s *state) overviewOfFeeds() (shown []admin.Feed) {
 			if slices.ContainsFunc(shown, func(other admin.Feed) bool { return other.Name == found.Name && other.Source == found.Source }) {
 				continue
 			}
-			if age, ok := f.state.Age(s.now()); ok {
+			if age, ok := s.feeds[f.key].Age(s.now()); ok {
 				found.WatchAge = admin.Seconds(age)
 			}
 			shown = append(shown, found)

@@ -71,18 +71,23 @@ func (o *Options) loadFeeds(ctx caddy.Context) ([]*feed, error) {
 	if len(o.FeedsRaw) == 0 {
 		return nil, nil
 	}
+	raw := o.FeedsRaw // LoadModule empties it
 	loaded, err := ctx.LoadModule(o, "FeedsRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading feeds: %w", err)
 	}
 	var feeds []*feed
-	for _, module := range loaded.([]any) {
+	for i, module := range loaded.([]any) {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
 		watcher, ok := module.(frappe.Watcher)
 		if !ok {
 			return nil, fmt.Errorf("feed %s: module %T is not a feed", name, module)
 		}
-		feeds = append(feeds, &feed{Watcher: watcher, name: name})
+		key, err := fingerprint.Of(name, raw[i], backends.SourceOf(watcher))
+		if err != nil {
+			return nil, err
+		}
+		feeds = append(feeds, &feed{Watcher: watcher, name: name, key: key})
 	}
 	return feeds, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -19,6 +20,15 @@ func (s *state) drop(changes ...frappe.Change) {
 		s.cache.apply(r)
 	default:
 		s.fleet.Revoke(r)
+	}
+}
+
+// dropUnwatched drops the verdicts from before a backend or feed was watched, since changes to them may have been missed. Of
+// those in the store it drops what this Caddy has shared: the others watch by themselves, or tell it what they were told.
+func (s *state) dropUnwatched() {
+	claims := s.cache.PurgeOwn()
+	if s.fleet != nil && len(claims) > 0 {
+		s.fleet.Revoke(fleet.Revocation{Tags: claims})
 	}
 }
 

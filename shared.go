@@ -1,6 +1,7 @@
 package frappeauth
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,8 @@ type state struct {
 
 	mu      sync.Mutex
 	demands map[*demand]bool
-	sharing atomic.Int64 // number of demands
+	feeds   map[string]*backends.Watch // of the demands, by their keys
+	sharing atomic.Int64               // number of demands
 }
 
 // demand is what one verifier asks of the shared state.
@@ -54,8 +56,8 @@ type demand struct {
 // feed is a change feed of one configuration.
 type feed struct {
 	frappe.Watcher
-	name  string
-	state backends.Watch
+	name string
+	key  string // the same for the same feed of the next configuration
 }
 
 // lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation
@@ -75,6 +77,7 @@ func newState(conf stateConfig) (*state, error) {
 		now:      conf.now,
 		clock:    verdicts.NewClock(conf.now()),
 		demands:  make(map[*demand]bool),
+		feeds:    make(map[string]*backends.Watch),
 	}
 	for _, b := range conf.backends {
 		s.backends = append(s.backends, backends.NewState(b.Name, conf.maxInflight, conf.random))
@@ -107,6 +110,11 @@ func (s *state) join(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.demands[d] = true
+	for _, f := range d.feeds {
+		if s.feeds[f.key] == nil {
+			s.feeds[f.key] = new(backends.Watch)
+		}
+	}
 	s.adjust()
 }
 
@@ -114,7 +122,21 @@ func (s *state) leave(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.demands, d)
+	used := make(map[string]bool)
+	for d := range s.demands {
+		for _, f := range d.feeds {
+			used[f.key] = true
+		}
+	}
+	maps.DeleteFunc(s.feeds, func(key string, _ *backends.Watch) bool { return !used[key] })
 	s.adjust()
+}
+
+// feedWatch returns when a feed of one of the demands last heard from its source.
+func (s *state) feedWatch(key string) *backends.Watch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.feeds[key]
 }
 
 func (s *state) adjust() {
@@ -166,7 +188,7 @@ func (s *state) feedAges() map[string]time.Duration {
 	now, ages := s.now(), make(map[string]time.Duration)
 	for d := range s.demands {
 		for _, f := range d.feeds {
-			if age, ok := f.state.Age(now); ok {
+			if age, ok := s.feeds[f.key].Age(now); ok {
 				ages[f.name] = max(ages[f.name], age)
 			}
 		}

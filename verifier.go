@@ -75,11 +75,11 @@ func (v *verifier) start(ctx context.Context) {
 	v.state.join(v.demand)
 	for i, b := range v.backends {
 		if w, ok := b.Backend.(frappe.Watcher); ok {
-			v.watchers.Go(func() { v.watch(ctx, w, &v.state.backends[i].Watch, metrics.Watch) })
+			v.watch(ctx, w, &v.state.backends[i].Watch, metrics.Watch)
 		}
 	}
 	for _, f := range v.feeds {
-		v.watchers.Go(func() { v.watch(ctx, f.Watcher, &f.state, metrics.Feed) })
+		v.watch(ctx, f.Watcher, v.state.feedWatch(f.key), metrics.Feed)
 	}
 	if v.store != nil {
 		v.detach = v.state.fleet.Attach(v.store, v.logger)
@@ -87,16 +87,20 @@ func (v *verifier) start(ctx context.Context) {
 	}
 }
 
-// watch drops the cached verdicts that a backend or a feed reports as changed.
+// watch drops, in the background, the cached verdicts that a backend or a feed reports as changed.
 func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source metrics.Source) {
-	ages.Started(v.now())
-	defer ages.Stopped()
-	w.Watch(ctx, func(changes []frappe.Change) {
-		v.state.drop(changes...)
-		for range changes {
-			metrics.Revocation(source)
-		}
-		ages.Looked(v.now())
+	ages.Started(v.now()) // before a configuration that is replaced stops
+	v.watchers.Go(func() {
+		defer ages.Stopped()
+		w.Watch(ctx, func(changes []frappe.Change) {
+			v.state.drop(changes...)
+			for range changes {
+				metrics.Revocation(source)
+			}
+			if ages.Looked(v.now()) {
+				v.state.dropUnwatched()
+			}
+		})
 	})
 }
 

@@ -270,7 +270,6 @@ func (e *expanded) fingerprint(more ...any) (string, error) {
 func (b *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.Timeout))
 	defer cancel()
-	b.source.asked.Store(true)
 	id, by, err := b.verify(ctx, c)
 	if err != nil && loginRefused(err) && (b.source.follow() || b.source.current.Load() != by) {
 		id, _, err = b.verify(ctx, c) // the site's password was changed

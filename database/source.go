@@ -17,7 +17,6 @@ type source struct {
 	maxOpen int
 
 	current atomic.Pointer[connection]
-	asked   atomic.Bool // a verdict may be in a cache
 	closing sync.WaitGroup
 
 	following sync.Mutex // guards gone and unread

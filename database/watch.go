@@ -124,12 +124,10 @@ func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	}
 	first := p.view == nil
 	p.view = fresh
-	switch {
-	case first && !p.source.asked.Load():
-		return nil, nil // no verdict can be cached yet
-	case !first:
-		p.drop(c, reason)
+	if first {
+		return nil, nil // what was confirmed before is the concern of those who watch
 	}
+	p.drop(c, reason)
 	return everything, nil
 }
 

@@ -151,8 +151,19 @@ func TestWatch(t *testing.T) {
 	w.Started(now)
 	expect(time.Second, true)
 	w.Stopped()
-	w.Looked(now)
+	if first, second := w.Looked(now), w.Looked(now); !first || second {
+		t.Errorf("the first look is the first: %t, the second: %t", first, second)
+	}
 	expect(0, true)
+	w.Started(now)
+	w.Stopped()
+	if w.Looked(now) {
+		t.Error("a look of a configuration that took over is the first")
+	}
 	w.Stopped()
 	expect(0, false)
+	w.Started(now)
+	if !w.Looked(now) {
+		t.Error("after a break, the next look is not the first")
+	}
 }

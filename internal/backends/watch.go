@@ -10,6 +10,7 @@ type Watch struct {
 	mu       sync.Mutex
 	watchers int // more than one while a configuration replaces another
 	last     time.Time
+	looked   bool // since somebody watches
 }
 
 // Started records that a watch starts. It has not looked for changes yet.
@@ -17,15 +18,18 @@ func (w *Watch) Started(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.watchers++; w.watchers == 1 {
-		w.last = now
+		w.last, w.looked = now, false
 	}
 }
 
-// Looked records that every change before now has been reported.
-func (w *Watch) Looked(now time.Time) {
+// Looked records that every change before now has been reported. It returns true if changes before the last look are not
+// known, because this is the first look since somebody watches.
+func (w *Watch) Looked(now time.Time) (first bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.last = now
+	first = !w.looked
+	w.last, w.looked = now, true
+	return first
 }
 
 // Stopped records that a watch stops.

@@ -182,6 +182,27 @@ func (c *Cache[G]) Revoke(tags []uint64) {
 func (c *Cache[G]) Purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.purge()
+}
+
+// PurgeOwn is like Purge. It returns the claims of the granted verdicts that were not adopted. It does nothing before the first
+// backend is asked.
+func (c *Cache[G]) PurgeOwn() (claims []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now.lookup == 0 {
+		return nil
+	}
+	for _, g := range c.granted.Values() {
+		if e := g.entry(); e.Moment.lookup > 0 {
+			claims = append(claims, e.Tags.Claim)
+		}
+	}
+	c.purge()
+	return claims
+}
+
+func (c *Cache[G]) purge() {
 	c.granted.Purge()
 	c.denied.Purge()
 	c.now.revision++
