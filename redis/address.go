@@ -237,8 +237,8 @@ func (a *address) complete() {
 	}
 }
 
-// within returns the options for connections that end with ctx.
-func (a *address) within(ctx context.Context) rueidis.ClientOption {
+// within returns the options for connections that end with ctx, and that bring no more than the limits.
+func (a *address) within(ctx context.Context, l limits) rueidis.ClientOption {
 	option := a.option
 	network := "tcp"
 	if a.option.DialCtxFn != nil {
@@ -258,7 +258,7 @@ func (a *address) within(ctx context.Context) rueidis.ClientOption {
 		if err != nil {
 			return nil, err
 		}
-		return &boundConn{Conn: conn, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+		return &boundConn{Conn: &limitedConn{Conn: conn, limits: l}, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
 	}
 	return option
 }

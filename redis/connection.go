@@ -108,7 +108,7 @@ func (c *connection) run() {
 // open connects, with growing waits. If there is a client already, it tries once.
 func (c *connection) open(client rueidis.Client) rueidis.Client {
 	for wait := minWait; ; wait = min(2*wait, maxConnectWait) {
-		fresh, err := rueidis.NewClient(c.address.within(c.ended))
+		fresh, err := rueidis.NewClient(c.address.within(c.ended, limits{bulk: maxBulk, answers: maxAnswers}))
 		if err == nil {
 			c.current.Store(&attempt{client: fresh})
 		} else if client == nil {

@@ -17,8 +17,9 @@ const (
 	// pageSize is how many entries of the log are read at once.
 	pageSize = 200
 
-	// maxRead is how many bytes of data Read returns, about. Older entries are left out: its caller sees a gap.
-	maxRead = 32 << 20
+	// maxRead is how many bytes of data Read returns, about. Older entries are left out: its caller sees a gap. 100,000 entries
+	// with a few tags each have less.
+	maxRead = maxAnswers
 )
 
 // entry is an entry of the log, and the ID of the one that was the last when it was written.
@@ -109,7 +110,7 @@ func (s *Store) pages(ctx context.Context, client rueidis.Client, after frappe.P
 	size := sizeOf(entries)
 	for page := entries; err == nil && len(page) == pageSize; {
 		page, err = s.page(ctx, client, page[len(page)-1].ID, 0)
-		if size += sizeOf(page); size > maxRead {
+		if size += sizeOf(page); size > maxRead && len(page) > 0 {
 			entries, size = nil, sizeOf(page)
 		}
 		entries = append(entries, page...)

@@ -104,6 +104,7 @@ func TestBounds(t *testing.T) {
 	if err := s.Set(soon(t), "n", append(long, 'x'), time.Minute); err == nil {
 		t.Error("a value that is too long is written")
 	}
+	long = long[:maxEntry]
 	if _, err := s.Append(soon(t), append(long, 'x'), time.Minute); err == nil {
 		t.Error("an entry that is too long is written")
 	}
@@ -112,7 +113,7 @@ func TestBounds(t *testing.T) {
 		add(t, s, string(long))
 	}
 	got := read(t, s, frappe.Position{}, time.Millisecond)
-	if len(got)*maxValue > maxRead+pageSize*maxValue || got[len(got)-1].Sequence != entries {
+	if len(got)*maxEntry > maxRead+pageSize*maxEntry || got[len(got)-1].Sequence != entries {
 		t.Errorf("%d entries up to %d", len(got), got[len(got)-1].Sequence)
 	}
 }

@@ -13,8 +13,13 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// maxValue is how long a value or an entry of the log may be, in bytes.
-const maxValue = 128 << 10
+const (
+	// maxValue is how long a value may be, in bytes.
+	maxValue = 128 << 10
+
+	// maxEntry is how long the data of an entry of the log may be, in bytes. A page of such entries is within maxAnswers.
+	maxEntry = 64 << 10
+)
 
 var (
 	// errForeign says that a key holds what this package did not write.
@@ -89,7 +94,7 @@ func (s *Store) Charge(ctx context.Context, name string, cost, limit time.Durati
 
 // Append implements frappe.Store.
 func (s *Store) Append(ctx context.Context, data []byte, keep time.Duration) (frappe.Position, error) {
-	if len(data) > maxValue {
+	if len(data) > maxEntry {
 		return frappe.Position{}, errTooBig
 	}
 	return call(ctx, s.connection, func(ctx context.Context, client rueidis.Client) (frappe.Position, error) {

@@ -150,7 +150,7 @@ func hear(ctx context.Context, client rueidis.Client, take func(message string))
 // dial returns a client with a single connection that it does not replace: a ping must not succeed on another connection
 // than the one that is subscribed.
 func (s *subscription) dial(ctx context.Context) (rueidis.Client, error) {
-	option := s.address.within(ctx)
+	option := s.address.within(ctx, limits{bulk: maxAnnounced})
 	if option.Sentinel.MasterSet == "" {
 		option.ForceSingleClient = true
 		option.InitAddress = option.InitAddress[s.dials%len(option.InitAddress):][:1] // another one each time
