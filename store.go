@@ -11,11 +11,11 @@ import (
 
 // share is the part of a lookup that concerns the store which several Caddys share. It is zero without one.
 type share struct {
-	name   string // of the verdict
-	store  *fleet.Exchange
-	found  bool         // the store had a verdict: this credential was good
-	asked  fleet.Moment // when the backends were asked
-	usable bool         // asked is known
+	name   string          // of the verdict
+	store  *fleet.Exchange // nil: nothing is shared
+	found  bool            // the store had a verdict: this credential was good
+	asked  fleet.Moment    // when the backends were asked
+	usable bool            // asked is known
 }
 
 // begin records when the backends are asked.
