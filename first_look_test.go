@@ -62,7 +62,6 @@ func TestFirstLook(t *testing.T) {
 				watched.looks <- nil
 				time.Sleep(time.Millisecond)
 				get(a, "other", cacheHit)
-				conf.cache.SessionTTL, conf.cache.BearerTTL = conf.cache.TTL, conf.cache.TTL
 				next := startVerifier(t, t.Context(), conf)
 				defer next.close() //nolint:errcheck // it ends before the one whose state it shares
 				a.unwatch()
