@@ -18,7 +18,7 @@ const (
 	pageSize = 200
 
 	// maxRead is how many bytes of data Read returns, about. Older entries are left out: its caller sees a gap. 100,000 entries
-	// with a few tags each have less.
+	// with a few tags each have less. A page is always within it.
 	maxRead = maxAnswers
 )
 
@@ -110,7 +110,7 @@ func (s *Store) pages(ctx context.Context, client rueidis.Client, after frappe.P
 	size := sizeOf(entries)
 	for page := entries; err == nil && len(page) == pageSize; {
 		page, err = s.page(ctx, client, page[len(page)-1].ID, 0)
-		if size += sizeOf(page); size > maxRead && len(page) > 0 {
+		if size += sizeOf(page); size > maxRead {
 			entries, size = nil, sizeOf(page)
 		}
 		entries = append(entries, page...)
