@@ -3,7 +3,6 @@ package frappeauth
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
-	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -121,31 +119,11 @@ func (s *state) overview() admin.Cache {
 		}
 		o.Backends = append(o.Backends, shown)
 	}
-	o.Feeds = s.overviewOfFeeds()
+	o.Feeds = admin.FeedsOf(&s.feeds, s.now())
 	if s.fleet != nil {
 		o.Store = admin.StoreOf(s.fleet.Stats())
 	}
 	return o
-}
-
-// overviewOfFeeds returns the feeds of all handlers, each once, by name and source.
-func (s *state) overviewOfFeeds() (shown []admin.Feed) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for d := range s.demands {
-		for _, f := range d.feeds {
-			found := admin.Feed{Name: f.name, Source: backends.SourceOf(f.Watcher)}
-			if slices.ContainsFunc(shown, func(other admin.Feed) bool { return other.Name == found.Name && other.Source == found.Source }) {
-				continue
-			}
-			if age, ok := s.feeds[f.key].Age(s.now()); ok {
-				found.WatchAge = admin.Seconds(age)
-			}
-			shown = append(shown, found)
-		}
-	}
-	slices.SortFunc(shown, func(a, b admin.Feed) int { return strings.Compare(a.Name+" "+a.Source, b.Name+" "+b.Source) })
-	return shown
 }
 
 // try returns what the handler would do with a credential. It counts no failure against any client.

@@ -38,7 +38,7 @@ func (h commandHandler) Parts() (all []command.Part) {
 		all = append(all, command.Part{Module: v.store, Name: "share", Source: backends.SourceOf(v.store)})
 	}
 	for _, f := range v.feeds {
-		all = append(all, command.Part{Module: f.Watcher, Name: f.name, Source: backends.SourceOf(f.Watcher)})
+		all = append(all, command.Part{Module: f.Watcher, Name: f.Name, Source: f.Source})
 	}
 	return all
 }

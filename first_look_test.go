@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -19,7 +20,7 @@ func TestFirstLook(t *testing.T) {
 	}{
 		{"backend", func(c *verifierConfig, w frappe.Watcher) { c.backends[0].Backend = w.(frappe.Backend) }},
 		{"feed", func(c *verifierConfig, w frappe.Watcher) {
-			c.feeds = []*feed{{Watcher: w, name: "double", key: "double"}}
+			c.feeds = []backends.Feed{{Watcher: w, Name: "double", Key: "double"}}
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -67,7 +67,7 @@ func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, s
 }
 
 // loadFeeds loads the change feeds.
-func (o *Options) loadFeeds(ctx caddy.Context) ([]*feed, error) {
+func (o *Options) loadFeeds(ctx caddy.Context) ([]backends.Feed, error) {
 	if len(o.FeedsRaw) == 0 {
 		return nil, nil
 	}
@@ -76,18 +76,19 @@ func (o *Options) loadFeeds(ctx caddy.Context) ([]*feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading feeds: %w", err)
 	}
-	var feeds []*feed
+	var feeds []backends.Feed
 	for i, module := range loaded.([]any) {
 		name := module.(caddy.Module).CaddyModule().ID.Name()
 		watcher, ok := module.(frappe.Watcher)
 		if !ok {
 			return nil, fmt.Errorf("feed %s: module %T is not a feed", name, module)
 		}
-		key, err := fingerprint.Of(name, raw[i], backends.SourceOf(watcher))
+		source := backends.SourceOf(watcher)
+		key, err := fingerprint.Of(name, raw[i], source)
 		if err != nil {
 			return nil, err
 		}
-		feeds = append(feeds, &feed{Watcher: watcher, name: name, key: key})
+		feeds = append(feeds, backends.Feed{Watcher: watcher, Name: name, Source: source, Key: key})
 	}
 	return feeds, nil
 }

@@ -1,9 +1,12 @@
 package frappeauth
 
 import (
+	"time"
+
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/app"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
@@ -32,9 +35,11 @@ func snapshot() metrics.Snapshot {
 				sum.AddWatch(b.Name, age)
 			}
 		}
-		for name, age := range s.feedAges() {
-			sum.AddWatch(name, age)
-		}
+		s.feeds.Each(s.now(), func(f backends.Feed, age time.Duration, ok bool) {
+			if ok {
+				sum.AddWatch(f.Name, age)
+			}
+		})
 		if s.fleet != nil {
 			sum.Stores = append(sum.Stores, s.fleet.Stats())
 		}

@@ -1,7 +1,6 @@
 package frappeauth
 
 import (
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,7 @@ type state struct {
 	fleet    *fleet.Fleet // nil: nothing is shared with other Caddys
 	lookups  coalesce.Group[lookupKey, verdict]
 	backends []*backends.State
+	feeds    backends.Feeds
 	failures *rate.Limiter
 	now      func() time.Time
 	clock    *verdicts.Clock // of the ages of verdicts and of failures
@@ -40,8 +40,7 @@ type state struct {
 
 	mu      sync.Mutex
 	demands map[*demand]bool
-	feeds   map[string]*backends.Watch // of the demands, by their keys
-	sharing atomic.Int64               // number of demands
+	sharing atomic.Int64 // number of demands
 }
 
 // demand is what one verifier asks of the shared state.
@@ -50,14 +49,7 @@ type demand struct {
 	cacheSize   int
 	maxInflight int
 	longest     time.Duration // that a granted verdict may serve
-	feeds       []*feed
-}
-
-// feed is a change feed of one configuration.
-type feed struct {
-	frappe.Watcher
-	name string
-	key  string // the same for the same feed of the next configuration
+	feeds       []backends.Feed
 }
 
 // lookupKey identifies a lookup, for coalescing. It contains the revision, so a request that arrives after a revocation
@@ -77,7 +69,6 @@ func newState(conf stateConfig) (*state, error) {
 		now:      conf.now,
 		clock:    verdicts.NewClock(conf.now()),
 		demands:  make(map[*demand]bool),
-		feeds:    make(map[string]*backends.Watch),
 	}
 	for _, b := range conf.backends {
 		s.backends = append(s.backends, backends.NewState(b.Name, conf.maxInflight, conf.random))
@@ -110,33 +101,19 @@ func (s *state) join(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.demands[d] = true
-	for _, f := range d.feeds {
-		if s.feeds[f.key] == nil {
-			s.feeds[f.key] = new(backends.Watch)
-		}
-	}
+	s.feeds.Add(d.feeds)
 	s.adjust()
 }
 
+// leave takes back what join did, if it was called.
 func (s *state) leave(d *demand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.demands, d)
-	used := make(map[string]bool)
-	for d := range s.demands {
-		for _, f := range d.feeds {
-			used[f.key] = true
-		}
+	if s.demands[d] {
+		delete(s.demands, d)
+		s.feeds.Remove(d.feeds)
+		s.adjust()
 	}
-	maps.DeleteFunc(s.feeds, func(key string, _ *backends.Watch) bool { return !used[key] })
-	s.adjust()
-}
-
-// feedWatch returns when a feed of one of the demands last heard from its source.
-func (s *state) feedWatch(key string) *backends.Watch {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.feeds[key]
 }
 
 func (s *state) adjust() {
@@ -179,19 +156,4 @@ func (s *state) serves(name string) bool {
 		}
 	}
 	return false
-}
-
-// feedAges returns how long ago each feed last heard from its source. Of several with a name, the longest counts.
-func (s *state) feedAges() map[string]time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, ages := s.now(), make(map[string]time.Duration)
-	for d := range s.demands {
-		for _, f := range d.feeds {
-			if age, ok := s.feeds[f.key].Age(now); ok {
-				ages[f.name] = max(ages[f.name], age)
-			}
-		}
-	}
-	return ages
 }

@@ -23,7 +23,7 @@ import (
 type verifierConfig struct {
 	stateConfig
 	name      string // of the handler
-	feeds     []*feed
+	feeds     []backends.Feed
 	cacheSize int
 	lifetimes verdicts.Lifetimes
 	failures  rate.Limit // of each client
@@ -79,7 +79,7 @@ func (v *verifier) start(ctx context.Context) {
 		}
 	}
 	for _, f := range v.feeds {
-		v.watch(ctx, f.Watcher, v.state.feedWatch(f.key), metrics.Feed)
+		v.watch(ctx, f.Watcher, v.state.feeds.Watch(f), metrics.Feed)
 	}
 	if v.store != nil {
 		v.detach = v.state.fleet.Attach(v.store, v.logger)

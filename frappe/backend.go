@@ -87,7 +87,8 @@ type TokenReporter interface {
 type Watcher interface {
 	// Watch reports changes until ctx is done, and then returns. It calls observe after each successful look at the
 	// source, with the changes since the previous look, or nil if there were none. The first call means that changes are
-	// seen from now on; unless a configuration before watched already, verdicts from before it are dropped. observe is fast. It may be called from any goroutine, but not from two at once.
+	// seen from now on. Verdicts from before it are dropped, unless the configuration before was watching already. observe
+	// is fast. It may be called from any goroutine, but not from two at once.
 	Watch(ctx context.Context, observe func([]Change))
 }
 

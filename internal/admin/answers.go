@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 )
 
@@ -60,6 +61,21 @@ type Feed struct {
 	Name     string   `json:"name"`
 	Source   string   `json:"source,omitempty"`
 	WatchAge *float64 `json:"watch_age_seconds,omitempty"` // missing while it does not listen
+}
+
+// FeedsOf returns feeds as they are shown, each once, by name and source.
+func FeedsOf(feeds *backends.Feeds, now time.Time) (shown []Feed) {
+	feeds.Each(now, func(f backends.Feed, age time.Duration, ok bool) {
+		if n := len(shown); n > 0 && shown[n-1].Name == f.Name && shown[n-1].Source == f.Source {
+			return
+		}
+		found := Feed{Name: f.Name, Source: f.Source}
+		if ok {
+			found.WatchAge = Seconds(age)
+		}
+		shown = append(shown, found)
+	})
+	return shown
 }
 
 // Handler is a handler or provider.
