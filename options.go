@@ -103,7 +103,8 @@ func (o *Options) provision(ctx caddy.Context) error {
 	o.events = events.Of(ctx)
 	o.accessLogs = app.HasAccessLogs(ctx)
 	o.setDefaults()
-	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: challenge.ScopesOf(o.Require)}
+	required := challenge.ScopesOf(o.Require)
+	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: required, Required: required}
 	if o.resource != nil && len(o.resource.Scopes) > 0 {
 		o.challenges.Scopes = o.resource.Scopes
 	}

@@ -21,6 +21,8 @@ func TestRequireScopeAndClient(t *testing.T) {
 	const (
 		session   = "Cookie: sid=" + aliceSession
 		forbidden = `Bearer realm="Frappe", error="insufficient_scope"`
+
+		openIDAsked = "\nprotected_resource {\nauthorization_server https://erp.example.com\nresource https://mcp.example.com\nscopes openid\n}"
 	)
 	for _, test := range []struct {
 		name, options, header string
@@ -38,6 +40,9 @@ func TestRequireScopeAndClient(t *testing.T) {
 		{"scope, no credential", "require scope all", "X: y", 401, `Bearer realm="Frappe", scope="all"`},
 		{"scope, an unknown token", "require scope all", "Authorization: Bearer x", 401, `Bearer realm="Frappe", error="invalid_token", scope="all"`},
 		{"scope and role", "require scope all\nrequire role Auditor", allOfMCP, 403, forbidden + `, scope="all"`},
+		{"more scopes than clients ask for, no credential", "require scope all" + openIDAsked, "X: y", 401, `Bearer realm="Frappe", scope="openid", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
+		{"more scopes than clients ask for", "require scope all" + openIDAsked, openIDOfOther, 403, forbidden + `, scope="all", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
+		{"no scope, a client that asks for one", "require client mcp" + openIDAsked, openIDOfOther, 403, forbidden + `, resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
 		{"client, its token", "require client x mcp", allOfMCP, 200, ""},
 		{"client, another's token", "require client mcp", openIDOfOther, 403, forbidden},
 		{"client, an API key", "require client mcp", byAlice, 403, ""},

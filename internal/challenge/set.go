@@ -16,8 +16,12 @@ type Set struct {
 	// Realm is the name of the protected area.
 	Realm string
 
-	// Scopes are what the Bearer challenge asks for.
+	// Scopes are what the Bearer challenge asks for where there is no good credential.
 	Scopes []string
+
+	// Required are what the Bearer challenge asks for where the credential is good and does not suffice. A client that has no
+	// more than Scopes asks for a new authorization with these (RFC 6750 section 3.1).
+	Required []string
 }
 
 // Lines returns the WWW-Authenticate lines of a response with a status. details is what the Bearer challenge says besides; the
@@ -32,7 +36,11 @@ func (s Set) Lines(status int, script bool, details Bearer) []string {
 		switch {
 		case scheme == frappe.SchemeSession, scheme == frappe.SchemeBasic && script && len(s.Schemes) > 1:
 		case scheme == frappe.SchemeBearer && (status == http.StatusUnauthorized || details.Error != ""):
-			details.Realm, details.Scope = s.Realm, strings.Join(s.Scopes, " ")
+			scopes := s.Scopes
+			if status == http.StatusForbidden {
+				scopes = s.Required
+			}
+			details.Realm, details.Scope = s.Realm, strings.Join(scopes, " ")
 			lines = append(lines, details.String())
 		case status == http.StatusForbidden:
 		case scheme == frappe.SchemeBasic:
