@@ -44,6 +44,8 @@ type mcpWorld struct {
 	caddy  *testutil.Caddy
 	client *http.Client // reaches Caddy by every name
 	at     string       // the MCP server's URL
+
+	port, storage string // as runCaddy returns them
 }
 
 // greeting is what the tool of the MCP server says.
@@ -65,18 +67,25 @@ func newMCPServer(t *testing.T) *httptest.Server {
 // startMCP runs Caddy with a recipe for the MCP server, and one for the ERP.
 func startMCP(t *testing.T, version, recipeForERP string) *mcpWorld {
 	t.Helper()
+	return startMCPWith(t, version, recipes(t, "An MCP server"), recipeForERP, "backend site SITE")
+}
+
+// startMCPWith runs Caddy with a Caddyfile for the MCP server, whose backend becomes another; SITE in it is the ERP.
+func startMCPWith(t *testing.T, version, recipe, recipeForERP, backend string) *mcpWorld {
+	t.Helper()
 	w := &mcpWorld{t: t, oauth: &oauth{t: t, version: version, issuer: "https://erp.example.com"}, at: "https://mcp.example.com/mcp"}
 	site := newERPWith(t, w.oauth)
+	doubles.Store(site.URL, w.oauth)
+	t.Cleanup(func() { doubles.Delete(site.URL) })
 	caddyfile := strings.NewReplacer(
-		"backend site https://erp.example.com", "backend site "+site.URL+"\ncache {\nbearer_ttl 0\n}",
+		"backend site https://erp.example.com", strings.Replace(backend, "SITE", site.URL, 1)+"\ncache {\nbearer_ttl 0\n}",
 		"reverse_proxy localhost:9000", "reverse_proxy "+newMCPServer(t).URL,
 		"reverse_proxy 127.0.0.1:8080", "reverse_proxy "+site.URL, "backend site http://127.0.0.1:8080", "backend site "+site.URL,
-	).Replace(recipes(t, "An MCP server") + recipeForERP)
-	var port string
-	w.caddy, port, _ = runCaddy(t, caddyfile, "mcp.example.com", "erp.example.com")
+	).Replace(recipe + recipeForERP)
+	w.caddy, w.port, w.storage = runCaddy(t, caddyfile, "mcp.example.com", "erp.example.com")
 	w.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialContext:     dialOnly(port),
+		DialContext:     dialOnly(w.port),
 	}}
 	w.client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil } // the SDK's own check asks the DNS
 	t.Cleanup(w.client.CloseIdleConnections)

@@ -33,8 +33,10 @@ type oauth struct {
 	mu      sync.Mutex
 	clients map[string]oauthClient // by id
 	codes   map[string]url.Values  // the query of the authorization, by code
-	tokens  map[string]string      // the user, by access token
+	tokens  map[string]url.Values  // the query of the authorization, by access token
+	refresh map[string]string      // the access token, by refresh token
 	issued  []string               // access tokens
+	scopes  []string               // the scopes of each of issued
 }
 
 type oauthClient struct {
@@ -44,7 +46,8 @@ type oauthClient struct {
 const method = "/api/method/frappe.integrations.oauth2."
 
 func (o *oauth) register(mux *http.ServeMux) {
-	o.clients, o.codes, o.tokens = make(map[string]oauthClient), make(map[string]url.Values), make(map[string]string)
+	o.clients, o.codes, o.tokens = make(map[string]oauthClient), make(map[string]url.Values), make(map[string]url.Values)
+	o.refresh = make(map[string]string)
 	mux.HandleFunc("GET "+method+"authorize", o.authorize)
 	mux.HandleFunc(method+"approve", o.approve)
 	mux.HandleFunc("POST "+method+"get_token", o.getToken)
@@ -166,31 +169,55 @@ func (o *oauth) getToken(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
 		return
 	}
+	asked := o.granted(r, id)
+	if asked == nil {
+		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
+		return
+	}
+	token, refresh := random(), random()
+	o.tokens[token], o.refresh[refresh] = asked, token
+	o.issued, o.scopes = append(o.issued, token), append(o.scopes, asked.Get("scope"))
+	answer(w, http.StatusOK, map[string]any{
+		"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": asked.Get("scope"), "refresh_token": refresh,
+	})
+}
+
+// granted returns the query of the authorization that a client presents the code or the refresh token of. A refresh takes the
+// place of the old token, with the same scopes.
+func (o *oauth) granted(r *http.Request, id string) url.Values {
+	if r.PostFormValue("grant_type") == "refresh_token" {
+		old := o.refresh[r.PostFormValue("refresh_token")]
+		asked := o.tokens[old]
+		delete(o.refresh, r.PostFormValue("refresh_token"))
+		delete(o.tokens, old)
+		return asked
+	}
 	code := r.PostFormValue("code")
 	asked := o.codes[code]
 	delete(o.codes, code)
 	digest := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
 	if r.PostFormValue("grant_type") != "authorization_code" || asked == nil || asked.Get("client_id") != id ||
 		asked.Get("code_challenge") != base64.RawURLEncoding.EncodeToString(digest[:]) || asked.Get("redirect_uri") != r.PostFormValue("redirect_uri") {
-		answer(w, http.StatusBadRequest, map[string]string{"error": "invalid_grant"})
-		return
+		return nil
 	}
-	token := random()
-	o.tokens[token] = asked.Get("user")
-	o.issued = append(o.issued, token)
-	answer(w, http.StatusOK, map[string]any{
-		"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": asked.Get("scope"), "refresh_token": random(),
-	})
+	return asked
 }
 
 // user returns the user of an access token, or Guest.
 func (o *oauth) user(r *http.Request) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if user := o.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]; user != "" {
-		return user
+	if asked := o.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]; asked != nil {
+		return asked.Get("user")
 	}
 	return "Guest"
+}
+
+// scopesIssued returns the scopes of every access token that clients got, in order.
+func (o *oauth) scopesIssued() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.scopes)
 }
 
 // revoke makes all access tokens bad.

@@ -107,11 +107,13 @@ func TestRequests(t *testing.T) {
 		"503 Server Error: Service Unavailable"+at+": frappe.exceptions.SessionStopped: "+notVerified)
 }
 
-func TestJavaScript(t *testing.T) {
-	node := testutil.RequireProgram(t, "nodejs", "node")
+// javaScript installs the packages for a script, and returns the directory of both, and node.
+func javaScript(t *testing.T, script string) (dir, node string) {
+	t.Helper()
+	node = testutil.RequireProgram(t, "nodejs", "node")
 	npm := testutil.RequireProgram(t, "npm", "npm")
-	dir := t.TempDir()
-	for _, file := range []string{"package.json", "package-lock.json", "client.js"} {
+	dir = t.TempDir()
+	for _, file := range []string{"package.json", "package-lock.json", script} {
 		raw, err := os.ReadFile(filepath.Join("javascript", file))
 		if err != nil {
 			t.Fatal(err)
@@ -129,6 +131,11 @@ func TestJavaScript(t *testing.T) {
 		}
 		t.Skip(message)
 	}
+	return dir, node
+}
+
+func TestJavaScript(t *testing.T) {
+	dir, node := javaScript(t, "client.js")
 	a := startAPI(t)
 	var got map[string][]string
 	if err := json.Unmarshal(a.runs(node, append([]string{filepath.Join(dir, "client.js"), a.url}, sent...)...), &got); err != nil {

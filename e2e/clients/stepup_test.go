@@ -1,0 +1,98 @@
+package clients
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// stepUp asks clients for openid at first, and then requires all.
+const stepUp = "schemes bearer\nrequire scope all\n"
+
+// startStepUp is startMCP with an MCP server that requires a scope for which clients do not ask at first.
+func startStepUp(t *testing.T) *mcpWorld {
+	t.Helper()
+	recipe := strings.NewReplacer("schemes bearer\n", stepUp, "scopes all", "scopes openid").Replace(recipes(t, "An MCP server"))
+	if !strings.Contains(recipe, stepUp) || !strings.Contains(recipe, "scopes openid") {
+		t.Fatal("the recipe has changed")
+	}
+	return startMCPWith(t, frappe16, recipe, plainERP, "backend test_tokens SITE")
+}
+
+// TestStepUp: a client whose token lacks a scope asks its user for a new authorization that names the scope, and gets in.
+func TestStepUp(t *testing.T) {
+	w := startStepUp(t)
+	session, err := w.connect(w.preregistered("secret-of-a-client"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := says(t, session); said != greeting {
+		t.Errorf("the tool said %q, %v", said, err)
+	}
+	if scopes := w.oauth.scopesIssued(); !slices.Equal(scopes, []string{"openid", "openid all"}) {
+		t.Errorf("the tokens have the scopes %q", scopes)
+	}
+}
+
+// typeScript is what the client of the TypeScript SDK says.
+type typeScript struct {
+	Said     string   // by the tool
+	Error    string   // instead
+	Scopes   []string // of the authorizations that it asked its user for
+	Requests []string // method, path and status
+}
+
+// TestTypeScript: the official TypeScript SDK comes from the 401 to the description of the resource, from there to the ERP, and
+// with a token to the tool. If a scope is missing, a client that has no refresh token asks its user for it. With a refresh token,
+// the SDK refreshes instead, which gives a token with the same scopes.
+func TestTypeScript(t *testing.T) {
+	dir, node := javaScript(t, "mcp.js")
+	discovery := []string{
+		"POST mcp.example.com/mcp 401",
+		"GET mcp.example.com/.well-known/oauth-protected-resource/mcp 200",
+		"GET erp.example.com/.well-known/oauth-authorization-server 200",
+		"POST erp.example.com" + method + "register_client 201",
+		"POST erp.example.com/login 200",
+		"GET erp.example.com" + method + "authorize 302",
+		"GET erp.example.com" + method + "approve 302",
+		"GET mcp.example.com/.well-known/oauth-protected-resource/mcp 200",
+		"GET erp.example.com/.well-known/oauth-authorization-server 200",
+		"POST erp.example.com" + method + "get_token 200",
+	}
+	for _, test := range []struct {
+		name        string
+		start       func(t *testing.T) *mcpWorld
+		keeps       string
+		said, wrong string
+		asked       []string // scopes
+		then        string   // what follows the discovery
+	}{
+		{"connects", func(t *testing.T) *mcpWorld { return startMCP(t, frappe16, plainERP) }, "refresh", greeting, "", []string{"all openid"}, "POST mcp.example.com/mcp 200"},
+		{"a scope is missing, without refresh tokens", startStepUp, "no-refresh", greeting, "", []string{"openid", "all"}, "POST mcp.example.com/mcp 403"},
+		{"a scope is missing, with refresh tokens", startStepUp, "refresh", "", "Server returned 403 after trying upscoping", []string{"openid"}, "POST mcp.example.com/mcp 403"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := test.start(t)
+			runner := &api{t: t, root: filepath.Join(w.storage, "pki/authorities/local/root.crt")}
+			out := runner.runs(node, filepath.Join(dir, "mcp.js"), w.at, w.port, secureCallback, test.keeps)
+			var got typeScript
+			if err := json.Unmarshal(out, &got); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if got.Said != test.said || !strings.Contains(got.Error, test.wrong) || (got.Error == "") != (test.wrong == "") || !slices.Equal(got.Scopes, test.asked) {
+				t.Errorf("got %+v", got)
+			}
+			want := append(slices.Clone(discovery), test.then)
+			if len(got.Requests) < len(want) || !slices.Equal(got.Requests[:len(want)], want) {
+				t.Errorf("it sent\n%s\nwant\n%s", strings.Join(got.Requests, "\n"), strings.Join(want, "\n"))
+			}
+			for _, token := range w.oauth.tokensIssued() {
+				if strings.Contains(w.caddy.Logs(), token) {
+					t.Error("a token is in the log")
+				}
+			}
+		})
+	}
+}
