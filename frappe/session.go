@@ -18,6 +18,9 @@ func ParseSession(cookies []string) (c Credential, ok bool) {
 		var name, value string
 		name, value, rest = cutCookie(rest)
 		if name != SessionCookie {
+			if trimLatin1(name) == SessionCookie { // to some versions of Werkzeug it is the first, to others it is another
+				return Credential{}, false
+			}
 			continue
 		}
 		if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
@@ -44,19 +47,34 @@ func ValidSession(id string) bool {
 func cutCookie(header string) (name, value, rest string) {
 	end := strings.IndexAny(header, "=;")
 	if end < 0 {
-		return strings.TrimSpace(header), "", ""
+		return strings.Trim(header, space), "", ""
 	}
-	name = strings.TrimSpace(header[:end])
+	name = strings.Trim(header[:end], space)
 	if header[end] == ';' {
 		return name, "", header[end+1:]
 	}
-	header = strings.TrimSpace(header[end+1:])
+	header = strings.Trim(header[end+1:], space)
 	quoted := quotedPrefix(header)
-	if after := strings.TrimSpace(header[quoted:]); quoted > 0 && (after == "" || after[0] == ';') {
+	if after := strings.Trim(header[quoted:], space); quoted > 0 && (after == "" || after[0] == ';') {
 		return name, header[:quoted], strings.TrimPrefix(after, ";")
 	}
 	value, rest, _ = strings.Cut(header, ";")
-	return name, strings.TrimSpace(value), rest
+	return name, strings.Trim(value, space), rest
+}
+
+// space is white space in ASCII. Other white space, such as a no-break space in UTF-8, is a part of a name or a value.
+const space = " \t\n\v\f\r"
+
+// trimLatin1 takes off white space as Python does, which reads each byte as a character of Latin-1.
+func trimLatin1(s string) string {
+	isSpace := func(c byte) bool { return strings.IndexByte(space+"\x1c\x1d\x1e\x1f\x85\xa0", c) >= 0 }
+	for s != "" && isSpace(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isSpace(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // quotedPrefix returns the length of the quoted string that s begins with, or 0.

@@ -3,6 +3,8 @@ package headers
 import (
 	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // RemoveCookie removes every cookie of that name from the Cookie headers. It leaves every byte of the other cookies as it
@@ -30,7 +32,7 @@ func withoutCookie(line, name string) (rest string, ok bool) {
 	var kept []string
 	found := false
 	for pair := range strings.SplitSeq(line, ";") {
-		if key, _, _ := strings.Cut(pair, "="); strings.TrimSpace(key) == name {
+		if key, _, _ := strings.Cut(pair, "="); strings.TrimFunc(key, aroundName) == name {
 			found = true
 			continue
 		}
@@ -42,3 +44,7 @@ func withoutCookie(line, name string) (rest string, ok bool) {
 	rest = strings.TrimLeft(strings.Join(kept, ";"), " \t")
 	return rest, strings.Trim(rest, "; \t") != ""
 }
+
+// aroundName reports whether an application may take a character off the name of a cookie. Frappe takes each byte for a
+// character of Latin-1, in which a byte that is no UTF-8 may be a space.
+func aroundName(r rune) bool { return r <= ' ' || r == utf8.RuneError || unicode.IsSpace(r) }

@@ -23,6 +23,7 @@ func TestRemoveCookie(t *testing.T) {
 		{"several", []string{"sid=x; a=1; sid=y; sid=\"z\""}, []string{"a=1"}},
 		{"several headers", []string{"a=1", "sid=x", "b=2; sid=y"}, []string{"a=1", "b=2"}},
 		{"with white space", []string{"a=1;\tsid =x; b=2"}, []string{"a=1; b=2"}},
+		{"with white space of Latin-1", []string{"a=1; sid\xa0=x; \x85sid=y; b=2"}, []string{"a=1; b=2"}},
 		{"without a value", []string{"sid; a=1"}, []string{"a=1"}},
 		{"within quotes", []string{`a="1; sid=x; 2"`}, []string{`a="1; 2"`}},
 		{"not there", []string{" a = \"1;2\" ;; sidx=1; SID=2; x_sid=3 "}, []string{" a = \"1;2\" ;; sidx=1; SID=2; x_sid=3 "}},
