@@ -75,12 +75,7 @@ func TestTypeScript(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := test.start(t)
-			runner := &api{t: t, root: filepath.Join(w.storage, "pki/authorities/local/root.crt")}
-			out := runner.runs(node, filepath.Join(dir, "mcp.js"), w.at, w.port, secureCallback, test.keeps)
-			var got typeScript
-			if err := json.Unmarshal(out, &got); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
+			got := w.runTypeScript(t, node, filepath.Join(dir, "mcp.js"), test.keeps)
 			if got.Said != test.said || !strings.Contains(got.Error, test.wrong) || (got.Error == "") != (test.wrong == "") || !slices.Equal(got.Scopes, test.asked) {
 				t.Errorf("got %+v", got)
 			}
@@ -95,4 +90,23 @@ func TestTypeScript(t *testing.T) {
 			}
 		})
 	}
+	t.Run("without the ERP", func(t *testing.T) {
+		w := startMCP(t, frappe16, plainERP)
+		w.oauth.erp.Close()
+		got := w.runTypeScript(t, node, filepath.Join(dir, "mcp.js"), "refresh", "access-token")
+		if !strings.HasPrefix(got.Error, "503 ") || len(got.Scopes) > 0 {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// runTypeScript runs the script with the redirect URI of a client and further arguments.
+func (w *mcpWorld) runTypeScript(t *testing.T, node, script string, args ...string) (said typeScript) {
+	t.Helper()
+	runner := &api{t: t, root: filepath.Join(w.storage, "pki/authorities/local/root.crt")}
+	out := runner.runs(node, append([]string{script, w.at, w.port, secureCallback}, args...)...)
+	if err := json.Unmarshal(out, &said); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return said
 }

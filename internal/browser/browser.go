@@ -24,9 +24,10 @@ func FromScript(r *http.Request) bool {
 	return true
 }
 
-// opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it.
+// opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it. Over
+// HTTP/2 and 3 there is no upgrade, but the method CONNECT (RFC 8441).
 func opensSocket(r *http.Request) bool {
-	return r.Header.Get("Upgrade") != "" && r.Header.Get("Origin") != ""
+	return (r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect) && r.Header.Get("Origin") != ""
 }
 
 // fromLibrary reports whether an older browser's script sent the request, by a library that says so.
