@@ -32,7 +32,8 @@ type ProtectedResource struct {
 	// X-Forwarded-Proto and X-Forwarded-Host count only if they come from one of Caddy's trusted_proxies.
 	Resource string `json:"resource,omitempty"`
 
-	// The scopes that a client should ask for. Default: those that are required, else none are listed.
+	// The scopes that a client should ask for at first. Default: those that are required, else none are listed. A client whose
+	// token lacks a required scope is told the required ones.
 	Scopes []string `json:"scopes,omitempty"`
 }
 
