@@ -76,6 +76,9 @@ func returnTo(target *url.URL) string {
 		return way
 	}
 	if whole := way + "?" + target.RawQuery; len(url.QueryEscape(whole)) <= maxRedirectTo && visible(whole) {
+		if before, _, _ := strings.Cut(withoutScripts(whole), "?"); !plain(before) {
+			return "/"
+		}
 		return whole
 	}
 	return way
@@ -91,10 +94,7 @@ func plainPath(way string) bool {
 		return false
 	}
 	for range maxDecodings {
-		if !strings.HasPrefix(way, "/") || strings.HasPrefix(way, "//") || strings.Contains(way, `\`) || strings.ContainsFunc(way, control) {
-			return false
-		}
-		if slices.ContainsFunc(strings.Split(way, "/"), func(segment string) bool { return segment == "." || segment == ".." }) {
+		if !plain(way) || !plain(withoutScripts(way)) {
 			return false
 		}
 		decoded, err := url.PathUnescape(way)
@@ -104,6 +104,14 @@ func plainPath(way string) bool {
 		way = decoded
 	}
 	return false
+}
+
+// plain is plainPath for a path that is not decoded.
+func plain(way string) bool {
+	if !strings.HasPrefix(way, "/") || strings.HasPrefix(way, "//") || strings.Contains(way, `\`) || strings.ContainsFunc(way, control) {
+		return false
+	}
+	return !slices.ContainsFunc(strings.Split(way, "/"), func(segment string) bool { return segment == "." || segment == ".." })
 }
 
 func control(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
