@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -27,7 +28,8 @@ func start(t *testing.T, options string) *world {
 	w := &world{t: t, erp: newERP(t), app: newDashboard(t)}
 	w.caddy, w.port, _ = runCaddy(t, fmt.Sprintf(`erp.example.com {
 	log
-	frappe_auth /bi/* {
+	@protected path /bi/* /javascript/*
+	frappe_auth @protected {
 		backend site %[1]s
 		hide_credentials
 		%[3]s
@@ -145,6 +147,24 @@ func TestPeople(t *testing.T) {
 	}
 	if at, status := b.open(w.bi("page")); status != 503 || at != w.bi("page") {
 		t.Errorf("without the ERP the browser is at %s with %d", at, status)
+	}
+}
+
+// TestLoginStays: after the login the browser is on the same host, also for an address of which Frappe's login page makes one of
+// another host.
+func TestLoginStays(t *testing.T) {
+	w := start(t, everyScheme)
+	b := newTab(t)
+	b.open(w.url("erp.example.com", "/javascript/evil.example.net:"+w.port+"/"))
+	w.logIn(b)
+	if at := run(b, chromedp.Location()); at != w.url("erp.example.com", "/") {
+		t.Errorf("after the login the browser is at %s", at)
+	}
+	for to, want := range map[string]string{"/bi/page": "/bi/page", "https://evil.example.net:" + w.port + "/": "/app", "": "/app"} {
+		at, _ := b.open(w.url("erp.example.com", "/login?"+url.Values{"redirect-to": {to}}.Encode()))
+		if at != w.url("erp.example.com", want) {
+			t.Errorf("to %q: the browser is at %s", to, at)
+		}
 	}
 }
 
