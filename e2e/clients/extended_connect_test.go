@@ -48,13 +48,18 @@ func TestExtendedConnect(t *testing.T) {
 	w.erp.mu.Lock()
 	w.erp.sessions["abc"] = alice
 	w.erp.mu.Unlock()
-	transport := &http2.Transport{
+	//nolint:staticcheck // http.Transport refuses the header :protocol
+	client := &http.Client{Transport: &http2.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialTLSContext: func(ctx context.Context, network, _ string, config *tls.Config) (net.Conn, error) {
-			return (&tls.Dialer{Config: config}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", w.port))
+		DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+			conn, err := dialOnly(w.port)(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return tls.Client(conn, config), nil
 		},
-	}
-	defer transport.CloseIdleConnections()
+	}}
+	defer client.CloseIdleConnections()
 	own, sibling, evil := "https://erp.example.com:"+w.port, "https://sibling.example.com:"+w.port, "https://evil.example.net"
 	for _, test := range []struct {
 		name, cookie, origin, site string
@@ -85,7 +90,7 @@ func TestExtendedConnect(t *testing.T) {
 			if test.site != "" {
 				r.Header.Set("Sec-Fetch-Site", test.site)
 			}
-			resp, err := transport.RoundTrip(r)
+			resp, err := client.Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
