@@ -49,6 +49,7 @@ type typeScript struct {
 // the SDK refreshes instead, which gives a token with the same scopes.
 func TestTypeScript(t *testing.T) {
 	dir, node := javaScript(t, "mcp.js")
+	const refused = "POST mcp.example.com/mcp 403"
 	discovery := []string{
 		"POST mcp.example.com/mcp 401",
 		"GET mcp.example.com/.well-known/oauth-protected-resource/mcp 200",
@@ -69,17 +70,21 @@ func TestTypeScript(t *testing.T) {
 		asked       []string // scopes
 		then        string   // what follows the discovery
 	}{
-		{"connects", func(t *testing.T) *mcpWorld { return startMCP(t, frappe16, plainERP) }, "refresh", greeting, "", []string{"all openid"}, "POST mcp.example.com/mcp 200"},
-		{"a scope is missing, without refresh tokens", startStepUp, "no-refresh", greeting, "", []string{"openid", "all"}, "POST mcp.example.com/mcp 403"},
-		{"a scope is missing, with refresh tokens", startStepUp, "refresh", "", "Server returned 403 after trying upscoping", []string{"openid"}, "POST mcp.example.com/mcp 403"},
+		{"connects", func(t *testing.T) *mcpWorld { return startMCP(t, frappe16, plainERP) }, "refresh", greeting, "", []string{"all"}, "POST mcp.example.com/mcp 200"},
+		{"a scope is missing, without refresh tokens", startStepUp, "no-refresh", greeting, "", []string{"openid", "all"}, refused},
+		{"a scope is missing, with refresh tokens", startStepUp, "refresh", "", "Server returned 403 after trying upscoping", []string{"openid"}, refused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := test.start(t)
-			got := w.runTypeScript(t, node, filepath.Join(dir, "mcp.js"), test.keeps)
+			w, id := test.start(t), ""
+			want := append(slices.Clone(discovery), test.then)
+			if test.then == refused { // one that registers itself gets no more scopes than it asked for at first
+				id = w.oauth.add(oauthClient{redirect: secureCallback, scope: "all openid"})
+				want = slices.DeleteFunc(want, func(request string) bool { return strings.Contains(request, "register_client") })
+			}
+			got := w.runTypeScript(t, node, filepath.Join(dir, "mcp.js"), test.keeps, id)
 			if got.Said != test.said || !strings.Contains(got.Error, test.wrong) || (got.Error == "") != (test.wrong == "") || !slices.Equal(got.Scopes, test.asked) {
 				t.Errorf("got %+v", got)
 			}
-			want := append(slices.Clone(discovery), test.then)
 			if len(got.Requests) < len(want) || !slices.Equal(got.Requests[:len(want)], want) {
 				t.Errorf("it sent\n%s\nwant\n%s", strings.Join(got.Requests, "\n"), strings.Join(want, "\n"))
 			}
@@ -93,7 +98,7 @@ func TestTypeScript(t *testing.T) {
 	t.Run("without the ERP", func(t *testing.T) {
 		w := startMCP(t, frappe16, plainERP)
 		w.oauth.erp.Close()
-		got := w.runTypeScript(t, node, filepath.Join(dir, "mcp.js"), "refresh", "access-token")
+		got := w.runTypeScript(t, node, filepath.Join(dir, "mcp.js"), "refresh", "", "access-token")
 		if !strings.HasPrefix(got.Error, "503 ") || len(got.Scopes) > 0 {
 			t.Errorf("got %+v", got)
 		}

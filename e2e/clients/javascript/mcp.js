@@ -1,7 +1,7 @@
 // Connects the client of the official MCP SDK to the server in the first argument, and calls its tool `hello`. Every host is the
-// port of this machine in the second argument. The third is the redirect URI of the client, which registers itself. With
-// `no-refresh` as the fourth, it keeps no refresh token. The fifth is an access token that it already has. Prints one JSON object:
-// what the tool said or the error, the scopes that the client asked its user for, and the requests.
+// port of this machine in the second argument. The third is the redirect URI of the client. With `no-refresh` as the fourth,
+// it keeps no refresh token. The fifth is its id; without one, it registers itself. The sixth is an access token that it already
+// has. Prints one JSON object: what the tool said or the error, the scopes that the client asked its user for, and the requests.
 
 import https from "node:https";
 
@@ -9,7 +9,7 @@ import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { UnauthorizedError } from "@modelcontextprotocol/sdk/client/auth.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
-const [server, port, redirectUrl, keeps, token] = process.argv.slice(2);
+const [server, port, redirectUrl, keeps, id, token] = process.argv.slice(2);
 const said = { said: "", error: "", scopes: [], requests: [] };
 
 // send is fetch without the DNS.
@@ -58,7 +58,8 @@ async function asUser(at) {
 	throw new Error("too many redirects");
 }
 
-let information, verifier, code;
+let verifier, code;
+let information = id && { client_id: id };
 let tokens = token && { access_token: token, token_type: "Bearer" };
 const provider = {
 	redirectUrl,
