@@ -14,11 +14,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestBreaker: after five failures in a row the breaker keeps the backend from calls for 1, 2, 4 … 10 seconds, one probe at a time.
 func TestBreaker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.err = errDown
 		v := newTestVerifier(t, backend, nil)
@@ -88,7 +89,7 @@ func TestOneCredentialDoesNotOpenTheBreakerOfTheSite(t *testing.T) {
 		{"looks like an outage (500)", errDown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, nil)
 				backend.faults["odd"] = test.fault
@@ -122,7 +123,7 @@ func TestOneCredentialDoesNotOpenTheBreakerOfTheSite(t *testing.T) {
 // TestUnknownSites: a site that the bench does not have is asked for once in a while, whatever the credential, is charged to the client, and
 // does not evict the breaker of a real one.
 func TestUnknownSites(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := &tenantsDouble{down: "down.example"}
 		core, logs := observer.New(zap.WarnLevel)
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {

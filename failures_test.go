@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 func TestFailuresOfAClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["good"] = "alice@example.com"
 		backend.users["later"] = "bob@example.com"
@@ -56,7 +57,7 @@ func TestFailuresOfAClient(t *testing.T) {
 // TestFailureOfManyRequests: a page whose parts are all asked for with an access token that has ended is one failure, as the
 // backend is asked once. The client's new token is let in.
 func TestFailureOfManyRequests(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["new"] = "alice@example.com"
 		backend.delay = time.Second
@@ -84,7 +85,7 @@ func TestFailureOfManyRequests(t *testing.T) {
 // TestFailureNotWaitedFor: a client that leaves before the answer, and asks for it when it is cached, has failed all the
 // same.
 func TestFailureNotWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.delay = time.Second
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
@@ -108,7 +109,7 @@ func TestFailureNotWaitedFor(t *testing.T) {
 
 // TestFailuresAtOnce: to send every guess at once gains nothing. What waited for the in-flight limit is looked at again.
 func TestFailuresAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.delay = 10 * time.Millisecond
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
@@ -137,7 +138,7 @@ func TestFailuresAtOnce(t *testing.T) {
 // TestThrottledClientDelaysNobody: a request that waited for the lookup of a client that then had failed too often gets a verdict
 // all the same.
 func TestThrottledClientDelaysNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.delay = time.Second
 		backend.users["good"] = "alice@example.com"
@@ -168,7 +169,7 @@ func TestThrottledClientDelaysNobody(t *testing.T) {
 // TestKnownBadCredentialsAreNotGuesses: services that go on sending keys that were rotated lock nobody out.
 func TestKnownBadCredentialsAreNotGuesses(t *testing.T) {
 	for _, negativeTTL := range []time.Duration{5 * time.Second, 0} {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			backend := newDoubleBackend()
 			v := newTestVerifier(t, backend, func(c *verifierConfig) {
 				c.failures = rate.Limit{Max: 20, Window: time.Minute}
@@ -205,7 +206,7 @@ func TestKnownBadCredentialsAreNotGuesses(t *testing.T) {
 
 // TestLimitsAreApart: handlers with the same backends and different limits do not share a count.
 func TestLimitsAreApart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, nil)
 		strict := rate.Limit{Max: 5, Window: 24 * time.Hour}
@@ -233,7 +234,7 @@ func TestLimitsAreApart(t *testing.T) {
 
 // TestUnjudgedCredentialIsChargedOnce: a credential that the backend cannot judge is as good as a guess, and no more than one.
 func TestUnjudgedCredentialIsChargedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["good"] = "alice@example.com"
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
@@ -259,7 +260,7 @@ func TestUnjudgedCredentialIsChargedOnce(t *testing.T) {
 }
 
 func TestFailuresOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		v := newTestVerifier(t, newDoubleBackend(), nil)
 		for i := range 1000 {
 			if got := summary(v.verifyFrom(t.Context(), "192.0.2.1", nil, pair(fmt.Sprint(i)))); got != "401" {

@@ -24,7 +24,7 @@ func TestFirstLook(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store, backend := testutil.NewStore(), newDoubleBackend()
 				for _, key := range []string{"early", "other", "asked"} {
 					backend.users[key] = key + "@example.com"

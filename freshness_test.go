@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // unsigned makes an unsigned token with that payload.
@@ -73,7 +74,7 @@ func TestFreshness(t *testing.T) {
 		}, 30 * time.Second, time.Hour, 0, 30 * time.Second, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, func(c *verifierConfig) {
 					c.lifetimes.TTL, c.lifetimes.StaleIfError = test.ttl, time.Hour
@@ -106,7 +107,7 @@ func TestOlderAnswer(t *testing.T) {
 		{"older denial, newer grant", false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, nil)
 				verdict := func(grants bool) {
@@ -160,7 +161,7 @@ func (s *slowBackend) Verify(ctx context.Context, c frappe.Credential) (frappe.I
 // TestSpellings: all spellings of a key that differ in case take one place in the cache, and a verdict serves for the spelling
 // that was asked.
 func TestSpellings(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, func(c *verifierConfig) { c.cacheSize = 10 })
 		ask := func(key string) string { return summary(v.verifyFrom(t.Context(), "", nil, pair(key))) }

@@ -9,12 +9,13 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/inflight"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestInFlightLimit: the backend never sees more than max_inflight at once, unknown credentials leave places for known ones, and
 // waiting is bounded in number and time.
 func TestInFlightLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const places = 4
 		backend := newDoubleBackend()
 		backend.users["known"] = "alice@example.com"
@@ -57,7 +58,7 @@ func TestInFlightLimit(t *testing.T) {
 
 // TestWatch: what a backend reports as changed is dropped at once, and no report makes a verdict serve for longer than its ttl.
 func TestWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := watchedDouble{doubleBackend: newDoubleBackend(), looks: make(chan []frappe.Change)}
 		backend.users["x"] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -32,7 +31,7 @@ func TestFleetModel(t *testing.T) {
 	sources := make(map[string]int)
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(uint64(seed), 3)) //nolint:gosec // repeatable on purpose
 				store, backend := testutil.NewStore(), newDoubleBackend()
 				var (

@@ -17,7 +17,7 @@ import (
 
 // TestStale: an expired grant serves while the backends are unavailable, until stale_if_error is over, but not when revoked or ended.
 func TestStale(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		for _, token := range []string{"steady", "revoked", "ending"} {
 			backend.users[token] = token + "@example.com"
@@ -69,7 +69,7 @@ func TestStale(t *testing.T) {
 // TestOutageDrill is the outage of a site, second by second, as in docs/freshness.md: what a steady client, one with a
 // credential nobody knows yet, one whose credential was revoked during the outage, and one with a bad credential get.
 func TestOutageDrill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["steady"], backend.users["revoked"] = "alice@example.com", "bob@example.com"
 		began := time.Now()

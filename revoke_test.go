@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestFloodEvictsNoGoodOne: a hundred times as many bad credentials as the cache has places leave the good ones cached, and
@@ -35,7 +36,7 @@ func TestFloodEvictsNoGoodOne(t *testing.T) {
 
 // TestRevocation: which verdicts a change drops, and that it also concerns what is just being asked for.
 func TestRevocation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["a1"], backend.users["a2"], backend.users["b1"] = "alice@example.com", "alice@example.com", "bob@example.com"
 		v := newTestVerifier(t, backend, nil)

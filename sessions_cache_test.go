@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // session is the credential of a session.
@@ -29,7 +30,7 @@ func TestSessionFreshness(t *testing.T) {
 		{"an expiry within the ttl", time.Minute, 30 * time.Second, 30 * time.Second, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				v := newTestVerifier(t, backend, func(c *verifierConfig) {
 					c.lifetimes.TTL, c.lifetimes.StaleIfError = time.Hour, time.Hour
@@ -49,7 +50,7 @@ func TestSessionFreshness(t *testing.T) {
 
 // TestUnusedSession: only a request makes Caddy ask about a session, so nothing but its user keeps it alive in Frappe.
 func TestUnusedSession(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, nil)
 		backend.users["x"] = "alice@example.com"

@@ -8,12 +8,13 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestSharedState: verifiers of the same backends share a cache of the larger size, and one that is replaced leaves its
 // verdicts, and its lookups under way, to the next.
 func TestSharedState(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"] = "alice@example.com"
 		ctx, unload := context.WithCancel(t.Context())
@@ -66,7 +67,7 @@ func TestSharedState(t *testing.T) {
 // and a revocation that the handler's cache was not told of concerns them too, also where it came while a backend was
 // being asked.
 func TestRequestsAfterTheConfiguration(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"] = "alice@example.com"
 		conf := newTestVerifier(t, backend, nil).verifierConfig

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // resolvingDouble is a doubleBackend that serves several sites, with the same users in each.
@@ -43,7 +43,7 @@ func TestChangesOfSites(t *testing.T) {
 		{"nothing", frappe.Change{Site: "one.example.com"}, "hit cached | hit cached | hit cached"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				backend := newDoubleBackend()
 				backend.users["key"] = alice
 				several := newTestVerifier(t, backend, func(c *verifierConfig) {
@@ -83,7 +83,7 @@ func TestChangesOfSites(t *testing.T) {
 
 // TestDenialsOfSeveralSites: a denial on which backends of different sites agree is dropped with a change of any of them.
 func TestDenialsOfSeveralSites(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
 			c.backends[0].Resolver = resolvingDouble{backend}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -16,7 +15,7 @@ import (
 
 // TestFailuresOfFleet: a client's failures at all Caddys count together. Known credentials go on, and so does all if the store is away.
 func TestFailuresOfFleet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["good"], backend.users["new"] = "alice@example.com", "bob@example.com"
 		limited := func(c *verifierConfig) { c.failures = rate.Limit{Max: 6, Window: time.Minute} }
@@ -45,7 +44,7 @@ func TestFailuresOfFleet(t *testing.T) {
 
 // TestSameFailureAtFleet: one bad credential that a client sends to each Caddy counts once.
 func TestSameFailureAtFleet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["new"] = "bob@example.com"
 		limited := func(c *verifierConfig) { c.failures = rate.Limit{Max: 2, Window: time.Minute} }
@@ -69,7 +68,7 @@ func TestSameFailureAtFleet(t *testing.T) {
 
 // TestNeverShared: some verdicts never reach the store, and some requests do not use it.
 func TestNeverShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		odd := pair("kéy")
 		backend.users["kéy"], backend.users["ended"], backend.users["key"] = "alice@example.com", "bob@example.com", "alice@example.com"
@@ -117,7 +116,7 @@ func TestStoreFaults(t *testing.T) {
 		{"flushed", func(c *testutil.StoreClient) { c.Flush() }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store, backend := testutil.NewStore(), newDoubleBackend()
 				a := newSharer(t, store, backend, nil)
 				var waited time.Duration
@@ -147,7 +146,7 @@ func TestStoreFaults(t *testing.T) {
 // TestSlowPublication: an answer to a webhook does not wait for each handler's store in turn, and what it did not wait for is
 // published.
 func TestSlowPublication(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		var handlers []sharer
 		for range 5 {

@@ -45,7 +45,7 @@ func (s sharer) get(t *testing.T, cred frappe.Credential) string {
 // TestShared: a credential that one Caddy knows is known to all, with the age and all of the identity. The ttl counts from when
 // the backend was asked.
 func TestShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["key"] = "alice@example.com"
 		a, b := newSharer(t, store, backend, nil), newSharer(t, store, backend, nil)
@@ -88,7 +88,7 @@ func (b richBackend) Verify(context.Context, frappe.Credential) (frappe.Identity
 
 // TestSharedIdentity: nothing of an identity is lost on its way through the store, and nothing of it can be read there.
 func TestSharedIdentity(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		backend := richBackend{frappe.Identity{
 			User: "alice@example.com", FullName: "Alice Ä", Roles: []string{"Employee", "System Manager"},
@@ -118,7 +118,7 @@ func TestSharedIdentity(t *testing.T) {
 
 // TestColdStart: of many Caddys with the same new credential, one asks the backend. A bad credential is asked for by each.
 func TestColdStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["good"], backend.delay = "alice@example.com", time.Second
 		var caddys []sharer
@@ -166,7 +166,7 @@ func TestFleetRevocation(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store, backend := testutil.NewStore(), newDoubleBackend()
 				backend.users["key"] = "alice@example.com"
 				a := newSharer(t, store, backend, func(c *verifierConfig) { c.lifetimes.TTL = 30 * time.Second })
@@ -192,7 +192,7 @@ func TestFleetRevocation(t *testing.T) {
 // TestRestartDuringOutage: a fresh Caddy goes on with known credentials while the backends are down, if stale verdicts may serve.
 // One whose expiry is not known, and an unknown one, get 503.
 func TestRestartDuringOutage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["key"], backend.users["token"], backend.users["revoked"] = "alice@example.com", "bob@example.com", "carol@example.com"
 		allow := func(c *verifierConfig) { c.lifetimes.StaleIfError = time.Hour }
@@ -231,7 +231,7 @@ func TestRestartDuringOutage(t *testing.T) {
 
 // TestFirstRequest: the very first request of a fresh Caddy finds what the others have shared.
 func TestFirstRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["key"] = "alice@example.com"
 		newSharer(t, store, backend, nil).get(t, pair("key"))
@@ -259,7 +259,7 @@ func TestFirstRequest(t *testing.T) {
 
 // TestRefreshAheadOfFleet: a credential that is used everywhere is asked for again by one Caddy, not by each.
 func TestRefreshAheadOfFleet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()
 		backend.users["steady"], backend.delay = "alice@example.com", time.Second/2
 		var caddys []sharer

@@ -12,11 +12,12 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestOneQuestionForAll: however many wait for a credential, a backend is asked once, also when some of them leave.
 func TestOneQuestionForAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["new"] = "alice@example.com"
 		backend.delay = time.Second
@@ -54,7 +55,7 @@ func TestOneQuestionForAll(t *testing.T) {
 
 // TestExpiry: how long verdicts serve.
 func TestExpiry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["pair"] = "alice@example.com"
 		backend.users["oauth"] = "bob@example.com"
@@ -96,7 +97,7 @@ func TestExpiry(t *testing.T) {
 // TestRenewalAhead: a credential that is used steadily is asked for again before its verdict expires, once, and nobody
 // waits for it.
 func TestRenewalAhead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["steady"] = "alice@example.com"
 		v := newTestVerifier(t, backend, nil)
@@ -211,7 +212,7 @@ func TestUsersThatNobodyIs(t *testing.T) {
 
 // TestLongestVerification: a backend that does not answer is given up after a minute.
 func TestLongestVerification(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"], backend.delay = "alice@example.com", time.Hour
 		v := newTestVerifier(t, backend, nil)
@@ -228,7 +229,7 @@ func TestLongestVerification(t *testing.T) {
 // TestClientGoesAway: whoever leaves gets no verdict. Who waits for another's stops at once; who asked sees the verification
 // through, for those who stay.
 func TestClientGoesAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		backend := newDoubleBackend()
 		backend.users["x"], backend.delay = "alice@example.com", time.Second
 		v := newTestVerifier(t, backend, nil)

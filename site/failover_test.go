@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -177,7 +176,7 @@ func TestSiteFailover(t *testing.T) {
 		{"two failures are both told", []string{"a", "b"}, map[string]string{"a": refused, "b": gateway}, []step{{asked: []string{"a", "b"}, err: "site http://b: status 502: the proxy in front of Frappe gets no answer; is Frappe running?; before it, site http://a: the connection broke"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				var asked []string
 				scripts.Store(t.Name(), func(r *http.Request) (*http.Response, error) {
 					asked = append(asked, r.URL.Host)

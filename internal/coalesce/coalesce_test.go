@@ -7,10 +7,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 func TestOneCallForAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var (
 			g     Group[string, int]
 			wg    sync.WaitGroup
@@ -50,7 +52,7 @@ func TestOneCallForAll(t *testing.T) {
 
 // TestPanic: a call that panics leaves nobody waiting, and nothing behind.
 func TestPanic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var g Group[string, int]
 		waiting := make(chan error, 1)
 		func() {

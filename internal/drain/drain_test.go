@@ -6,8 +6,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // slowBody yields one byte after each pause, until the deadline of its writer.
@@ -63,7 +64,7 @@ func TestBodyBounds(t *testing.T) {
 		{name: "not asked for, in capitals", body: slowBody{piece: 1000, left: 10_000}, expect: "100-CONTINUE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				body := test.body
 				body.ResponseWriter = httptest.NewRecorder()
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", &body)

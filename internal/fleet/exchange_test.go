@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
@@ -25,7 +24,7 @@ func TestExchange(t *testing.T) {
 		{"hangs", time.Hour, 210 * time.Millisecond, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store := testutil.NewStore()
 				a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 				a.client.SetDelay(func() time.Duration { return test.delay })
@@ -51,7 +50,7 @@ func TestExchange(t *testing.T) {
 
 // TestExchangeWaits: the time that a Caddy waits for another one is not taken from what it has for the store.
 func TestExchangeWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		b.client.SetDelay(func() time.Duration { return 10 * time.Millisecond })

@@ -114,7 +114,7 @@ func (m *member) age(name string, tags ...uint64) time.Duration {
 
 // TestVerdicts: a verdict of one Caddy serves another, with its age, for as long as it was stored for.
 func TestVerdicts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.put(t, "key", time.Minute)
@@ -134,7 +134,7 @@ func TestVerdicts(t *testing.T) {
 
 // TestForgery: whoever writes the store can lose verdicts, and no more.
 func TestForgery(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.put(t, "alice", time.Minute)
@@ -177,7 +177,7 @@ func TestForgery(t *testing.T) {
 
 // TestSecret: Caddys with different secrets share nothing, and say so once. A short secret is an error.
 func TestSecret(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a := join(t, store, secret, 0)
 		b := join(t, store, "another secret of at least 32 bytes", 0)
@@ -220,7 +220,7 @@ func TestClocks(t *testing.T) {
 		{"all are wrong", -time.Second, 2 * time.Second, 10 * time.Millisecond, 4 * time.Second, 14 * time.Second, 15 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store := testutil.NewStore()
 				a, b := join(t, store, secret, test.writer), join(t, store, secret, test.reader)
 				for _, m := range []*member{a, b} {
@@ -242,7 +242,7 @@ func TestClocks(t *testing.T) {
 
 // TestRuns: of several configurations at once, one follows the log, and what it leaves undone is not lost.
 func TestRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		m := join(t, store, secret, 0)
 		reads := m.client.Calls("Read")

@@ -3,7 +3,6 @@ package fleet_test
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -21,7 +20,7 @@ func (s lateAnswer) Append(ctx context.Context, data []byte, keep time.Duration)
 
 // TestPublishedLate: who publishes goes on using the store, whichever arrives first: the entry, or the answer to its writing.
 func TestPublishedLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		detach := a.Attach(lateAnswer{a.client}, a.logger)

@@ -3,7 +3,6 @@ package fleet_test
 import (
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
@@ -72,7 +71,7 @@ func TestLock(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store := testutil.NewStore()
 				var members []*member
 				for range 10 {
@@ -93,7 +92,7 @@ func TestLock(t *testing.T) {
 
 // TestLockInVain: a Caddy that was not told in time that it had the lock does not keep the others waiting.
 func TestLockInVain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.client.SetDelay(func() time.Duration { return 60 * time.Millisecond })
@@ -108,7 +107,7 @@ func TestLockInVain(t *testing.T) {
 
 // TestFailures: the failures of a client count at all Caddys together, and are paid off by time.
 func TestFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		limit := fleet.Limit{Client: "192.0.2.0/32", Max: 4, Window: time.Minute}
@@ -145,7 +144,7 @@ func TestFailures(t *testing.T) {
 
 // TestBreaker: a store that is slow costs a few requests its timeout, and then nothing until it is back.
 func TestBreaker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a := join(t, store, secret, 0)
 		a.put(t, "key", time.Hour)
@@ -186,7 +185,7 @@ func TestBreaker(t *testing.T) {
 
 // TestNoStore: a Fleet without a store shares nothing, and refuses nothing.
 func TestNoStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		a := join(t, testutil.NewStore(), secret, 0)
 		a.put(t, "key", time.Hour)
 		a.stop()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
@@ -21,7 +20,7 @@ func revoked(tags ...uint64) fleet.Revocation { return fleet.Revocation{Tags: ta
 
 // TestRevocations: what one Caddy revokes is revoked in all, in memory and in the store. What was granted since is not.
 func TestRevocations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.put(t, "key", time.Hour)
@@ -72,7 +71,7 @@ func TestRevocations(t *testing.T) {
 
 // TestRevokedWhileAsked: a verdict that a backend was asked for before a revocation is not used after it, whoever stores it when.
 func TestRevokedWhileAsked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b, c := join(t, store, secret, 0), join(t, store, secret, 0), join(t, store, secret, 0)
 		asked, _ := a.Begin()
@@ -98,7 +97,7 @@ func TestOutbox(t *testing.T) {
 		{"read-only", (*testutil.StoreClient).SetReadOnly},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store := testutil.NewStore()
 				a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 				a.put(t, "key", time.Hour)
@@ -132,7 +131,7 @@ func TestOutbox(t *testing.T) {
 		})
 	}
 	t.Run("too many", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
+		testutil.Bubble(t, func(t *testing.T) {
 			store := testutil.NewStore()
 			a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 			a.client.SetReadOnly(true)
@@ -180,7 +179,7 @@ func TestLostLog(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testutil.Bubble(t, func(t *testing.T) {
 				store := testutil.NewStore()
 				a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 				for i := range uint64(5) {
@@ -225,7 +224,7 @@ func TestLostLog(t *testing.T) {
 
 // TestAway: a Caddy that does not hear of revocations uses no verdict of the store. One that missed some revokes everything.
 func TestAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.put(t, "key", time.Hour)
@@ -266,7 +265,7 @@ func TestAway(t *testing.T) {
 
 // TestManyRevocations: no more than a number of revocations is remembered. Beyond it, older verdicts of the store are not used.
 func TestManyRevocations(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		a.put(t, "key", time.Hour)
@@ -289,7 +288,7 @@ func TestManyRevocations(t *testing.T) {
 
 // TestNewcomer: a new Caddy knows the revocations that are still in the log.
 func TestNewcomer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a := join(t, store, secret, 0)
 		a.put(t, "alice", time.Hour)
@@ -312,7 +311,7 @@ func TestNewcomer(t *testing.T) {
 
 // TestReload: while a configuration replaces another, two loops follow the log. Everything is applied once.
 func TestReload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
 		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
 		for round := range 5 {

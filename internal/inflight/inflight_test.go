@@ -7,12 +7,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestLimit: never more than the limit at once, unknown calls leave room for known ones, and waiting is bounded in number
 // and time.
 func TestLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		const limit = 4
 		l := New(limit)
 		var (

@@ -7,11 +7,12 @@ import (
 	"testing/synctest"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestWatchers: each watcher is told what is reported while it watches, and a new one whether changes are seen.
 func TestWatchers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		var w Watchers
 		heard := map[string][]string{}
 		watch := func(name string) (stop func()) {

@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddy-frappe/frappe-auth/internal/webhook"
 )
 
@@ -37,7 +37,7 @@ func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // TestSlowBody: a body that does not come is not waited for longer than 10 seconds.
 func TestSlowBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		receiver := &webhook.Receiver{Secret: "s3cret"}
 		listener := pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
