@@ -55,7 +55,7 @@ type Store struct {
 	Prefix string `json:"prefix,omitempty"`
 
 	// How long a request waits for one answer of Redis before it goes on without, 10 milliseconds to 5 seconds. For
-	// all the answers that it needs, it waits twice as long at most. Default: `100ms`.
+	// all the answers that it needs, it waits three times as long at most. Default: `100ms`.
 	RequestTimeout caddy.Duration `json:"timeout,omitempty"`
 
 	connection *connection

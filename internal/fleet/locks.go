@@ -28,7 +28,9 @@ const (
 func (x *Exchange) Lock(name string, found func() bool) (unlock func()) {
 	owner := rand.Text()
 	release := func() {
-		_ = x.call(writing, farewell, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
+		if a := x.fleet.current(); a != nil {
+			_ = x.fleet.callWithin(a, writing, a.timeout, func(ctx context.Context, s frappe.Store) error { return s.Unlock(ctx, name, owner) })
+		}
 	}
 	deadline := time.Now().Add(lockTTL)
 	var (
