@@ -115,6 +115,32 @@ func column(t testing.TB, s *site, query string) (values []string) {
 	return values
 }
 
+const insertDeletion = `INSERT INTO "tabDeleted Document" ("name", "creation", "modified", "deleted_doctype", "deleted_name") `
+
+// deleteOften adds old deletions to the site. Their number doubles so often.
+func deleteOften(t *testing.T, s *site, doublings int) {
+	t.Helper()
+	s.change(t, insertDeletion+`VALUES ('old', '2020-01-01', '2020-01-01', 'User', 'old@example.com')`)
+	for i := range doublings {
+		s.change(t, fmt.Sprintf(insertDeletion+`SELECT CONCAT("name", '-%d'), "creation", "modified", "deleted_doctype", "deleted_name" FROM "tabDeleted Document"`, i))
+	}
+}
+
+// findsDeletion checks that a look finds a deletion that is new.
+func findsDeletion(t *testing.T, s *site, c *connection, sch *schema) {
+	t.Helper()
+	v, err := newView(t.Context(), c, sch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const now = `UTC_TIMESTAMP(6) + INTERVAL 330 MINUTE`
+	s.change(t, insertDeletion+`VALUES ('new', `+now+`, `+now+`, 'User', 'bob@example.com')`)
+	changes, reason, err := v.look(t.Context(), sch)
+	if err != nil || reason != "" || len(changes) != 1 || changes[0].User != "bob@example.com" {
+		t.Errorf("%+v %q %v", changes, reason, err)
+	}
+}
+
 // TestDeletionsByIndex: each look finds deletions by an index, in Frappe 16 by that on creation, before by that on modified.
 func TestDeletionsByIndex(t *testing.T) {
 	for _, test := range []struct {
@@ -129,11 +155,7 @@ func TestDeletionsByIndex(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := test.site(t)
-			const deletion = `INSERT INTO "tabDeleted Document" ("name", "creation", "modified", "deleted_doctype", "deleted_name") `
-			s.change(t, deletion+`VALUES ('old', '2020-01-01', '2020-01-01', 'User', 'old@example.com')`)
-			for i := range 12 { // so many that reading all would be slower
-				s.change(t, fmt.Sprintf(deletion+`SELECT CONCAT("name", '%d'), "creation", "modified", "deleted_doctype", "deleted_name" FROM "tabDeleted Document"`, i))
-			}
+			deleteOften(t, s, 12) // so often that reading all would be slower
 			s.change(t, `ANALYZE TABLE "tabDeleted Document"`)
 			options := &Backend{Site: s.dir}
 			if test.user != "" {
@@ -156,17 +178,7 @@ func TestDeletionsByIndex(t *testing.T) {
 			if found := strings.Count(plan, `"key": "`+test.index+`"`); found < 3 {
 				t.Errorf("%d uses of the index on %s:\n%s", found, test.index, plan)
 			}
-
-			v, err := newView(t.Context(), c, sch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			const now = `UTC_TIMESTAMP(6) + INTERVAL 330 MINUTE`
-			s.change(t, deletion+`VALUES ('new', `+now+`, `+now+`, 'User', 'bob@example.com')`)
-			changes, reason, err := v.look(t.Context(), sch)
-			if err != nil || reason != "" || len(changes) != 1 || changes[0].User != "bob@example.com" {
-				t.Errorf("%+v %q %v", changes, reason, err)
-			}
+			findsDeletion(t, s, c, sch)
 		})
 	}
 }
@@ -175,11 +187,7 @@ func TestDeletionsByIndex(t *testing.T) {
 // health check says what to grant.
 func TestDeletionsWithoutIndex(t *testing.T) {
 	s := newSite16(t, false)
-	const deletion = `INSERT INTO "tabDeleted Document" ("name", "creation", "modified", "deleted_doctype", "deleted_name") `
-	s.change(t, deletion+`VALUES ('old', '2020-01-01', '2020-01-01', 'User', 'old@example.com')`)
-	for i := range 14 {
-		s.change(t, fmt.Sprintf(deletion+`SELECT CONCAT("name", '-%d'), "creation", "modified", "deleted_doctype", "deleted_name" FROM "tabDeleted Document"`, i))
-	}
+	deleteOften(t, s, 14)
 	s.grant(t)
 	mustExec(t, s.admin, "REVOKE SELECT (creation) ON `tabDeleted Document` FROM 'caddy'@'127.0.0.1'")
 	t.Setenv("FRAPPE_AUTH_TEST_PASSWORD", "choose-a-password")
@@ -191,16 +199,7 @@ func TestDeletionsWithoutIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := newView(t.Context(), c, sch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const now = `UTC_TIMESTAMP(6) + INTERVAL 330 MINUTE`
-	s.change(t, deletion+`VALUES ('new', `+now+`, `+now+`, 'User', 'bob@example.com')`)
-	changes, reason, err := v.look(t.Context(), sch)
-	if err != nil || reason != "" || len(changes) != 1 || changes[0].User != "bob@example.com" {
-		t.Errorf("%+v %q %v", changes, reason, err)
-	}
+	findsDeletion(t, s, c, sch)
 }
 
 // TestExamineIndexes: the health check names the large tables that each look reads whole, and what to run.
