@@ -8,7 +8,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
-	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
@@ -31,7 +31,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 			return nil, "", err
 		}
 		list = append(list, b)
-		parts = append(parts, raws[i], fingerprint.Further(module))
+		parts = append(parts, raws[i], directive.ModuleFingerprint(module))
 	}
 	if o.accepts(frappe.SchemeSession) && !slices.ContainsFunc(list, func(b backends.Backend) bool { return b.Sessions }) {
 		return nil, "", errNoSessions
@@ -43,7 +43,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 			}
 		}
 	}
-	sum, err = fingerprint.Of(parts...)
+	sum, err = directive.Fingerprint(parts...)
 	return list, sum, err
 }
 
@@ -62,7 +62,7 @@ func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, s
 	if !ok {
 		return nil, "", fmt.Errorf("share: module %T is not a store", module)
 	}
-	both, err := fingerprint.Of(backends, raw, fingerprint.Further(module), store.Secret()) // it may come from a file
+	both, err := directive.Fingerprint(backends, raw, directive.ModuleFingerprint(module), store.Secret()) // it may come from a file
 	return store, both, err
 }
 
@@ -84,7 +84,7 @@ func (o *Options) loadFeeds(ctx caddy.Context) ([]backends.Feed, error) {
 			return nil, fmt.Errorf("feed %s: module %T is not a feed", name, module)
 		}
 		source := backends.SourceOf(watcher)
-		key, err := fingerprint.Of(name, raw[i], source)
+		key, err := directive.Fingerprint(name, raw[i], source)
 		if err != nil {
 			return nil, err
 		}

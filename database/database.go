@@ -11,8 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
-	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -215,14 +214,14 @@ func (b *Backend) texts() map[string]*string {
 func (b *Backend) expand() (*expanded, error) {
 	e := &expanded{options: make(map[string]string)}
 	var err error
-	if e.site, err = placeholder.Expand("site", b.Site); err != nil {
+	if e.site, err = directive.Expand("site", b.Site); err != nil {
 		return nil, err
 	}
 	for name, value := range b.texts() {
 		if *value == "" {
 			continue
 		}
-		if e.options[name], err = placeholder.Expand(name, *value); err != nil {
+		if e.options[name], err = directive.Expand(name, *value); err != nil {
 			return nil, err
 		}
 	}
@@ -263,7 +262,7 @@ func (e *expanded) settings() (*settings, error) {
 // fingerprint identifies a database without containing a secret. It does not cover the content of site_config.json: the
 // source follows that file itself and drops the verdicts.
 func (e *expanded) fingerprint(more ...any) (string, error) {
-	return fingerprint.Of(e.site, e.options, more)
+	return directive.Fingerprint(e.site, e.options, more)
 }
 
 // Verify implements frappe.Backend.

@@ -10,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 // validateOptions reports what is wrong with an option that was given.
@@ -65,7 +64,7 @@ func unknownType(name string) error {
 }
 
 func parsePort(text string) (int, error) {
-	n, err := port.Parse(text)
+	n, err := directive.ParsePort(text)
 	if err != nil {
 		return 0, errors.New("db_port is not a port number; write one from 1 to 65535")
 	}

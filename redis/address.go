@@ -17,9 +17,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
-	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
-	"github.com/caddy-frappe/frappe-auth/internal/port"
 )
 
 const (
@@ -106,7 +103,7 @@ func parseURL(raw string) (*url.URL, error) {
 		if u.Hostname() == "" {
 			return nil, errors.New("the URL of Redis has no host; write one such as " + exampleURL)
 		}
-		if _, err := port.Of(u); err != nil {
+		if _, err := directive.Port(u); err != nil {
 			return nil, fmt.Errorf("the URL of Redis: %w; write one such as %s", err, exampleURL)
 		}
 	case "unix":
@@ -123,7 +120,7 @@ func parseURL(raw string) (*url.URL, error) {
 		return nil, errors.New("what follows the ? of Redis's URL cannot be parsed" + escape)
 	}
 	for _, other := range query["addr"] {
-		if _, err := port.Of(&url.URL{Host: other}); err != nil {
+		if _, err := directive.Port(&url.URL{Host: other}); err != nil {
 			return nil, fmt.Errorf("addr in the URL of Redis: %w; write one such as addr=redis2.internal:6379", err)
 		}
 	}
@@ -141,7 +138,7 @@ func parseURL(raw string) (*url.URL, error) {
 
 // expand replaces the placeholders of an option. It removes the newline at the end of a file.
 func expand(name, value string) (string, error) {
-	expanded, err := placeholder.Expand(name, value)
+	expanded, err := directive.Expand(name, value)
 	return strings.TrimRight(expanded, "\r\n"), err
 }
 
@@ -181,7 +178,7 @@ func newAddress(rawURL, password, ca string) (*address, error) {
 		return nil, err
 	}
 	a.shown = shown(u)
-	if a.key, err = fingerprint.Of(rawURL, password, content); err != nil {
+	if a.key, err = directive.Fingerprint(rawURL, password, content); err != nil {
 		return nil, err
 	}
 	a.complete()

@@ -12,7 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/fingerprint"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // FrappeEvents hears from Redis which documents change in Frappe, and drops the cached verdicts that they concern. Frappe
@@ -86,7 +86,7 @@ func (f *FrappeEvents) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	key, err := fingerprint.Of(to.key, sites)
+	key, err := directive.Fingerprint(to.key, sites)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
-	"github.com/caddy-frappe/frappe-auth/internal/port"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // siteAddress is one address of a site.
@@ -64,8 +63,8 @@ func expandGlobal(text string, perRequest bool) (string, error) {
 		switch {
 		case caddy.ToString(value) != "":
 			return value, nil
-		case placeholder.Global(name):
-			return nil, placeholder.Missing(name)
+		case directive.IsGlobalPlaceholder(name):
+			return nil, directive.MissingPlaceholder(name)
 		case !perRequest:
 			return nil, fmt.Errorf("the placeholder {%s} is unknown here; an address cannot depend on the request", name)
 		}
@@ -89,7 +88,7 @@ func parseSiteAddress(address string) (siteAddress, error) {
 	if err != nil {
 		return siteAddress{}, errors.New("the address of the site is not a valid URL; write it as https://erp.example.com")
 	}
-	_, portErr := port.Of(u)
+	_, portErr := directive.Port(u)
 	switch {
 	case u.User != nil:
 		return siteAddress{}, errors.New("the address of the site contains a user name; remove it: each client's own credential is sent to the site")

@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/caddy-frappe/frappe-auth/internal/port"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // Protection tells requests that another site made a browser send. Its zero value trusts no other origin.
@@ -42,7 +42,7 @@ func CheckOrigin(origin string) error {
 	if strings.Contains(u.Hostname(), "*") {
 		return fmt.Errorf("%q: an origin names one host; write each of them, such as https://app.example.com", origin)
 	}
-	number, err := port.Of(u)
+	number, err := directive.Port(u)
 	if err != nil {
 		return fmt.Errorf("%q: %w; write one such as https://app.example.com:8443", origin, err)
 	}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddy-frappe/frappe-auth/internal/port"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // Login is a login page that takes the way back in the query parameter redirect-to, as Frappe's does.
@@ -30,7 +30,7 @@ func ParseLogin(address string) (*Login, error) {
 	if err != nil || !visible(address) || strings.Contains(address, `\`) {
 		return nil, fmt.Errorf("%q is not a URL; %s", address, write)
 	}
-	_, portErr := port.Of(u)
+	_, portErr := directive.Port(u)
 	switch {
 	case portErr != nil:
 		return nil, fmt.Errorf("%q: %w; %s", address, portErr, write)

@@ -1,5 +1,5 @@
-// Package directive parses the blocks of Caddyfile directives. All directives that use it report the same mistakes in the
-// same way, with file and line.
+// Package directive reads configuration: the blocks of Caddyfile directives, and the values that options have in common, such
+// as ports, durations and placeholders. All directives that use it report the same mistakes in the same way, with file and line.
 package directive
 
 import (

@@ -19,7 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/port"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // HeaderExample shows how a credential is written.
@@ -107,7 +107,7 @@ func Replacer(requestURL string) (*caddy.Replacer, error) {
 	if err != nil || u.Host == "" {
 		return nil, errors.New("not the URL of a request")
 	}
-	if _, err := port.Of(u); err != nil {
+	if _, err := directive.Port(u); err != nil {
 		return nil, err
 	}
 	r := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, RequestURI: u.RequestURI(), Header: make(http.Header)}

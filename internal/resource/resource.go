@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/port"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // WellKnown is the path of the metadata of a resource without a path (RFC 9728 section 3).
@@ -55,7 +55,7 @@ func check(address, what, advice string) error {
 		strings.ContainsAny(address, "#\\\" ") || u.EscapedPath() != u.Path {
 		return fmt.Errorf("%q is not the URL of %s; %s", address, what, advice)
 	}
-	if _, err := port.Of(u); err != nil {
+	if _, err := directive.Port(u); err != nil {
 		return fmt.Errorf("%q: %w; %s", address, err, advice)
 	}
 	return nil

@@ -1,5 +1,4 @@
-// Package placeholder replaces the placeholders of options when a configuration is loaded.
-package placeholder
+package directive
 
 import (
 	"errors"
@@ -10,16 +9,16 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// global are the prefixes of the placeholders that do not depend on a request.
-var global = []string{"env.", "file.", "system.", "time."}
+// globalPrefixes are the prefixes of the placeholders that do not depend on a request.
+var globalPrefixes = []string{"env.", "file.", "system.", "time."}
 
-// Global reports whether a placeholder of that name, which is written without braces, does not depend on a request.
-func Global(name string) bool {
-	return slices.ContainsFunc(global, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+// IsGlobalPlaceholder reports whether the placeholder with that name, written without braces, is independent of a request.
+func IsGlobalPlaceholder(name string) bool {
+	return slices.ContainsFunc(globalPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// Missing returns the error for a placeholder that has no value.
-func Missing(name string) error {
+// MissingPlaceholder returns the error for a placeholder that has no value.
+func MissingPlaceholder(name string) error {
 	return fmt.Errorf("the placeholder {%s} is empty or unknown; set it where Caddy runs, or write the value itself", name)
 }
 
@@ -30,8 +29,8 @@ func Expand(option, value string) (string, error) {
 		switch {
 		case caddy.ToString(value) != "":
 			return value, nil
-		case Global(name):
-			return nil, Missing(name)
+		case IsGlobalPlaceholder(name):
+			return nil, MissingPlaceholder(name)
 		}
 		return nil, errors.New("what stands in braces is no placeholder that is known when the configuration is loaded; write one such as {env.NAME} or {file./path}")
 	})

@@ -1,4 +1,4 @@
-package placeholder_test
+package directive_test
 
 import (
 	"os"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-frappe/frappe-auth/internal/placeholder"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // TestExpand: what has no value is an error that names the placeholder, and never what may be a password.
@@ -28,7 +28,7 @@ func TestExpand(t *testing.T) {
 		{"brace that is not closed", "a{b", "a{b", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := placeholder.Expand("option", test.value)
+			got, err := directive.Expand("option", test.value)
 			if test.fails == "" && (err != nil || got != test.want) {
 				t.Errorf("%q, %v", got, err)
 			}

@@ -1,13 +1,13 @@
-package port_test
+package directive_test
 
 import (
 	"net/url"
 	"testing"
 
-	"github.com/caddy-frappe/frappe-auth/internal/port"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-func TestOf(t *testing.T) {
+func TestPort(t *testing.T) {
 	for _, test := range []struct {
 		name, url string
 		want      uint16
@@ -32,7 +32,7 @@ func TestOf(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := port.Of(u); got != test.want || (err != nil) != test.fails {
+			if got, err := directive.Port(u); got != test.want || (err != nil) != test.fails {
 				t.Errorf("got %d, %v", got, err)
 			}
 		})
