@@ -9,8 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/site"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
@@ -135,7 +135,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if listed := static.Only(h.BackendsRaw); listed != nil {
 		for i := range h.Require {
-			if err := roles.CheckReachable(h.Require[i:i+1], listed); err != nil {
+			if err := backends.CheckReachable(h.Require[i:i+1], listed); err != nil {
 				return positions.At("require", i, err)
 			}
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/command"
-	"github.com/caddy-frappe/frappe-auth/internal/roles"
 )
 
 func init() {
@@ -66,7 +65,7 @@ func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
 	if !h.options.needs().Roles {
 		return frappe.Finding{}, false
 	}
-	return roles.Find(ctx, h.options.verifier.backends, h.options.Require)
+	return backends.CheckRoles(ctx, h.options.verifier.backends, h.options.Require)
 }
 
 // Interface guard

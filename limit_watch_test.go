@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/inflight"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -27,7 +27,7 @@ func TestInFlightLimit(t *testing.T) {
 		outcomes := make(map[string]int)
 		var mu sync.Mutex
 		var wg sync.WaitGroup
-		for i := range 2 * places * inflight.WaitingPerCall {
+		for i := range 2 * places * backends.WaitingPerCall {
 			wg.Go(func() {
 				got := summary(v.verifyFrom(t.Context(), "", nil, pair(fmt.Sprint("unknown-", i))))
 				mu.Lock()
@@ -44,7 +44,7 @@ func TestInFlightLimit(t *testing.T) {
 		if backend.most > places {
 			t.Errorf("the backend saw %d at once", backend.most)
 		}
-		if waited := time.Since(start); waited > inflight.MaxWait+2*time.Second {
+		if waited := time.Since(start); waited > backends.MaxWait+2*time.Second {
 			t.Errorf("the last waited %s", waited)
 		}
 		if outcomes["503"] == 0 || outcomes["401"] < places || len(outcomes) != 2 {

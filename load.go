@@ -9,7 +9,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/roles"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -38,7 +37,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 	}
 	if len(list) == 1 {
 		if listed, ok := list[0].Backend.(*static.Backend); ok {
-			if err := roles.CheckReachable(o.Require, listed); err != nil {
+			if err := backends.CheckReachable(o.Require, listed); err != nil {
 				return nil, "", err
 			}
 		}

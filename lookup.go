@@ -12,7 +12,6 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
-	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 	"github.com/caddy-frappe/frappe-auth/internal/jwt"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
@@ -71,7 +70,7 @@ func (v *verifier) coalesced(ctx context.Context, l *lookup) verdict {
 			return result
 		}
 	}
-	return verdict{err: &frappe.UnavailableError{Reason: inflight.ErrBusy, RetryAfter: time.Second}}
+	return verdict{err: &frappe.UnavailableError{Reason: backends.ErrBusy, RetryAfter: time.Second}}
 }
 
 // lookUp takes the verdict of another Caddy, or asks the backends.

@@ -151,7 +151,7 @@ type caller struct {
 
 // verify returns the verdict on a credential, for the sites of its request. A request that waits for another request's
 // lookup returns as soon as ctx is done. A request that asks the backends itself finishes that first, which takes at most
-// inflight.MaxWait plus backends.MaxCall for each backend.
+// backends.MaxWait plus backends.MaxCall for each backend.
 func (v *verifier) verify(ctx context.Context, by caller, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
 	subject.Uncached = subject.Uncached || v.state.abandoned() || by.trace != nil

@@ -6,7 +6,6 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
-	"github.com/caddy-frappe/frappe-auth/internal/inflight"
 	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
@@ -28,7 +27,7 @@ type State struct {
 	credentials *breaker.Group[verdicts.Key]
 
 	unknownSites unknownSites
-	limit        atomic.Pointer[inflight.Limit]
+	limit        atomic.Pointer[inFlightLimit]
 }
 
 // maxBreakers is how many sites, and how many credentials, of one backend have their own breaker.
@@ -49,7 +48,7 @@ func NewState(name string, limit int, random func() float64) *State {
 // Resize sets the in-flight limit for new calls. Calls in flight are not affected.
 func (s *State) Resize(limit int) {
 	if current := s.limit.Load(); current == nil || current.Max() != limit {
-		s.limit.Store(inflight.New(limit))
+		s.limit.Store(newInFlightLimit(limit))
 	}
 }
 

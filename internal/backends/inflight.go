@@ -1,5 +1,4 @@
-// Package inflight limits how many calls are in flight at once, and how many wait for their turn.
-package inflight
+package backends
 
 import (
 	"context"
@@ -21,9 +20,9 @@ const (
 // ErrBusy says that too many calls are waiting, or that a call waited too long.
 var ErrBusy = errors.New("too many calls at once")
 
-// Limit is an in-flight limit. Unknown calls get at most three quarters of the places and wait in a queue of their own,
-// so that a flood of them does not block the known ones.
-type Limit struct {
+// inFlightLimit limits how many calls are in flight at once, and how many wait for a place. Unknown calls get at most three
+// quarters of the places and have a separate queue, so that a flood of them does not block known ones.
+type inFlightLimit struct {
 	max            int
 	all, unknown   *semaphore.Weighted
 	waiting        atomic.Int64 // known calls
@@ -31,9 +30,8 @@ type Limit struct {
 	inFlight       atomic.Int64
 }
 
-// New returns a limit of that many calls in flight, at least 1.
-func New(limit int) *Limit {
-	return &Limit{
+func newInFlightLimit(limit int) *inFlightLimit {
+	return &inFlightLimit{
 		max:     limit,
 		all:     semaphore.NewWeighted(int64(limit)),
 		unknown: semaphore.NewWeighted(int64(max(1, limit*3/4))),
@@ -41,17 +39,17 @@ func New(limit int) *Limit {
 }
 
 // Max returns how many calls may be in flight.
-func (l *Limit) Max() int { return l.max }
+func (l *inFlightLimit) Max() int { return l.max }
 
 // InFlight returns how many calls are in flight.
-func (l *Limit) InFlight() int64 { return l.inFlight.Load() }
+func (l *inFlightLimit) InFlight() int64 { return l.inFlight.Load() }
 
 // Waiting returns how many calls are waiting.
-func (l *Limit) Waiting() int64 { return l.waiting.Load() + l.waitingUnknown.Load() }
+func (l *inFlightLimit) Waiting() int64 { return l.waiting.Load() + l.waitingUnknown.Load() }
 
 // Acquire waits for a place, for at most MaxWait. The caller must call release if and only if there is no error. The only
 // error is ErrBusy.
-func (l *Limit) Acquire(known bool) (release func(), err error) {
+func (l *inFlightLimit) Acquire(known bool) (release func(), err error) {
 	waiting := &l.waiting
 	if !known {
 		waiting = &l.waitingUnknown

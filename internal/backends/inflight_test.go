@@ -1,4 +1,4 @@
-package inflight
+package backends
 
 import (
 	"errors"
@@ -11,12 +11,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestLimit: never more than the limit at once, unknown calls leave room for known ones, and waiting is bounded in number
+// TestInFlightLimit: never more than the limit at once, unknown calls leave room for known ones, and waiting is bounded in number
 // and time.
-func TestLimit(t *testing.T) {
+func TestInFlightLimit(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		const limit = 4
-		l := New(limit)
+		l := newInFlightLimit(limit)
 		var (
 			wg         sync.WaitGroup
 			most, busy atomic.Int64
@@ -59,9 +59,9 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// TestSmallestLimit: one place serves unknown calls, too.
-func TestSmallestLimit(t *testing.T) {
-	l := New(1)
+// TestInFlightLimitOfOne: one place serves unknown calls, too.
+func TestInFlightLimitOfOne(t *testing.T) {
+	l := newInFlightLimit(1)
 	for _, known := range []bool{false, true, false} {
 		release, err := l.Acquire(known)
 		if err != nil {

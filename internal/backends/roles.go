@@ -1,0 +1,160 @@
+package backends
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+)
+
+// roleAdvice is the advice on unknown roles in errors and warnings.
+const roleAdvice = "check the spelling, and quote names that contain spaces, as in require role \"System Manager\""
+
+// standardRoles are standard roles of Frappe, ERPNext and HRMS whose names contain a space. A role that is missing here only
+// means that its warning is missing.
+var standardRoles = []string{
+	"Accounts Manager", "Accounts User", "Dashboard Manager", "Desk User", "Employee Self Service", "Expense Approver", "Fleet Manager",
+	"Fulfillment User", "HR Manager", "HR User", "Inbox User", "Item Manager", "Knowledge Base Contributor", "Knowledge Base Editor",
+	"Leave Approver", "Maintenance Manager", "Maintenance User", "Manufacturing Manager", "Manufacturing User", "Newsletter Manager",
+	"Prepared Report User", "Projects Manager", "Projects User", "Purchase Manager", "Purchase Master Manager", "Purchase User",
+	"Quality Manager", "Report Manager", "Sales Manager", "Sales Master Manager", "Sales User", "Script Manager", "Stock Manager",
+	"Stock User", "Support Team", "System Manager", "Website Manager", "Workspace Manager",
+}
+
+// maxRoleCheck is how long the backends may take to list their roles.
+const maxRoleCheck = 10 * time.Second
+
+// unknownRoles returns the required roles that no backend has, among the backends that can list their roles. complete
+// reports whether all backends can; then nobody can have an unknown role. If some backends fail, the result still covers
+// the others.
+func unknownRoles(ctx context.Context, from []Backend, requirements []frappe.Requirement) (unknown []string, complete bool, err error) {
+	var (
+		known  []string
+		asked  int
+		failed []error
+	)
+	for _, b := range from {
+		lister, ok := b.Backend.(frappe.RoleLister)
+		if !ok {
+			continue
+		}
+		names, err := lister.RoleNames(ctx)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("backend %s: %w", b.Name, err))
+			continue
+		}
+		known = append(known, names...)
+		asked++
+	}
+	if asked > 0 {
+		unknown = slices.DeleteFunc(allRequired(requirements), func(role string) bool { return slices.Contains(known, role) })
+	}
+	return unknown, asked == len(from), errors.Join(failed...)
+}
+
+// CheckReachable returns an error if no credential of a backend that lists them all meets one of the requirements.
+func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet(frappe.Requirement) bool }) error {
+	for _, required := range requirements {
+		if !listed.CanMeet(required) {
+			return fmt.Errorf("require: no credential of the static backend matches %s, so no request can pass; %s", required, roleAdvice)
+		}
+	}
+	return nil
+}
+
+// WarnSplitRoles logs a warning about each role that a requirement lists word by word.
+func WarnSplitRoles(logger *zap.Logger, requirements []frappe.Requirement) {
+	for _, required := range requirements {
+		for _, role := range splitRoles(required.Roles) {
+			logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
+				zap.String("write", fmt.Sprintf("require role %q", role)))
+		}
+	}
+}
+
+// WatchRoles asks the backends in the background for the names of their roles, and logs a warning about required roles that they
+// do not have. It logs nothing once stop is called, which waits for the end.
+func WatchRoles(ctx context.Context, logger *zap.Logger, from []Backend, requirements []frappe.Requirement) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		warnUnknownRoles(ctx, logger, from, requirements)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+func warnUnknownRoles(ctx context.Context, logger *zap.Logger, from []Backend, requirements []frappe.Requirement) {
+	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
+	defer cancel()
+	unknown, complete, err := unknownRoles(limited, from, requirements)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		logger.Warn("the names of the roles could not be read, so the roles in require were not checked", zap.Error(err))
+	}
+	if len(unknown) > 0 && complete {
+		logger.Warn("require names roles that no backend has; "+roleAdvice, zap.Strings("roles", unknown))
+	}
+}
+
+// CheckRoles returns a finding about the required roles. found is false if there is nothing to report.
+func CheckRoles(ctx context.Context, from []Backend, requirements []frappe.Requirement) (finding frappe.Finding, found bool) {
+	const check = "require role"
+	ctx, cancel := context.WithTimeout(ctx, maxRoleCheck)
+	defer cancel()
+	unknown, complete, err := unknownRoles(ctx, from, requirements)
+	names := strings.Join(unknown, ", ")
+	switch {
+	case err != nil:
+		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
+	case len(unknown) == 0 && complete:
+		return frappe.OK(check, "all of these exist: %s", strings.Join(allRequired(requirements), ", ")), true
+	case len(unknown) > 0 && complete && barred(requirements, unknown):
+		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(roleAdvice), true
+	case len(unknown) > 0 && complete:
+		return frappe.Warning(check, "no backend has %s", names).Advise(roleAdvice), true
+	case len(unknown) > 0:
+		return frappe.Warning(check, "only a backend that cannot list its roles could have %s", names).Advise(roleAdvice), true
+	}
+	return frappe.Finding{}, false
+}
+
+// splitRoles finds Frappe roles that a requirement lists word by word, because the quotes are missing.
+func splitRoles(listed []string) (found []string) {
+	for from := range listed {
+		for to := from + 2; to <= min(len(listed), from+4); to++ {
+			if joined := strings.Join(listed[from:to], " "); slices.Contains(standardRoles, joined) {
+				found = append(found, joined)
+			}
+		}
+	}
+	return found
+}
+
+// barred reports whether nobody can meet one of the requirements, because it names only unknown roles.
+func barred(requirements []frappe.Requirement, unknown []string) bool {
+	return slices.ContainsFunc(requirements, func(required frappe.Requirement) bool {
+		return len(required.Users) == 0 && len(required.Scopes) == 0 && len(required.Clients) == 0 && len(required.Roles) > 0 &&
+			!slices.ContainsFunc(required.Roles, func(role string) bool { return !slices.Contains(unknown, role) })
+	})
+}
+
+// allRequired returns all roles that the requirements name, each once.
+func allRequired(requirements []frappe.Requirement) (names []string) {
+	for _, required := range requirements {
+		names = append(names, required.Roles...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
