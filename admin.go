@@ -10,7 +10,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 func init() {
@@ -56,7 +56,7 @@ func (adminSource) Overview() (caches []admin.Cache) {
 }
 
 func (adminSource) Drop(ctx context.Context, handler string, change frappe.Change) (found bool, err error) {
-	return revokeIn(ctx, handler, []frappe.Change{change}, metrics.Admin)
+	return revokeIn(ctx, handler, []frappe.Change{change}, telemetry.SourceAdmin)
 }
 
 func (adminSource) Check(ctx context.Context, handler, line string, repl *caddy.Replacer) (verdicts []admin.Verdict) {

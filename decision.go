@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/input"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
-	"github.com/caddy-frappe/frappe-auth/internal/tracing"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 // decision says what happens to a request, and why. The handler, the provider, the admin API and the command all get it
@@ -117,7 +117,7 @@ type attempt struct {
 
 // decideRequest decides on a request, in its own span if the request is traced.
 func (o *Options) decideRequest(r *http.Request, guest bool) decision {
-	ctx, span := tracing.StartDecision(r.Context())
+	ctx, span := telemetry.StartDecisionSpan(r.Context())
 	a := attempt{
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
@@ -130,7 +130,7 @@ func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 	}
 	d := o.decide(ctx, &a)
 	if span != nil {
-		tracing.EndDecision(span, d.traced())
+		telemetry.EndDecisionSpan(span, d.traced())
 	}
 	return d
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/jwt"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -136,7 +136,7 @@ func (v *verifier) askBackends(l *lookup) verdict {
 	}
 	d := denial{Spelling: l.subject.Spelling, Tags: v.denialTags(l), At: at, Moment: l.asked}
 	if !l.subject.Uncached && v.state.cache.Deny(l.subject, d) {
-		metrics.Eviction(metrics.Denied)
+		telemetry.CountEviction(telemetry.VerdictDenied)
 	}
 	v.withdraw(l)
 	if !l.bad {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/internal/app"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 // registerMetrics registers the metrics with the configuration's registry if the configuration enables metrics.
@@ -15,12 +15,12 @@ func registerMetrics(ctx caddy.Context) error {
 	if !app.HasMetrics(ctx) {
 		return nil
 	}
-	return metrics.Register(ctx.GetMetricsRegistry(), snapshot)
+	return telemetry.Register(ctx.GetMetricsRegistry(), snapshot)
 }
 
 // snapshot sums up the states of all handlers.
-func snapshot() metrics.Snapshot {
-	sum := metrics.Snapshot{Backends: make(map[string]metrics.Backend)}
+func snapshot() telemetry.Snapshot {
+	sum := telemetry.Snapshot{Backends: make(map[string]telemetry.BackendSnapshot)}
 	states.Range(func(_, value any) bool {
 		s := value.(*state)
 		granted, denied, size := s.cache.Fill()

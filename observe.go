@@ -9,15 +9,13 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/events"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
-	"github.com/caddy-frappe/frappe-auth/internal/tracing"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 // observe reports a decision to the metrics, the events, the access log and the debug log.
 func (o *Options) observe(r *http.Request, d *decision) {
-	metrics.Request(d.scheme, d.outcome.String())
+	telemetry.CountRequest(d.scheme, d.outcome.String())
 	if o.accessLogs {
 		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 			extra.Set(zap.Dict("frappe_auth", zap.String("scheme", string(d.scheme)), zap.String("backend", d.backend()),
@@ -29,9 +27,9 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 	switch d.outcome {
 	case outcomeDenied:
-		o.events.Emit(events.Denied, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
+		o.events.Emit(telemetry.EventDenied, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
 	case outcomeThrottled:
-		o.events.Emit(events.Throttled, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
+		o.events.Emit(telemetry.EventThrottled, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
 	default:
 	}
 	if c := o.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
@@ -40,8 +38,8 @@ func (o *Options) observe(r *http.Request, d *decision) {
 }
 
 // traced is what the span of the decision says.
-func (d *decision) traced() tracing.Decision {
-	t := tracing.Decision{
+func (d *decision) traced() telemetry.DecisionSpan {
+	t := telemetry.DecisionSpan{
 		User: d.user(), Backend: d.backend(), Scheme: string(d.scheme), Cache: d.verdict.cache, Outcome: d.outcome.String(),
 	}
 	if d.outcome == outcomeUnavailable {

@@ -18,7 +18,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/events"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 // Options says how credentials are verified. The handler and the authentication provider share them.
@@ -86,7 +86,7 @@ type Options struct {
 	verifier   *verifier
 	logger     *zap.Logger
 	accessLogs bool // at least one server of this configuration has access logs
-	events     events.Emitter
+	events     telemetry.Emitter
 
 	stopRoleCheck func()
 }
@@ -100,7 +100,7 @@ const (
 // provision applies the defaults, checks the configuration and loads the backends.
 func (o *Options) provision(ctx caddy.Context) error {
 	o.logger = ctx.Logger()
-	o.events = events.Of(ctx)
+	o.events = telemetry.NewEmitter(ctx)
 	o.accessLogs = app.HasAccessLogs(ctx)
 	o.setDefaults()
 	required := challenge.ScopesOf(o.Require)

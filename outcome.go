@@ -1,6 +1,6 @@
 package frappeauth
 
-import "github.com/caddy-frappe/frappe-auth/internal/metrics"
+import "github.com/caddy-frappe/frappe-auth/internal/telemetry"
 
 // outcome is the result of a request, for metrics, access logs and spans.
 type outcome uint8
@@ -43,9 +43,9 @@ func (r lookupResult) String() string { return lookupResultNames[r] }
 
 func init() {
 	for o := range outcomes {
-		metrics.ExpectRequests(o.String())
+		telemetry.ExpectRequests(o.String())
 	}
 	for r := range lookupResults {
-		metrics.ExpectLookups(r.String())
+		telemetry.ExpectLookups(r.String())
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 // drop drops the verdicts that changes select: here at once, and soon in the other Caddys that share a store. It does not wait
@@ -47,7 +47,7 @@ const maxRevoke = 4 * time.Second
 
 // revokeIn drops the verdicts that changes select, in the caches of all handlers or of those with that name. It reports
 // whether there was such a cache. An error says that other Caddys could not be told yet.
-func revokeIn(ctx context.Context, name string, changes []frappe.Change, source metrics.Source) (found bool, err error) {
+func revokeIn(ctx context.Context, name string, changes []frappe.Change, source telemetry.Source) (found bool, err error) {
 	var concerned []*state
 	states.Range(func(_, value any) bool {
 		if s := value.(*state); name == "" || s.serves(name) {
@@ -65,7 +65,7 @@ func revokeIn(ctx context.Context, name string, changes []frappe.Change, source 
 	}
 	if len(concerned) > 0 {
 		for range changes {
-			metrics.Revocation(source)
+			telemetry.CountRevocation(source)
 		}
 	}
 	return len(concerned) > 0, err

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -90,7 +90,7 @@ func TestRequestsAfterTheConfiguration(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
 		backend.set(func(d *doubleBackend) { clear(d.users) })
-		revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, metrics.Webhook)
+		revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, telemetry.SourceWebhook)
 		for _, token := range []string{"x", "y"} {
 			if a := gone.verifyFrom(t.Context(), "", nil, pair(token)); a.err == nil {
 				t.Errorf("revoked after the configuration went, %s still gets in: %s", token, summary(a))

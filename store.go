@@ -5,7 +5,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -91,7 +91,7 @@ func (v *verifier) takeShared(l *lookup) *grant {
 	}
 	cached, evicted := v.state.cache.Adopt(l.subject, g, read)
 	if evicted {
-		metrics.Eviction(metrics.Granted)
+		telemetry.CountEviction(telemetry.VerdictGranted)
 	}
 	switch {
 	case !cached:
@@ -108,7 +108,7 @@ func (v *verifier) takeShared(l *lookup) *grant {
 func (v *verifier) cacheGrant(l *lookup, g *grant, id frappe.Identity, backend int) {
 	cached, evicted := v.state.cache.Grant(l.subject, g)
 	if evicted {
-		metrics.Eviction(metrics.Granted)
+		telemetry.CountEviction(telemetry.VerdictGranted)
 	}
 	if cached {
 		v.putShared(l, g, id, backend)

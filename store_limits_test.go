@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -156,7 +156,7 @@ func TestSlowPublication(t *testing.T) {
 			h.client.SetDelay(func() time.Duration { return time.Minute })
 		}
 		began := time.Now()
-		_, err := revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, metrics.Webhook)
+		_, err := revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, telemetry.SourceWebhook)
 		if took := time.Since(began); err == nil || took > 4*time.Second {
 			t.Errorf("%v, after %s", err, took)
 		}

@@ -13,9 +13,8 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
-	"github.com/caddy-frappe/frappe-auth/internal/events"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -28,7 +27,7 @@ type verifierConfig struct {
 	lifetimes verdicts.Lifetimes
 	failures  rate.Limit // of each client
 	logger    *zap.Logger
-	events    events.Emitter
+	events    telemetry.Emitter
 }
 
 // verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same
@@ -62,7 +61,7 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 		longest: conf.lifetimes.TTL + conf.lifetimes.StaleIfError, feeds: conf.feeds,
 	}
 	for _, b := range v.backends {
-		metrics.ExpectBackend(b.Name)
+		telemetry.ExpectBackend(b.Name)
 		v.resolvesSites = v.resolvesSites || b.Resolver != nil
 	}
 	return v, nil
@@ -75,11 +74,11 @@ func (v *verifier) start(ctx context.Context) {
 	v.state.join(v.demand)
 	for i, b := range v.backends {
 		if w, ok := b.Backend.(frappe.Watcher); ok {
-			v.watch(ctx, w, &v.state.backends[i].Watch, metrics.Watch)
+			v.watch(ctx, w, &v.state.backends[i].Watch, telemetry.SourceWatch)
 		}
 	}
 	for _, f := range v.feeds {
-		v.watch(ctx, f.Watcher, v.state.feeds.Watch(f), metrics.Feed)
+		v.watch(ctx, f.Watcher, v.state.feeds.Watch(f), telemetry.SourceFeed)
 	}
 	if v.store != nil {
 		v.detach = v.state.fleet.Attach(v.store, v.logger)
@@ -88,14 +87,14 @@ func (v *verifier) start(ctx context.Context) {
 }
 
 // watch drops, in the background, the cached verdicts that a backend or a feed reports as changed.
-func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source metrics.Source) {
+func (v *verifier) watch(ctx context.Context, w frappe.Watcher, ages *backends.Watch, source telemetry.Source) {
 	ages.Started(v.now()) // before a configuration that is replaced stops
 	v.watchers.Go(func() {
 		defer ages.Stopped()
 		w.Watch(ctx, func(changes []frappe.Change) {
 			v.state.drop(changes...)
 			for range changes {
-				metrics.Revocation(source)
+				telemetry.CountRevocation(source)
 			}
 			if ages.Looked(v.now()) {
 				v.state.dropUnwatched()
@@ -226,7 +225,7 @@ func (v *verifier) ask(ctx context.Context, l *lookup) verdict {
 
 func (v *verifier) countLookup(result lookupResult) {
 	v.state.results[result].Add(1)
-	metrics.Lookup(result.String())
+	telemetry.CountLookup(result.String())
 }
 
 // freshness says how a cached grant may be used.

@@ -15,16 +15,16 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 	"github.com/caddy-frappe/frappe-auth/internal/occasional"
 	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/webhook"
 )
 
 func init() {
 	caddy.RegisterModule(Webhook{})
 	for _, o := range webhook.Outcomes {
-		metrics.ExpectDeliveries(string(o))
+		telemetry.ExpectDeliveries(string(o))
 	}
 }
 
@@ -123,11 +123,11 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		refusal = h.revoke(r.Context(), changes)
 	}
 	if refusal == nil {
-		metrics.Delivery(string(webhook.Accepted))
+		telemetry.CountDelivery(string(webhook.Accepted))
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	metrics.Delivery(string(refusal.Outcome))
+	telemetry.CountDelivery(string(refusal.Outcome))
 	if suppressed, ok := h.warnings.May(string(refusal.Outcome)); ok {
 		h.logger.Warn("refused a webhook delivery", zap.String("outcome", string(refusal.Outcome)), zap.String("reason", refusal.Reason),
 			zap.Int("status", refusal.Status), zap.String("client_ip", request.ClientIP(r)), zap.Uint64("suppressed", suppressed))
@@ -137,7 +137,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 
 // revoke drops the verdicts that a delivery concerns. It returns why that was not possible, or nil.
 func (h *Webhook) revoke(ctx context.Context, changes []frappe.Change) *webhook.Refusal {
-	found, err := revokeIn(ctx, h.HandlerName, changes, metrics.Webhook)
+	found, err := revokeIn(ctx, h.HandlerName, changes, telemetry.SourceWebhook)
 	switch {
 	case err != nil:
 		return webhook.NotPublished()

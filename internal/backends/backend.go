@@ -14,9 +14,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
-	"github.com/caddy-frappe/frappe-auth/internal/events"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
-	"github.com/caddy-frappe/frappe-auth/internal/tracing"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -52,7 +50,7 @@ func SourceOf(module any) string {
 // Reporter is where one configuration reports its calls to.
 type Reporter struct {
 	Logger *zap.Logger
-	Events events.Emitter
+	Events telemetry.Emitter
 
 	// Now is the clock. Its times have a monotonic reading.
 	Now func() time.Time
@@ -98,7 +96,7 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) 
 
 	asked := to.Now()
 	id, err := call(b, to, c)
-	metrics.Call(b.Name, err, to.Now().Sub(asked))
+	telemetry.CountCall(b.Name, err, to.Now().Sub(asked))
 	switch {
 	case err == nil, errors.Is(err, frappe.ErrDenied):
 		s.succeeded(to, c)
@@ -123,7 +121,7 @@ func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), MaxCall)
 	defer cancel()
-	ctx, end := tracing.StartCall(ctx, c.Span, b.Name, c.Credential.Site)
+	ctx, end := telemetry.StartCallSpan(ctx, c.Span, b.Name, c.Credential.Site)
 	defer func() { end(err) }()
 	id, err = b.Verify(ctx, c.Credential)
 	switch {
@@ -146,7 +144,7 @@ func (s *State) succeeded(to Reporter, c Call) {
 	}
 	if ended {
 		to.Logger.Info("the backend is available again", zap.String("backend", s.Name), zap.String("site", c.Credential.Site))
-		to.Events.Emit(events.Recovered, "backend", s.Name, "site", c.Credential.Site)
+		to.Events.Emit(telemetry.EventRecovered, "backend", s.Name, "site", c.Credential.Site)
 	}
 }
 
@@ -165,7 +163,7 @@ func (s *State) failed(to Reporter, c Call, p permit, err error) {
 		return
 	}
 	if began := s.sites.Failure(site, c.Claim, now, p.siteProbe); began {
-		to.Events.Emit(events.Unavailable, "backend", s.Name, "site", site)
+		to.Events.Emit(telemetry.EventUnavailable, "backend", s.Name, "site", site)
 	}
 }
 

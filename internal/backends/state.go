@@ -6,7 +6,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -81,23 +81,23 @@ type permit struct {
 // acquire waits until the backend may be called.
 func (s *State) acquire(c Call, now func() time.Time) (p permit, err error) {
 	if err := s.Check(c.Credential.Site, c.Key, now()); err != nil {
-		metrics.Rejection(s.Name, metrics.CircuitOpen)
+		telemetry.CountRejection(s.Name, telemetry.ReasonCircuitOpen)
 		return permit{}, err
 	}
 	release, err := s.limit.Load().Acquire(c.Known)
 	if err != nil {
-		metrics.Rejection(s.Name, metrics.Busy)
+		telemetry.CountRejection(s.Name, telemetry.ReasonBusy)
 		return permit{}, &frappe.UnavailableError{Reason: err, RetryAfter: time.Second}
 	}
 	if err := c.Allow(); err != nil {
 		release()
-		metrics.Rejection(s.Name, metrics.Throttled)
+		telemetry.CountRejection(s.Name, telemetry.ReasonThrottled)
 		return permit{}, err
 	}
 	p, err = s.acquireProbes(c.Credential.Site, c.Key, now())
 	if err != nil {
 		release()
-		metrics.Rejection(s.Name, metrics.CircuitOpen)
+		telemetry.CountRejection(s.Name, telemetry.ReasonCircuitOpen)
 		return permit{}, err
 	}
 	p.release = release

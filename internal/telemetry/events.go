@@ -1,27 +1,26 @@
-// Package events emits the events of frappe_auth through Caddy's events app.
-package events
+package telemetry
 
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 )
 
-// The names of the events.
+// The names of the events that an Emitter emits.
 const (
-	Denied      = "frappe_auth.denied"
-	Throttled   = "frappe_auth.throttled"
-	Unavailable = "frappe_auth.unavailable"
-	Recovered   = "frappe_auth.recovered"
+	EventDenied      = "frappe_auth.denied"
+	EventThrottled   = "frappe_auth.throttled"
+	EventUnavailable = "frappe_auth.unavailable"
+	EventRecovered   = "frappe_auth.recovered"
 )
 
-// Emitter emits events. Its zero value emits nothing.
+// Emitter emits events through Caddy's events app. Its zero value emits nothing.
 type Emitter struct {
 	ctx caddy.Context
 	app *caddyevents.App
 }
 
-// Of returns the emitter of a configuration, or the zero value if it does not use the events app.
-func Of(ctx caddy.Context) Emitter {
+// NewEmitter returns the emitter of a configuration, or the zero value if it does not use the events app.
+func NewEmitter(ctx caddy.Context) Emitter {
 	module, err := ctx.AppIfConfigured("events")
 	if err != nil {
 		return Emitter{}

@@ -1,4 +1,4 @@
-package metrics_test
+package telemetry_test
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
 // gather returns the values of all series, as `name{values of labels}`; of a histogram, the number of observations.
@@ -42,14 +42,14 @@ func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 
 // TestCounters: every series is there before its first event, and each function moves its own series only.
 func TestCounters(t *testing.T) {
-	metrics.ExpectRequests("granted")
-	metrics.ExpectLookups("hit")
-	metrics.ExpectDeliveries("accepted")
-	metrics.ExpectBackend("site")
+	telemetry.ExpectRequests("granted")
+	telemetry.ExpectLookups("hit")
+	telemetry.ExpectDeliveries("accepted")
+	telemetry.ExpectBackend("site")
 	registry := prometheus.NewPedanticRegistry()
-	read := func() metrics.Snapshot { return metrics.Snapshot{} }
+	read := func() telemetry.Snapshot { return telemetry.Snapshot{} }
 	for range 2 { // as when two handlers enable metrics
-		if err := metrics.Register(registry, read); err != nil {
+		if err := telemetry.Register(registry, read); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,22 +58,22 @@ func TestCounters(t *testing.T) {
 		count func()
 		moved []string
 	}{
-		{"request", func() { metrics.Request(frappe.SchemeToken, "granted") }, []string{"requests_total{granted,token}"}},
-		{"request without a credential", func() { metrics.Request("", "granted") }, []string{"requests_total{granted,none}"}},
-		{"lookup", func() { metrics.Lookup("hit") }, []string{"cache_lookups_total{hit}"}},
-		{"eviction", func() { metrics.Eviction(metrics.Denied) }, []string{"cache_evictions_total{denied}"}},
-		{"granted", func() { metrics.Call("site", nil, time.Second) }, []string{"backend_call_duration_seconds{site}", "backend_calls_total{site,granted}"}},
+		{"request", func() { telemetry.CountRequest(frappe.SchemeToken, "granted") }, []string{"requests_total{granted,token}"}},
+		{"request without a credential", func() { telemetry.CountRequest("", "granted") }, []string{"requests_total{granted,none}"}},
+		{"lookup", func() { telemetry.CountLookup("hit") }, []string{"cache_lookups_total{hit}"}},
+		{"eviction", func() { telemetry.CountEviction(telemetry.VerdictDenied) }, []string{"cache_evictions_total{denied}"}},
+		{"granted", func() { telemetry.CountCall("site", nil, time.Second) }, []string{"backend_call_duration_seconds{site}", "backend_calls_total{site,granted}"}},
 		{
-			"denied", func() { metrics.Call("site", fmt.Errorf("bad: %w", frappe.ErrDenied), 0) },
+			"denied", func() { telemetry.CountCall("site", fmt.Errorf("bad: %w", frappe.ErrDenied), 0) },
 			[]string{"backend_call_duration_seconds{site}", "backend_calls_total{site,denied}"},
 		},
 		{
-			"unavailable", func() { metrics.Call("site", errors.New("down"), 0) },
+			"unavailable", func() { telemetry.CountCall("site", errors.New("down"), 0) },
 			[]string{"backend_call_duration_seconds{site}", "backend_calls_total{site,unavailable}"},
 		},
-		{"rejection", func() { metrics.Rejection("site", metrics.Throttled) }, []string{"backend_rejections_total{site,throttled}"}},
-		{"revocation", func() { metrics.Revocation(metrics.Watch) }, []string{"revocations_total{watch}"}},
-		{"delivery", func() { metrics.Delivery("accepted") }, []string{"webhook_deliveries_total{accepted}"}},
+		{"rejection", func() { telemetry.CountRejection("site", telemetry.ReasonThrottled) }, []string{"backend_rejections_total{site,throttled}"}},
+		{"revocation", func() { telemetry.CountRevocation(telemetry.SourceWatch) }, []string{"revocations_total{watch}"}},
+		{"delivery", func() { telemetry.CountDelivery("accepted") }, []string{"webhook_deliveries_total{accepted}"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := gather(t, registry)
@@ -96,12 +96,12 @@ func TestCounters(t *testing.T) {
 
 // TestGauges: a scrape reads the snapshot anew, and a backend that does not watch has no age.
 func TestGauges(t *testing.T) {
-	now := metrics.Snapshot{
+	now := telemetry.Snapshot{
 		Granted: 1, Denied: 2, Capacity: 3, FailingClients: 4,
-		Backends: map[string]metrics.Backend{"static": {}, "database": {InFlight: 5, Waiting: 6, OpenBreakers: 7, WatchAge: new(8 * time.Second)}},
+		Backends: map[string]telemetry.BackendSnapshot{"static": {}, "database": {InFlight: 5, Waiting: 6, OpenBreakers: 7, WatchAge: new(8 * time.Second)}},
 	}
 	registry := prometheus.NewPedanticRegistry()
-	if err := metrics.Register(registry, func() metrics.Snapshot { return now }); err != nil {
+	if err := telemetry.Register(registry, func() telemetry.Snapshot { return now }); err != nil {
 		t.Fatal(err)
 	}
 	check := func(want map[string]float64) {
@@ -121,7 +121,7 @@ func TestGauges(t *testing.T) {
 		"backend_calls_in_flight{database}": 5, "backend_calls_waiting{database}": 6, "backend_breakers_open{database}": 7,
 		"backend_watch_age_seconds{database}": 8,
 	})
-	now = metrics.Snapshot{}
+	now = telemetry.Snapshot{}
 	check(map[string]float64{
 		"cache_entries{granted}": 0, "cache_entries{denied}": 0, "cache_max_entries{granted}": 0, "cache_max_entries{denied}": 0, "failing_clients{}": 0,
 	})

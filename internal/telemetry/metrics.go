@@ -1,9 +1,10 @@
-// Package metrics holds the Prometheus collectors of frappe_auth. They count what all handlers of this Caddy do, across
-// reloads, whether or not the configuration enables metrics; Register makes them visible.
+// Package telemetry reports what frappe_auth does: as Prometheus metrics, as events of Caddy's events app, and as spans below
+// those of Caddy's `tracing`.
 //
-// No label contains anything from a client. Every series exists before its first event, so that a rate includes that
-// event: the package that owns a label's values declares them with Expect….
-package metrics
+// The metrics count what all handlers of this Caddy do, across reloads, whether or not the configuration enables metrics;
+// Register makes them visible. No label contains anything from a client. Every series exists before its first event, so that a
+// rate includes that event: the package that owns a label's values declares them with Expect….
+package telemetry
 
 import (
 	"errors"
@@ -72,8 +73,8 @@ func ExpectRequests(outcomes ...string) {
 // noScheme is the label of requests without a well-formed credential.
 const noScheme = "none"
 
-// Request counts a request. The scheme is empty if no credential was recognized.
-func Request(scheme frappe.Scheme, outcome string) {
+// CountRequest counts a request. The scheme is empty if no credential was recognized.
+func CountRequest(scheme frappe.Scheme, outcome string) {
 	label := string(scheme)
 	if label == "" {
 		label = noScheme
@@ -92,8 +93,8 @@ func ExpectLookups(results ...string) {
 	}
 }
 
-// Lookup counts a verdict by where it came from.
-func Lookup(result string) {
+// CountLookup counts a verdict by where it came from.
+func CountLookup(result string) {
 	series, ok := lookupSeries[result]
 	if !ok {
 		series = lookups.WithLabelValues(result)
@@ -101,39 +102,36 @@ func Lookup(result string) {
 	series.Inc()
 }
 
-// Verdict is what the cache keeps.
-type Verdict string
-
-// The verdicts.
+// The verdicts that the cache keeps.
 const (
-	Granted Verdict = "granted"
-	Denied  Verdict = "denied"
+	VerdictGranted = "granted"
+	VerdictDenied  = "denied"
 )
 
-// Eviction counts a cached verdict that was evicted to make room for another.
-func Eviction(v Verdict) { evictions.WithLabelValues(string(v)).Inc() }
+// CountEviction counts a cached verdict that was evicted to make room for another.
+func CountEviction(verdict string) { evictions.WithLabelValues(verdict).Inc() }
 
 // The outcomes of backend calls, for their series and spans.
 const (
-	CallGranted     = "granted"
-	CallDenied      = "denied"
-	CallUnavailable = "unavailable"
+	callGranted     = "granted"
+	callDenied      = "denied"
+	callUnavailable = "unavailable"
 )
 
-// CallOutcome returns the label for what a backend answered.
-func CallOutcome(err error) string {
+// callOutcome returns the label for what a backend answered.
+func callOutcome(err error) string {
 	switch {
 	case err == nil:
-		return CallGranted
+		return callGranted
 	case errors.Is(err, frappe.ErrDenied):
-		return CallDenied
+		return callDenied
 	}
-	return CallUnavailable
+	return callUnavailable
 }
 
-// Call counts a call of a backend, which answered with err.
-func Call(backend string, err error, took time.Duration) {
-	calls.WithLabelValues(backend, CallOutcome(err)).Inc()
+// CountCall counts a call of a backend, which answered with err, and records how long it took.
+func CountCall(backend string, err error, took time.Duration) {
+	calls.WithLabelValues(backend, callOutcome(err)).Inc()
 	duration.WithLabelValues(backend).Observe(took.Seconds())
 }
 
@@ -142,20 +140,22 @@ type Reason string
 
 // The reasons.
 const (
-	Busy        Reason = "busy"         // the in-flight limit
-	CircuitOpen Reason = "circuit_open" // a circuit breaker
-	Throttled   Reason = "throttled"    // the failure limit of the client
+	ReasonBusy        Reason = "busy"         // the in-flight limit
+	ReasonCircuitOpen Reason = "circuit_open" // a circuit breaker
+	ReasonThrottled   Reason = "throttled"    // the failure limit of the client
 )
 
-// Rejection counts a verification that was rejected before the backend was called.
-func Rejection(backend string, why Reason) { rejections.WithLabelValues(backend, string(why)).Inc() }
+// CountRejection counts a verification that was rejected before the backend was called.
+func CountRejection(backend string, why Reason) {
+	rejections.WithLabelValues(backend, string(why)).Inc()
+}
 
 // ExpectBackend creates the series of a backend.
 func ExpectBackend(backend string) {
-	for _, outcome := range []string{CallGranted, CallDenied, CallUnavailable} {
+	for _, outcome := range []string{callGranted, callDenied, callUnavailable} {
 		calls.WithLabelValues(backend, outcome)
 	}
-	for _, why := range []Reason{Busy, CircuitOpen, Throttled} {
+	for _, why := range []Reason{ReasonBusy, ReasonCircuitOpen, ReasonThrottled} {
 		rejections.WithLabelValues(backend, string(why))
 	}
 	duration.WithLabelValues(backend)
@@ -166,14 +166,14 @@ type Source string
 
 // The sources.
 const (
-	Webhook Source = "webhook"
-	Watch   Source = "watch"
-	Admin   Source = "admin"
-	Feed    Source = "feed"
+	SourceWebhook Source = "webhook"
+	SourceWatch   Source = "watch"
+	SourceAdmin   Source = "admin"
+	SourceFeed    Source = "feed"
 )
 
-// Revocation counts a change that dropped cached verdicts.
-func Revocation(from Source) { revocations.WithLabelValues(string(from)).Inc() }
+// CountRevocation counts a change that dropped cached verdicts.
+func CountRevocation(from Source) { revocations.WithLabelValues(string(from)).Inc() }
 
 // ExpectDeliveries creates the series of webhook deliveries with these outcomes.
 func ExpectDeliveries(outcomes ...string) {
@@ -182,14 +182,14 @@ func ExpectDeliveries(outcomes ...string) {
 	}
 }
 
-// Delivery counts a webhook delivery.
-func Delivery(outcome string) { deliveries.WithLabelValues(outcome).Inc() }
+// CountDelivery counts a webhook delivery.
+func CountDelivery(outcome string) { deliveries.WithLabelValues(outcome).Inc() }
 
 func init() {
-	for _, v := range []Verdict{Granted, Denied} {
-		evictions.WithLabelValues(string(v))
+	for _, v := range []string{VerdictGranted, VerdictDenied} {
+		evictions.WithLabelValues(v)
 	}
-	for _, from := range []Source{Webhook, Watch, Admin, Feed} {
+	for _, from := range []Source{SourceWebhook, SourceWatch, SourceAdmin, SourceFeed} {
 		revocations.WithLabelValues(string(from))
 	}
 }

@@ -1,5 +1,4 @@
-// Package tracing starts the spans of frappe_auth, below those of Caddy's `tracing`.
-package tracing
+package telemetry
 
 import (
 	"context"
@@ -8,16 +7,14 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.26.0"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/caddy-frappe/frappe-auth/internal/metrics"
 )
 
 // tracerName is the instrumentation scope of the spans.
 const tracerName = "github.com/caddy-frappe/frappe-auth"
 
-// StartDecision starts the span around a decision if the request is traced, that is, if Caddy's `tracing` comes before
+// StartDecisionSpan starts the span around a decision if the request is traced, that is, if Caddy's `tracing` comes before
 // the handler. Otherwise the span is nil.
-func StartDecision(ctx context.Context) (context.Context, trace.Span) {
+func StartDecisionSpan(ctx context.Context) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.SpanContext().IsValid() {
 		return ctx, nil
@@ -25,15 +22,15 @@ func StartDecision(ctx context.Context) (context.Context, trace.Span) {
 	return parent.TracerProvider().Tracer(tracerName).Start(ctx, "frappe_auth")
 }
 
-// Decision is what the span of a decision says.
-type Decision struct {
+// DecisionSpan has the attributes of the span of a decision.
+type DecisionSpan struct {
 	User, Backend          string // both empty unless the request goes on
 	Scheme, Cache, Outcome string
 	Err                    error // nil unless the backends were unavailable
 }
 
-// EndDecision records a decision in its span and ends the span.
-func EndDecision(span trace.Span, d Decision) {
+// EndDecisionSpan records a decision in its span and ends the span.
+func EndDecisionSpan(span trace.Span, d DecisionSpan) {
 	defer span.End()
 	if d.User != "" {
 		span.SetAttributes(semconv.EnduserID(d.User), attribute.String("frappe_auth.backend", d.Backend))
@@ -48,9 +45,9 @@ func EndDecision(span trace.Span, d Decision) {
 	}
 }
 
-// StartCall starts the span around a backend call, below the span of the request that runs it. It may end after that one.
+// StartCallSpan starts the span around a backend call, below the span of the request that runs it. It may end after that one.
 // The caller must call end with the backend's error.
-func StartCall(ctx context.Context, parent trace.Span, backend, site string) (called context.Context, end func(error)) {
+func StartCallSpan(ctx context.Context, parent trace.Span, backend, site string) (called context.Context, end func(error)) {
 	if parent == nil || !parent.SpanContext().IsValid() {
 		return ctx, func(error) {}
 	}
@@ -60,9 +57,9 @@ func StartCall(ctx context.Context, parent trace.Span, backend, site string) (ca
 		span.SetAttributes(attribute.String("frappe_auth.site", site))
 	}
 	return ctx, func(err error) {
-		outcome := metrics.CallOutcome(err)
+		outcome := callOutcome(err)
 		span.SetAttributes(attribute.String("frappe_auth.outcome", outcome))
-		if outcome == metrics.CallUnavailable {
+		if outcome == callUnavailable {
 			span.SetStatus(codes.Error, err.Error())
 		}
 		span.End()
