@@ -21,8 +21,7 @@ fix: ## formats, and sorts imports
 
 golden: ## writes golden files and the generated parts of docs/ anew; look at the diff
 	go test ./e2e -update
-	go test -run Docs . -update-docs
-	cd e2e/deploy && go test -run Licences . -update
+	go test ./docs -run Compatibility -update
 
 image: ## builds the image caddy-frappe
 	docker build -t caddy-frappe .

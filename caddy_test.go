@@ -25,8 +25,6 @@ var (
 	always             = testutil.Always
 	countingSite       = testutil.CountingSite
 	credentialOf       = testutil.CredentialOf
-	answerOf           = testutil.Answer
-	reply              = testutil.Reply
 	runCaddy           = testutil.RunCaddy
 	get                = testutil.Get
 	requestOver        = testutil.RequestOver
@@ -37,6 +35,7 @@ const (
 	aliceKey     = testutil.AliceKey
 	aliceSecret  = testutil.AliceSecret
 	aliceToken   = testutil.AlicePair
+	byAlice      = "Authorization: " + testutil.AlicePair
 	aliceBasic   = testutil.AliceBasic
 	aliceBearer  = testutil.AliceBearer
 	bobToken     = testutil.BobPair

@@ -1,6 +1,9 @@
-package frappeauth_test
+package docs_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -149,7 +152,7 @@ func folders(r *recipe) {
 	r.get("files.example.com/alice@example.com/report.txt", 404, "", byBob)
 	r.get("files.example.com/report.txt", 401, "")
 	for _, path := range []string{"/../alice@example.com/report.txt", "/%2e%2e/alice@example.com/report.txt", "/..%2falice@example.com/report.txt"} {
-		if got := rawRequest(r.t, r.address, "GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n"); got.Status == 200 {
+		if got := testutil.RawRequest(r.t, r.address, "GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n"); got.Status == 200 {
 			r.t.Errorf("%s: %q", path, got.Body)
 		}
 	}
@@ -186,17 +189,17 @@ func fail2ban(r *recipe) {
 // errorsAsFrappe: Frappe's Python clients raise an error for each answer, as they look for a non-empty exc in it.
 func errorsAsFrappe(r *recipe) {
 	r.get("api.example.com/", 200, `/ by ""`, byAlice)
-	twice := requestOver(r.t, clientWithoutMagic, http.MethodGet, "http://"+r.address, "Host: api.example.com", byAlice, byBob)
+	twice := testutil.RequestOver(r.t, testutil.Client, http.MethodGet, "http://"+r.address, "Host: api.example.com", byAlice, byBob)
 	answers := map[int]testutil.Response{400: twice, 401: r.get("api.example.com/", 401, "…", wrongSecret)}
 	for i := range 30 {
-		got := requestOver(r.t, clientWithoutMagic, http.MethodGet, "http://"+r.address, "Host: api.example.com", fmt.Sprintf("Authorization: token guess%d:x", i))
+		got := testutil.RequestOver(r.t, testutil.Client, http.MethodGet, "http://"+r.address, "Host: api.example.com", fmt.Sprintf("Authorization: token guess%d:x", i))
 		answers[got.Status] = got
 	}
 	text := recipeText(r.t, "recipes: Errors as Frappe answers them")
 	for _, status := range []int{403, 404, 503} {
-		r.address = freeAddress(r.t) // no connection of the configuration before is used again
+		r.address = testutil.FreeAddress(r.t) // no connection of the configuration before is used again
 		r.configure(strings.NewReplacer(
-			"api.example.com {", "http://api.example.com:"+portOf(r.address)+" {",
+			"api.example.com {", "http://api.example.com:"+testutil.PortOf(r.address)+" {",
 			"\tfrappe_auth https://erp.example.com\n", fmt.Sprintf("\tfrappe_auth https://erp.example.com {\nanonymous\n}\nerror %d\n", status),
 			"\treverse_proxy localhost:9000\n", "",
 		).Replace(text))
@@ -236,7 +239,7 @@ func recipeText(t testing.TB, title string) string {
 
 // tokensInQueries: a token in the query is a credential, reaches neither the application nor a log, and loses to a header.
 func tokensInQueries(r *recipe) {
-	good := strings.TrimPrefix(aliceBearer, "Bearer ")
+	good := strings.TrimPrefix(testutil.AliceBearer, "Bearer ")
 	r.get("app.example.com/live/1?a=b&token="+good, 200, `/live/1?a=b by ""`)
 	r.get("app.example.com/live/1", 200, `/live/1 by ""`, byAlice)
 	r.get("app.example.com/live/1?token="+good, 401, "", wrongSecret)
@@ -259,6 +262,11 @@ func tokensInQueries(r *recipe) {
 func revokeAtOnce(r *recipe) {
 	servesReport(r)
 	url := "http://" + r.address + "/hooks/frappe"
+	sign := func(body string) string {
+		mac := hmac.New(sha256.New, []byte("s3cret"))
+		mac.Write([]byte(body))
+		return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	}
 	hook := func(body, signature string) testutil.Response {
 		req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPost, url, strings.NewReader(body))
 		if err != nil {
@@ -266,7 +274,7 @@ func revokeAtOnce(r *recipe) {
 		}
 		req.Host = "files.example.com"
 		req.Header["X-Frappe-Webhook-Signature"] = []string{signature}
-		resp, err := clientWithoutMagic.Do(req)
+		resp, err := testutil.Client.Do(req)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -278,7 +286,7 @@ func revokeAtOnce(r *recipe) {
 		r.get("files.example.com/report.txt", 200, "report", header)
 		return r.asked.Load() > before
 	}
-	byToken := "Authorization: " + aliceBearer
+	byToken := "Authorization: " + testutil.AliceBearer
 	asks(byToken)
 	bodies := testutil.Blocks(r.t, testutil.Page(r.t, "docs/freshness.md"), "json")
 	if len(bodies) != 2 {
@@ -293,8 +301,8 @@ func revokeAtOnce(r *recipe) {
 	if !refused() || refused() || hook(body, sign(body)).Status != 204 || !refused() {
 		r.t.Errorf("a new key would not work before negative_ttl, in spite of %s", body)
 	}
-	for i, test := range []struct{ name, header string }{{"alice@example.com", byAlice}, {strings.TrimPrefix(aliceBearer, "Bearer "), byToken}} {
-		body := strings.NewReplacer("{{ doc.name }}", test.name, "{{ doc.api_key or '' }}", aliceKey).Replace(strings.TrimSpace(bodies[i]))
+	for i, test := range []struct{ name, header string }{{"alice@example.com", byAlice}, {strings.TrimPrefix(testutil.AliceBearer, "Bearer "), byToken}} {
+		body := strings.NewReplacer("{{ doc.name }}", test.name, "{{ doc.api_key or '' }}", testutil.AliceKey).Replace(strings.TrimSpace(bodies[i]))
 		if got := hook(body, sign("another")); got.Status != 403 || asks(test.header) {
 			r.t.Errorf("%d for a delivery with another signature, or it revoked something: %s", got.Status, body)
 		}
@@ -308,23 +316,23 @@ func revokeAtOnce(r *recipe) {
 // TestRecipeProvider: the JSON of the page combines frappe with passwords, as the page says: and it does send them to Frappe.
 func TestRecipeProvider(t *testing.T) {
 	asked := new(atomic.Int64)
-	address := freeAddress(t)
+	address := testutil.FreeAddress(t)
 	handler := strings.ReplaceAll(testutil.Blocks(t, testutil.Page(t, "docs/recipes.md"), "json")[0], "https://erp.example.com", benchDouble(t, asked, true))
 	config := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [{"handle": [%s,
 		{"handler": "static_response", "body": "{http.auth.user.id}"}]}]}}}}}`, address, handler)
-	runCaddy(t, "")
+	testutil.RunCaddy(t, "")
 	if err := caddy.Load([]byte(config), true); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, "http://"+address, byAlice); got.Status != 200 || got.Body != "alice@example.com" {
+	if got := testutil.Get(t, "http://"+address, byAlice); got.Status != 200 || got.Body != "alice@example.com" {
 		t.Errorf("%d %q", got.Status, got.Body)
 	}
-	if got := get(t, "http://"+address, wrongSecret); got.Status != 401 {
+	if got := testutil.Get(t, "http://"+address, wrongSecret); got.Status != 401 {
 		t.Errorf("%d", got.Status)
 	}
 	before := asked.Load()
 	for range 100 { // which provider is asked first is random
-		if got := get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk"); got.Body != "monitor" {
+		if got := testutil.Get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk"); got.Body != "monitor" {
 			t.Fatalf("%d %q", got.Status, got.Body)
 		}
 		if asked.Load() > before {
@@ -332,4 +340,94 @@ func TestRecipeProvider(t *testing.T) {
 		}
 	}
 	t.Error("a password never reached Frappe; the page's warning is wrong")
+}
+
+// TestRecipeOfTokens: the recipe for scopes and clients does what it says, with a backend that knows these.
+func TestRecipeOfTokens(t *testing.T) {
+	text := recipeText(t, "recipes: Only some access tokens")
+	backend := regexp.MustCompile(`backend database [^\n]*\n`)
+	if !backend.MatchString(text) {
+		t.Fatal("it has no backend")
+	}
+	text = backend.ReplaceAllString(text, "backend test_tokens\n")
+	onlySomeTokens(run(t, strings.ReplaceAll(text, "4f2c8a9e1b", "mcp")))
+}
+
+// dashboards: who is logged in to the ERP passes, and nobody else.
+func dashboards(r *recipe) {
+	const cookie = "Cookie: sid=" + testutil.RecordedSession
+	r.get("erp.example.com/bi/1", 200, `/bi/1 by "alice@example.com"`, cookie, "X-Frappe-User: Administrator")
+	r.get("erp.example.com/bi/1", 200, `/bi/1 by "alice@example.com"`, byAlice)
+	r.get("erp.example.com/bi/1", 401, "", "X-Frappe-User: Administrator")
+	r.get("erp.example.com/bi/1", 401, "", cookie, "Authorization: token x:y")
+	r.get("erp.example.com/bi/1", 401, "", "Cookie: sid=0000000000000000000000000000000000000000000000000000dead")
+	r.get("erp.example.com/bi/1", 403, "", byBob)
+	got := r.get("erp.example.com/bi/1?a=b", 302, "", "Sec-Fetch-Mode: navigate")
+	if location := got.Header.Get("Location"); location != "/login?redirect-to=%2Fbi%2F1%3Fa%3Db" {
+		r.t.Errorf("sent to %s", location)
+	}
+	r.expect(http.MethodPost, "erp.example.com/bi/1", 403, "", cookie, "Origin: https://evil.example.net", "Sec-Fetch-Site: cross-site")
+	r.get("erp.example.com/login", 200, "page of erp.example.com", "Sec-Fetch-Mode: navigate")
+}
+
+// onlySomeTokens: a token with the scope passes, another does not, and the metadata says which scope.
+func onlySomeTokens(r *recipe) {
+	r.get("mcp.example.com/", 200, `/ by ""`, "Authorization: Bearer all-of-mcp")
+	got := r.get("mcp.example.com/", 403, "", "Authorization: Bearer openid-of-other")
+	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, `error="insufficient_scope", scope="all"`) {
+		r.t.Error(challenge)
+	}
+	r.get("mcp.example.com/.well-known/oauth-protected-resource", 200, "…")
+}
+
+// mcpServer: a client comes from the 401 to the metadata, from there to the ERP, and with a token to the server.
+func mcpServer(r *recipe) {
+	got := r.get("mcp.example.com/mcp", 401, "", "Origin: https://inspector.example.com")
+	const metadata = `resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`
+	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all"`) {
+		r.t.Error(challenge)
+	}
+	for _, path := range []string{"/mcp", ""} {
+		got := r.get("mcp.example.com/.well-known/oauth-protected-resource"+path, 200, "…")
+		if !strings.Contains(got.Body, `"resource":"https://mcp.example.com/mcp"`) || !strings.Contains(got.Body, `"authorization_servers":["http`) {
+			r.t.Error(got.Body)
+		}
+	}
+	r.expect(http.MethodOptions, "mcp.example.com/mcp", 204, "", "Origin: https://inspector.example.com", "Access-Control-Request-Method: POST")
+	r.get("mcp.example.com/mcp", 200, `/mcp by ""`, "Authorization: "+testutil.AliceBearer)
+}
+
+// inFrontOfFrappe: API keys are checked, people and OAuth clients with a secret of their own are left to Frappe.
+func inFrontOfFrappe(r *recipe) {
+	r.get("erp.example.com/api/method/x", 200, `{"message":"alice@example.com"}`, byAlice)
+	r.get("erp.example.com/api/method/x", 401, "", wrongSecret)
+	r.get("erp.example.com/app", 200, "page of erp.example.com", "Cookie: sid=x")
+	for _, path := range []string{"assets/x.js", "files/x.png", "socket.io/?EIO=4"} {
+		r.get("erp.example.com/"+path, 200, "nginx of erp.example.com")
+	}
+	for _, method := range []string{"get_token", "revoke_token"} {
+		client := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("4f2c8a9e1b:secret-of-"+method))
+		got := r.expect(http.MethodPost, "erp.example.com/api/method/frappe.integrations.oauth2."+method, 401, "…", client)
+		if !strings.Contains(got.Body, "AuthenticationError") {
+			r.t.Errorf("%s: Frappe was not asked about the client: %q", method, got.Body)
+		}
+		r.get("erp.example.com/api/method/x?"+method, 401, "", client)
+	}
+}
+
+// tenants: each host name is asked about at its own site.
+func tenants(r *recipe) {
+	r.get("two.erp.example.com/report.txt", 200, "of two", byAlice)
+	r.get("two.erp.example.com/report.txt", 401, "", wrongSecret)
+	r.get("three.erp.example.com/report.txt", 404, "", byAlice)
+}
+
+// severalBackends: a listed key is known without the site, and the site knows the others.
+func severalBackends(r *recipe) {
+	r.get("files.example.com/report.txt", 200, "report", byAlice) // listed
+	if r.asked.Load() != 0 {
+		r.t.Error("the site was asked about a listed key")
+	}
+	r.get("files.example.com/report.txt", 200, "report", byBob) // the site's
+	r.get("files.example.com/report.txt", 401, "", "Authorization: token x:y")
 }

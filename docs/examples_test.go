@@ -1,4 +1,4 @@
-package frappeauth_test
+package docs_test
 
 import (
 	"fmt"

@@ -1,6 +1,7 @@
-package frappeauth_test
+package docs_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -15,7 +16,9 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -34,7 +37,7 @@ type recipe struct {
 // run runs a Caddyfile of a page. Names, addresses and paths of the outside are replaced by those of doubles, and nothing else.
 func run(t *testing.T, text string) *recipe {
 	t.Helper()
-	r := &recipe{Caddy: runCaddy(t, ""), t: t, address: freeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
+	r := &recipe{Caddy: testutil.RunCaddy(t, ""), t: t, address: testutil.FreeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
 	site, bench := benchDouble(t, r.asked, true), benchDouble(t, r.asked, false)
 	for name, content := range map[string]string{
 		"files/report.txt": "report", "alice@example.com/report.txt": "of alice", "files/monitor/status.txt": "status",
@@ -48,7 +51,7 @@ func run(t *testing.T, text string) *recipe {
 			t.Fatal(err)
 		}
 	}
-	text = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(text, "http://$1:"+portOf(r.address)+" {")
+	text = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(text, "http://$1:"+testutil.PortOf(r.address)+" {")
 	text = strings.NewReplacer(
 		"https://erp.example.com", site,
 		"http://127.0.0.1:8000", "http://"+bench, "127.0.0.1:8080", bench,
@@ -73,7 +76,7 @@ func (r *recipe) configure(text string) {
 	default:
 		options = "log {\n" + output + "}\n" + options
 	}
-	config, _, err := adapt("{\nadmin off\npersist_config off\ndefault_bind 127.0.0.1\n" + options)
+	config, _, err := testutil.Adapt("{\nadmin off\npersist_config off\ndefault_bind 127.0.0.1\n" + options)
 	if err != nil {
 		r.t.Fatalf("%v in:\n%s", err, options)
 	}
@@ -86,7 +89,7 @@ func (r *recipe) configure(text string) {
 func (r *recipe) expect(method, url string, status int, body string, headers ...string) testutil.Response {
 	r.t.Helper()
 	host, path, _ := strings.Cut(url, "/")
-	got := requestOver(r.t, clientWithoutMagic, method, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
+	got := testutil.RequestOver(r.t, testutil.Client, method, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
 	if got.Status != status || body != "…" && got.Body != body {
 		r.t.Errorf("%s %s with %q: %d %q, want %d %q", method, url, headers, got.Status, got.Body, status, body)
 	}
@@ -105,8 +108,8 @@ func (r *recipe) get(url string, status int, body string, headers ...string) tes
 
 // Headers of requests.
 const (
-	byAlice     = "Authorization: " + aliceToken
-	byBob       = "Authorization: " + bobToken
+	byAlice     = "Authorization: " + testutil.AlicePair
+	byBob       = "Authorization: " + testutil.BobPair
 	wrongSecret = "Authorization: token 2c6245becaa0961:wrong"
 )
 
@@ -116,35 +119,35 @@ const (
 func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
 	t.Helper()
 	users := map[string]string{
-		"pair " + aliceKey + ":" + aliceSecret:        "alice@example.com",
-		aliceBearer:                                   "alice@example.com",
-		strings.Replace(bobToken, "token", "pair", 1): "bob@example.com",
+		"pair " + testutil.AliceKey + ":" + testutil.AliceSecret: "alice@example.com",
+		testutil.AliceBearer: "alice@example.com",
+		strings.Replace(testutil.BobPair, "token", "pair", 1): "bob@example.com",
 	}
 	bench := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, _ := strings.Cut(r.Host, ":")
 		if named := r.Header.Get("X-Frappe-Site-Name"); named != "" {
 			host = named
 		}
-		user := users[strings.Replace(credentialOf(r), "token ", "pair ", 1)]
+		user := users[strings.Replace(testutil.CredentialOf(r), "token ", "pair ", 1)]
 		session, _ := r.Cookie("sid")
 		isSession := session != nil && strings.HasPrefix(r.URL.Path, "/api/")
-		if isSession && session.Value == loggedIn {
+		if isSession && session.Value == testutil.RecordedSession {
 			user = "alice@example.com"
 		}
 		w.Header().Set("Content-Type", "application/json")
 		switch {
 		case !onlyOne && host != "erp.example.com" && host != "two.erp.example.com":
-			reply(t, w, answerOf(t, "unknown-site.http"))
+			testutil.Reply(t, w, testutil.Answer(t, "unknown-site.http"))
 		case strings.HasPrefix(r.URL.Path, "/assets/"), strings.HasPrefix(r.URL.Path, "/files/"), strings.HasPrefix(r.URL.Path, "/socket.io/"):
 			fmt.Fprint(w, "nginx of "+host)
 		case r.Header.Get("Authorization") == "" && !isSession:
 			fmt.Fprint(w, "page of "+host)
 		case user == "" && isSession:
 			asked.Add(1)
-			reply(t, w, answerOf(t, "session-unknown.http"))
+			testutil.Reply(t, w, testutil.Answer(t, "session-unknown.http"))
 		case user == "":
 			asked.Add(1)
-			reply(t, w, answerOf(t, "denied-15.http"))
+			testutil.Reply(t, w, testutil.Answer(t, "denied-15.http"))
 		case strings.HasSuffix(r.URL.Path, ".get_roles"):
 			roles := []string{"All"}
 			if user == "alice@example.com" {
@@ -191,3 +194,30 @@ func phpDouble(t *testing.T) string {
 	go fcgi.Serve(listener, http.HandlerFunc(tellRequest)) //nolint:errcheck // it ends with the listener
 	return listener.Addr().String()
 }
+
+// tokensBackend knows two access tokens with their scopes and clients, which no site tells.
+type tokensBackend struct{}
+
+func init() { caddy.RegisterModule(tokensBackend{}) }
+
+// CaddyModule returns the Caddy module information.
+func (tokensBackend) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.frappe_auth.backends.test_tokens", New: func() caddy.Module { return new(tokensBackend) }}
+}
+
+// UnmarshalCaddyfile takes no arguments.
+func (tokensBackend) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+// Verify implements frappe.Backend.
+func (tokensBackend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
+	switch c.Token {
+	case "all-of-mcp":
+		return frappe.Identity{User: "alice@example.com", Scopes: []string{"all", "openid"}, Client: "mcp"}, nil
+	case "openid-of-other":
+		return frappe.Identity{User: "alice@example.com", Scopes: []string{"openid"}, Client: "other"}, nil
+	}
+	return frappe.Identity{}, frappe.ErrDenied
+}
+
+// ReportsTokens implements frappe.TokenReporter.
+func (tokensBackend) ReportsTokens() bool { return true }
