@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/input"
-	"github.com/caddy-frappe/frappe-auth/internal/request"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
@@ -122,10 +122,10 @@ func (o *Options) decideRequest(r *http.Request, guest bool) decision {
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
 		guest:   guest,
-		caller:  caller{client: request.ClientIP(r)},
+		caller:  caller{client: headers.ClientIP(r)},
 	}
 	if o.crossSite != nil {
-		_, host := request.Addressed(r)
+		_, host := headers.Addressed(r)
 		a.cookies, a.crossSite = r.Header["Cookie"], o.crossSite.Refuses(r, host)
 	}
 	d := o.decide(ctx, &a)

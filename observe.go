@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
@@ -27,13 +27,13 @@ func (o *Options) observe(r *http.Request, d *decision) {
 	}
 	switch d.outcome {
 	case outcomeDenied:
-		o.events.Emit(telemetry.EventDenied, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
+		o.events.Emit(telemetry.EventDenied, "client_ip", headers.ClientIP(r), "scheme", string(d.scheme))
 	case outcomeThrottled:
-		o.events.Emit(telemetry.EventThrottled, "client_ip", request.ClientIP(r), "scheme", string(d.scheme))
+		o.events.Emit(telemetry.EventThrottled, "client_ip", headers.ClientIP(r), "scheme", string(d.scheme))
 	default:
 	}
 	if c := o.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
-		c.Write(d.debugFields(request.ClientIP(r))...)
+		c.Write(d.debugFields(headers.ClientIP(r))...)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/site"
 )
@@ -68,7 +68,7 @@ func (p *ProtectedResource) identifier(r *http.Request) string {
 	if p.Resource != "" {
 		return p.Resource
 	}
-	scheme, host := request.Addressed(r)
+	scheme, host := headers.Addressed(r)
 	if host == "" {
 		return ""
 	}
@@ -89,7 +89,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 		return false, nil
 	}
 	identifier := h.resource.identifier(r)
-	if identifier == "" || !resource.Serves(identifier, request.OriginalURL(r).Path) {
+	if identifier == "" || !resource.Serves(identifier, headers.OriginalURL(r).Path) {
 		return false, nil
 	}
 	publishNobody(r)

@@ -8,7 +8,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
-	"github.com/caddy-frappe/frappe-auth/internal/request"
 )
 
 // checkSchemes returns an error, and the name of the option that it is about, if an option concerns a scheme that is not
@@ -55,8 +54,8 @@ func (h *Handler) sendToLogin(r *http.Request, d *decision) {
 	if h.login == nil || !noSession || r.Header["Authorization"] != nil || !browser.Navigation(r) {
 		return
 	}
-	_, host := request.Addressed(r)
-	if location := h.login.Location(host, request.OriginalURL(r)); location != "" {
+	_, host := headers.Addressed(r)
+	if location := h.login.Location(host, headers.OriginalURL(r)); location != "" {
 		d.rejection, d.location = rejectToLogin, location
 	}
 }

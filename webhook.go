@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -15,8 +16,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/occasional"
-	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/webhook"
 )
@@ -59,8 +59,7 @@ type Webhook struct {
 	// handler of this Caddy.
 	HandlerName string `json:"handler_name,omitempty"`
 
-	logger   *zap.Logger
-	warnings *occasional.Log
+	logger   *zap.Logger // writes each message at most once a minute
 	receiver *webhook.Receiver
 }
 
@@ -102,7 +101,9 @@ func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Provision expands the secret.
 func (h *Webhook) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger = ctx.Logger().WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Minute, 1, 0)
+	}))
 	secret, err := caddy.NewReplacer().ReplaceOrErr(h.Secret, true, true)
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
@@ -111,7 +112,6 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 		return errors.New("a secret is required: the Webhook Secret of the Webhook in Frappe")
 	}
 	h.Secret = secret
-	h.warnings = &occasional.Log{Now: time.Now}
 	h.receiver = &webhook.Receiver{Secret: secret}
 	return registerMetrics(ctx)
 }
@@ -128,10 +128,8 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 		return nil
 	}
 	telemetry.CountDelivery(string(refusal.Outcome))
-	if suppressed, ok := h.warnings.May(string(refusal.Outcome)); ok {
-		h.logger.Warn("refused a webhook delivery", zap.String("outcome", string(refusal.Outcome)), zap.String("reason", refusal.Reason),
-			zap.Int("status", refusal.Status), zap.String("client_ip", request.ClientIP(r)), zap.Uint64("suppressed", suppressed))
-	}
+	h.logger.Warn("refused a webhook delivery: "+string(refusal.Outcome), zap.String("outcome", string(refusal.Outcome)),
+		zap.String("reason", refusal.Reason), zap.Int("status", refusal.Status), zap.String("client_ip", headers.ClientIP(r)))
 	return refusal.Write(w)
 }
 

@@ -1,4 +1,5 @@
-// Package headers removes what an upstream could take for a header that only Caddy may set, and cookies.
+// Package headers reads and cleans the headers of requests. It tells who sent a request and to which host, and removes cookies
+// and whatever an upstream could take for a header that only Caddy may set.
 package headers
 
 import (

@@ -1,5 +1,4 @@
-// Package request says who sent a request and what for, whatever proxies and other handlers have made of it.
-package request
+package headers
 
 import (
 	"net/http"

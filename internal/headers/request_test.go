@@ -1,4 +1,4 @@
-package request_test
+package headers_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/caddy-frappe/frappe-auth/internal/request"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 )
 
 // TestAddressed: headers tell scheme and host only if they come from a trusted proxy and make sense; of a list, the nearest
@@ -39,7 +39,7 @@ func TestAddressed(t *testing.T) {
 			if test.proto != nil {
 				r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-Host"] = test.proto, test.host
 			}
-			scheme, host := request.Addressed(r)
+			scheme, host := headers.Addressed(r)
 			if got := scheme + "://" + host; got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
