@@ -11,10 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/admin"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
-	"github.com/caddy-frappe/frappe-auth/internal/input"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
@@ -154,9 +154,9 @@ func (o *Options) decide(ctx context.Context, a *attempt) decision {
 	return o.decideCredential(ctx, a, credential)
 }
 
-// decideWritten decides on a credential that an operator wrote, as input.Parse reads it.
+// decideWritten decides on a credential that an operator wrote, as admin.ParseCredential reads it.
 func (o *Options) decideWritten(ctx context.Context, line string, a *attempt) decision {
-	cookie, ok := input.Cookie(line)
+	cookie, ok := admin.Cookie(line)
 	a.guest = o.guests
 	switch {
 	case !ok:

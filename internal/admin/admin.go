@@ -15,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/input"
 )
 
 // Source is what the endpoints show and change. An empty name means all handlers.
@@ -27,7 +26,7 @@ type Source interface {
 	// error says that other Caddys could not be told yet.
 	Drop(ctx context.Context, handler string, change frappe.Change) (found bool, err error)
 
-	// Check returns what the handlers with that name would do with a credential, as input.Parse reads it.
+	// Check returns what the handlers with that name would do with a credential, as ParseCredential reads it.
 	Check(ctx context.Context, handler, line string, repl *caddy.Replacer) []Verdict
 }
 
@@ -86,11 +85,11 @@ func (e endpoints) check(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return apiError(http.StatusBadRequest, "the body ended early")
 	}
-	header := input.Line(body)
+	header := TrimLineBreak(body)
 	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
 		return apiError(http.StatusBadRequest, "send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`, or a session as `Cookie: sid=<session>`")
 	}
-	repl, err := input.Replacer(query.Get("url"))
+	repl, err := NewReplacer(query.Get("url"))
 	if err != nil {
 		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
 	}
@@ -98,7 +97,7 @@ func (e endpoints) check(w http.ResponseWriter, r *http.Request) error {
 	if len(answer.Verdicts) == 0 && query.Has("handler") {
 		return noSuchHandler()
 	}
-	cred, _ := input.Parse(header)
+	cred, _ := ParseCredential(header)
 	answer.Scheme = cred.Scheme
 	if cred.Key != "" {
 		answer.APIKey = cred.KeyPrefix()

@@ -17,8 +17,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/httpconfig"
-	"github.com/caddy-frappe/frappe-auth/internal/input"
+	"github.com/caddy-frappe/frappe-auth/internal/admin"
 )
 
 func (l loader) checkCommand() *cobra.Command {
@@ -54,7 +53,7 @@ not be verified, 1 if the command line or the configuration is wrong.`,
 }
 
 func (l loader) check(fl caddycmd.Flags) (int, error) {
-	repl, err := input.Replacer(fl.String("url"))
+	repl, err := admin.NewReplacer(fl.String("url"))
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, errors.New("--url: write the URL of a request, such as https://files.example.com/")
 	}
@@ -71,7 +70,7 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	header, err := input.Credential(os.Stdin, os.Stderr)
+	header, err := readCredential(os.Stdin, os.Stderr)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -80,7 +79,7 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 
 // toCheck returns the handlers to check. With --site, that site replaces their backends. With --site and without
 // --config, it returns one handler for that site.
-func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
+func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
 	site, name := fl.String("site"), fl.String("site-name")
 	if site == "" && name != "" {
 		return nil, errors.New("--site-name needs --site; in a configuration, write site_name inside the block of backend site")
@@ -93,8 +92,8 @@ func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
 	}
 	if site != "" && fl.String("config") == "" {
 		all := []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
-		return []httpconfig.Handler{{
-			Module: httpconfig.HandlerModule, JSON: map[string]any{"backends": ask(false), "schemes": all}, Where: "with every scheme, for --site",
+		return []configuredHandler{{
+			module: handlerModule, options: map[string]any{"backends": ask(false), "schemes": all}, where: "with every scheme, for --site",
 		}}, nil
 	}
 	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
@@ -107,7 +106,7 @@ func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
 	}
 	for _, handler := range handlers {
 		if site != "" {
-			handler.JSON["backends"] = ask(handler.JSON["require"] != nil)
+			handler.options["backends"] = ask(handler.options["require"] != nil)
 		}
 	}
 	return handlers, nil
@@ -116,11 +115,11 @@ func toCheck(fl caddycmd.Flags) ([]httpconfig.Handler, error) {
 // explain writes step by step what happens to a credential, and returns the exit code.
 func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string) (code int) {
 	fmt.Fprintln(w, "Credential")
-	cred, err := input.Parse(header)
+	cred, err := admin.ParseCredential(header)
 	if _, malformed := errors.AsType[*frappe.MalformedError](err); malformed {
 		hint := ""
 		if !strings.Contains(header, " ") {
-			hint = "; write it as " + input.HeaderExample
+			hint = "; write it as " + headerExample
 		}
 		fmt.Fprintf(w, "  malformed: %v%s\n\nEvery handler answers 401, and no backend is asked.\n", err, hint)
 		return exitRefused

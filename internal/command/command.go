@@ -70,7 +70,7 @@ type Requirement struct {
 }
 
 // Root returns the command `caddy frappe-auth`, for caddycmd.RegisterCommand. open returns what the commands may ask of
-// a module with one of the ids of package httpconfig.
+// a frappe_auth handler or provider.
 func Root(open func(module any) Handler) caddycmd.Command {
 	l := loader{open: open}
 	return caddycmd.Command{

@@ -8,8 +8,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
-	"github.com/caddy-frappe/frappe-auth/internal/httpconfig"
 )
 
 // configuration is the `http` app of a configuration file.
@@ -42,8 +40,8 @@ func parseConfiguration(raw []byte, file string) (configuration, error) {
 }
 
 // handlers returns the handlers and providers of the configuration. It is an error if there are none.
-func (c configuration) handlers() ([]httpconfig.Handler, error) {
-	found := httpconfig.Handlers(c.http)
+func (c configuration) handlers() ([]configuredHandler, error) {
+	found := findHandlers(c.http)
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%s has no frappe_auth", c.file)
 	}
@@ -74,17 +72,17 @@ type loaded struct {
 }
 
 // load loads handlers and providers without the servers they belong to. They are unloaded when ctx is canceled.
-func (l loader) load(ctx caddy.Context, handlers []httpconfig.Handler) (found []loaded, err error) {
+func (l loader) load(ctx caddy.Context, handlers []configuredHandler) (found []loaded, err error) {
 	for _, handler := range handlers {
-		raw, err := json.Marshal(handler.JSON)
+		raw, err := json.Marshal(handler.options)
 		if err != nil {
 			return nil, err
 		}
-		module, err := ctx.LoadModuleByID(handler.Module, raw)
+		module, err := ctx.LoadModuleByID(handler.module, raw)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", handler.Where, err)
+			return nil, fmt.Errorf("%s: %w", handler.where, err)
 		}
-		found = append(found, loaded{Handler: l.open(module), where: handler.Where})
+		found = append(found, loaded{Handler: l.open(module), where: handler.where})
 	}
 	return found, nil
 }

@@ -12,7 +12,6 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/httpconfig"
 )
 
 // maxExamination is how long the checks of one backend may take, or those of one handler.
@@ -129,9 +128,9 @@ func (h loaded) examineRoles() (frappe.Finding, bool) {
 
 // examineRoutes finds placeholders of the user in what runs before the handler that sets them.
 func examineRoutes(config configuration) (findings []located) {
-	for _, use := range httpconfig.EarlyUses(config.http) {
-		findings = append(findings, located{use.Where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there",
-			use.By, use.Placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
+	for _, use := range findEarlyUses(config.http) {
+		findings = append(findings, located{use.where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there",
+			use.by, use.placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
 	}
 	return findings
 }
@@ -142,9 +141,9 @@ func examineWebhooks(config configuration, handlers []loaded) (findings []locate
 	for _, handler := range handlers {
 		names[handler.Name()] = true
 	}
-	for _, hook := range httpconfig.Webhooks(config.http) {
-		if !names[hook.Handler] {
-			findings = append(findings, located{hook.Where, frappe.Trouble("webhook", "no frappe_auth is named %s", hook.Handler).
+	for _, hook := range findWebhooks(config.http) {
+		if !names[hook.handler] {
+			findings = append(findings, located{hook.where, frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler).
 				Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
 		}
 	}

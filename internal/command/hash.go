@@ -10,7 +10,6 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/input"
 	"github.com/caddy-frappe/frappe-auth/static"
 )
 
@@ -42,13 +41,13 @@ func cmdHash(fl caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	header, err := input.Credential(os.Stdin, os.Stderr)
+	header, err := readCredential(os.Stdin, os.Stderr)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	credential, err := frappe.ParseCredential(header)
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w; write it as %s", err, input.HeaderExample)
+		return caddy.ExitCodeFailedStartup, fmt.Errorf("%w; write it as %s", err, headerExample)
 	}
 	line, err := static.Line(credential, user, roles)
 	if err != nil {

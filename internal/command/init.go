@@ -16,7 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	"github.com/caddy-frappe/frappe-auth/internal/bench"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
@@ -193,7 +192,7 @@ func (d dialog) answer(question, proposed string) (string, error) {
 // target finds out where Frappe is, from the flags or by asking.
 func (d dialog) target(site, dir, siteName string) (target, error) {
 	if d.asks {
-		proposed, _ := bench.Find(commonBenches()...)
+		proposed, _ := findBench(commonBenches()...)
 		where, err := d.answer("Where is Frappe? Write the URL of a site, such as https://erp.example.com, or the path of a bench on this machine", proposed)
 		if err != nil {
 			return target{}, err
@@ -215,17 +214,17 @@ func (d dialog) target(site, dir, siteName string) (target, error) {
 
 // onBench chooses a site of a bench.
 func (d dialog) onBench(dir, name string) (target, error) {
-	b, err := bench.Open(dir)
+	b, err := openBench(dir)
 	if err != nil {
 		return target{}, fmt.Errorf("--bench: %w", err)
 	}
-	all := strings.Join(b.Sites, ", ")
-	proposed := b.DefaultSite
-	if len(b.Sites) == 1 {
-		proposed = b.Sites[0]
+	all := strings.Join(b.sites, ", ")
+	proposed := b.defaultSite
+	if len(b.sites) == 1 {
+		proposed = b.sites[0]
 	}
 	switch {
-	case name == "" && d.asks && len(b.Sites) > 1:
+	case name == "" && d.asks && len(b.sites) > 1:
 		if name, err = d.answer("Which site of the bench ("+all+")?", proposed); err != nil {
 			return target{}, err
 		}
@@ -235,7 +234,7 @@ func (d dialog) onBench(dir, name string) (target, error) {
 	switch {
 	case name == "":
 		return target{}, fmt.Errorf("the bench has several sites; choose one with --site-name: %s", all)
-	case !slices.Contains(b.Sites, name):
+	case !slices.Contains(b.sites, name):
 		return target{}, fmt.Errorf("the bench has no site of that name; choose one with --site-name: %s", all)
 	}
 	return target{bench: &b, siteName: name}, nil
@@ -254,7 +253,7 @@ func (d dialog) another(t *target) bool {
 		case t.bench == nil && !strings.ContainsRune(answer, filepath.Separator):
 			t.siteName = answer
 			return true
-		case t.bench != nil && slices.Contains(t.bench.Sites, answer):
+		case t.bench != nil && slices.Contains(t.bench.sites, answer):
 			t.siteName = answer
 			return true
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the adapter
 
-	"github.com/caddy-frappe/frappe-auth/internal/bench"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
@@ -30,7 +29,7 @@ func builtIn(module string) bool {
 type target struct {
 	url      string
 	siteName string
-	bench    *bench.Bench
+	bench    *bench
 }
 
 // proposal is a Caddyfile that could work.
@@ -48,13 +47,13 @@ func (t target) proposals() (all []proposal) {
 	}
 	feed := ""
 	if builtIn(feedModule) {
-		feed = feedURL(t.bench.RedisQueue)
+		feed = feedURL(t.bench.redisQueue)
 	}
 	if builtIn(databaseModule) {
-		all = append(all, proposal{database: filepath.Join(t.bench.SitesDir, t.siteName), feed: feed})
+		all = append(all, proposal{database: filepath.Join(t.bench.sitesDir, t.siteName), feed: feed})
 	}
 	return append(all, proposal{
-		url: "http://127.0.0.1:" + strconv.Itoa(t.bench.WebserverPort), siteName: t.siteName, feed: feed,
+		url: "http://127.0.0.1:" + strconv.Itoa(t.bench.webserverPort), siteName: t.siteName, feed: feed,
 	})
 }
 

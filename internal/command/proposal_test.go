@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-frappe/frappe-auth/internal/bench"
 )
 
 // fakeModule stands for a module that some builds of Caddy have. It is only looked for.
@@ -21,7 +19,7 @@ func (m fakeModule) CaddyModule() caddy.ModuleInfo {
 // first, and modules cannot be unregistered.
 func TestProposals(t *testing.T) {
 	const redis = "redis://127.0.0.1:11000"
-	b := bench.Bench{SitesDir: "/bench/sites", Sites: []string{"erp.example.com"}, RedisQueue: redis, WebserverPort: 8001}
+	b := bench{sitesDir: "/bench/sites", sites: []string{"erp.example.com"}, redisQueue: redis, webserverPort: 8001}
 	onBench := target{bench: &b, siteName: "erp.example.com"}
 	check := func(t *testing.T, want ...proposal) {
 		t.Helper()

@@ -1,4 +1,4 @@
-package httpconfig
+package command
 
 import (
 	"encoding/json"
@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// EarlyUse is a placeholder of the user that is used before frappe_auth sets it. It is empty there, so that
+// earlyUse is a placeholder of the user that is used before frappe_auth sets it. It is empty there, so that
 // `root * /srv/{http.auth.user.id}` serves the files of all users to each.
-type EarlyUse struct {
-	// By is the directive that uses the placeholder.
-	By string
+type earlyUse struct {
+	// by is the directive that uses the placeholder.
+	by string
 
-	// Placeholder is what it uses, with braces.
-	Placeholder string
+	// placeholder is the placeholder with its braces.
+	placeholder string
 
-	// Where describes the requests that reach the directive.
-	Where string
+	// where describes the requests that reach the directive.
+	where string
 }
 
-// EarlyUses returns the placeholders of the user in what runs before the handler that sets them.
-func EarlyUses(http any) (found []EarlyUse) {
+// findEarlyUses returns the placeholders of the user in what runs before the handler that sets them.
+func findEarlyUses(http any) (found []earlyUse) {
 	app, _ := http.(map[string]any)
 	servers, _ := app["servers"].(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
@@ -31,7 +31,7 @@ func EarlyUses(http any) (found []EarlyUse) {
 		walk.list(server["routes"], passage{}, place{}.within(server), 0)
 		for _, m := range walk.mentions {
 			if m.early {
-				found = append(found, m.EarlyUse)
+				found = append(found, m.earlyUse)
 			}
 		}
 	}
@@ -47,7 +47,7 @@ type routeWalk struct {
 
 // mention is a placeholder that is used where no authentication came before.
 type mention struct {
-	EarlyUse
+	earlyUse
 	early bool // authentication comes after
 }
 
@@ -96,7 +96,7 @@ func (w *routeWalk) route(route map[string]any, way passage, at place, depth int
 	at = at.within(route)
 	note := func(by string, in any) {
 		if what := w.find(in); what != "" && !way.then(own).authenticated {
-			m := &mention{EarlyUse: EarlyUse{By: by, Placeholder: what, Where: at.String()}}
+			m := &mention{earlyUse: earlyUse{by: by, placeholder: what, where: at.String()}}
 			w.mentions = append(w.mentions, m)
 			own.pending = append(own.pending, m)
 		}

@@ -1,4 +1,4 @@
-package bench_test
+package command
 
 import (
 	"errors"
@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/caddy-frappe/frappe-auth/internal/bench"
 )
 
 // tree makes a directory with files.
@@ -27,35 +25,35 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func TestOpen(t *testing.T) {
+func TestOpenBench(t *testing.T) {
 	const a, b, common = "sites/a.example/site_config.json", "sites/b.example/site_config.json", "sites/common_site_config.json"
 	for _, test := range []struct {
 		name  string
 		files map[string]string
-		want  bench.Bench
+		want  bench
 		err   string
 	}{
-		{"one site", map[string]string{a: "{}", "sites/assets/x": ""}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, ""},
+		{"one site", map[string]string{a: "{}", "sites/assets/x": ""}, bench{sites: []string{"a.example"}, webserverPort: 8000}, ""},
 		{
 			"all that is known",
 			map[string]string{a: "{}", b: "{}", common: `{"default_site": "b.example", "redis_queue": "redis://127.0.0.1:11000", "webserver_port": 8001}`},
-			bench.Bench{Sites: []string{"a.example", "b.example"}, DefaultSite: "b.example", RedisQueue: "redis://127.0.0.1:11000", WebserverPort: 8001},
+			bench{sites: []string{"a.example", "b.example"}, defaultSite: "b.example", redisQueue: "redis://127.0.0.1:11000", webserverPort: 8001},
 			"",
 		},
-		{"port in quotes", map[string]string{a: "{}", common: `{"webserver_port": "8001"}`}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8001}, ""},
+		{"port in quotes", map[string]string{a: "{}", common: `{"webserver_port": "8001"}`}, bench{sites: []string{"a.example"}, webserverPort: 8001}, ""},
 		{
 			"nonsense is left out",
 			map[string]string{a: "{}", common: `{"default_site": "gone", "webserver_port": {}}`},
-			bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000},
+			bench{sites: []string{"a.example"}, webserverPort: 8000},
 			"",
 		},
-		{"the directory of sites", map[string]string{"a.example/site_config.json": "{}"}, bench.Bench{Sites: []string{"a.example"}, WebserverPort: 8000}, ""},
-		{"no site", map[string]string{common: "{}"}, bench.Bench{}, "no bench"},
-		{"broken", map[string]string{a: "{}", common: `{"db_password": "s3cret"`}, bench.Bench{}, "is not a JSON object as Frappe writes it"},
+		{"the directory of sites", map[string]string{"a.example/site_config.json": "{}"}, bench{sites: []string{"a.example"}, webserverPort: 8000}, ""},
+		{"no site", map[string]string{common: "{}"}, bench{}, "no bench"},
+		{"broken", map[string]string{a: "{}", common: `{"db_password": "s3cret"`}, bench{}, "is not a JSON object as Frappe writes it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := tree(t, test.files)
-			got, err := bench.Open(dir)
+			got, err := openBench(dir)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "s3cret") {
 					t.Errorf("got the error %v", err)
@@ -65,26 +63,26 @@ func TestOpen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.SitesDir != dir && got.SitesDir != filepath.Join(dir, "sites") {
-				t.Errorf("the sites are in %s", got.SitesDir)
+			if got.sitesDir != dir && got.sitesDir != filepath.Join(dir, "sites") {
+				t.Errorf("the sites are in %s", got.sitesDir)
 			}
-			got.SitesDir = ""
+			got.sitesDir = ""
 			if !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}
 		})
 	}
-	if _, err := bench.Open(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := openBench(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing directory: %v", err)
 	}
 }
 
-func TestFind(t *testing.T) {
+func TestFindBench(t *testing.T) {
 	empty, full := t.TempDir(), tree(t, map[string]string{"sites/a.example/site_config.json": "{}"})
-	if dir, found := bench.Find(empty, full); !found || dir != full {
+	if dir, found := findBench(empty, full); !found || dir != full {
 		t.Errorf("found %q", dir)
 	}
-	if dir, found := bench.Find(empty); found {
+	if dir, found := findBench(empty); found {
 		t.Errorf("found %q", dir)
 	}
 }

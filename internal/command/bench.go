@@ -1,5 +1,4 @@
-// Package bench reads what a bench of Frappe says about its sites. It reads no passwords and no keys.
-package bench
+package command
 
 import (
 	"encoding/json"
@@ -13,57 +12,57 @@ import (
 	"strconv"
 )
 
-// Bench is a bench on this machine.
-type Bench struct {
-	// SitesDir is the absolute path of the directory with the sites.
-	SitesDir string
+// bench is a bench on this machine, with what it says about its sites. Passwords and keys are not read.
+type bench struct {
+	// sitesDir is the absolute path of the directory with the sites.
+	sitesDir string
 
-	// Sites are the names of the sites, sorted.
-	Sites []string
+	// sites are the names of the sites, sorted.
+	sites []string
 
-	// DefaultSite is the site that `bench use` has set. It is empty if there is none.
-	DefaultSite string
+	// defaultSite is the site that `bench use` has set. It is empty if there is none.
+	defaultSite string
 
-	// RedisQueue is the URL of the Redis in which Frappe announces changed documents. It may contain a password. It is
+	// redisQueue is the URL of the Redis in which Frappe announces changed documents. It may contain a password. It is
 	// empty if the bench names none, or if this user may not read it.
-	RedisQueue string
+	redisQueue string
 
-	// WebserverPort is the port of Frappe's web server, 8000 by default.
-	WebserverPort int
+	// webserverPort is the port of Frappe's web server, 8000 by default.
+	webserverPort int
 }
 
-// ErrNoBench is the error of Open for a directory that exists and is not a bench.
-var ErrNoBench = errors.New("no bench")
+// errNoBench is the error of openBench for a directory that exists and is not a bench.
+var errNoBench = errors.New("no bench")
 
 // maxConfigSize is the size of the longest common_site_config.json.
 const maxConfigSize = 1 << 20
 
-// Open reads a bench: the directory of the bench, or its directory of sites.
-func Open(dir string) (Bench, error) {
+// openBench reads a bench: the directory of the bench, or its directory of sites.
+func openBench(dir string) (bench, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return Bench{}, err
+		return bench{}, err
 	}
 	if sites := filepath.Join(dir, "sites"); isDir(sites) {
 		dir = sites
 	}
-	b := Bench{SitesDir: dir, WebserverPort: 8000}
+	b := bench{sitesDir: dir, webserverPort: 8000}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrPermission) {
-		return Bench{}, fmt.Errorf("%w: let this user list the directory, for example with `setfacl -m u:caddy:rx %s`", err, dir)
+		return bench{}, fmt.Errorf("%w: let this user list the directory, for example with `setfacl -m u:caddy:rx %s`", err, dir)
 	}
 	if err != nil {
-		return Bench{}, err
+		return bench{}, err
 	}
 	for _, entry := range entries {
 		// A site that may not be entered is one, too. Its backend says what to do.
 		_, err := os.Lstat(filepath.Join(dir, entry.Name(), "site_config.json"))
 		if err == nil || errors.Is(err, fs.ErrPermission) {
-			b.Sites = append(b.Sites, entry.Name())
+			b.sites = append(b.sites, entry.Name())
 		}
 	}
-	if len(b.Sites) == 0 {
-		return Bench{}, fmt.Errorf("%s: %w: neither its directories nor those in its sites have a site_config.json", dir, ErrNoBench)
+	if len(b.sites) == 0 {
+		return bench{}, fmt.Errorf("%s: %w: neither its directories nor those in its sites have a site_config.json", dir, errNoBench)
 	}
 	return b, b.readCommon()
 }
@@ -74,8 +73,8 @@ func isDir(name string) bool {
 }
 
 // readCommon reads common_site_config.json. Sites work without one, and so they do if this user may not read it.
-func (b *Bench) readCommon() error {
-	name := filepath.Join(b.SitesDir, "common_site_config.json")
+func (b *bench) readCommon() error {
+	name := filepath.Join(b.sitesDir, "common_site_config.json")
 	file, err := os.Open(name) //nolint:gosec // the operator names the bench
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil
@@ -92,24 +91,24 @@ func (b *Bench) readCommon() error {
 	if err := json.NewDecoder(io.LimitReader(file, maxConfigSize)).Decode(&common); err != nil {
 		return fmt.Errorf("%s is not a JSON object as Frappe writes it", name) // the error could quote a secret
 	}
-	if slices.Contains(b.Sites, common.DefaultSite) {
-		b.DefaultSite = common.DefaultSite
+	if slices.Contains(b.sites, common.DefaultSite) {
+		b.defaultSite = common.DefaultSite
 	}
-	b.RedisQueue = common.RedisQueue
+	b.redisQueue = common.RedisQueue
 	var text string
 	if json.Unmarshal(common.WebserverPort, &text) != nil {
 		text = string(common.WebserverPort)
 	}
 	if port, err := strconv.ParseUint(text, 10, 16); err == nil && port > 0 {
-		b.WebserverPort = int(port)
+		b.webserverPort = int(port)
 	}
 	return nil
 }
 
-// Find returns the bench in the first of some directories that is one.
-func Find(dirs ...string) (dir string, found bool) {
+// findBench returns the bench in the first of some directories that is one.
+func findBench(dirs ...string) (dir string, found bool) {
 	for _, dir := range dirs {
-		if _, err := Open(dir); err == nil {
+		if _, err := openBench(dir); err == nil {
 			return dir, true
 		}
 	}

@@ -1,0 +1,57 @@
+package command
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+)
+
+func parsed(t *testing.T, text string) (http any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &http); err != nil {
+		t.Fatal(err)
+	}
+	return http
+}
+
+func TestFindHandlers(t *testing.T) {
+	for _, test := range []struct {
+		name, http string
+		where      []string
+	}{
+		{"none", `{"servers": {"a": {"routes": [{"handle": [{"handler": "file_server"}]}]}}}`, nil},
+		{"no app", `null`, nil},
+		{"every host", `{"servers": {"a": {"listen": [":443"], "routes": [{"handle": [{"handler": "frappe_auth"}]}]}}}`, []string{"every host"}},
+		{
+			"hosts and path", `{"servers": {"a": {"listen": [":8443"], "routes": [{"match": [{"host": ["a.example", "b.example"]}], "handle": [
+			{"handler": "subroute", "routes": [{"match": [{"path": ["/api/*"]}], "handle": [{"handler": "frappe_auth"}]}]}]}]}}}`,
+			[]string{"a.example:8443, b.example:8443 /api/*"},
+		},
+		{"provider", `{"servers": {"a": {"listen": [":80"], "routes": [{"handle": [
+			{"handler": "authentication", "providers": {"frappe": {"realm": "x"}, "http_basic": {}}},
+			{"handler": "authentication", "providers": {"http_basic": {}}}]}]}}}`, []string{"every host"}},
+		{"named route", `{"servers": {"a": {"listen": [":8080"], "named_routes": {"r": {"handle": [{"handler": "frappe_auth"}]}}}}}`, []string{":8080"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var where []string
+			for _, h := range findHandlers(parsed(t, test.http)) {
+				where = append(where, h.where)
+				if h.options["handler"] != nil || h.module == providerModule && h.options["realm"] != "x" {
+					t.Errorf("%s has the JSON %v", h.module, h.options)
+				}
+			}
+			if !slices.Equal(where, test.where) {
+				t.Errorf("got %q, want %q", where, test.where)
+			}
+		})
+	}
+}
+
+func TestFindWebhooks(t *testing.T) {
+	got := findWebhooks(parsed(t, `{"servers": {"a": {"listen": [":80"], "routes": [
+		{"match": [{"path": ["/hook"]}], "handle": [{"handler": "frappe_auth_webhook", "handler_name": "erp"}]},
+		{"handle": [{"handler": "frappe_auth_webhook"}, {"handler": "other", "handler_name": "x"}]}]}}}`))
+	if want := []configuredWebhook{{handler: "erp", where: "every host /hook"}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
