@@ -21,6 +21,7 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
 	// Deliveries carry a signature, not a credential.
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "basic_auth")
+	directive.Register(new(Handler).block(nil))
 }
 
 // parseHandler gives the matcher to the handler, not to the route. Requests that do not match still pass through the
@@ -146,14 +147,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // block describes the block of frappe_auth.
 func (h *Handler) block(positions directive.Positions) directive.Block {
 	const (
-		inCache    = "write it inside the block of cache"
-		inSite     = "write it inside the block of backend site"
-		inResource = "write it inside the block of protected_resource"
+		inCache    = "write it directly in the block of cache"
+		inResource = "write it directly in the block of protected_resource"
 		beside     = "write frappe_auth_webhook <path> <secret> beside frappe_auth"
-		inStatic   = "write it inside the block of backend static"
-		inDatabase = "write it inside the block of backend database"
-		inShare    = "write it inside the block of share redis"
-		inRedis    = "write it inside the block of share redis or feed frappe_events"
 	)
 	return directive.Block{
 		Owner: "frappe_auth",
@@ -187,11 +183,7 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 		},
 		Repeatable: []string{"backend", "require", "feed"},
 		Instead: map[string]string{
-			"token": inStatic, "bearer": inStatic, "poll_interval": inDatabase, "max_open_conns": inDatabase,
-			"db_host": inDatabase, "db_port": inDatabase, "db_socket": inDatabase, "db_type": inDatabase, "db_name": inDatabase, "db_user": inDatabase, "db_password": inDatabase, "encryption_key": inDatabase,
-			"secret": inShare, "prefix": inShare, "password": inRedis, "tls_ca": inRedis,
 			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "session_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
-			"site_name": inSite, "timeout": inSite, "roles": inSite, "refuse_disabled": inSite, "transport": inSite,
 			"authorization_server": inResource, "resource": inResource, "scopes": inResource,
 			"webhook": beside, "frappe_auth_webhook": beside,
 			"session": "write schemes basic bearer token session",

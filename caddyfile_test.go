@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/caddy-frappe/frappe-auth/database" // registers its options
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+	_ "github.com/caddy-frappe/frappe-auth/redis" // registers its options
 )
 
 const goldenSeparator = "----------\n"

@@ -6,6 +6,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
+func init() { directive.Register(new(Backend).block()) }
+
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	database [<site directory>] {
@@ -29,6 +31,16 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		b.Site = d.Val()
 	}
+	if err := b.block().Read(d); err != nil {
+		return err
+	}
+	if err := b.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (b *Backend) block() directive.Block {
 	options := map[string]directive.Option{
 		"poll_interval":  directive.PositiveDuration(&b.PollInterval),
 		"timeout":        directive.PositiveDuration(&b.Timeout),
@@ -37,19 +49,15 @@ func (b *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for name, value := range b.texts() {
 		options[name] = directive.Text(value)
 	}
-	err := directive.Block{
+	return directive.Block{
 		Owner:   "backend database",
 		Options: options,
-		Instead: map[string]string{"refresh": "write poll_interval <duration>", "max_open": "write max_open_conns <n>"},
-		Check:   b.validateOptions,
-	}.Read(d)
-	if err != nil {
-		return err
+		Instead: map[string]string{
+			"refresh": "write poll_interval <duration>", "max_open": "write max_open_conns <n>",
+			"roles": "remove the line; a database always tells the roles", "refuse_disabled": "remove the line; disabled users are always refused",
+		},
+		Check: b.validateOptions,
 	}
-	if err := b.validate(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
 }
 
 // Interface guard

@@ -6,6 +6,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
+func init() { directive.Register(new(Store).block(), new(FrappeEvents).block()) }
+
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //
 //	redis <url> {
@@ -21,7 +23,17 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := checkURL(s.URL); err != nil {
 		return d.WrapErr(err)
 	}
-	err := directive.Block{
+	if err := s.block().Read(d); err != nil {
+		return err
+	}
+	if err := s.validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (s *Store) block() directive.Block {
+	return directive.Block{
 		Owner: "share redis",
 		Options: map[string]directive.Option{
 			"password": directive.Text(&s.Password),
@@ -36,14 +48,7 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"tls":  "write the URL as rediss://…",
 		},
 		Check: s.validateOptions,
-	}.Read(d)
-	if err != nil {
-		return err
 	}
-	if err := s.validate(); err != nil {
-		return d.WrapErr(err)
-	}
-	return nil
 }
 
 // UnmarshalCaddyfile sets up the feed from Caddyfile tokens. Syntax:
@@ -59,6 +64,10 @@ func (f *FrappeEvents) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := checkURL(f.URL); err != nil {
 		return d.WrapErr(err)
 	}
+	return f.block().Read(d)
+}
+
+func (f *FrappeEvents) block() directive.Block {
 	return directive.Block{
 		Owner: "feed frappe_events",
 		Options: map[string]directive.Option{
@@ -76,7 +85,7 @@ func (f *FrappeEvents) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		Repeatable: []string{"site"},
 		Instead:    map[string]string{"secret": "it only listens, and stores nothing"},
 		Check:      f.validate,
-	}.Read(d)
+	}
 }
 
 // Interface guards

@@ -10,6 +10,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
+func init() { directive.Register(new(Backend).block()) }
+
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	site <url> [<url>...] {
@@ -27,6 +29,10 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := s.Validate(); err != nil {
 		return d.WrapErr(err)
 	}
+	return s.block().Read(d)
+}
+
+func (s *Backend) block() directive.Block {
 	return directive.Block{
 		Owner: "backend site",
 		Options: map[string]directive.Option{
@@ -39,10 +45,10 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		Instead: map[string]string{
 			"tls": inTransport, "tls_insecure_skip_verify": inTransport, "tls_server_name": inTransport, "tls_client_auth": inTransport,
 			"tls_trust_pool": inTransport, "keepalive": inTransport, "dial_timeout": inTransport,
-			"ttl": "write it inside the block of cache, which stands beside backend", "require": "write it after the block of backend site",
+			"ttl": "write it directly in the block of cache",
 		},
 		Check: s.Validate,
-	}.Read(d)
+	}
 }
 
 const inTransport = "write it inside the block of transport http"

@@ -11,6 +11,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
+func init() { directive.Register(new(Backend).block()) }
+
 // UnmarshalCaddyfile sets up the backend from Caddyfile tokens. Syntax:
 //
 //	static {
@@ -19,8 +21,18 @@ import (
 //	}
 func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume backend name
+	if err := s.block().Read(d); err != nil {
+		return err
+	}
+	if len(s.Tokens)+len(s.Bearers) == 0 {
+		return d.WrapErr(errNothingListed)
+	}
+	return nil
+}
+
+func (s *Backend) block() directive.Block {
 	listed := newListed()
-	err := directive.Block{
+	return directive.Block{
 		Owner: "backend static",
 		Options: map[string]directive.Option{
 			"token": func(d *caddyfile.Dispenser) error {
@@ -49,15 +61,9 @@ func (s *Backend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		Repeatable: []string{"token", "bearer"},
 		Instead: map[string]string{
 			"basic": "write token <api_key> <hash> <user>", "user": "write token <api_key> <hash> <user>",
+			"roles": "write the roles behind the user: token <api_key> <hash> <user> [<role>...]",
 		},
-	}.Read(d)
-	if err != nil {
-		return err
 	}
-	if len(s.Tokens)+len(s.Bearers) == 0 {
-		return d.WrapErr(errNothingListed)
-	}
-	return nil
 }
 
 // validate returns an error if the configuration is wrong. Placeholders are assumed to be right.

@@ -29,7 +29,7 @@ type Block struct {
 	Repeatable []string
 
 	// Instead maps names that are not options, but that users are likely to try, to advice such as `write handler
-	// <name>`.
+	// <name>`. The options of other blocks need no entry if these are registered.
 	Instead map[string]string
 
 	// Positions, if not nil, gets the position of each option, for errors that show only when the whole block has been read.
@@ -38,6 +38,20 @@ type Block struct {
 	// Check is called after each option, so that its error names the option's line. Nil means that nothing is checked.
 	Check func() error
 }
+
+// registered holds the names of the options of the registered blocks, by owner.
+var registered = make(map[string][]string)
+
+// Register makes blocks known to all others, so that the error about an option in the wrong block says where it belongs. Call it
+// from init functions only.
+func Register(blocks ...Block) {
+	for _, b := range blocks {
+		registered[b.Owner] = slices.Sorted(maps.Keys(b.Options))
+	}
+}
+
+// Registered returns the names of the options of the registered blocks, by owner.
+func Registered() map[string][]string { return maps.Clone(registered) }
 
 // Read parses the block that follows, if there is one. The arguments before it must have been consumed.
 func (b Block) Read(d *caddyfile.Dispenser) error {
@@ -81,16 +95,33 @@ func (b Block) unexpected(d *caddyfile.Dispenser) error {
 
 // unknown returns the error for a name that is not an option.
 func (b Block) unknown(d *caddyfile.Dispenser, name string) error {
-	if instead, ok := b.Instead[name]; ok {
-		return d.Errf("%s has no option %s; %s", b.Owner, name, instead)
+	elsewhere := b.elsewhere()
+	if advice, ok := elsewhere[name]; ok {
+		return d.Errf("%s has no option %s; %s", b.Owner, name, advice)
 	}
 	options := slices.Sorted(maps.Keys(b.Options))
 	if _, found := Nearest(name, options); !found {
-		if nearest, found := Nearest(name, slices.Sorted(maps.Keys(b.Instead))); found {
-			return d.Errf("%s has no option %s; if you mean %s, %s", b.Owner, name, nearest, b.Instead[nearest])
+		if nearest, found := Nearest(name, slices.Sorted(maps.Keys(elsewhere))); found {
+			return d.Errf("%s has no option %s; if you mean %s, %s", b.Owner, name, nearest, elsewhere[nearest])
 		}
 	}
 	return Unknown(d, b.Owner, name, options)
+}
+
+// elsewhere maps names that are not options here to what to do instead: the options of the registered blocks, and Instead.
+func (b Block) elsewhere() map[string]string {
+	owners := make(map[string][]string)
+	for _, owner := range slices.Sorted(maps.Keys(registered)) {
+		for _, name := range registered[owner] {
+			owners[name] = append(owners[name], owner)
+		}
+	}
+	advice := make(map[string]string)
+	for name, all := range owners {
+		advice[name] = "write it directly in the block of " + strings.Join(all, " or ")
+	}
+	maps.Copy(advice, b.Instead)
+	return advice
 }
 
 // Unknown returns the error for a name that is none of the options of an owner. It names the nearest one, or all of them.

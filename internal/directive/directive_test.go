@@ -12,6 +12,13 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
+func init() {
+	directive.Register(
+		directive.Block{Owner: "small", Options: map[string]directive.Option{"size": nil, "text": nil}},
+		directive.Block{Owner: "big", Options: map[string]directive.Option{"size": nil, "weight": nil, "advised": nil}},
+	)
+}
+
 // TestBlock: what a block reads, and what each mistake in it is told, with its line.
 func TestBlock(t *testing.T) {
 	for _, test := range []struct {
@@ -25,6 +32,9 @@ func TestBlock(t *testing.T) {
 		{"part of a name", "d {\noptional_time 1s\n}", "d has no option optional_time; did you mean optional?, at file:2"},
 		{"another name", "d {\nfor x\n}", "d has no option for; write text <x>, at file:2"},
 		{"another name, misspelled", "d {\nelswhere x\n}", "d has no option elswhere; if you mean elsewhere, write it elsewhere, at file:2"},
+		{"option of other blocks", "d {\nsize 1\n}", "d has no option size; write it directly in the block of big or small, at file:2"},
+		{"option of another block, misspelled", "d {\nweigt 1\n}", "d has no option weigt; if you mean weight, write it directly in the block of big, at file:2"},
+		{"option of another block with an advice", "d {\nadvised 1\n}", "d has no option advised; write text <x>, at file:2"},
 		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, positive, text, at file:2"},
 		{"given twice", "d {\non\nnumber 1\non\n}", "on is given twice, at file:4"},
 		{"argument of the block", "d off", "d: unexpected argument off; options go into a block, at file:1"},
@@ -76,7 +86,7 @@ func TestBlock(t *testing.T) {
 					},
 				},
 				Repeatable: []string{"list"},
-				Instead:    map[string]string{"for": "write text <x>", "elsewhere": "write it elsewhere"},
+				Instead:    map[string]string{"for": "write text <x>", "elsewhere": "write it elsewhere", "advised": "write text <x>"},
 				Check: func() error {
 					if number == 13 {
 						return errors.New("13 is unlucky")
