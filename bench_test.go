@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,11 +56,11 @@ func prepared(authorization string) *http.Request {
 	return r
 }
 
-// renew makes another request of one: with a Replacer of its own, as Caddy makes it.
+// renew turns a request into the next one, with a new Replacer, as Caddy makes it.
 func renew(r *http.Request) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	*repl = *caddy.NewReplacer()
-	repl.Map(noPlaceholders) // in place of those of the request
+	repl.Map(noPlaceholders) // in place of Caddy's
 	delete(r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any), decisionVar)
 }
 
@@ -71,8 +73,10 @@ var hitCases = []struct {
 	name, authorization string
 	allocations         float64 // of ServeHTTP
 }{
-	{"token", "token 2c6245becaa0961:61066224add85e6", 2},              // the decision, and what looks placeholders up in it
-	{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", 3}, // and the decoded pair
+	// The decision, and the function that looks up placeholders in it.
+	{"token", "token 2c6245becaa0961:61066224add85e6", 2},
+	// The same, and the decoded pair.
+	{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", 3},
 	{"Bearer", "Bearer 641cc7393fbf7e529b94837c181e81", 2},
 }
 
@@ -80,7 +84,8 @@ var hitCases = []struct {
 func benchBackend() string {
 	return fmt.Sprintf(`{"backend": "static",
 		"tokens": [{"key": "2c6245becaa0961", "hash": %q, "user": "alice@example.com", "roles": ["Employee"]}],
-		"bearers": [{"hash": %q, "user": "alice@example.com"}]}`, testutil.Hash("61066224add85e6"), testutil.Hash("641cc7393fbf7e529b94837c181e81"))
+		"bearers": [{"hash": %q, "user": "alice@example.com"}]}`,
+		testutil.Hash(testutil.AliceSecret), testutil.Hash(testutil.AliceToken))
 }
 
 func BenchmarkHit(b *testing.B) {
@@ -97,7 +102,7 @@ func BenchmarkHit(b *testing.B) {
 			}
 		})
 	}
-	b.Run("only the Replacer", func(b *testing.B) { // which every request has, and which is part of the above
+	b.Run("only the Replacer", func(b *testing.B) { // which is part of the above, and of every request
 		r := prepared("")
 		b.ReportAllocs()
 		for b.Loop() {
@@ -118,7 +123,8 @@ func BenchmarkHit(b *testing.B) {
 }
 
 func BenchmarkDenied(b *testing.B) {
-	for name, cache := range map[string]string{"cached": `{"negative_ttl": 3600000000000}`, "asked": `{"negative_ttl": 0}`} {
+	for name, cache := range map[string]string{"cached": `{"negative_ttl": 3600000000000}`,
+		"asked": `{"negative_ttl": 0}`} {
 		b.Run(name, func(b *testing.B) {
 			h := provisioned(b, `{"failures": {"max": -1}, "cache": `+cache+`, "backends": [`+benchBackend()+`]}`)
 			r := prepared("token 2c6245becaa0961:wrong")
@@ -145,8 +151,8 @@ func BenchmarkMiss(b *testing.B) {
 	}
 }
 
-// BenchmarkCacheSize reports the time of a request among so many cached credentials, used at random, and the memory that
-// each takes.
+// BenchmarkCacheSize reports the time of a request with one of so many cached credentials, picked at random, and the
+// memory that each credential takes.
 func BenchmarkCacheSize(b *testing.B) {
 	for _, size := range []int{1, 1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
@@ -163,7 +169,7 @@ func BenchmarkCacheSize(b *testing.B) {
 			}
 			perCredential := float64(heapInUse()-before) / float64(size)
 
-			// The header of a request was just read from the network, so it is one after the other in memory here.
+			// Caddy has just read the header of a request, so the headers lie in memory in the order of the requests.
 			random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // repeatable on purpose
 			headers := make([]string, 1<<16)
 			for i := range headers {
@@ -187,7 +193,7 @@ func BenchmarkCacheSize(b *testing.B) {
 	}
 }
 
-// BenchmarkFloodMemory reports the memory that a million distinct bad credentials of as many clients leave behind.
+// BenchmarkFloodMemory reports the memory that is in use after a million bad credentials from as many clients.
 func BenchmarkFloodMemory(b *testing.B) {
 	for b.Loop() {
 		v := newTestVerifier(b, denyAll{}, func(c *verifierConfig) {
@@ -211,7 +217,7 @@ func (denyAll) Verify(context.Context, frappe.Credential) (frappe.Identity, erro
 	return frappe.Identity{}, frappe.ErrDenied
 }
 
-// everybody grants every access token to a user of its own.
+// everybody grants each access token to a different user.
 type everybody struct{}
 
 func (everybody) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
@@ -226,8 +232,8 @@ func heapInUse() uint64 {
 	return stats.HeapAlloc
 }
 
-// BenchmarkEqualCost compares what an unknown API key takes with what a wrong secret takes, in one run. The ratio is
-// what an attacker could measure.
+// BenchmarkEqualCost compares the time for an unknown API key with the time for a wrong secret, in one run. The ratio
+// is what an attacker could measure.
 func BenchmarkEqualCost(b *testing.B) {
 	const bcrypt = "$2a$04$0UYO3mMh8qN4/ZiNwxUDg.3WFAZ5NpZKJkKNd2JHVHsmTTFxQXm1S"
 	const argon2id = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE"
@@ -252,7 +258,8 @@ func BenchmarkEqualCost(b *testing.B) {
 			for b.Loop() {
 				for i, key := range keys {
 					start := time.Now()
-					if _, err := backend.Verify(b.Context(), frappe.Credential{Scheme: frappe.SchemeToken, Key: key, Secret: "wrong"}); err == nil {
+					if _, err := backend.Verify(b.Context(), frappe.Credential{Scheme: frappe.SchemeToken, Key: key,
+						Secret: "wrong"}); err == nil {
 						b.Fatal("granted")
 					}
 					spent[i] += time.Since(start)
@@ -260,5 +267,28 @@ func BenchmarkEqualCost(b *testing.B) {
 			}
 			b.ReportMetric(float64(spent[0])/float64(spent[1]), "unknown/wrong")
 		})
+	}
+}
+
+// TestHitAllocations: a cached grant allocates only the decision and what looks up placeholders in it.
+func TestHitAllocations(t *testing.T) {
+	if info, _ := debug.ReadBuildInfo(); slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		t.Skip("the race detector allocates, too")
+	}
+	h := provisioned(t, `{"backends": [`+benchBackend()+`]}`)
+	w := httptest.NewRecorder()
+	for _, c := range hitCases {
+		r := prepared(c.authorization)
+		if err := h.ServeHTTP(w, r, nothing); err != nil {
+			t.Fatal(err)
+		}
+		caddys := testing.AllocsPerRun(200, func() { renew(r) })
+		all := testing.AllocsPerRun(200, func() {
+			renew(r)
+			h.ServeHTTP(w, r, nothing) //nolint:errcheck // as above
+		})
+		if got := all - caddys; got > c.allocations {
+			t.Errorf("%s: %v allocations, want %v", c.name, got, c.allocations)
+		}
 	}
 }

@@ -144,6 +144,51 @@ http://%s {
 	})
 }
 
+// TestAdminCheckSession: the admin API says what handlers do with a session, and does not show it.
+func TestAdminCheckSession(t *testing.T) {
+	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	var sites strings.Builder
+	for name, schemes := range map[string]string{"people": "session", "others": "token", "guests": "token\nanonymous",
+		"all": "session\nanonymous"} {
+		fmt.Fprintf(&sites, "http://%s {\nfrappe_auth {\nbackend site %s\nname %s\nschemes %s\n}\n}\n",
+			testutil.FreeAddress(t), site.URL, name, schemes)
+	}
+	p := start(t, "", sites.String())
+	for _, test := range []struct {
+		name, handler, session string
+		status                 int
+		user                   string
+	}{
+		{"good", "people", testutil.RecordedSession, 200, "Administrator"},
+		{"unknown", "people", "dead", 401, ""},
+		{"Guest", "people", "Guest", 401, ""},
+		{"not accepted", "others", testutil.RecordedSession, 401, ""},
+		{"not accepted, anonymous", "guests", testutil.RecordedSession, 200, "Guest"},
+		{"Guest, anonymous", "all", "Guest", 200, "Guest"},
+		{"unknown, anonymous", "all", "dead", 401, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, body := ask(t, "POST", "http://"+p.admin+"/frappe_auth/check?handler="+test.handler,
+				"Cookie: a=b; sid="+test.session)
+			var got struct {
+				Verdicts []struct {
+					Status int
+					User   string
+				}
+			}
+			if err := json.Unmarshal([]byte(body), &got); err != nil || len(got.Verdicts) != 1 {
+				t.Fatalf("%v in %s", err, body)
+			}
+			if v := got.Verdicts[0]; v.Status != test.status || v.User != test.user {
+				t.Error(body)
+			}
+			if test.session != "Guest" && strings.Contains(body, test.session+`"`) {
+				t.Errorf("the answer holds the session: %s", body)
+			}
+		})
+	}
+}
+
 func indented(t *testing.T, raw string) string {
 	t.Helper()
 	var value any

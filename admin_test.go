@@ -1,4 +1,4 @@
-package frappeauth
+package frappeauth_test
 
 import (
 	"context"
@@ -10,11 +10,15 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	frappeauth "github.com/caddy-frappe/frappe-auth"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestAdminWhileLoading: the admin API may be asked at any moment of a reload.
-func TestAdminWhileLoading(t *testing.T) {
-	handler := `{"name": "files", "backends": [` + benchBackend() + `]}`
+// TestAdminDuringReload: the admin API answers at any moment of a reload.
+func TestAdminDuringReload(t *testing.T) {
+	handler := `{"name": "files", "backends": [{"backend": "static", "bearers": [{"hash": "` + testutil.Hash("x") +
+		`", "user": "alice@example.com"}]}]}`
 	var (
 		wg   sync.WaitGroup
 		done = make(chan struct{})
@@ -27,7 +31,8 @@ func TestAdminWhileLoading(t *testing.T) {
 					return
 				default:
 				}
-				if err := serveAdmin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/frappe_auth/", nil)); err != nil {
+				if err := serveAdmin(httptest.NewRecorder(),
+					httptest.NewRequest(http.MethodGet, "/frappe_auth/", nil)); err != nil {
 					t.Error(err)
 				}
 				check := httptest.NewRequest(http.MethodPost, "/frappe_auth/check", strings.NewReader("Bearer x"))
@@ -50,7 +55,7 @@ func TestAdminWhileLoading(t *testing.T) {
 
 // serveAdmin answers a request as Caddy's admin API does.
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
-	routes := AdminAPI{}.Routes()
+	routes := frappeauth.AdminAPI{}.Routes()
 	i := slices.IndexFunc(routes, func(route caddy.AdminRoute) bool { return route.Pattern == r.URL.Path })
 	return routes[i].Handler.ServeHTTP(w, r)
 }

@@ -10,21 +10,26 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// placeholders are the names of all that is published.
+// placeholders are all names that a handler sets.
 var placeholders = []string{
-	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles", "http.auth.user.scopes",
-	"http.auth.user.backend", "http.auth.user.json", "http.auth.frappe.cache", "http.auth.frappe.error", "http.auth.candidate.id",
+	"http.auth.user.id", "http.auth.user.scheme", "http.auth.user.full_name", "http.auth.user.roles",
+	"http.auth.user.scopes",
+	"http.auth.user.backend", "http.auth.user.json", "http.auth.frappe.cache", "http.auth.frappe.error",
+	"http.auth.candidate.id",
 }
 
-// TestPublication: the placeholders are those of the last handler that judged the request, whoever came before it and
-// however it made them known.
-func TestPublication(t *testing.T) {
+// TestPlaceholdersOfLastHandler: the placeholders are those of the last handler that decided on the request, whatever
+// handlers before it have set.
+func TestPlaceholdersOfLastHandler(t *testing.T) {
 	hash := testutil.Hash
 	handlers := map[string]*Handler{
-		"alice": provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+`", "user": "alice", "roles": ["A"]}]}]}`),
-		"bob":   provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+`", "user": "bob", "roles": ["B"]}]}]}`),
-		"no":    provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("x")+`", "user": "x"}]}]}`),
-		"any":   provisioned(t, `{"anonymous": true, "backends": [{"backend": "static", "bearers": [{"hash": "`+hash("x")+`", "user": "x"}]}]}`),
+		"alice": provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+
+			`", "user": "alice", "roles": ["A"]}]}]}`),
+		"bob": provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("t")+
+			`", "user": "bob", "roles": ["B"]}]}]}`),
+		"no": provisioned(t, `{"backends": [{"backend": "static", "bearers": [{"hash": "`+hash("x")+`", "user": "x"}]}]}`),
+		"any": provisioned(t, `{"anonymous": true, "backends": [{"backend": "static", "bearers": [{"hash": "`+hash("x")+
+			`", "user": "x"}]}]}`),
 	}
 	for _, test := range []struct {
 		steps []string
@@ -47,19 +52,21 @@ func TestPublication(t *testing.T) {
 		repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 		for _, step := range test.steps {
 			switch step {
-			case "other": // Caddy's authentication, say, with metadata of its own
+			case "other": // such as Caddy's authentication, with further metadata
 				for _, name := range append(slices.Clone(placeholders), "http.auth.user.email") {
 					repl.Set(name, "Administrator")
 				}
 			case "any":
 				anonymous := r.Clone(r.Context())
 				anonymous.Header.Del("Authorization")
-				handlers[step].ServeHTTP(httptest.NewRecorder(), anonymous, nothing) //nolint:errcheck // it is seen below
+				handlers[step].ServeHTTP(httptest.NewRecorder(), anonymous,
+					nothing) //nolint:errcheck // its effects are checked below
 			default:
-				handlers[step].ServeHTTP(httptest.NewRecorder(), r, nothing) //nolint:errcheck // it is seen below
+				handlers[step].ServeHTTP(httptest.NewRecorder(), r, nothing) //nolint:errcheck // its effects are checked below
 			}
 		}
-		got := repl.ReplaceAll("{http.auth.user.id} {http.auth.user.roles} {http.auth.user.backend} {http.auth.frappe.cache} {http.auth.frappe.error}", "")
+		got := repl.ReplaceAll("{http.auth.user.id} {http.auth.user.roles} {http.auth.user.backend} "+
+			"{http.auth.frappe.cache} {http.auth.frappe.error}", "")
 		if got != test.want {
 			t.Errorf("%v: %q, want %q", test.steps, got, test.want)
 		}
