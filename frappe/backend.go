@@ -1,5 +1,5 @@
 // Package frappe is the contract between frappe_auth and its backends: the credential and its parser, the identity, the
-// interfaces that a backend implements, and its errors. Import it to write a backend of your own.
+// interfaces that a backend implements, and its errors. Import it to write a backend.
 package frappe
 
 import (
@@ -24,10 +24,10 @@ const MaxUserSize = 560
 // Backend verifies credentials: whether one is good, and which user it belongs to. Backends are guest modules in the
 // namespace `http.frappe_auth.backends`.
 //
-// Verify returns the identity, or an error. If the credential is known to be bad, the error is ErrDenied (errors.Is). Any
-// other error means that the backend is unavailable; it is never treated as a denial. An error must not contain a secret.
-// Verify may be called from many goroutines at once, but never twice at once for the same credential. It must return soon
-// after ctx is done.
+// Verify returns the identity, or an error. If the credential is known to be bad, the error is ErrDenied (errors.Is).
+// Any other error means that the backend is unavailable; it is never treated as a denial. An error must not contain a
+// secret. Verify may be called from many goroutines at once, but never twice at once for the same credential. It must
+// return soon after ctx is done.
 //
 // A backend may implement fmt.Stringer to name its source, such as a URL, in the admin API and in the output of the
 // commands. The name must not contain a secret.
@@ -45,33 +45,33 @@ type SiteResolver interface {
 	Site(repl *caddy.Replacer) (string, error)
 }
 
-// Fingerprinter is an optional interface of a Backend whose verdicts depend on more than its JSON configuration, such as
-// placeholders, or files that it reads when it is provisioned. Cached verdicts survive a reload of the configuration only
-// if both the JSON and the fingerprint stay the same.
+// Fingerprinter is an optional interface of a Backend whose verdicts depend on more than its JSON configuration, such
+// as placeholders, or files that it reads when it is provisioned. Cached verdicts survive a reload of the configuration
+// only if both the JSON and the fingerprint stay the same.
 type Fingerprinter interface {
 	Fingerprint() string
 }
 
-// RoleReporter is an optional interface of a Backend that can be configured not to ask for roles. If ReportsRoles returns
-// false, requiring a role is an error when the configuration is loaded. Otherwise every user would be refused.
+// RoleReporter is an optional interface of a Backend that can be configured not to ask for roles. If ReportsRoles
+// returns false, requiring a role is an error when the configuration is loaded. Otherwise every user would be refused.
 type RoleReporter interface {
 	ReportsRoles() bool
 }
 
 // RoleLister is an optional interface of a Backend that knows which roles exist at its source. A required role that
-// nobody can have is then reported when the configuration is loaded, and by `caddy frappe-auth doctor`.
+// does not exist is then reported when the configuration is loaded, and by `caddy frappe-auth doctor`.
 type RoleLister interface {
 	// RoleNames returns the names of all roles. It returns an error if they cannot be read now. The error must not
 	// contain a secret.
 	RoleNames(ctx context.Context) ([]string, error)
 }
 
-// SessionVerifier is an optional interface of a Backend that can verify the session of a user who is logged in to Frappe
-// (SchemeSession).
+// SessionVerifier is an optional interface of a Backend that can verify the session of a user who is logged in to
+// Frappe (SchemeSession).
 type SessionVerifier interface {
 	// EnableSessions tells the backend that it will be asked about sessions, because the configuration accepts them. It is
-	// called once, after the backend was provisioned. If the backend cannot verify sessions as it is configured, it returns
-	// an error that says why. The scheme `session` is then an error when the configuration is loaded.
+	// called once, after the backend was provisioned. If the backend cannot verify sessions as it is configured, it
+	// returns an error that says why. The scheme `session` is then an error when the configuration is loaded.
 	EnableSessions() error
 }
 
@@ -81,14 +81,14 @@ type TokenReporter interface {
 	ReportsTokens() bool
 }
 
-// Watcher is an optional interface of a Backend that has a change feed: it notices by itself when something changes at
-// its source. The cached verdicts concerned are then dropped at once. Guest modules in the namespace
+// Watcher is an optional interface of a Backend that has a change feed: it notices when something changes at its
+// source. The affected cached verdicts are then dropped at once. Guest modules in the namespace
 // `http.frappe_auth.feeds` are Watchers, too.
 type Watcher interface {
-	// Watch reports changes until ctx is done, and then returns. It calls observe after each successful look at the
-	// source, with the changes since the previous look, or nil if there were none. The first call means that changes are
-	// seen from now on. Verdicts from before it are dropped, unless the configuration before was watching already. observe
-	// is fast. It may be called from any goroutine, but not from two at once.
+	// Watch reports changes until ctx is done, and then returns. It calls observe after each successful check of the
+	// source, with the changes since the previous check, or nil if there were none. The first call means that changes are
+	// noticed from now on. Older verdicts are dropped then, unless the previous configuration was already watching.
+	// observe is fast. It may be called from any goroutine, but not from two at once.
 	Watch(ctx context.Context, observe func([]Change))
 }
 
@@ -115,9 +115,9 @@ type Change struct {
 	Everything bool
 }
 
-// StoredHash returns what the newest versions of Frappe store of an access token, in a document with a random name
-// (frappe/integrations/doctype/oauth_bearer_token of Frappe 16), and of a session's id: the SHA-256 hash in lower-case
-// hexadecimal digits. All others store the token and the id.
+// StoredHash returns the SHA-256 hash of an access token or session id, in lower-case hexadecimal digits. The newest
+// versions of Frappe store this hash (frappe/integrations/doctype/oauth_bearer_token of Frappe 16). Older versions
+// store the token or session id itself.
 func StoredHash(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
@@ -138,8 +138,8 @@ type Identity struct {
 	// them.
 	Scopes []string
 
-	// Client is the client id of the OAuth client that an access token was issued to. It is empty for any other credential,
-	// and if the backend cannot see it.
+	// Client is the client id of the OAuth client that an access token was issued to. It is empty for any other
+	// credential, and if the backend cannot see it.
 	Client string
 
 	// Expiry is when the credential expires. It is zero if it never does, or if the backend cannot see it.
@@ -176,7 +176,7 @@ func (e *UnavailableError) Error() string {
 // Unwrap returns the reason.
 func (e *UnavailableError) Unwrap() error { return e.Reason }
 
-// ValidUser reports whether a credential can belong to a user of that name.
+// ValidUser reports whether a credential can belong to a user with that name.
 func ValidUser(name string) bool {
 	return name != "" && name != Guest && len(name) <= MaxUserSize && !strings.ContainsFunc(name, unicode.IsControl)
 }

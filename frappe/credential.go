@@ -87,8 +87,8 @@ func (c Credential) KeyPrefix() string {
 	return strings.ToValidUTF8(c.Key[:shown], "") + "…"
 }
 
-// MalformedError says why Frappe would not read a header as a credential. Its text is fixed and contains nothing from the
-// header, so it can be sent as the error_description of RFC 6750.
+// MalformedError says why Frappe would not read a header as a credential. Its text is fixed and contains nothing from
+// the header, so it can be sent as the error_description of RFC 6750.
 type MalformedError struct {
 	// Description says what is wrong and what to do.
 	Description string
@@ -102,8 +102,8 @@ func malformed(description string) (Credential, error) {
 
 // ParseCredential parses the value of an Authorization header exactly as Frappe does (frappe/auth.py of 14 to 16): two
 // parts separated by a single space, the scheme in any case, one colon in a pair, and base64 as lenient as Python's.
-// Frappe would never accept a header that ParseCredential refuses; the error is then a *MalformedError. A credential that
-// it returns still has to be verified by a backend.
+// Frappe would never accept a header that ParseCredential refuses; the error is then a *MalformedError. A credential
+// that it returns still has to be verified by a backend.
 func ParseCredential(header string) (Credential, error) {
 	if len(header) > MaxHeaderSize {
 		return malformed("the Authorization header is longer than 8192 bytes")
@@ -157,8 +157,8 @@ func parseBasic(encoded string) (Credential, error) {
 	return malformed("the base64 does not decode to UTF-8 text")
 }
 
-// printedBytes reports whether s looks like bytes printed by Python 3. The Basic example in Frappe's documentation sends
-// exactly this, and nothing else tells the user why it is refused.
+// printedBytes reports whether s looks like bytes printed by Python 3. The Basic example in Frappe's documentation
+// sends exactly this, and nothing else tells the user why it is refused.
 func printedBytes(s string) bool {
 	return len(s) >= 3 && s[0] == 'b' && (s[1] == '\'' || s[1] == '"') && s[len(s)-1] == s[1]
 }

@@ -37,19 +37,22 @@ func TestParseCredential(t *testing.T) {
 		{"stray characters in the padding", "Basic azpzcw.=.=", pair("basic", "k", "ss")},
 		{"extra padding", "Basic azpzcw======", pair("basic", "k", "ss")},
 		{"padding before the end of a quad", "Basic =a=z=pz", pair("basic", "k", "s")},
-		{"text behind the padding", "Basic azpzcw==azpz", pair("basic", "k", "ss")},
-		{"quoted, in a way that Frappe takes", "Basic b'XlrZXk6c2VjcmV0'", pair("basic", "mykey", "secret")},
+		{"text after the padding", "Basic azpzcw==azpz", pair("basic", "k", "ss")},
+		{"quoted in a way that Frappe accepts", "Basic b'XlrZXk6c2VjcmV0'", pair("basic", "mykey", "secret")},
 		{"NUL in Basic", "Basic " + encode("k:s\x00"), pair("basic", "k", "s\x00")},
 		{"trailing line break in Basic", "Basic " + encode("k:s\n"), pair("basic", "k", "s\n")},
 		{"Bearer", "Bearer abc", frappe.Credential{Scheme: "bearer", Token: "abc"}},
 		{"Bearer with a colon", "bearer k:s", frappe.Credential{Scheme: "bearer", Token: "k:s"}},
-		{"longest", "Bearer " + strings.Repeat("x", 8185), frappe.Credential{Scheme: "bearer", Token: strings.Repeat("x", 8185)}},
+		{
+			"longest", "Bearer " + strings.Repeat("x", 8185),
+			frappe.Credential{Scheme: "bearer", Token: strings.Repeat("x", 8185)},
+		},
 
 		{name: "empty", header: ""},
 		{name: "space", header: " "},
 		{name: "scheme alone", header: "token"},
 		{name: "scheme and a space", header: "token "},
-		{name: "tab for a space", header: "token\tk:s"},
+		{name: "tab instead of a space", header: "token\tk:s"},
 		{name: "two spaces", header: "token  k:s"},
 		{name: "trailing space", header: "token k:s "},
 		{name: "a comma and a second credential", header: "token k:s, token k:s"},
@@ -67,7 +70,7 @@ func TestParseCredential(t *testing.T) {
 		{name: "Basic that is not UTF-8", header: "Basic //46/w=="},
 		{name: "Basic with a surrogate", header: "Basic " + encode("k:\xed\xa0\x80")},
 		{name: "Basic with a character beyond ASCII", header: "Basic azpz\xe9"},
-		{name: "Basic with one behind the padding", header: "Basic azpzcw==\xe9"},
+		{name: "Basic with one after the padding", header: "Basic azpzcw==\xe9"},
 		{name: "Basic of nothing", header: "Basic !!!!"},
 		{name: "Python's bytes", header: "Basic b'" + encode("k:s") + "'"},
 		{name: "Python's bytes in double quotes", header: `Basic b"` + encode("k:s") + `"`},
@@ -83,14 +86,16 @@ func TestParseCredential(t *testing.T) {
 				t.Errorf("%#v %v, want key %q secret %q token %q", got, err, test.want.Key, test.want.Secret, test.want.Token)
 			}
 			if err != nil && !regexp.MustCompile(`^[ !#-\[\]-~]+$`).MatchString(err.Error()) {
-				t.Errorf("%q is no error_description of RFC 6750", err)
+				t.Errorf("%q is not an error_description of RFC 6750", err)
 			}
 		})
 	}
 }
 
-func TestCredentialShowsNoSecret(t *testing.T) {
-	for _, header := range []string{testutil.AlicePair, testutil.AliceBasic, testutil.AliceBearer, "token k:" + testutil.AliceSecret} {
+func TestCredentialHidesSecret(t *testing.T) {
+	for _, header := range []string{
+		testutil.AlicePair, testutil.AliceBasic, testutil.AliceBearer, "token k:" + testutil.AliceSecret,
+	} {
 		c, err := frappe.ParseCredential(header)
 		if err != nil {
 			t.Fatal(err)
@@ -100,16 +105,17 @@ func TestCredentialShowsNoSecret(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, shown := range []string{fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s %q", c, c, c, c, c), string(marshaled)} {
-			if strings.Contains(shown, testutil.AliceSecret) || strings.Contains(shown, testutil.AliceKey) || strings.Contains(shown, "641cc") {
+			if strings.Contains(shown, testutil.AliceSecret) || strings.Contains(shown, testutil.AliceKey) ||
+				strings.Contains(shown, "641cc") {
 				t.Errorf("shows %s", shown)
 			}
 		}
 	}
 }
 
-// letIn is what Frappe makes of a header that it may let in: `key NUL secret`, or `NUL token`. It is written after
-// frappe/auth.py and Python's rules, and apart from ParseCredential.
-func letIn(header string) string {
+// frappeParse returns the credential that Frappe reads from a header, as `key NUL secret` or `NUL token`, or an empty
+// string if Frappe refuses it. It follows frappe/auth.py and Python's rules, and shares no code with ParseCredential.
+func frappeParse(header string) string {
 	parts := strings.Split(strings.TrimLeft(header, " \t"), " ")
 	if len(parts) != 2 || len(header) > 8192 || parts[1] == "" || !sendable(header) {
 		return ""
@@ -156,11 +162,12 @@ func lowerASCII(s string) string {
 
 var (
 	strayCharacters = regexp.MustCompile(`[^A-Za-z0-9+/=]`)
-	completePadding = regexp.MustCompile(`^((?:=*[A-Za-z0-9+/]=*[A-Za-z0-9+/]=?[A-Za-z0-9+/]=*[A-Za-z0-9+/])*?)(=*[A-Za-z0-9+/]=*[A-Za-z0-9+/](?:==|=?[A-Za-z0-9+/]=))`)
+	completePadding = regexp.MustCompile(`^((?:=*[A-Za-z0-9+/]=*[A-Za-z0-9+/]=?[A-Za-z0-9+/]=*[A-Za-z0-9+/])*?)` +
+		`(=*[A-Za-z0-9+/]=*[A-Za-z0-9+/](?:==|=?[A-Za-z0-9+/]=))`)
 )
 
-// b64decode is Python's base64.b64decode of a str: drop what is not of the alphabet, stop at the first group that its
-// padding completes, ignore padding anywhere else, and want whole groups.
+// b64decode is Python's base64.b64decode of a str: it drops characters outside the alphabet, stops at the first group
+// that is completed by padding, ignores padding anywhere else, and requires complete groups.
 func b64decode(s string) ([]byte, bool) {
 	for _, b := range []byte(s) {
 		if b > 127 {
@@ -194,13 +201,13 @@ func FuzzParseCredential(f *testing.F) {
 		if err == nil {
 			got = c.Key + "\x00" + c.Secret + c.Token
 		}
-		if want := letIn(header); got != want {
+		if want := frappeParse(header); got != want {
 			t.Errorf("%q: %q %v, want %q", header, got, err, want)
 		}
 	})
 }
 
-// script is what Frappe does with a header, by the real Python: hexadecimal headers in, JSON out.
+// script does in Python what Frappe does with a header. It reads hexadecimal headers and writes JSON.
 const script = `
 import base64, json, sys
 for line in sys.stdin:
@@ -222,8 +229,8 @@ for line in sys.stdin:
     print(json.dumps(out))
 `
 
-// TestParseCredentialAsPython compares with the Python that is installed, over mutations of the corpus.
-func TestParseCredentialAsPython(t *testing.T) {
+// TestParseCredentialLikePython compares with the installed Python, on mutations of the corpus.
+func TestParseCredentialLikePython(t *testing.T) {
 	python := testutil.RequireProgram(t, "python3", "python3")
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // repeatable on purpose
 	var seeds, headers []string
@@ -273,15 +280,15 @@ func TestParseCredentialAsPython(t *testing.T) {
 		c, err := frappe.ParseCredential(header)
 		switch {
 		case (err == nil) != (want != nil):
-			t.Errorf("%q: %v, Python has %v", header, err, want)
+			t.Errorf("%q: %v, Python returns %v", header, err, want)
 		case err == nil && c.Key+"\x00"+c.Secret+c.Token != *want:
-			t.Errorf("%q: %q %q %q, Python has %q", header, c.Key, c.Secret, c.Token, *want)
+			t.Errorf("%q: %q %q %q, Python returns %q", header, c.Key, c.Secret, c.Token, *want)
 		}
 		if want != nil {
 			granted++
 		}
 	}
 	if granted < len(headers)/20 {
-		t.Errorf("only %d of %d headers are credentials: the comparison says little", granted, len(headers))
+		t.Errorf("only %d of %d headers are credentials, so the comparison tests too little", granted, len(headers))
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// The same pair of API key and secret, sent in both of Frappe's forms, is the same credential. It prints without its secret.
+// The same pair of API key and secret is the same credential in both of Frappe's forms. Printing it does not show the
+// secret.
 func ExampleParseCredential() {
 	for _, header := range []string{
 		"token 2c6245becaa0961:61066224add85e6",
@@ -16,7 +17,7 @@ func ExampleParseCredential() {
 	} {
 		credential, err := frappe.ParseCredential(header)
 		if err != nil {
-			fmt.Println("Frappe does not take it.")
+			fmt.Println("Frappe refuses it.")
 			continue
 		}
 		fmt.Printf("%s, with the API key %q\n", credential, credential.Key)
@@ -25,5 +26,5 @@ func ExampleParseCredential() {
 	// token credential of API key 2c62…, with the API key "2c6245becaa0961"
 	// basic credential of API key 2c62…, with the API key "2c6245becaa0961"
 	// bearer credential, with the API key ""
-	// Frappe does not take it.
+	// Frappe refuses it.
 }

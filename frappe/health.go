@@ -18,7 +18,7 @@ type Finding struct {
 	// Check names what was checked, such as `reachable`.
 	Check string
 
-	// Result says whether all is well.
+	// Result is the outcome of the check.
 	Result Result
 
 	// Detail says what was found. If Advice is empty, it may also say what to do.
@@ -28,7 +28,7 @@ type Finding struct {
 	Advice string
 }
 
-// Advise returns the finding with an advice. format and args are those of fmt.Sprintf.
+// Advise returns the finding with advice. format and args are those of fmt.Sprintf.
 func (f Finding) Advise(format string, args ...any) Finding {
 	f.Advice = fmt.Sprintf(format, args...)
 	return f

@@ -37,7 +37,8 @@ func (r *Requirement) Validate() error {
 	}
 	for _, scope := range r.Scopes {
 		if !ValidScope(scope) {
-			return fmt.Errorf("require scope: %q is not a scope; write one name, such as all or openid, without quotes or backslashes", scope)
+			return fmt.Errorf("require scope: %q is not a scope; write one name, such as all or openid, without quotes or "+
+				"backslashes", scope)
 		}
 	}
 	return nil
@@ -71,5 +72,6 @@ func (r Requirement) String() string {
 
 // ValidScope reports whether a name is a scope-token of RFC 6749 section 3.3.
 func ValidScope(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
+	return name != "" &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// TestRequirementMetBy: who meets which requirement, by the scheme of the credential.
 func TestRequirementMetBy(t *testing.T) {
 	alice := frappe.Identity{User: "alice@example.com", Roles: []string{"All", "Employee"}}
 	all, onlyOpenID := alice, alice
@@ -23,12 +22,20 @@ func TestRequirementMetBy(t *testing.T) {
 		{"no such role", frappe.Requirement{Roles: []string{"X"}}, alice, frappe.SchemeToken, false},
 		{"user", frappe.Requirement{Users: []string{"alice@example.com"}}, alice, frappe.SchemeToken, true},
 		{"another user", frappe.Requirement{Users: []string{"bob@example.com"}}, alice, frappe.SchemeToken, false},
-		{"user or role", frappe.Requirement{Users: []string{"bob@example.com"}, Roles: []string{"Employee"}}, alice, frappe.SchemeBasic, true},
+		{
+			"user or role",
+			frappe.Requirement{Users: []string{"bob@example.com"}, Roles: []string{"Employee"}},
+			alice, frappe.SchemeBasic, true,
+		},
 		{"nothing", frappe.Requirement{}, alice, frappe.SchemeToken, false},
 
 		{"scope of a token", frappe.Requirement{Scopes: []string{"x", "all"}}, all, frappe.SchemeBearer, true},
 		{"scope that a token lacks", frappe.Requirement{Scopes: []string{"all"}}, onlyOpenID, frappe.SchemeBearer, false},
-		{"scope of a token of which none is known", frappe.Requirement{Scopes: []string{"all"}}, alice, frappe.SchemeBearer, false},
+		{
+			"scope of a token with unknown scopes",
+			frappe.Requirement{Scopes: []string{"all"}},
+			alice, frappe.SchemeBearer, false,
+		},
 		{"part of a scope", frappe.Requirement{Scopes: []string{"open"}}, onlyOpenID, frappe.SchemeBearer, false},
 		{"scope in another case", frappe.Requirement{Scopes: []string{"OpenID"}}, onlyOpenID, frappe.SchemeBearer, false},
 		{"scope, for an API key", frappe.Requirement{Scopes: []string{"all"}}, alice, frappe.SchemeToken, true},
@@ -37,10 +44,18 @@ func TestRequirementMetBy(t *testing.T) {
 
 		{"client of a token", frappe.Requirement{Clients: []string{"x", "mcp"}}, all, frappe.SchemeBearer, true},
 		{"another client", frappe.Requirement{Clients: []string{"mcp"}}, onlyOpenID, frappe.SchemeBearer, false},
-		{"client of a token of which none is known", frappe.Requirement{Clients: []string{"mcp", ""}}, alice, frappe.SchemeBearer, false},
+		{
+			"client of a token with an unknown client",
+			frappe.Requirement{Clients: []string{"mcp", ""}},
+			alice, frappe.SchemeBearer, false,
+		},
 		{"client, for an API key", frappe.Requirement{Clients: []string{"mcp"}}, alice, frappe.SchemeToken, false},
 		{"client, for a session", frappe.Requirement{Clients: []string{"mcp"}}, alice, frappe.SchemeSession, false},
-		{"client or user, for a session", frappe.Requirement{Clients: []string{"mcp"}, Users: []string{"alice@example.com"}}, alice, frappe.SchemeSession, true},
+		{
+			"client or user, for a session",
+			frappe.Requirement{Clients: []string{"mcp"}, Users: []string{"alice@example.com"}},
+			alice, frappe.SchemeSession, true,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := test.required.MetBy(&test.id, test.scheme); got != test.want {

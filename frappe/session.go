@@ -8,17 +8,17 @@ const SessionCookie = "sid"
 // maxSessionSize is the longest session id, in bytes. Frappe's column holds 255 characters; its ids take 56.
 const maxSessionSize = 255
 
-// ParseSession returns the session in the values of a request's Cookie headers. It reads them as Frappe does (werkzeug's
-// parse_cookie): the first cookie `sid` counts, and quotes around its value are taken off. ok is false if there is no
-// such cookie, if it is empty or `Guest`, as it is for users who are not logged in, and if it is no ValidSession. A
-// session that it returns still has to be verified by a backend.
+// ParseSession returns the session in the values of a request's Cookie headers. It reads them as Frappe does
+// (werkzeug's parse_cookie): it takes the first cookie `sid` and removes quotes around its value. ok is false if there
+// is no such cookie, or if its value is not a ValidSession; for users who are not logged in, Frappe sets it to `Guest`.
+// The returned session still has to be verified by a backend.
 func ParseSession(cookies []string) (c Credential, ok bool) {
 	// gunicorn joins headers of the same name with a comma.
 	for rest := strings.Join(cookies, ","); rest != ""; {
 		var name, value string
 		name, value, rest = cutCookie(rest)
 		if name != SessionCookie {
-			if trimLatin1(name) == SessionCookie { // to some versions of Werkzeug it is the first, to others it is another
+			if trimLatin1(name) == SessionCookie { // only some versions of Werkzeug read this as `sid`
 				return Credential{}, false
 			}
 			continue
@@ -34,12 +34,13 @@ func ParseSession(cookies []string) (c Credential, ok bool) {
 	return Credential{}, false
 }
 
-// ValidSession reports whether a session id has the form of Frappe's: ASCII lower-case letters and digits, at most 255, and
-// not `guest`. Such an id stands in a Cookie header as it is. Frappe generates hexadecimal digits in lower case only. On
-// MariaDB it also finds a session by its id in capitals, but then keeps it in its cache beyond the logout (measured on
-// 15.44.2), so that spelling is none here.
+// ValidSession reports whether a session id has the form of Frappe's: at most 255 lower-case ASCII letters and digits,
+// and not `guest`. Such an id needs no quotes in a Cookie header. Frappe generates lower-case hexadecimal digits only.
+// On MariaDB, Frappe also finds a session by its id in capitals, but then keeps it in its cache after the logout
+// (measured on 15.44.2), so an id in capitals is rejected.
 func ValidSession(id string) bool {
-	return id != "" && len(id) <= maxSessionSize && !strings.EqualFold(id, Guest) && !strings.ContainsFunc(id, notInSession)
+	return id != "" && len(id) <= maxSessionSize && !strings.EqualFold(id, Guest) &&
+		!strings.ContainsFunc(id, notInSession)
 }
 
 // cutCookie returns the first cookie of a Cookie header and what follows it. A semicolon within quotes does not end the
@@ -62,10 +63,10 @@ func cutCookie(header string) (name, value, rest string) {
 	return name, strings.Trim(value, space), rest
 }
 
-// space is white space in ASCII. Other white space, such as a no-break space in UTF-8, is a part of a name or a value.
+// space is white space in ASCII. Other white space, such as a no-break space in UTF-8, is part of a name or a value.
 const space = " \t\n\v\f\r"
 
-// trimLatin1 takes off white space as Python does, which reads each byte as a character of Latin-1.
+// trimLatin1 trims white space as Python does, which reads each byte as a Latin-1 character.
 func trimLatin1(s string) string {
 	isSpace := func(c byte) bool { return strings.IndexByte(space+"\x1c\x1d\x1e\x1f\x85\xa0", c) >= 0 }
 	for s != "" && isSpace(s[0]) {
