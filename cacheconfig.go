@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
@@ -117,7 +116,7 @@ func (c *CacheConfig) validate() error {
 	return nil
 }
 
-func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (c *CacheConfig) block() directive.Block {
 	return directive.Block{
 		Owner: "cache",
 		Options: map[string]directive.Option{
@@ -130,5 +129,5 @@ func (c *CacheConfig) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		},
 		Instead: map[string]string{"max_age": "write ttl <duration>", "entries": "write size <n>"},
 		Check:   c.validate,
-	}.Read(d)
+	}
 }

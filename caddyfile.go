@@ -21,7 +21,7 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
 	// Deliveries carry a signature, not a credential.
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "basic_auth")
-	directive.Register(new(Handler).block(nil))
+	directive.Register(new(Handler).block(nil), new(CacheConfig).block(), new(ProtectedResource).block(), new(Webhook).block())
 }
 
 // parseHandler gives the matcher to the handler, not to the route. Requests that do not match still pass through the
@@ -146,11 +146,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // block describes the block of frappe_auth.
 func (h *Handler) block(positions directive.Positions) directive.Block {
-	const (
-		inCache    = "write it directly in the block of cache"
-		inResource = "write it directly in the block of protected_resource"
-		beside     = "write frappe_auth_webhook <path> <secret> beside frappe_auth"
-	)
+	const beside = "write frappe_auth_webhook <path> <secret> beside frappe_auth"
 	return directive.Block{
 		Owner: "frappe_auth",
 		Options: map[string]directive.Option{
@@ -159,7 +155,7 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 			"realm":   directive.Text(&h.Realm),
 			"cache": func(d *caddyfile.Dispenser) error {
 				h.Cache = new(CacheConfig)
-				return h.Cache.unmarshalCaddyfile(d)
+				return h.Cache.block().Read(d)
 			},
 			"require":          directive.Requirement(&h.Require),
 			"anonymous":        directive.Toggle(&h.Anonymous),
@@ -178,13 +174,11 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 			"trusted_origins": directive.List(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
 			"protected_resource": func(d *caddyfile.Dispenser) error {
 				h.ProtectedResource = new(ProtectedResource)
-				return h.ProtectedResource.unmarshalCaddyfile(d)
+				return h.ProtectedResource.block().Read(d)
 			},
 		},
 		Repeatable: []string{"backend", "require", "feed"},
 		Instead: map[string]string{
-			"size": inCache, "ttl": inCache, "bearer_ttl": inCache, "session_ttl": inCache, "negative_ttl": inCache, "stale_if_error": inCache,
-			"authorization_server": inResource, "resource": inResource, "scopes": inResource,
 			"webhook": beside, "frappe_auth_webhook": beside,
 			"session": "write schemes basic bearer token session",
 			"scope":   "write require scope <name>", "client": "write require client <client_id>",

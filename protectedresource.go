@@ -102,7 +102,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 	})
 }
 
-func (p *ProtectedResource) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (p *ProtectedResource) block() directive.Block {
 	return directive.Block{
 		Owner: "protected_resource",
 		Options: map[string]directive.Option{
@@ -118,5 +118,5 @@ func (p *ProtectedResource) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		Repeatable: []string{"authorization_server"},
 		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
 		Check:      p.validate,
-	}.Read(d)
+	}
 }

@@ -92,11 +92,15 @@ func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
 	}
 	h.Secret = args[0]
+	return h.block().Read(d)
+}
+
+func (h *Webhook) block() directive.Block {
 	return directive.Block{
 		Owner:   "frappe_auth_webhook",
 		Options: map[string]directive.Option{"handler": directive.Text(&h.HandlerName)},
 		Instead: map[string]string{"for": "write handler <name>", "name": "write handler <name>"},
-	}.Read(d)
+	}
 }
 
 // Provision expands the secret.

@@ -45,7 +45,6 @@ func (s *Backend) block() directive.Block {
 		Instead: map[string]string{
 			"tls": inTransport, "tls_insecure_skip_verify": inTransport, "tls_server_name": inTransport, "tls_client_auth": inTransport,
 			"tls_trust_pool": inTransport, "keepalive": inTransport, "dial_timeout": inTransport,
-			"ttl": "write it directly in the block of cache",
 		},
 		Check: s.Validate,
 	}

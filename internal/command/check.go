@@ -82,7 +82,7 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
 	site, name := fl.String("site"), fl.String("site-name")
 	if site == "" && name != "" {
-		return nil, errors.New("--site-name needs --site; in a configuration, write site_name inside the block of backend site")
+		return nil, errors.New("--site-name needs --site; in a configuration, write site_name in the block of backend site")
 	}
 	if err := checkSiteFlag(site); err != nil {
 		return nil, err
