@@ -78,7 +78,7 @@ func TestDocsCommands(t *testing.T) {
 	runs := []struct{ input, file, want string }{
 		{namedSite(t, "") + "\n", filepath.Join(t.TempDir(), "Caddyfile"), "Wrote "},
 		{credential, "Caddyfile.example", "It lets the request pass, as alice@example.com."},
-		{credential, "Caddyfile.example", "nothing to reach"},
+		{credential, "Caddyfile.example", "nothing to check"},
 		{credential, "", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`},
 	}
 	lines := shellLines(t, "caddy frappe-auth ")

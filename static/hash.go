@@ -17,11 +17,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 )
 
-// hashesNamespace is the namespace of Caddy's modules for password hashes. Their names are the identifiers of the modular
-// crypt format.
+// hashesNamespace is the namespace of Caddy's modules for password hashes. Their names are the identifiers of the
+// modular crypt format.
 const hashesNamespace = "http.authentication.hashes."
 
-// checkHash returns an error if a hash is wrong, unless it contains placeholders.
+// checkHash returns an error if a hash is invalid. It accepts a hash that contains placeholders.
 func checkHash(hash string) error {
 	if strings.Contains(hash, "{") {
 		return nil
@@ -29,8 +29,8 @@ func checkHash(hash string) error {
 	return checkExpandedHash(hash)
 }
 
-// checkExpandedHash returns an error if a hash is wrong. It checks the whole hash, because a comparison accepts a
-// truncated one: with a digest of one byte, one secret in 256 would match. This is fast, since it does not hash anything.
+// checkExpandedHash returns an error if a hash is invalid. It checks the whole hash, because a comparison also accepts
+// a truncated one: with a digest of one byte, one secret in 256 would match. It hashes nothing, so it is fast.
 func checkExpandedHash(hash string) error {
 	if !strings.HasPrefix(hash, "$") {
 		_, err := parseSHA256(hash)
@@ -46,8 +46,8 @@ func checkExpandedHash(hash string) error {
 		return errors.New("the hash names no algorithm; copy the whole output of `caddy hash-password`")
 	}
 	if _, err := caddy.GetModule(hashesNamespace + algorithm); err != nil {
-		return fmt.Errorf("this Caddy does not support hashes of the algorithm %q; use bcrypt or argon2id, as `caddy hash-password` prints them",
-			algorithm)
+		return fmt.Errorf("this Caddy does not support hashes of the algorithm %q; use bcrypt or argon2id, as "+
+			"`caddy hash-password` prints them", algorithm)
 	}
 	return nil
 }
@@ -64,8 +64,8 @@ func checkBcrypt(hash string) error {
 	case err != nil || !bcryptForm.MatchString(hash):
 		return errors.New("the hash is not a valid bcrypt hash; copy the whole output of `caddy hash-password`")
 	case cost > maxBcryptCost:
-		return fmt.Errorf("the bcrypt hash has a cost of %d; use %d or less, because each step doubles the time of a comparison",
-			cost, maxBcryptCost)
+		return fmt.Errorf("the bcrypt hash has a cost of %d; use %d or less, because each step doubles the time of a "+
+			"comparison", cost, maxBcryptCost)
 	}
 	return nil
 }
@@ -82,10 +82,12 @@ const (
 
 // argon2idForm matches an argon2id hash as caddyauth reads it, but more strictly: caddyauth also accepts parameters
 // without their names.
-var argon2idForm = regexp.MustCompile(`^\$argon2id\$v=19\$m=([0-9]{1,10}),t=([0-9]{1,10}),p=([0-9]{1,10})\$([A-Za-z0-9+/]+)\$[A-Za-z0-9+/]+$`)
+var argon2idForm = regexp.MustCompile(
+	`^\$argon2id\$v=19\$m=([0-9]{1,10}),t=([0-9]{1,10}),p=([0-9]{1,10})\$([A-Za-z0-9+/]+)\$[A-Za-z0-9+/]+$`)
 
 func checkArgon2id(hash string) error {
-	broken := errors.New("the hash is not a valid argon2id hash of version 19; copy the whole output of `caddy hash-password`")
+	broken := errors.New("the hash is not a valid argon2id hash of version 19; copy the whole output of " +
+		"`caddy hash-password`")
 	parts := argon2idForm.FindStringSubmatch(hash)
 	if parts == nil {
 		return broken
@@ -101,7 +103,8 @@ func checkArgon2id(hash string) error {
 	case threads < 1 || threads > maxArgon2Threads:
 		return fmt.Errorf("the argon2id hash has p=%d; it must be between 1 and %d", threads, maxArgon2Threads)
 	case memory < 8*threads || memory > maxArgon2Memory:
-		return fmt.Errorf("the argon2id hash has m=%d (KiB); with p=%d it must be between %d and %d", memory, threads, 8*threads, maxArgon2Memory)
+		return fmt.Errorf("the argon2id hash has m=%d (KiB); with p=%d it must be between %d and %d", memory, threads,
+			8*threads, maxArgon2Memory)
 	}
 	_, digest, err := caddyauth.DecodeHash([]byte(hash))
 	if err != nil {
@@ -109,10 +112,11 @@ func checkArgon2id(hash string) error {
 	}
 	switch salt := len(parts[4]) * 3 / 4; {
 	case salt < minArgon2Salt || salt > maxArgon2Salt:
-		return fmt.Errorf("the salt of the argon2id hash has %d bytes; it must have %d to %d: copy the hash whole", salt, minArgon2Salt, maxArgon2Salt)
+		return fmt.Errorf("the salt of the argon2id hash has %d bytes; it must have %d to %d: copy the whole hash", salt,
+			minArgon2Salt, maxArgon2Salt)
 	case len(digest) != 16 && len(digest) != 32 && len(digest) != 48 && len(digest) != 64:
-		return fmt.Errorf("the digest of the argon2id hash has %d bytes instead of 16, 32, 48 or 64; it was probably cut off: copy the "+
-			"hash whole", len(digest))
+		return fmt.Errorf("the digest of the argon2id hash has %d bytes instead of 16, 32, 48 or 64; it was probably cut "+
+			"off: copy the whole hash", len(digest))
 	}
 	return nil
 }
@@ -127,6 +131,74 @@ func parseSHA256(hash string) ([]byte, error) {
 	return digest, nil
 }
 
+// hashGroup holds the hashes that have the same algorithm and parameters, so that comparing with any of them takes the
+// same time.
+type hashGroup struct {
+	name  string
+	hash  caddyauth.Comparer
+	dummy []byte // one of the hashes, compared if the key is unknown or belongs to another group
+}
+
+// try compares once with a hash whose format only its module knows, so that a broken hash is an error when the
+// configuration is loaded.
+func (g *hashGroup) try(hash []byte) error {
+	switch g.hash.(type) {
+	case sha256Hash, bcryptHash, *caddyauth.Argon2idHash:
+		return nil // already checked by their format
+	}
+	if _, err := g.hash.Compare(hash, []byte("x")); err != nil {
+		return errors.New("the module of its algorithm does not accept the hash; copy the whole hash")
+	}
+	return nil
+}
+
+// group returns the group of a hash and the value to compare with. It creates the group if needed. In the modular crypt
+// format, everything but the salt and the digest determines how long a comparison takes.
+func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
+	var (
+		name      string
+		algorithm string
+		value     = []byte(hash)
+	)
+	switch {
+	case strings.HasPrefix(hash, "$2"):
+		algorithm = "bcrypt"
+		name = hash[:bytes.LastIndexByte(value, '$')]
+	case strings.HasPrefix(hash, "$"):
+		parts := strings.Split(hash, "$")
+		algorithm = parts[1]
+		name = strings.Join(parts[:max(2, len(parts)-2)], "$")
+	default:
+		digest, err := parseSHA256(hash)
+		if err != nil {
+			return nil, nil, err
+		}
+		name, value = "sha256", digest
+	}
+	for _, g := range s.groups {
+		if g.name == name {
+			return g, value, nil
+		}
+	}
+	g := &hashGroup{name: name, hash: sha256Hash{}, dummy: value}
+	if algorithm != "" {
+		module, err := ctx.LoadModuleByID(hashesNamespace+algorithm, nil)
+		if err != nil {
+			return nil, nil, fmt.Errorf("loading the algorithm of the hash: %w", err)
+		}
+		comparer, ok := module.(caddyauth.Comparer)
+		if !ok {
+			return nil, nil, fmt.Errorf("module %T cannot compare hashes", module)
+		}
+		g.hash = comparer
+		if algorithm == "bcrypt" {
+			g.hash = bcryptHash{g.hash}
+		}
+	}
+	s.groups = append(s.groups, g)
+	return g, value, nil
+}
+
 // sha256Hash compares a secret with a plain SHA-256 digest.
 type sha256Hash struct{}
 
@@ -136,7 +208,7 @@ func (sha256Hash) Compare(hashed, plaintext []byte) (bool, error) {
 	return subtle.ConstantTimeCompare(hashed, digest[:]) == 1, nil
 }
 
-// bcryptHash compares a secret with a hash by means of Caddy's bcrypt.
+// bcryptHash compares a secret with a bcrypt hash, using Caddy's module.
 type bcryptHash struct{ caddyauth.Comparer }
 
 // Compare implements caddyauth.Comparer.
@@ -145,6 +217,6 @@ func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
 	return same && !bcryptAmbiguous(plaintext), err
 }
 
-// bcryptAmbiguous reports whether bcrypt cannot tell this secret from others. It uses at most 72 bytes of a secret, and
-// repeats the secret with a NUL after each copy, so "s\x00s" and "s" have the same hash. Frappe tells them apart.
+// bcryptAmbiguous reports whether bcrypt cannot tell this secret from others, as Frappe does. bcrypt uses at most 72
+// bytes of a secret, and repeats the secret with a NUL after each copy, so "s\x00s" and "s" have the same hash.
 func bcryptAmbiguous(secret []byte) bool { return len(secret) > 72 || bytes.IndexByte(secret, 0) >= 0 }

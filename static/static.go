@@ -2,19 +2,17 @@
 package static
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
@@ -26,9 +24,9 @@ func init() {
 // Backend verifies credentials against a list of hashes in the configuration. It needs no Frappe site. Use it for a few
 // service accounts, for tests, or after another backend as a fallback while the site is down.
 //
-// API keys, secrets and tokens are compared with case. It knows no sessions: with `schemes session`, another backend must
-// verify them. Listed access tokens have no scopes and no client, so requiring one is an error when the configuration is
-// loaded. API keys have every scope.
+// API keys, secrets and tokens are compared case-sensitively. Sessions are not supported: with `schemes session`,
+// another backend must verify them. Listed access tokens have no scopes and no client, so requiring one is an error
+// when the configuration is loaded. API keys have every scope.
 type Backend struct {
 	// The API keys, with the hashes of their secrets. At least one key or access token is required.
 	Tokens []Token `json:"tokens,omitempty"`
@@ -36,9 +34,9 @@ type Backend struct {
 	// The access tokens, by their hashes.
 	Bearers []Bearer `json:"bearers,omitempty"`
 
-	index   [sha256.Size]byte // HMAC key for the keys of the maps, so that the time of a lookup reveals nothing
-	keys    map[[sha256.Size]byte]*staticPair
-	bearers map[[sha256.Size]byte]*staticBearer
+	index   [sha256.Size]byte // HMAC key for the map keys, so that the time of a lookup reveals nothing
+	keys    map[[sha256.Size]byte]*listedPair
+	bearers map[[sha256.Size]byte]*listedBearer
 	groups  []*hashGroup
 }
 
@@ -72,36 +70,15 @@ type Bearer struct {
 	Roles []string `json:"roles,omitempty"`
 }
 
-type staticPair struct {
+type listedPair struct {
 	identity frappe.Identity
 	hash     []byte
 	group    *hashGroup
 }
 
-type staticBearer struct {
+type listedBearer struct {
 	identity frappe.Identity
 	digest   []byte
-}
-
-// hashGroup holds the hashes that have the same algorithm and parameters, so that comparing with any of them takes the
-// same time.
-type hashGroup struct {
-	name  string
-	hash  caddyauth.Comparer
-	dummy []byte // one of the hashes, to compare with if no other applies
-}
-
-// try compares once with the hash if only the algorithm's module knows its format. A broken hash is then an error when
-// the configuration is loaded.
-func (g *hashGroup) try(hash []byte) error {
-	switch g.hash.(type) {
-	case sha256Hash, bcryptHash, *caddyauth.Argon2idHash:
-		return nil // already checked by their format
-	}
-	if _, err := g.hash.Compare(hash, []byte("x")); err != nil {
-		return errors.New("the module of its algorithm does not accept the hash; copy it whole")
-	}
-	return nil
 }
 
 // CaddyModule returns the Caddy module information.
@@ -121,7 +98,7 @@ func (s *Backend) Provision(ctx caddy.Context) error {
 		return err
 	}
 	rand.Read(s.index[:]) //nolint:errcheck // never fails (crypto/rand)
-	s.keys = make(map[[sha256.Size]byte]*staticPair)
+	s.keys = make(map[[sha256.Size]byte]*listedPair)
 	for _, t := range s.Tokens {
 		if err := checkExpandedHash(t.Hash); err != nil {
 			return fmt.Errorf("API key %s: %w", t.Key, err)
@@ -133,19 +110,19 @@ func (s *Backend) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return fmt.Errorf("API key %s: %w", t.Key, err)
 		}
-		s.keys[s.indexOf([]byte(t.Key))] = &staticPair{
+		s.keys[s.indexOf([]byte(t.Key))] = &listedPair{
 			identity: frappe.Identity{User: t.User, Roles: t.Roles},
 			hash:     hash,
 			group:    group,
 		}
 	}
-	s.bearers = make(map[[sha256.Size]byte]*staticBearer)
+	s.bearers = make(map[[sha256.Size]byte]*listedBearer)
 	for _, b := range s.Bearers {
 		digest, err := parseSHA256(b.Hash)
 		if err != nil {
 			return fmt.Errorf("access token of %s: %w", b.User, err)
 		}
-		s.bearers[s.indexOf(digest)] = &staticBearer{
+		s.bearers[s.indexOf(digest)] = &listedBearer{
 			identity: frappe.Identity{User: b.User, Roles: b.Roles},
 			digest:   digest,
 		}
@@ -189,61 +166,14 @@ func pointers(texts []string) []*string {
 	return to
 }
 
-// group returns the group of a hash, which it creates if needed, and the value to compare with. In the modular crypt
-// format, everything but salt and digest determines how long a comparison takes.
-func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, error) {
-	var (
-		name      string
-		algorithm string
-		value     = []byte(hash)
-	)
-	switch {
-	case strings.HasPrefix(hash, "$2"):
-		algorithm = "bcrypt"
-		name = hash[:bytes.LastIndexByte(value, '$')]
-	case strings.HasPrefix(hash, "$"):
-		parts := strings.Split(hash, "$")
-		algorithm = parts[1]
-		name = strings.Join(parts[:max(2, len(parts)-2)], "$")
-	default:
-		digest, err := parseSHA256(hash)
-		if err != nil {
-			return nil, nil, err
-		}
-		name, value = "sha256", digest
-	}
-	for _, g := range s.groups {
-		if g.name == name {
-			return g, value, nil
-		}
-	}
-	g := &hashGroup{name: name, hash: sha256Hash{}, dummy: value}
-	if algorithm != "" {
-		module, err := ctx.LoadModuleByID(hashesNamespace+algorithm, nil)
-		if err != nil {
-			return nil, nil, fmt.Errorf("loading the algorithm of the hash: %w", err)
-		}
-		comparer, ok := module.(caddyauth.Comparer)
-		if !ok {
-			return nil, nil, fmt.Errorf("module %T cannot compare hashes", module)
-		}
-		g.hash = comparer
-		if algorithm == "bcrypt" {
-			g.hash = bcryptHash{g.hash}
-		}
-	}
-	s.groups = append(s.groups, g)
-	return g, value, nil
-}
-
 // String says how many credentials are listed.
 func (s *Backend) String() string {
 	return fmt.Sprintf("credentials listed: %d", len(s.Tokens)+len(s.Bearers))
 }
 
-// CheckHealth implements frappe.HealthChecker. There is nothing to reach, since everything is in the configuration.
+// CheckHealth implements frappe.HealthChecker. There is nothing to check, since everything is in the configuration.
 func (s *Backend) CheckHealth(context.Context) []frappe.Finding {
-	return []frappe.Finding{frappe.OK("configuration", "nothing to reach: all of it is in the configuration")}
+	return []frappe.Finding{frappe.OK("configuration", "nothing to check: all credentials are in the configuration")}
 }
 
 // Fingerprint implements frappe.Fingerprinter: the values of placeholders may change.
@@ -259,18 +189,18 @@ func (s *Backend) Verify(_ context.Context, c frappe.Credential) (frappe.Identit
 	return s.verifyPair(c.Key, []byte(c.Secret))
 }
 
-// verifyPair compares once in every group, whether or not the key is known and whichever group it belongs to, so that the
-// time reveals neither.
+// verifyPair compares once in every group, so that the time reveals neither whether the key is known nor which group it
+// belongs to.
 func (s *Backend) verifyPair(key string, secret []byte) (frappe.Identity, error) {
 	known := s.keys[s.indexOf([]byte(key))]
 	granted := false
 	for _, g := range s.groups {
-		hash, meant := g.dummy, known != nil && known.group == g
-		if meant {
+		hash, applies := g.dummy, known != nil && known.group == g
+		if applies {
 			hash = known.hash
 		}
 		same, err := g.hash.Compare(hash, secret)
-		if meant {
+		if applies {
 			if err != nil {
 				return frappe.Identity{}, &frappe.UnavailableError{
 					Reason:             fmt.Errorf("comparing with the %s hash of the secret failed", g.name),
@@ -319,6 +249,42 @@ func (s *Backend) RoleNames(context.Context) (names []string, err error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// CanMeet reports whether any listed credential meets the requirement. A placeholder may have any value, so it counts
+// as a match. API keys have every scope.
+func (s *Backend) CanMeet(required frappe.Requirement) bool {
+	if required.Validate() != nil {
+		return true // reported elsewhere
+	}
+	meets := func(user string, roles []string) bool {
+		return matchesAny([]string{user}, required.Users) || matchesAny(roles, required.Roles)
+	}
+	return len(s.Tokens) > 0 && len(required.Scopes) > 0 ||
+		slices.ContainsFunc(s.Tokens, func(t Token) bool { return meets(t.User, t.Roles) }) ||
+		slices.ContainsFunc(s.Bearers, func(t Bearer) bool { return meets(t.User, t.Roles) })
+}
+
+func matchesAny(have, want []string) bool {
+	return len(want) > 0 && slices.ContainsFunc(have, func(name string) bool {
+		return slices.Contains(want, name) || strings.Contains(name, "{")
+	})
+}
+
+// Only returns the static backend of a configuration that has no other backend, or else nil. Only users that it lists
+// can meet a requirement of that configuration.
+func Only(backends []json.RawMessage) *Backend {
+	if len(backends) != 1 {
+		return nil
+	}
+	var module struct {
+		Name string `json:"backend"`
+		Backend
+	}
+	if json.Unmarshal(backends[0], &module) != nil || module.Name != "static" {
+		return nil
+	}
+	return &module.Backend
 }
 
 // Interface guards

@@ -1,8 +1,11 @@
 package static
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -61,12 +64,12 @@ func (s *Backend) block() directive.Block {
 		Repeatable: []string{"token", "bearer"},
 		Instead: map[string]string{
 			"basic": "write token <api_key> <hash> <user>", "user": "write token <api_key> <hash> <user>",
-			"roles": "write the roles behind the user: token <api_key> <hash> <user> [<role>...]",
+			"roles": "write the roles after the user: token <api_key> <hash> <user> [<role>...]",
 		},
 	}
 }
 
-// validate returns an error if the configuration is wrong. Placeholders are assumed to be right.
+// validate returns an error if the configuration is wrong. It accepts any placeholder.
 func (s *Backend) validate() error {
 	if len(s.Tokens) == 0 && len(s.Bearers) == 0 {
 		return errNothingListed
@@ -85,9 +88,10 @@ func (s *Backend) validate() error {
 	return nil
 }
 
-var errNothingListed = errors.New("the static backend lists no credential; add a line `token <api_key> <hash> <user>` or `bearer <hash> <user>`")
+var errNothingListed = errors.New("the static backend lists no credential; add a line `token <api_key> <hash> " +
+	"<user>` or `bearer <hash> <user>`")
 
-// listed holds the credentials listed so far, to find those that are listed twice.
+// listed holds the credentials read so far, to find duplicates.
 type listed struct {
 	keys   map[string]bool
 	hashes map[string]bool // of access tokens
@@ -130,7 +134,7 @@ func (l listed) addBearer(b Bearer) error {
 	return nil
 }
 
-// CheckUser returns an error if no listed credential can belong to a user of that name.
+// CheckUser returns an error if no listed credential can belong to a user with that name.
 func CheckUser(user string) error {
 	switch {
 	case user == "":
@@ -141,6 +145,29 @@ func CheckUser(user string) error {
 		return fmt.Errorf("%q is not a valid user name", user)
 	}
 	return nil
+}
+
+// Line returns the line of a Caddyfile that adds a credential to the backend, with the SHA-256 hash of its secret part.
+// That hash is enough for the random secrets that Frappe generates. Line returns an error if the user or a role cannot
+// be written in a Caddyfile, or if no credential can belong to the user.
+func Line(credential frappe.Credential, user string, roles []string) (string, error) {
+	if err := CheckUser(user); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(credential.Secret + credential.Token)) // one of them is empty
+	hash := "sha256:" + hex.EncodeToString(sum[:])
+	words := slices.Concat([]string{"bearer", hash, user}, roles)
+	if !credential.Bearer() {
+		words = slices.Concat([]string{"token", credential.Key, hash, user}, roles)
+	}
+	for i, word := range words {
+		quoted, err := directive.Word(word)
+		if err != nil {
+			return "", err
+		}
+		words[i] = quoted
+	}
+	return strings.Join(words, " "), nil
 }
 
 // Interface guard
