@@ -105,7 +105,7 @@ http://%s {
 		{"no colon", open, []string{"token x"}, 401, "", described("an API key and an API secret are needed, joined by one colon")},
 		{"two colons", open, []string{"token x:y:z"}, 401, "", described("there must be exactly one colon, the one between API key and API secret")},
 		{"two spaces", open, []string{"token  x:y"}, 401, "", described("there must be exactly one space, the one between scheme and credential")},
-		{"no padding", open, []string{strings.TrimRight(aliceBasic, "=")}, 401, "", described("the credential is not base64 with its padding")},
+		{"no padding", open, []string{strings.TrimRight(aliceBasic, "=")}, 401, "", described("the credential is not base64 that ends with its padding")},
 		{"Python's bytes", open, []string{"Basic b'" + aliceBasic[6:] + "'"}, 401, "", described("the base64 was sent as Python 3 prints bytes, b'...': call .decode() on the result of base64.b64encode before putting it into the header")},
 		{"another scheme", open, []string{"Digest x:y"}, 401, "", described("the scheme is none of token, Basic and Bearer")},
 		{"too long", open, []string{tooLong}, 401, "", described("the Authorization header is longer than 8192 bytes")},

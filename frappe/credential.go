@@ -101,9 +101,9 @@ func malformed(description string) (Credential, error) {
 }
 
 // ParseCredential parses the value of an Authorization header exactly as Frappe does (frappe/auth.py of 14 to 16): two
-// parts separated by a single space, the scheme in any case, one colon in a pair, and base64 as lenient as Python's.
-// Frappe would never accept a header that ParseCredential refuses; the error is then a *MalformedError. A credential
-// that it returns still has to be verified by a backend.
+// parts separated by a single space, the scheme in any case, one colon in a pair, and base64 as lenient as Python's. Where
+// versions of Python differ, it accepts what all of them read alike. The error is a *MalformedError. A credential that
+// ParseCredential returns still has to be verified by a backend.
 func ParseCredential(header string) (Credential, error) {
 	if len(header) > MaxHeaderSize {
 		return malformed("the Authorization header is longer than 8192 bytes")
@@ -152,7 +152,7 @@ func parseBasic(encoded string) (Credential, error) {
 		return malformed("the base64 was sent as Python 3 prints bytes, b'...': " +
 			"call .decode() on the result of base64.b64encode before putting it into the header")
 	case !ok:
-		return malformed("the credential is not base64 with its padding")
+		return malformed("the credential is not base64 that ends with its padding")
 	}
 	return malformed("the base64 does not decode to UTF-8 text")
 }
@@ -180,8 +180,9 @@ func parsePair(scheme Scheme, pair string) (Credential, error) {
 }
 
 // decodeBase64 decodes like Python's base64.b64decode by default (binascii.a2b_base64 without strict_mode): it drops
-// bytes outside the alphabet, ignores everything after complete padding, and returns false for incomplete padding. Go's
-// decoder is strict and would refuse a credential with a stray character that Frappe accepts.
+// bytes outside the alphabet and returns false for incomplete padding. Go's decoder is strict and would refuse a
+// credential with a stray character that Frappe accepts. Complete padding ends the data in Python up to 3.14.3, while
+// newer versions drop it and decode what follows. So no more data may follow.
 func decodeBase64(s string) (string, bool) {
 	out := make([]byte, 0, 96) // enough for a pair that Frappe generates, and stays on the stack
 	var (
@@ -197,8 +198,7 @@ func decodeBase64(s string) (string, bool) {
 		if c == '=' {
 			pads++
 			if quad >= 2 && quad+pads >= 4 {
-				// Python checks the whole str for ASCII before it decodes.
-				return string(out), isASCII(s[i:])
+				return string(out), !strings.ContainsFunc(s[i:], dataOrNotASCII)
 			}
 			continue
 		}
@@ -223,6 +223,9 @@ func decodeBase64(s string) (string, bool) {
 	}
 	return string(out), quad == 0
 }
+
+// dataOrNotASCII reports whether Python would decode r or refuse it. It drops any other character.
+func dataOrNotASCII(r rune) bool { return r >= utf8.RuneSelf || sextets[r] != noSextet }
 
 const noSextet = 0xff
 
