@@ -32,15 +32,14 @@ func init() {
 //
 // Once per `poll_interval` it looks for changes and drops the cached verdicts that they concern: keys and secrets that
 // were generated; users that were disabled, enabled, renamed or deleted, or whose roles changed; access tokens that were
-// revoked, refreshed or deleted; OAuth clients that were deleted or whose scopes changed. Some changes drop every cached
-// verdict of the site: a disabled role, a new time zone, a restored backup, a deletion that leaves no trace in
-// `tabDeleted Document`, and a `modified` that goes back. The last two are found by counting rows, which takes at most
-// one hundredth of the time: on a small site the rows are counted at each look, with 100,000 users every few seconds.
+// revoked, refreshed or deleted; OAuth clients that were deleted or whose scopes changed. A disabled role, a new time zone
+// and a restored backup drop every cached verdict of the site.
 //
-// These changes take up to the cache's `ttl` to take effect: what SQL changes without changing `modified`, a renamed
-// role, and a deletion without a trace at the very moment when a row was added to the same table. No change takes longer.
+// These changes take up to the cache's `ttl` to take effect: a deletion that leaves no trace in `tabDeleted Document`; SQL
+// that does not change `modified`, or sets it back; a transaction that stays open for more than ten minutes; a renamed
+// role. No change takes longer.
 //
-// The site's configuration is read again at each look, and when the database refuses the login. A new password, address
+// The site's configuration is read again with each poll, and when the database refuses the login. A new password, address
 // or encryption_key therefore takes effect without a reload of Caddy; all cached verdicts are then dropped. While
 // `site_config.json` is broken, the previous settings stay in use.
 //
@@ -91,8 +90,8 @@ type Backend struct {
 	// secrets yet; the key is used as soon as Frappe writes it.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
-	// How often to look for changes, 100 milliseconds to 1 minute. A look takes less than a millisecond where Frappe makes
-	// an index on `modified`, before Frappe 16. Without, it reads the tables of users and access tokens whole. Default: `1s`.
+	// How often to look for changes, 100 milliseconds to 1 minute. It takes about a millisecond where Frappe makes an index
+	// on `modified`, before Frappe 16. Without, it reads the tables of users and access tokens whole. Default: `1s`.
 	PollInterval caddy.Duration `json:"poll_interval,omitempty"`
 
 	// How many connections to the database may be open at once, 1 to 100. Default: 4.

@@ -38,9 +38,6 @@ type dialect struct {
 	// stamp formats a time as timeLayout.
 	stamp func(column string) string
 
-	// sum adds up times, with a precision of at least a millisecond. Infinite and malformed times are ignored.
-	sum func(column string) string
-
 	// time converts a text to a time.
 	time func(text string) string
 
@@ -59,7 +56,6 @@ var dialects = map[string]dialect{
 		utc:   `CAST(UTC_TIMESTAMP(6) AS CHAR)`,
 		text:  func(column string) string { return "CAST(" + column + " AS CHAR)" },
 		stamp: func(column string) string { return "CAST(CAST(" + column + " AS DATETIME(6)) AS CHAR)" },
-		sum:   func(column string) string { return "SUM(TIMESTAMPDIFF(MICROSECOND, '2000-01-01', " + column + "))" },
 		time:  func(text string) string { return "CAST(" + text + " AS DATETIME(6))" },
 		query: func(ansi string) string { return strings.ReplaceAll(ansi, `"`, "`") },
 	},
@@ -73,11 +69,8 @@ var dialects = map[string]dialect{
 		utc:      `to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')`,
 		text:     func(column string) string { return "CAST(" + column + " AS text)" },
 		stamp:    func(column string) string { return "to_char(" + column + ", 'YYYY-MM-DD HH24:MI:SS.US')" },
-		sum: func(column string) string {
-			return "SUM(CASE WHEN isfinite(" + column + ") THEN CAST(EXTRACT(EPOCH FROM " + column + ") * 1000000 AS bigint) END)"
-		},
-		time:  func(text string) string { return "CAST(" + text + " AS timestamp)" },
-		query: numbered,
+		time:     func(text string) string { return "CAST(" + text + " AS timestamp)" },
+		query:    numbered,
 	},
 	"sqlite": {
 		open:    openSQLite,
@@ -87,11 +80,8 @@ var dialects = map[string]dialect{
 		utc:     `strftime('%Y-%m-%d %H:%M:%f', 'now')`,
 		text:    func(column string) string { return "CAST(" + column + " AS TEXT)" },
 		stamp:   func(column string) string { return "CAST(" + column + " AS TEXT)" },
-		sum: func(column string) string {
-			return "SUM(strftime('%s', " + column + ") * 1000 + substr(strftime('%f', " + column + "), 4))"
-		},
-		time:  func(text string) string { return text },
-		query: func(ansi string) string { return ansi },
+		time:    func(text string) string { return text },
+		query:   func(ansi string) string { return ansi },
 	},
 }
 

@@ -2,9 +2,11 @@ package database
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/fernet/fernet-go"
@@ -17,6 +19,10 @@ const (
 	maxSkew = 5 * time.Second
 	badSkew = time.Minute
 )
+
+// manyRows is the size of a table without an index on modified above which the health check warns: each poll reads the
+// whole table, which takes some milliseconds.
+const manyRows = 10_000
 
 // CheckHealth implements frappe.HealthChecker.
 func (b *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
@@ -58,6 +64,35 @@ func examineSessions(sch *schema) []frappe.Finding {
 		return missing
 	}
 	return []frappe.Finding{frappe.OK("sessions", "everything that sessions need can be read")}
+}
+
+// examineIndexes warns of the large tables that each poll reads whole.
+func (c *connection) examineIndexes(ctx context.Context, sch *schema) (findings []frappe.Finding) {
+	const check = "indexes"
+	examined := make(map[string]bool)
+	for _, l := range readable(sch) {
+		if at := l.time(sch); sch.indexed[l.table+"."+at] || examined[l.table] {
+			continue
+		}
+		examined[l.table] = true
+		rows, err := c.one(ctx, fmt.Sprintf(`SELECT %s FROM (SELECT 1 FROM "%s" LIMIT %d) n`, c.dialect.text("COUNT(*)"), l.table, manyRows+1))
+		if err != nil {
+			findings = append(findings, frappe.Warning(check, "%v", err))
+			continue
+		}
+		if n, err := strconv.Atoi(rows); err != nil || n <= manyRows {
+			continue
+		}
+		// The name of an index must be unique in the schema of PostgreSQL, and in SQLite.
+		index := c.dialect.query(fmt.Sprintf(`CREATE INDEX "%s_modified" ON "%s" ("modified")`, l.table, l.table))
+		finding := frappe.Warning(check, "%s has more than %d rows and no index on modified, so each poll reads all of them", l.table, manyRows)
+		if l.doctype != "" && !sch.has(l.table, "creation") {
+			findings = append(findings, finding.Advise("let the database's user read creation, too; docs/database.md has the GRANT; or run %s", index))
+			continue
+		}
+		findings = append(findings, finding.Advise("run %s, or choose a longer poll_interval", index))
+	}
+	return findings
 }
 
 // examineRights warns if the user may write. Sessions are always read-only; a user without the right to write is safer

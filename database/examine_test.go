@@ -105,7 +105,7 @@ func TestExamineTrouble(t *testing.T) {
 			s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
-				"a deletion drops every cached verdict, not only those it concerns; docs/database.md has the GRANT")
+				"deletions take up to ttl to take effect; docs/database.md has the GRANT")
 			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, access_token, user, client, scopes, status, expiration_time, modified, "+
 				"or its user may not read it; docs/database.md has the GRANT")
 			s.change(t, `DROP TABLE "tabUser"`)

@@ -74,10 +74,11 @@ func code(err error) string {
 	return ""
 }
 
-// tableMissing reports whether a table or a column that was there before does not exist.
+// tableMissing reports whether a database, a table or a column that was there before does not exist.
 func tableMissing(err error) bool {
 	var missing *columnError
-	return errors.As(err, &missing) || slices.Contains([]string{"1051", "1054", "1146", "42P01", "42703", "SQLite 1"}, code(err))
+	codes := []string{"1046", "1049", "1051", "1054", "1146", "3D000", "42P01", "42703", "SQLite 1"}
+	return errors.As(err, &missing) || slices.Contains(codes, code(err))
 }
 
 // loginRefused reports whether the server refused the user or the password.

@@ -97,7 +97,7 @@ func TestFrappe16(t *testing.T) {
 // column returns the first column of a query.
 func column(t testing.TB, s *site, query string) (values []string) {
 	t.Helper()
-	rows, err := s.admin.QueryContext(t.Context(), query)
+	rows, err := s.admin.QueryContext(t.Context(), dialects[s.kind].query(query))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,18 +126,15 @@ func deleteOften(t *testing.T, s *site, doublings int) {
 	}
 }
 
-// findsDeletion checks that a look finds a deletion that is new.
-func findsDeletion(t *testing.T, s *site, c *connection, sch *schema) {
+// findsDeletion checks that a poll finds a deletion that is new.
+func findsDeletion(t *testing.T, s *site, b *Backend) {
 	t.Helper()
-	v, err := newView(t.Context(), c, sch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := &poller{source: b.source}
+	lookOnce(t, s, p)
 	const now = `UTC_TIMESTAMP(6) + INTERVAL 330 MINUTE`
 	s.change(t, insertDeletion+`VALUES ('new', `+now+`, `+now+`, 'User', 'bob@example.com')`)
-	changes, reason, err := v.look(t.Context(), sch)
-	if err != nil || reason != "" || len(changes) != 1 || changes[0].User != "bob@example.com" {
-		t.Errorf("%+v %q %v", changes, reason, err)
+	if got := lookOnce(t, s, p); got != "bob@example.com" {
+		t.Errorf("a deletion is reported as %q", got)
 	}
 }
 
@@ -169,16 +166,16 @@ func TestDeletionsByIndex(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			query := c.lookQuery(sch, false)
+			query, args := c.listQuery(sch, "2026-01-01 00:00:00", "2026-12-31 00:00:00")
 			var plan string
-			err = c.db.QueryRowContext(t.Context(), "EXPLAIN FORMAT=JSON "+c.dialect.query(query), arguments(query, "2026-01-01 00:00:00")...).Scan(&plan)
+			err = c.db.QueryRowContext(t.Context(), "EXPLAIN FORMAT=JSON "+c.dialect.query(query), args...).Scan(&plan)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if found := strings.Count(plan, `"key": "`+test.index+`"`); found < 3 {
 				t.Errorf("%d uses of the index on %s:\n%s", found, test.index, plan)
 			}
-			findsDeletion(t, s, c, sch)
+			findsDeletion(t, s, b)
 		})
 	}
 }
@@ -192,14 +189,9 @@ func TestDeletionsWithoutIndex(t *testing.T) {
 	mustExec(t, s.admin, "REVOKE SELECT (creation) ON `tabDeleted Document` FROM 'caddy'@'127.0.0.1'")
 	t.Setenv("FRAPPE_AUTH_TEST_PASSWORD", "choose-a-password")
 	b := provisioned(t, &Backend{Site: s.dir, DBUser: "caddy", DBPassword: "{env.FRAPPE_AUTH_TEST_PASSWORD}"})
-	expect(t, b, "warning indexes: tabDeleted Document has more than 10000 rows and no index on modified, so each look for changes reads all of them; "+
+	expect(t, b, "warning indexes: tabDeleted Document has more than 10000 rows and no index on modified, so each poll reads all of them; "+
 		"let the database's user read creation, too; docs/database.md has the GRANT; or run CREATE INDEX `tabDeleted Document_modified` ON `tabDeleted Document` (`modified`)")
-	c := b.source.current.Load()
-	sch, err := c.currentSchema(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	findsDeletion(t, s, c, sch)
+	findsDeletion(t, s, b)
 }
 
 // TestExamineIndexes: the health check names the large tables that each look reads whole, and what to run.
@@ -223,7 +215,7 @@ func TestExamineIndexes(t *testing.T) {
 			s.change(t, fmt.Sprintf(`INSERT INTO "tabOAuth Client" ("name", "modified") SELECT CONCAT("name", '-%d'), '2020-01-01' FROM "tabOAuth Client"`, i))
 		}
 		b.source.current.Load().schema.Store(nil)
-		expect(t, b, "warning indexes: tabOAuth Client has more than 10000 rows and no index on modified, so each look for changes reads all of them; run "+
+		expect(t, b, "warning indexes: tabOAuth Client has more than 10000 rows and no index on modified, so each poll reads all of them; run "+
 			translated+", or choose a longer poll_interval")
 		s.change(t, index)
 		b.source.current.Load().schema.Store(nil)

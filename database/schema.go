@@ -35,7 +35,7 @@ var read = []struct {
 		"tabDeleted Document",
 		[]string{"deleted_doctype", "deleted_name", "modified"},
 		false,
-		"a deletion drops every cached verdict, not only those it concerns",
+		"deletions take up to ttl to take effect",
 	},
 	{"tabSingles", []string{"doctype", "field", "value"}, true, ""},
 }
