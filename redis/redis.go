@@ -89,6 +89,9 @@ func (s *Store) Provision(caddy.Context) error {
 	if s.RequestTimeout == 0 {
 		s.RequestTimeout = defaultTimeout
 	}
+	if s.Prefix == "" {
+		s.Prefix = defaultPrefix
+	}
 	secret, err := expand("secret", s.SharedSecret)
 	if err != nil {
 		return err
@@ -99,9 +102,6 @@ func (s *Store) Provision(caddy.Context) error {
 	prefix, err := expand("prefix", s.Prefix)
 	if err != nil {
 		return err
-	}
-	if prefix == "" {
-		prefix = defaultPrefix
 	}
 	if err := checkPrefix(prefix); err != nil {
 		return err
