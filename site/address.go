@@ -18,7 +18,7 @@ type siteAddress struct {
 	socket string // path of a Unix socket; empty: use TCP
 }
 
-// String returns the address as it is written in the configuration.
+// String returns the address as written in the configuration.
 func (a *siteAddress) String() string {
 	if a.socket != "" {
 		return "unix/" + a.socket
@@ -72,14 +72,14 @@ func expandGlobal(text string, perRequest bool) (string, error) {
 	})
 }
 
-// parseSiteAddress parses an address of the configuration. For common mistakes, its error says what to write instead.
+// parseSiteAddress parses an address. For common mistakes, the error says what to write instead.
 func parseSiteAddress(address string) (siteAddress, error) {
 	if joined(address) {
-		return siteAddress{}, fmt.Errorf("address %s: separate addresses by a space, not by a comma (in JSON, each is its own string)", withoutUser(address))
+		return wrongAddress(address, "separate addresses with spaces, not commas (in JSON, write one string for each)")
 	}
 	if socket, ok := strings.CutPrefix(address, "unix/"); ok {
 		if !strings.HasPrefix(socket, "/") {
-			return siteAddress{}, fmt.Errorf("address %s: write unix/ and an absolute path, such as unix//run/frappe.sock", withoutUser(address))
+			return wrongAddress(address, "write unix/ and an absolute path, such as unix//run/frappe.sock")
 		}
 		// The transport keeps separate connections for each host.
 		return siteAddress{url: url.URL{Host: socket}, socket: socket}, nil // the transport sets the scheme
@@ -91,23 +91,29 @@ func parseSiteAddress(address string) (siteAddress, error) {
 	_, portErr := directive.Port(u)
 	switch {
 	case u.User != nil:
-		return siteAddress{}, errors.New("the address of the site contains a user name; remove it: each client's own credential is sent to the site")
+		return siteAddress{}, errors.New("the address of the site contains a user name; remove it: " +
+			"each client's own credential is sent to the site")
 	case (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
-		return siteAddress{}, fmt.Errorf("address %s: write http:// or https:// and a host, such as https://erp.example.com", withoutUser(address))
+		return wrongAddress(address, "write http:// or https:// and a host, such as https://erp.example.com")
 	case portErr != nil:
-		return siteAddress{}, fmt.Errorf("address %s: %w", withoutUser(address), portErr)
+		return wrongAddress(address, portErr.Error())
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return siteAddress{}, fmt.Errorf("address %s: remove what follows the path", withoutUser(address))
+		return wrongAddress(address, "remove what follows the path")
 	}
 	if mount, found := beforeAPI(u.Path); found {
 		base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: mount}
-		return siteAddress{}, fmt.Errorf("address %s: remove /api and everything after it; write %s", withoutUser(address), base.String())
+		return wrongAddress(address, "remove /api and everything after it; write "+base.String())
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return siteAddress{url: *u}, nil
 }
 
-// joined reports whether several addresses are written as one, separated by commas.
+// wrongAddress returns an error about an address. advice says what to write instead.
+func wrongAddress(address, advice string) (siteAddress, error) {
+	return siteAddress{}, fmt.Errorf("address %s: %s", withoutUser(address), advice)
+}
+
+// joined reports whether the text is several addresses, separated by commas.
 func joined(address string) bool {
 	_, rest, found := strings.Cut(address, ",")
 	for ; found; _, rest, found = strings.Cut(rest, ",") {
@@ -124,8 +130,8 @@ func joined(address string) bool {
 	return false
 }
 
-// withoutUser returns the address for use in an error. An address with a user name may contain a password and is not
-// shown.
+// withoutUser returns the address for an error message. It hides an address with a user name, which may contain a
+// password.
 func withoutUser(address string) string {
 	if strings.Contains(address, "@") {
 		return "with a user name"
@@ -133,8 +139,7 @@ func withoutUser(address string) string {
 	return address
 }
 
-// beforeAPI returns the part of a path before Frappe's API. found is false if the path does not lead to the API or one of
-// its methods.
+// beforeAPI returns the part of a path before Frappe's API. found is false if the path is not one of the API.
 func beforeAPI(path string) (mount string, found bool) {
 	segments := strings.Split(strings.Trim(path, "/"), "/")
 	for i, segment := range segments {
@@ -148,10 +153,11 @@ func beforeAPI(path string) (mount string, found bool) {
 	return "", false
 }
 
-// validSiteName reports whether a site can have that name. Frappe uses it as the name of a directory, and it may come
+// validSiteName reports whether a site can have this name. Frappe uses it as the name of a directory, and it may come
 // from the client.
 func validSiteName(name string) bool {
-	if name == "" || len(name) > 255 || name[0] == '.' || name[0] == '-' || name[len(name)-1] == '.' || strings.Contains(name, "..") {
+	if name == "" || len(name) > 255 || name[0] == '.' || name[0] == '-' || name[len(name)-1] == '.' ||
+		strings.Contains(name, "..") {
 		return false
 	}
 	for i := range len(name) {

@@ -43,8 +43,9 @@ func (s *Backend) block() directive.Block {
 			"transport":       s.unmarshalTransport,
 		},
 		Instead: map[string]string{
-			"tls": inTransport, "tls_insecure_skip_verify": inTransport, "tls_server_name": inTransport, "tls_client_auth": inTransport,
-			"tls_trust_pool": inTransport, "keepalive": inTransport, "dial_timeout": inTransport,
+			"tls": inTransport, "tls_insecure_skip_verify": inTransport, "tls_server_name": inTransport,
+			"tls_client_auth": inTransport, "tls_trust_pool": inTransport,
+			"keepalive": inTransport, "dial_timeout": inTransport,
 		},
 		Check: s.Validate,
 	}

@@ -23,17 +23,17 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// No text here contains anything that the other side sent, since it might echo the credential.
+// No error here contains anything that the other side sent, since it might echo the credential.
 
-// maxRetryAfter is the longest Retry-After of a site that is passed on. Frappe's rate limits are usually by the hour.
+// maxRetryAfter is the longest Retry-After that is passed on from a site. Frappe's rate limits are usually per hour.
 const maxRetryAfter = 24 * time.Hour
 
-// progress records how far a request got, for errors that do not say it themselves.
+// progress records how far a request got, for errors that do not say so.
 type progress struct {
-	handshake atomic.Bool // TLS has begun and has not ended
+	handshake atomic.Bool // a TLS handshake has started and not finished
 }
 
-// watch returns a context that records the progress of a request.
+// watch returns a context for a request whose progress is recorded.
 func (p *progress) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() { p.handshake.Store(true) },
@@ -45,7 +45,7 @@ func (p *progress) watch(ctx context.Context) context.Context {
 	})
 }
 
-// noAnswer returns the error for a request without an answer: address, site and likely cause.
+// noAnswer returns the error for a request that got no answer. It names the address, the site and the likely cause.
 func (c request) noAnswer(err error, p *progress) error {
 	var (
 		timeout net.Error
@@ -54,7 +54,8 @@ func (c request) noAnswer(err error, p *progress) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		if p.handshake.Load() {
-			return fmt.Errorf("%s: no answer to the TLS handshake in time; if the port is plain HTTP, write %s", c.where(), c.address.withScheme("http"))
+			return fmt.Errorf("%s: no answer to the TLS handshake in time; if the port is plain HTTP, write %s", c.where(),
+				c.address.withScheme("http"))
 		}
 		return fmt.Errorf("%s: no answer in time; is the site overloaded, or the timeout too short?", c.where())
 	case errors.As(err, &dial):
@@ -68,7 +69,7 @@ func (c request) noAnswer(err error, p *progress) error {
 	return fmt.Errorf("%s: the connection broke, or the answer was not HTTP", c.where())
 }
 
-// tlsFault describes what went wrong with TLS. It is empty if nothing points to TLS.
+// tlsFault describes what went wrong with TLS. It returns an empty string if nothing indicates TLS.
 func (c request) tlsFault(err error, p *progress) string {
 	var (
 		record      tls.RecordHeaderError
@@ -81,13 +82,16 @@ func (c request) tlsFault(err error, p *progress) string {
 	case errors.As(err, &certificate):
 		return "the certificate is not trusted: " + certificateFault(certificate.Err)
 	case errors.As(err, &op) && op.Op == "remote error":
-		return "the other side refused the TLS handshake; does it need a client certificate (tls_client_auth) or another name (tls_server_name)?"
+		return "the other side refused the TLS handshake; does it need a client certificate (tls_client_auth) or another " +
+			"name (tls_server_name)?"
 	case p.handshake.Load():
-		return "the connection broke during the TLS handshake; if the port is plain HTTP, write " + c.address.withScheme("http")
+		return "the connection broke during the TLS handshake; if the port is plain HTTP, write " +
+			c.address.withScheme("http")
 	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`):
 		return c.speaksTLS() // the first bytes of a TLS alert
 	case c.address.url.Scheme == "http":
-		return "the connection broke, or the answer was not HTTP; if the port speaks TLS, write " + c.address.withScheme("https")
+		return "the connection broke, or the answer was not HTTP; if the port speaks TLS, write " +
+			c.address.withScheme("https")
 	}
 	return ""
 }
@@ -111,7 +115,7 @@ func certificateFault(err error) string {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "it has expired, or is not valid yet"
 	}
-	return "it does not verify"
+	return "it cannot be verified"
 }
 
 // notFoundError is the error for status 404.
@@ -128,8 +132,9 @@ func (e *notFoundError) Unwrap() error { return e.error }
 func (c request) noVerdictFrom(resp *http.Response) error {
 	var body []byte
 	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		// On a read error, the part that was read is enough.
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusBadGateway, http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout:
+		// After a read error, the part that was read is enough.
 		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxBodySize))
 	}
 	result := &frappe.UnavailableError{
@@ -151,10 +156,11 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusNotFound:
 		result.Reason = &notFoundError{
-			error:        result.Reason,
-			ifSiteExists: c.noVerdict(resp.StatusCode, errors.New("the site exists, but does not find something that this credential or its user needs")),
-			socketIO:     socketIO,
-			named:        c.siteName() != "" && bytes.Contains(body, []byte(">"+c.siteName()+" does not exist<")),
+			error: result.Reason,
+			ifSiteExists: c.noVerdict(resp.StatusCode,
+				errors.New("the site exists, but cannot find a document that this credential or its user needs")),
+			socketIO: socketIO,
+			named:    c.siteName() != "" && bytes.Contains(body, []byte(">"+c.siteName()+" does not exist<")),
 		}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if !fromFrappe(body) {
@@ -184,11 +190,13 @@ func (c request) likelyCause(status int) string {
 	case status == http.StatusNotFound && c.siteName() != "":
 		return "the bench has no such site; check site_name, the name of the site's directory in sites/"
 	case status == http.StatusNotFound:
-		return "the bench has no site with the name of the host in the address; add site_name, the name of the site's directory in sites/"
+		return "the bench has no site with the name of the host in the address; add site_name, the name of the site's " +
+			"directory in sites/"
 	case status == http.StatusMisdirectedRequest:
 		return "the server does not serve this host here; check site_name and the host in the address"
 	case status == http.StatusExpectationFailed:
-		return "Frappe cannot decrypt the user's stored API secret; generate new keys for the user, or restore the encryption_key of site_config.json"
+		return "Frappe cannot decrypt the user's stored API secret; generate new keys for the user, or restore the " +
+			"encryption_key of site_config.json"
 	case status == http.StatusRequestHeaderFieldsTooLarge:
 		return "the credential is too long for the server in front of Frappe"
 	case status == http.StatusTooManyRequests:
@@ -200,7 +208,7 @@ func (c request) likelyCause(status int) string {
 	case status >= 500:
 		return "Frappe failed; its database may be down"
 	}
-	return "this is not how get_logged_user answers; is this the address of a Frappe site?"
+	return "get_logged_user does not answer like this; is this the address of a Frappe site?"
 }
 
 // redirect returns the cause for an address that redirects, and what to write instead.
@@ -248,8 +256,8 @@ func fromFrappe(body []byte) bool {
 }
 
 // mayConcernRequest reports whether a status that neither grants nor denies may be about this credential, not about the
-// site. gunicorn and nginx refuse a header that is too long (400, 413, 414, 431), firewalls refuse one that looks like an
-// attack (400, 401, 403, 405, 406, 451), and Frappe answers 417 for a user whose stored secret it cannot decrypt. If
+// site. gunicorn and nginx refuse a header that is too long (400, 413, 414, 431), firewalls refuse one that looks like
+// an attack (400, 401, 403, 405, 406, 451), and Frappe answers 417 for a user whose stored secret it cannot decrypt. If
 // these counted against the site, one client could open its circuit breaker for everybody. All other statuses are about
 // the site or the address.
 func mayConcernRequest(status int) bool {

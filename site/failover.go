@@ -12,10 +12,10 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// preferredRetry is how often the first address is tried again while another one answers.
+// preferredRetry is how often the first address is tried again while another one is in use.
 const preferredRetry = 30 * time.Second
 
-// failover chooses the address to ask first. Its zero value prefers the first one.
+// failover chooses the address to ask first. The zero value chooses the first one.
 type failover struct {
 	mu      sync.Mutex
 	current int       // the address that answered last
@@ -23,8 +23,8 @@ type failover struct {
 }
 
 // order returns the addresses in the order in which one verification asks them: the one that answered last, then the
-// others as written. When it is time to try the first address again, only one verification starts there; others in flight
-// do not, because that address may still hang.
+// others as written. When it is time to try the first address again, only one verification starts there, because that
+// address may still hang.
 func (f *failover) order(addresses int, now time.Time) []int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -53,16 +53,16 @@ func (f *failover) answered(address int, now time.Time) (changed bool) {
 	return true
 }
 
-// askInTurn asks one address after another until one answers. Each gets an equal share of the time that is left, so that
-// an address that accepts the connection but never answers leaves time for the next.
-func (s *Backend) askInTurn(ctx context.Context, call request) (frappe.Identity, error) {
+// askAddresses asks one address after another until one answers. Each gets an equal share of the remaining time, so
+// that an address that accepts the connection but never answers leaves time for the next.
+func (s *Backend) askAddresses(ctx context.Context, call request) (frappe.Identity, error) {
 	var (
 		failures []error
 		order    = s.failover.order(len(s.addresses), time.Now())
 	)
 	for i, n := range order {
 		call.address = &s.addresses[n]
-		id, err := call.identityWithin(ctx, len(order)-i)
+		id, err := call.identityInShare(ctx, len(order)-i)
 		if _, ok := errors.AsType[*nextAddressError](err); !ok {
 			if s.failover.answered(n, time.Now()) {
 				s.logSwitch(n, failures)
@@ -87,8 +87,8 @@ func (s *Backend) logSwitch(address int, failures []error) {
 	s.logger.Warn("an address of the site failed; using another one", name, zap.Errors("failures", failures))
 }
 
-// identityWithin asks an address, within one of the given number of equal shares of the time that is left.
-func (c request) identityWithin(ctx context.Context, shares int) (frappe.Identity, error) {
+// identityInShare is identity, limited to one of the given number of equal shares of the remaining time.
+func (c request) identityInShare(ctx context.Context, shares int) (frappe.Identity, error) {
 	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
@@ -97,7 +97,7 @@ func (c request) identityWithin(ctx context.Context, shares int) (frappe.Identit
 	return c.identity(ctx)
 }
 
-// afterFailures returns the error of the last address, extended by the failures of the addresses before it.
+// afterFailures returns the error of the last address, and adds the failures of the addresses before it.
 func afterFailures(failures []error, last error) error {
 	if last == nil || len(failures) == 0 || errors.Is(last, frappe.ErrDenied) || errors.Is(last, frappe.ErrUnknownSite) {
 		return last
@@ -107,12 +107,12 @@ func afterFailures(failures []error, last error) error {
 		result = *known
 	}
 	for _, failure := range failures {
-		result.Reason = fmt.Errorf("%w; before it, %w", result.Reason, reasonOf(failure))
+		result.Reason = fmt.Errorf("%w; before that, %w", result.Reason, reasonOf(failure))
 	}
 	return &result
 }
 
-// reasonOf returns the reason of an UnavailableError, without the text that all of them begin with.
+// reasonOf returns the reason of an UnavailableError, without the common prefix of its text.
 func reasonOf(err error) error {
 	if unavailable, ok := errors.AsType[*frappe.UnavailableError](err); ok {
 		return unavailable.Reason

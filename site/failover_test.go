@@ -1,8 +1,6 @@
 package site_test
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,35 +18,9 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
-	"github.com/caddy-frappe/frappe-auth/site"
 )
 
-// loadSite loads a backend site from its JSON, without a server.
-func loadSite(t testing.TB, config map[string]any) (*site.Backend, error) {
-	t.Helper()
-	raw, err := json.Marshal(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	t.Cleanup(cancel)
-	module, err := ctx.LoadModuleByID("http.frappe_auth.backends.site", raw)
-	if err != nil {
-		return nil, err
-	}
-	return module.(*site.Backend), nil
-}
-
-func mustLoadSite(t testing.TB, config map[string]any) *site.Backend {
-	t.Helper()
-	site, err := loadSite(t, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return site
-}
-
-// scripted is a transport whose answers are functions of the test, so that they can take any time on its clock.
+// scripted is a transport that answers with a function of the test, which may take any time on the clock of its bubble.
 type scripted struct {
 	Script string `json:"script"`
 }
@@ -77,8 +49,8 @@ func answerWith(status int, contentType, body string) *http.Response {
 	}
 }
 
-// TestSiteFailover: every address gets its share of the time, a verdict is final, and the address that answers is kept
-// until the first one is due for another try.
+// TestSiteFailover: every address gets its share of the time, a verdict is final, and the address that answered is used
+// until it is time to try the first one again.
 func TestSiteFailover(t *testing.T) {
 	const (
 		hangs    = "hangs"
@@ -94,8 +66,8 @@ func TestSiteFailover(t *testing.T) {
 		broken   = "500 with a page"
 	)
 	type step struct {
-		wait  time.Duration     // before it
-		does  map[string]string // what addresses do from now on
+		wait  time.Duration     // before the verification
+		does  map[string]string // how addresses behave from now on
 		asked []string          // the addresses, in order
 		took  time.Duration
 		err   string // "": granted
@@ -119,7 +91,7 @@ func TestSiteFailover(t *testing.T) {
 			[]step{{asked: []string{"a", "b", "c"}, took: 3333333333}, {asked: []string{"c"}}},
 		},
 		{
-			"what one leaves over is shared by the others",
+			"the others share the time that one does not use",
 			[]string{"a", "b", "c"},
 			map[string]string{"a": refused, "b": hangs, "c": grants},
 			[]step{{asked: []string{"a", "b", "c"}, took: 2500 * time.Millisecond}},
@@ -165,15 +137,64 @@ func TestSiteFailover(t *testing.T) {
 				{asked: []string{"c"}},
 			},
 		},
-		{"a proxy without Frappe behind it", []string{"a", "b"}, map[string]string{"a": gateway, "b": grants}, []step{{asked: []string{"a", "b"}}}},
-		{"a proxy that waits in vain", []string{"a", "b"}, map[string]string{"a": gateway4, "b": grants}, []step{{asked: []string{"a", "b"}}}},
-		{"a load balancer that speaks JSON", []string{"a", "b"}, map[string]string{"a": balancer, "b": grants}, []step{{asked: []string{"a", "b"}}}},
-		{"maintenance is an answer", []string{"a", "b"}, map[string]string{"a": stopped, "b": grants}, []step{{asked: []string{"a"}, err: "status 503"}}},
-		{"a denial is an answer", []string{"a", "b"}, map[string]string{"a": denies, "b": grants}, []step{{asked: []string{"a"}, err: "denied"}}},
-		{"a denial after a failure is final", []string{"a", "b", "c"}, map[string]string{"a": gateway, "b": denies, "c": grants}, []step{{asked: []string{"a", "b"}, err: "denied"}}},
-		{"a wrong site is an answer", []string{"a", "b"}, map[string]string{"a": notFound, "b": grants}, []step{{asked: []string{"a", "a"}, err: "status 404"}}},
-		{"a failure of Frappe is an answer", []string{"a", "b"}, map[string]string{"a": broken, "b": grants}, []step{{asked: []string{"a"}, err: "status 500"}}},
-		{"two failures are both told", []string{"a", "b"}, map[string]string{"a": refused, "b": gateway}, []step{{asked: []string{"a", "b"}, err: "site http://b: status 502: the proxy in front of Frappe gets no answer; is Frappe running?; before it, site http://a: the connection broke"}}},
+		{
+			"a proxy without Frappe behind it",
+			[]string{"a", "b"},
+			map[string]string{"a": gateway, "b": grants},
+			[]step{{asked: []string{"a", "b"}}},
+		},
+		{
+			"a proxy that times out",
+			[]string{"a", "b"},
+			map[string]string{"a": gateway4, "b": grants},
+			[]step{{asked: []string{"a", "b"}}},
+		},
+		{
+			"a load balancer that speaks JSON",
+			[]string{"a", "b"},
+			map[string]string{"a": balancer, "b": grants},
+			[]step{{asked: []string{"a", "b"}}},
+		},
+		{
+			"maintenance is an answer",
+			[]string{"a", "b"},
+			map[string]string{"a": stopped, "b": grants},
+			[]step{{asked: []string{"a"}, err: "status 503"}},
+		},
+		{
+			"a denial is an answer",
+			[]string{"a", "b"},
+			map[string]string{"a": denies, "b": grants},
+			[]step{{asked: []string{"a"}, err: "denied"}},
+		},
+		{
+			"a denial after a failure is final",
+			[]string{"a", "b", "c"},
+			map[string]string{"a": gateway, "b": denies, "c": grants},
+			[]step{{asked: []string{"a", "b"}, err: "denied"}},
+		},
+		{
+			"a wrong site is an answer",
+			[]string{"a", "b"},
+			map[string]string{"a": notFound, "b": grants},
+			[]step{{asked: []string{"a", "a"}, err: "status 404"}},
+		},
+		{
+			"a failure of Frappe is an answer",
+			[]string{"a", "b"},
+			map[string]string{"a": broken, "b": grants},
+			[]step{{asked: []string{"a"}, err: "status 500"}},
+		},
+		{
+			"both failures are reported",
+			[]string{"a", "b"},
+			map[string]string{"a": refused, "b": gateway},
+			[]step{{
+				asked: []string{"a", "b"},
+				err: "site http://b: status 502: the proxy in front of Frappe gets no answer; is Frappe running?; before that, " +
+					"site http://a: the connection broke",
+			}},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
@@ -240,14 +261,14 @@ func TestSiteFailover(t *testing.T) {
 	}
 }
 
-// TestSiteThatHangs: over the network, an address that accepts and never answers, in whichever way, leaves time for the
-// next; the log says so once.
+// TestSiteThatHangs: an address that accepts connections and never completes an answer leaves time for the next, and
+// the log says so once.
 func TestSiteThatHangs(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close() // nobody accepts: the kernel does
+	defer listener.Close() // only the kernel accepts connections
 	ended := make(chan struct{})
 	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -267,8 +288,9 @@ func TestSiteThatHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)
-			c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s %s {\ntimeout 600ms\n}\n}\nrespond {http.auth.user.id}\n}",
-				address, hanging, good))
+			c := testutil.RunCaddy(t,
+				fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend site %s %s {\ntimeout 600ms\n}\n}\nrespond {http.auth.user.id}\n}",
+					address, hanging, good))
 			for i := range 4 {
 				before := asked.Load()
 				got := testutil.Get(t, "http://"+address, fmt.Sprintf("Authorization: Bearer %d", i))
@@ -277,23 +299,10 @@ func TestSiteThatHangs(t *testing.T) {
 				}
 			}
 			line := c.Logged("an address of the site failed")
-			if !strings.Contains(line, hanging) || !strings.Contains(line, good) || strings.Count(c.Logs(), "an address of the site failed") != 1 {
+			if !strings.Contains(line, hanging) || !strings.Contains(line, good) ||
+				strings.Count(c.Logs(), "an address of the site failed") != 1 {
 				t.Errorf("logged %s", c.Logs())
 			}
 		})
 	}
-}
-
-// TestSiteFingerprintFromManyGoroutines: no call of it disturbs another.
-func TestSiteFingerprintFromManyGoroutines(t *testing.T) {
-	site := mustLoadSite(t, map[string]any{"urls": []string{"http://a", "http://b", "http://c"}, "site_name": "erp.localhost"})
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			if got := site.Fingerprint(); got != "http://a http://b http://c erp.localhost" {
-				t.Error(got)
-			}
-		})
-	}
-	wg.Wait()
 }

@@ -31,7 +31,8 @@ func (s *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 // examine checks an address without a credential: whether a Frappe site answers, and whether it refuses a guest.
 func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 	if c.backend.ResolvesSites() {
-		return []frappe.Finding{frappe.Warning(name, "the site depends on the request").Advise("try one with `caddy frappe-auth check --url`")}
+		warning := frappe.Warning(name, "the site depends on the request")
+		return []frappe.Finding{warning.Advise("try one with `caddy frappe-auth check --url`")}
 	}
 	findings := c.examineTransport(name)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.backend.Timeout))
@@ -42,11 +43,13 @@ func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 	if err != nil {
 		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
-	findings = append(findings, frappe.OK(name, "answered ping with pong in %s", time.Since(asked).Round(100*time.Microsecond)))
+	findings = append(findings,
+		frappe.OK(name, "answered ping with pong in %s", time.Since(asked).Round(100*time.Microsecond)))
 
 	switch _, err := c.loggedUser(ctx); {
 	case err == nil:
-		return append(findings, frappe.Trouble(name, "accepts a request without a credential").Advise("check what stands in front of Frappe"))
+		return append(findings,
+			frappe.Trouble(name, "accepts a request without a credential").Advise("check the proxies in front of Frappe"))
 	case !errors.Is(err, frappe.ErrDenied):
 		return append(findings, frappe.Trouble(name, "%v", reasonOf(err)))
 	}
@@ -71,17 +74,19 @@ func (c request) ping(ctx context.Context) (siteAnswer, error) {
 	return a, nil
 }
 
-// examineTransport warns if credentials travel unencrypted over a public network.
+// examineTransport warns if credentials are sent unencrypted over a public network.
 func (c request) examineTransport(name string) []frappe.Finding {
 	host := c.address.url.Hostname()
 	ip := net.ParseIP(host)
-	if c.address.url.Scheme != "http" || c.address.socket != "" || host == "localhost" || (ip != nil && (ip.IsLoopback() || ip.IsPrivate())) {
+	if c.address.url.Scheme != "http" || c.address.socket != "" || host == "localhost" ||
+		(ip != nil && (ip.IsLoopback() || ip.IsPrivate())) {
 		return nil
 	}
-	return []frappe.Finding{frappe.Warning(name, "credentials are sent to %s without encryption", host).Advise("write https://")}
+	warning := frappe.Warning(name, "credentials are sent to %s without encryption", host)
+	return []frappe.Finding{warning.Advise("write https://")}
 }
 
-// maxSkew is how far two clocks may differ. A Date header has a resolution of one second.
+// maxSkew is how much the two clocks may differ. A Date header has a resolution of one second.
 const maxSkew = 5 * time.Second
 
 // examineClock compares the site's clock with this machine's.

@@ -9,14 +9,14 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// The paths of the API methods that are asked.
+// The paths of the API methods that are called.
 const (
 	pathLoggedUser = "/api/method/frappe.auth.get_logged_user"
 	pathRoles      = "/api/method/frappe.core.doctype.user.user.get_roles"
 	pathUser       = "/api/resource/User/"
 )
 
-// identity asks for everything that the configuration wants to know about the credential's owner.
+// identity asks for everything that the configuration needs to know about the credential's owner.
 func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	user, err := c.loggedUser(ctx)
 	if err != nil {
@@ -36,8 +36,8 @@ func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	return id, nil
 }
 
-// credentialSpecific marks the error of a later request as specific to this credential, since the site has just answered
-// the first request. Users choose their names, and names are part of these requests.
+// credentialSpecific marks the error of a later request as specific to this credential, since the site has just
+// answered the first request. The later requests contain user names, which users choose.
 func credentialSpecific(err error) error {
 	var (
 		next        *nextAddressError
@@ -50,14 +50,17 @@ func credentialSpecific(err error) error {
 	case errors.As(err, &notFound):
 		return &frappe.UnavailableError{Reason: notFound.ifSiteExists, CredentialSpecific: true}
 	case errors.As(err, &unavailable):
-		return &frappe.UnavailableError{Reason: unavailable.Reason, RetryAfter: unavailable.RetryAfter, CredentialSpecific: true}
+		return &frappe.UnavailableError{
+			Reason: unavailable.Reason, RetryAfter: unavailable.RetryAfter, CredentialSpecific: true,
+		}
 	}
 	return &frappe.UnavailableError{Reason: err, CredentialSpecific: true}
 }
 
-// unlessUnknownSite tells a missing site from a credential that cannot be looked up, because Frappe and firewalls answer
-// 404 to both. If the answer does not name the site, as in Frappe 15, it asks again without the credential: only a
-// missing site answers 404 again. Otherwise one client's credential could make a tenant look unknown to everybody.
+// unlessUnknownSite distinguishes a missing site from a credential that cannot be looked up, because Frappe and
+// firewalls answer 404 to both. If the answer does not name the site, as in Frappe 15, it asks again without the
+// credential: only a missing site answers 404 again. Otherwise one client's credential could make a tenant look unknown
+// to everybody.
 func (c request) unlessUnknownSite(ctx context.Context, err error) error {
 	var notFound *notFoundError
 	if !errors.As(err, &notFound) {
@@ -98,7 +101,7 @@ func (c request) loggedUser(ctx context.Context) (string, error) {
 	case user == frappe.Guest:
 		return "", frappe.ErrDenied
 	case !frappe.ValidUser(user):
-		return "", c.noVerdict(a.status, errors.New("the answer names no valid Frappe user"))
+		return "", c.noVerdict(a.status, errors.New("the answer does not name a valid Frappe user"))
 	}
 	return user, nil
 }
@@ -146,8 +149,8 @@ func (c request) enabledUser(ctx context.Context, user string) (string, error) {
 }
 
 // stillGranted interprets a refusal of a later request. 401 means that the credential has expired or been revoked since
-// the first request. 403 means that its owner may not ask this, which says nothing about the credential; checkSession has
-// already seen the 403 of a session that has ended.
+// the first request. 403 means that its owner may not make this request, which says nothing about the credential;
+// checkSession has already handled the 403 of a session that has ended.
 func (c request) stillGranted(a siteAnswer) error {
 	switch a.status {
 	case http.StatusUnauthorized:

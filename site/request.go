@@ -37,17 +37,18 @@ type request struct {
 	backend    *Backend
 	address    *siteAddress
 	credential credential
-	site       string // from the client's request; empty: the backend's site_name
+	site       string // from the client's request; empty: use the backend's site_name
 }
 
-// credential is the header that carries a credential to Frappe. The zero value is none, so Frappe sees a guest.
+// credential is the header that carries a credential to Frappe. Without a header, which is the zero value, Frappe sees
+// a guest.
 type credential struct{ header, value string }
 
 // session reports whether the credential is a session.
 func (c credential) session() bool { return c.header == "Cookie" }
 
-// carry returns the header that carries a credential to Frappe. ok is false if no header can; then Frappe never sees such
-// a credential from a client either and never grants it.
+// carry returns the header that carries a credential to Frappe. ok is false if no header can carry it. Frappe then
+// never sees such a credential from a client either, and never grants it.
 func carry(c frappe.Credential) (carried credential, ok bool) {
 	if c.Scheme == frappe.SchemeSession {
 		return credential{"Cookie", frappe.SessionCookie + "=" + c.Session}, frappe.ValidSession(c.Session)
@@ -63,7 +64,7 @@ func authorizationOf(c frappe.Credential) (value string, ok bool) {
 		return fits("Bearer "+token, carried)
 	}
 	pair := c.Key + ":" + c.Secret
-	// Basic carries any bytes, but needs a third more of them.
+	// Basic carries any bytes, but is a third longer.
 	if value, ok := fits("Basic "+base64.StdEncoding.EncodeToString([]byte(pair)), true); ok {
 		return value, true
 	}
@@ -79,9 +80,10 @@ func fits(value string, carried bool) (string, bool) {
 }
 
 // headerText encodes text as the bytes that Frappe decodes to that text (Latin-1). ok is false for text with a space,
-// where Frappe splits the header, or with a trailing tab, which is lost on the way.
+// where Frappe splits the header, or with a trailing tab, which servers strip.
 func headerText(text string) (value string, ok bool) {
-	if strings.HasSuffix(text, "\t") || strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > unicode.MaxLatin1 }) {
+	if strings.HasSuffix(text, "\t") ||
+		strings.ContainsFunc(text, func(r rune) bool { return r == ' ' || r > unicode.MaxLatin1 }) {
 		return "", false
 	}
 	return frappe.ToLatin1(text), true
@@ -94,20 +96,21 @@ type siteAnswer struct {
 	body   map[string]json.RawMessage
 }
 
-// member decodes a member of the object. Unlike struct tags, it compares names with case.
+// member decodes a member of the object. Unlike struct tags, it matches names case-sensitively.
 func (a siteAnswer) member(name string, into any) error {
 	raw, ok := a.body[name]
 	if !ok || string(raw) == "null" || json.Unmarshal(raw, into) != nil {
-		return fmt.Errorf("the answer's %s is missing or not as Frappe sends it; is this the address of a Frappe site?", name)
+		return fmt.Errorf("the answer's %s is missing or does not have Frappe's form; is this the address of a Frappe site?",
+			name)
 	}
 	return nil
 }
 
-// get sends a GET request. The caller interprets the answer. The only verdict among the errors is ErrDenied, for a session
-// that has ended.
+// get sends a GET request. The caller interprets the answer. An error is a verdict only if it is ErrDenied, for a
+// session that has ended.
 func (c request) get(ctx context.Context, path, query string) (siteAnswer, error) {
 	var progress progress
-	resp, err := c.backend.transport.RoundTrip(c.request(progress.watch(ctx), path, query))
+	resp, err := c.backend.transport.RoundTrip(c.httpRequest(progress.watch(ctx), path, query))
 	if err != nil {
 		return siteAnswer{}, &nextAddressError{c.noAnswer(err, &progress)}
 	}
@@ -146,9 +149,9 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 	return a, nil
 }
 
-// request builds an HTTP request from the credential alone. Another cookie would override an API key or access token, and
-// other headers could make Frappe look the key up elsewhere.
-func (c request) request(ctx context.Context, path, query string) *http.Request {
+// httpRequest builds an HTTP request from the credential alone. Another cookie would override an API key or access
+// token, and other headers could make Frappe look the key up elsewhere.
+func (c request) httpRequest(ctx context.Context, path, query string) *http.Request {
 	u := c.address.url
 	u.RawPath = u.EscapedPath() + path // path is already escaped
 	u.Path, _ = url.PathUnescape(u.RawPath)
@@ -174,7 +177,7 @@ func (c request) request(ctx context.Context, path, query string) *http.Request 
 		host = name
 		header["X-Frappe-Site-Name"] = []string{name}
 	}
-	passTraceOn(ctx, header)
+	propagateTrace(ctx, header)
 	req := &http.Request{
 		Method:     http.MethodGet,
 		URL:        &u,
@@ -198,13 +201,35 @@ func (c request) siteName() string {
 	return c.backend.SiteName
 }
 
-// passTraceOn adds the trace of this request to the header (W3C Trace Context). It sends only the IDs, because the client
-// controls tracestate and baggage.
-func passTraceOn(ctx context.Context, header http.Header) {
+// propagateTrace adds the trace of this request to the header (W3C Trace Context). It sends only the IDs, because the
+// client controls tracestate and baggage.
+func propagateTrace(ctx context.Context, header http.Header) {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() {
 		return
 	}
 	ctx = trace.ContextWithSpanContext(ctx, span.WithTraceState(trace.TraceState{}))
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
+}
+
+// checkSession returns ErrDenied if an answer says that the session has ended, whichever user it names. An app of the
+// site may authenticate the request by something other than its session, such as its address.
+func (c request) checkSession(a siteAnswer) error {
+	if a.body["session_expired"] != nil {
+		return frappe.ErrDenied
+	}
+	if a.status != http.StatusExpectationFailed {
+		return nil
+	}
+	// As measured on 15.44.2, this is how Frappe refuses the session of a user who was disabled without a logout, by a
+	// script or with `bench disable-user`.
+	var exception string
+	if a.member("exc_type", &exception) == nil && exception == "ValidationError" {
+		return frappe.ErrDenied
+	}
+	return &frappe.UnavailableError{
+		Reason: c.noVerdict(a.status,
+			errors.New("Frappe does not refuse a session like this, but one of its apps may; see the Error Log of the site")),
+		CredentialSpecific: true,
+	}
 }

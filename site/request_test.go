@@ -13,14 +13,14 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+
+	_ "github.com/caddy-frappe/frappe-auth" // the handler that the backend is for
 )
 
-// gunicornDouble knows one pair, and refuses header lines as gunicorn does: measured on gunicorn 27, which counts the
-// name, the colon, the space and the end of the line.
+// gunicornDouble grants one pair, and refuses long header lines like gunicorn 27, which counts the name, the colon, the
+// space and the line end.
 func gunicornDouble(t *testing.T, key, secret string) (site *httptest.Server, schemes func() []string) {
 	t.Helper()
 	var (
@@ -38,7 +38,7 @@ func gunicornDouble(t *testing.T, key, secret string) (site *httptest.Server, sc
 			w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
 			return
 		}
-		// As WSGI and Frappe read it: base64 as UTF-8, anything else as Latin-1.
+		// WSGI and Frappe decode base64 as UTF-8, and anything else as Latin-1.
 		pair, _ := base64.StdEncoding.DecodeString(rest)
 		if scheme == "token" {
 			pair = nil
@@ -62,8 +62,8 @@ func gunicornDouble(t *testing.T, key, secret string) (site *httptest.Server, sc
 	}
 }
 
-// TestLongPairs: a pair that is too long for gunicorn as Basic travels as token, and one that is too long for both, or
-// that token cannot carry, is denied without a request.
+// TestLongPairs: a pair that is too long for gunicorn as Basic is sent as token. One that is too long for both, or that
+// token cannot carry, is denied without a request.
 func TestLongPairs(t *testing.T) {
 	const limit = 8190 - len("Authorization: \r\n")
 	letters := func(n int) string { return strings.Repeat("s", n) }
@@ -75,7 +75,7 @@ func TestLongPairs(t *testing.T) {
 	}{
 		{"short", "61066224add85e6", "Basic"},
 		{"the longest that fits as Basic", letters(basicMax - len("k:")), "Basic"},
-		{"one more", letters(basicMax - len("k:") + 1), "token"},
+		{"one byte more", letters(basicMax - len("k:") + 1), "token"},
 		{"the longest that fits as token", letters(tokenMax - len("k:")), "token"},
 		{"one more than fits at all", letters(tokenMax - len("k:") + 1), ""},
 		{"a space, short", "a b", "Basic"},
@@ -103,7 +103,8 @@ func TestLongPairs(t *testing.T) {
 					t.Errorf("%s %v, want a grant", id.User, err)
 				}
 			}
-			if _, err := site.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeToken, Key: "K", Secret: test.secret}); !errors.Is(err, frappe.ErrDenied) {
+			if _, err := site.Verify(t.Context(),
+				frappe.Credential{Scheme: frappe.SchemeToken, Key: "K", Secret: test.secret}); !errors.Is(err, frappe.ErrDenied) {
 				t.Errorf("another key: %v, want a denial", err)
 			}
 			for _, scheme := range schemes() {
@@ -118,13 +119,14 @@ func TestLongPairs(t *testing.T) {
 	}
 }
 
-// TestLongPairThroughCaddy: the same from a client's header on, at the length that Caddy's side takes.
+// TestLongPairThroughCaddy: a client can send a pair that is too long for gunicorn as Basic, but fits as token.
 func TestLongPairThroughCaddy(t *testing.T) {
 	secret := strings.Repeat("s", 8100)
 	double, schemes := gunicornDouble(t, "k", secret)
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond {http.auth.user.id}\n}", address, double.URL))
-	if got := testutil.Get(t, "http://"+address, "Authorization: token k:"+secret); got.Status != 200 || got.Body != "alice@example.com" {
+	if got := testutil.Get(t, "http://"+address, "Authorization: token k:"+secret); got.Status != 200 ||
+		got.Body != "alice@example.com" {
 		t.Errorf("good pair: %d %q", got.Status, got.Body)
 	}
 	if got := testutil.Get(t, "http://"+address, "Authorization: token k:x"+secret[1:]); got.Status != 401 {
@@ -139,8 +141,8 @@ func TestLongPairThroughCaddy(t *testing.T) {
 	}
 }
 
-// TestCredentialsThatNoHeaderHolds: they are denied without a request, however they got here.
-func TestCredentialsThatNoHeaderHolds(t *testing.T) {
+// TestUnsendableCredentials: a credential that no header can carry is denied without a request.
+func TestUnsendableCredentials(t *testing.T) {
 	var asked atomic.Int64
 	double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked.Add(1) }))
 	defer double.Close()
@@ -149,24 +151,40 @@ func TestCredentialsThatNoHeaderHolds(t *testing.T) {
 		cred frappe.Credential
 		want error
 	}{
-		"NUL in a token":              {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\x00b"}, frappe.ErrDenied},
-		"line break in a token":       {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\r\nCookie: sid=x"}, frappe.ErrDenied},
-		"DEL in a token":              {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\x7f"}, frappe.ErrDenied},
-		"tab at the end of a token":   {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\t"}, frappe.ErrDenied},
-		"space in a token":            {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a b"}, frappe.ErrDenied},
-		"beyond Latin-1 in a token":   {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "\u0161"}, frappe.ErrDenied},
-		"token longer than a line":    {frappe.Credential{Scheme: frappe.SchemeBearer, Token: strings.Repeat("x", 8190)}, frappe.ErrDenied},
-		"no session id":               {frappe.Credential{Scheme: frappe.SchemeSession}, frappe.ErrDenied},
-		"Guest's session":             {frappe.Credential{Scheme: frappe.SchemeSession, Session: frappe.Guest}, frappe.ErrDenied},
-		"capitals in a session":       {frappe.Credential{Scheme: frappe.SchemeSession, Session: "ABC"}, frappe.ErrDenied},
-		"percent in a session":        {frappe.Credential{Scheme: frappe.SchemeSession, Session: "%61bc"}, frappe.ErrDenied},
-		"semicolon in a session":      {frappe.Credential{Scheme: frappe.SchemeSession, Session: "a; sid=b"}, frappe.ErrDenied},
-		"quotes around a session":     {frappe.Credential{Scheme: frappe.SchemeSession, Session: `"a"`}, frappe.ErrDenied},
-		"line break in a session":     {frappe.Credential{Scheme: frappe.SchemeSession, Session: "a\r\nX-Frappe-Site-Name: b"}, frappe.ErrDenied},
-		"beyond ASCII in a session":   {frappe.Credential{Scheme: frappe.SchemeSession, Session: "\u0161"}, frappe.ErrDenied},
-		"session longer than its row": {frappe.Credential{Scheme: frappe.SchemeSession, Session: strings.Repeat("a", 256)}, frappe.ErrDenied},
-		"line break in a site's name": {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a", Site: "a\r\nb"}, frappe.ErrUnknownSite},
-		"path as a site's name":       {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a", Site: "../a"}, frappe.ErrUnknownSite},
+		"NUL in a token": {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\x00b"}, frappe.ErrDenied},
+		"line break in a token": {
+			frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\r\nCookie: sid=x"}, frappe.ErrDenied,
+		},
+		"DEL in a token":            {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\x7f"}, frappe.ErrDenied},
+		"tab at the end of a token": {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a\t"}, frappe.ErrDenied},
+		"space in a token":          {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a b"}, frappe.ErrDenied},
+		"beyond Latin-1 in a token": {frappe.Credential{Scheme: frappe.SchemeBearer, Token: "\u0161"}, frappe.ErrDenied},
+		"token longer than a line": {
+			frappe.Credential{Scheme: frappe.SchemeBearer, Token: strings.Repeat("x", 8190)}, frappe.ErrDenied,
+		},
+		"no session id": {frappe.Credential{Scheme: frappe.SchemeSession}, frappe.ErrDenied},
+		"Guest's session": {
+			frappe.Credential{Scheme: frappe.SchemeSession, Session: frappe.Guest}, frappe.ErrDenied,
+		},
+		"capitals in a session": {frappe.Credential{Scheme: frappe.SchemeSession, Session: "ABC"}, frappe.ErrDenied},
+		"percent in a session":  {frappe.Credential{Scheme: frappe.SchemeSession, Session: "%61bc"}, frappe.ErrDenied},
+		"semicolon in a session": {
+			frappe.Credential{Scheme: frappe.SchemeSession, Session: "a; sid=b"}, frappe.ErrDenied,
+		},
+		"quotes around a session": {frappe.Credential{Scheme: frappe.SchemeSession, Session: `"a"`}, frappe.ErrDenied},
+		"line break in a session": {frappe.Credential{
+			Scheme: frappe.SchemeSession, Session: "a\r\nX-Frappe-Site-Name: b",
+		}, frappe.ErrDenied},
+		"beyond ASCII in a session": {frappe.Credential{Scheme: frappe.SchemeSession, Session: "\u0161"}, frappe.ErrDenied},
+		"session longer than its row": {
+			frappe.Credential{Scheme: frappe.SchemeSession, Session: strings.Repeat("a", 256)}, frappe.ErrDenied,
+		},
+		"line break in a site's name": {
+			frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a", Site: "a\r\nb"}, frappe.ErrUnknownSite,
+		},
+		"path as a site's name": {
+			frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a", Site: "../a"}, frappe.ErrUnknownSite,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := site.Verify(t.Context(), test.cred); !errors.Is(err, test.want) {
@@ -175,7 +193,8 @@ func TestCredentialsThatNoHeaderHolds(t *testing.T) {
 		})
 	}
 	tenants := mustLoadSite(t, map[string]any{"urls": []string{double.URL}, "site_name": "{http.request.host}"})
-	if _, err := tenants.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a"}); !errors.Is(err, frappe.ErrUnknownSite) {
+	if _, err := tenants.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeBearer, Token: "a"}); !errors.Is(err,
+		frappe.ErrUnknownSite) {
 		t.Errorf("no tenant: %v", err)
 	}
 	if n := asked.Load(); n != 0 {
@@ -183,42 +202,7 @@ func TestCredentialsThatNoHeaderHolds(t *testing.T) {
 	}
 }
 
-// TestSiteNames: all spellings of a host are one tenant, and what is no name of a site is refused.
-func TestSiteNames(t *testing.T) {
-	for _, test := range []struct{ template, host, want string }{
-		{"{http.request.host}", "erp.example.com", "erp.example.com"},
-		{"{http.request.host}", "ERP.Example.COM", "erp.example.com"},
-		{"{http.request.host}", "erp.example.com.", "erp.example.com"},
-		{"{http.request.host}", "ERP.example.com.:8080", "erp.example.com"},
-		{"{http.request.host}:8080", "erp.example.com", "erp.example.com"},
-		{"{http.request.host}", "erp.example.com..", ""},
-		{"{http.request.host}", ".", ""},
-		{"{http.request.host}", "", ""},
-		{"{http.request.host}", "erp:", "erp"},
-		{"{http.request.host}", "[::1]:80", ""},
-		{"{http.request.host}", "a/../b", ""},
-		{"{http.request.host}", "\u212aey.example", ""}, // strings.ToLower makes a k of the Kelvin sign
-		{"{http.request.host}", "{env.HOME}", ""},
-		{"tenant-{http.request.host}", "", ""},
-		{"tenant-{http.request.host}", "A", "tenant-a"},
-		{"{http.request.host}{no.such.placeholder}", "a", ""},
-	} {
-		t.Run(test.template+" "+test.host, func(t *testing.T) {
-			site := mustLoadSite(t, map[string]any{"urls": []string{"http://127.0.0.1:8000"}, "site_name": test.template})
-			if !site.ResolvesSites() {
-				t.Error("does not resolve sites")
-			}
-			repl := caddy.NewReplacer()
-			repl.Set("http.request.host", test.host)
-			got, err := site.Site(repl)
-			if got != test.want || (err == nil) != (test.want != "") {
-				t.Errorf("%q %v, want %q", got, err, test.want)
-			}
-		})
-	}
-}
-
-// TestSiteNameIsSentAsHost: beside X-Frappe-Site-Name, while TLS goes by the host in the address.
+// TestSiteNameIsSentAsHost: the name is sent as Host and X-Frappe-Site-Name, while TLS uses the host in the address.
 func TestSiteNameIsSentAsHost(t *testing.T) {
 	var host, header, sni string
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -237,7 +221,10 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 	defer secure.Close()
 	dir := t.TempDir()
 	writePEM(t, dir+"/ca.pem", "CERTIFICATE", secure.Certificate().Raw)
-	trust := map[string]any{"protocol": "http", "tls": map[string]any{"ca": map[string]any{"provider": "file", "pem_files": []string{dir + "/ca.pem"}}}}
+	trust := map[string]any{
+		"protocol": "http",
+		"tls":      map[string]any{"ca": map[string]any{"provider": "file", "pem_files": []string{dir + "/ca.pem"}}},
+	}
 	local := strings.Replace(secure.URL, "127.0.0.1", "localhost", 1)
 
 	for _, test := range []struct {
@@ -247,9 +234,17 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 		host, sni, fail string
 	}{
 		{"fixed", map[string]any{"urls": []string{plain.URL}, "site_name": "ERP.localhost"}, "", "ERP.localhost", "", ""},
-		{"of the request", map[string]any{"urls": []string{plain.URL}, "site_name": "{http.request.host}"}, "a.example", "a.example", "", ""},
+		{
+			"of the request",
+			map[string]any{"urls": []string{plain.URL}, "site_name": "{http.request.host}"},
+			"a.example", "a.example", "", "",
+		},
 		{"none", map[string]any{"urls": []string{plain.URL}}, "", strings.TrimPrefix(plain.URL, "http://"), "", ""},
-		{"TLS", map[string]any{"urls": []string{secure.URL}, "site_name": "erp.localhost", "transport": trust}, "", "erp.localhost", "", ""},
+		{
+			"TLS",
+			map[string]any{"urls": []string{secure.URL}, "site_name": "erp.localhost", "transport": trust},
+			"", "erp.localhost", "", "",
+		},
 		{
 			"TLS to a host that the certificate does not name",
 			map[string]any{"urls": []string{local}, "site_name": "example.com", "transport": trust},
@@ -260,7 +255,8 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 			host, header, sni = "", "", ""
 			site := mustLoadSite(t, test.config)
 			_, err := site.Verify(t.Context(), frappe.Credential{Scheme: frappe.SchemeBearer, Token: "x", Site: test.tenant})
-			if (test.fail == "" && err != nil) || (test.fail != "" && (err == nil || !strings.Contains(err.Error(), test.fail))) {
+			if (test.fail == "" && err != nil) ||
+				(test.fail != "" && (err == nil || !strings.Contains(err.Error(), test.fail))) {
 				t.Fatalf("error %v, want %q", err, test.fail)
 			}
 			want := test.host
@@ -274,52 +270,98 @@ func TestSiteNameIsSentAsHost(t *testing.T) {
 	}
 }
 
-// TestTenants: one address, many sites; a credential of one is none of another's.
-func TestTenants(t *testing.T) {
-	var mu sync.Mutex
-	asked := make(map[string]int)
-	site := testutil.JSONSite(t, testutil.Answers{
-		testutil.LoggedUser: func(r *http.Request) (int, string) {
-			mu.Lock()
-			defer mu.Unlock()
-			tenant := r.Header.Get("X-Frappe-Site-Name")
-			if r.Host != tenant {
-				t.Errorf("asked with Host %q about %q", r.Host, tenant)
-			}
-			asked[tenant]++
-			if tenant == "one.example" {
-				return 200, `{"message":"alice@example.com"}`
-			}
-			return 401, `{}`
-		},
-	})
+// TestSessionRequests: the requests to the site contain the session and nothing else from the client. Cookies that the
+// site sets reach neither the client nor later requests.
+func TestSessionRequests(t *testing.T) {
+	var (
+		mu   sync.Mutex
+		seen strings.Builder
+	)
+	double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		header := r.Header.Clone()
+		header.Set("Host", r.Host) // which the server removes from the header
+		fmt.Fprintf(&seen, "%s %s %s\n", r.Method, r.RequestURI, r.Proto)
+		header.Write(&seen) //nolint:errcheck // in memory
+		for _, cookie := range []string{"sid=fromsite; Path=/", "user_id=Administrator; Path=/"} {
+			w.Header().Add("Set-Cookie", cookie)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		switch r.URL.Path {
+		case testutil.LoggedUser:
+			io.WriteString(w, testutil.ParsedAnswer(t, "session-granted.http").Body)
+		case testutil.GetRoles:
+			io.WriteString(w, testutil.ParsedAnswer(t, "roles.http").Body)
+		default:
+			io.WriteString(w, `{"data":{"name":"Administrator","enabled":1,"full_name":"Admin"}}`)
+		}
+	}))
+	t.Cleanup(double.Close)
 	address := testutil.FreeAddress(t)
-	testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nbind 127.0.0.1\nfrappe_auth {\nbackend site %s {\nsite_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}",
-		testutil.PortOf(address), site.URL))
-	for _, test := range []struct {
-		host   string
-		status int
-	}{
-		{"one.example", 200},
-		{"two.example", 401},
-		{"one.example", 200},
-		{"two.example", 401},
-		{"ONE.example", 200},
-		{"one.Example.", 200},
-		{"Two.Example.", 401},
-		{"one.example..", 400},
-		{"..", 400},
-		{"-x", 400},
-		{".hidden", 400},
-		{"a..b", 400},
-		{"[::1]", 400},
-		{strings.Repeat("a", 256), 400},
-	} {
-		if got := testutil.Get(t, "http://"+address, "Host: "+test.host, "Authorization: "+testutil.AlicePair, "X-Frappe-Site-Name: one.example"); got.Status != test.status {
-			t.Errorf("%s: status %d, want %d", test.host, got.Status, test.status)
+	testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	frappe_auth {
+		backend site %s {
+			site_name erp.example.com
+			roles
+			refuse_disabled
+		}
+		schemes session token
+		cache {
+			ttl 0
 		}
 	}
-	if len(asked) != 2 || asked["one.example"] != 1 || asked["two.example"] != 1 {
-		t.Errorf("asked %v, want each of the two sites once", asked)
+	respond "{http.auth.user.id}|{http.auth.user.scheme}"
+}`, address, double.URL))
+	for range 2 {
+		got := testutil.Get(t, "http://"+address+"/bi?sid=x&a=b",
+			"Cookie: a=1; sid="+testutil.RecordedSession+"; sid=other; system_user=yes; full_name=Mallory", "Authorization: ",
+			"Frappe-Authorization-Source: ToDo", "X-Frappe-Site-Name: two.example.com", "X-Forwarded-For: 10.0.0.1",
+			"X-Frappe-CSRF-Token: t",
+			"User-Agent: browser", "Accept-Language: de", "Referer: https://erp.example.com/", "Origin: https://erp.example.com",
+			"Tracestate: a=b")
+		if got.Status != 200 || got.Body != "Administrator|session" || got.Header["Set-Cookie"] != nil {
+			t.Errorf("%d %q %v", got.Status, got.Body, got.Header)
+		}
+	}
+	testutil.Golden(t, "site/testdata/session-requests.txt", strings.ReplaceAll(seen.String(), "\r\n", "\n"))
+}
+
+// TestTrailingWhiteSpaceIsKept: over HTTP/2, trailing white space is part of an access token. HTTP/1.1 cannot carry it
+// to the site, and the site must not be asked about the token without it.
+func TestTrailingWhiteSpaceIsKept(t *testing.T) {
+	site, asked := testutil.CountingSite(t)
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`
+{
+	servers {
+		protocols h1 h2c
+	}
+}
+http://%s {
+	frappe_auth {
+		backend site %s
+		failures off
+	}
+	respond {http.auth.user.id}
+}`, address, site))
+	for _, test := range []struct {
+		name, authorization string
+		status              int
+	}{
+		{"tab after an access token", testutil.AliceBearer + "\t", 401},
+		{"tabs after an access token", testutil.AliceBearer + "\t\t", 401},
+		{"space after an access token", testutil.AliceBearer + " ", 401},
+		{"tab after a secret, which is sent as base64", testutil.AlicePair + "\t", 200},
+		{"none", testutil.AliceBearer, 200},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := asked.Load()
+			got := testutil.RequestOver(t, testutil.H2CClient(), http.MethodGet, "http://"+address,
+				"Authorization: "+test.authorization)
+			if got.Status != test.status || (asked.Load() > before) != (test.status == 200) {
+				t.Errorf("status %d, want %d; asked %d times", got.Status, test.status, asked.Load()-before)
+			}
+		})
 	}
 }

@@ -33,14 +33,14 @@ func init() {
 // without asking: one whose Authorization header gunicorn would not read (more than 8190 bytes for the whole line), or
 // that no header can carry. Frappe would never see it from a client either.
 //
-// A session is sent as the only cookie, `sid`. Frappe takes this as use of the session, which extends it as any other
-// request does. Cookies that the site sets are dropped. A session is also denied if the answer says `session_expired`, or
-// is 417 with a ValidationError, which is how Frappe refuses the session of a disabled user.
+// A session is sent as the only cookie, `sid`. Frappe counts this as use of the session, and extends it as after any
+// other request. Cookies that the site sets are dropped. A session is also denied if the answer says `session_expired`,
+// or is 417 with a ValidationError, which is how Frappe refuses the session of a disabled user.
 //
-// If there are several addresses, each gets an equal share of the time that is left. The next address is asked if one
-// cannot be reached, does not answer in its share of the time, or answers 502, 503 or 504 without Frappe's JSON, which
-// means that the answer comes from a proxy in front of Frappe. Any other answer is final. The address that answered last
-// is asked first. Every 30 seconds, one verification tries the first address again.
+// If there are several addresses, each gets an equal share of the remaining time. The next address is asked if one
+// cannot be reached, does not answer in its share of the time, or answers 502, 503 or 504 without Frappe's JSON, as a
+// proxy in front of Frappe does. Any other answer is final. The address that answered last is asked first. Every 30
+// seconds, one verification tries the first address again.
 //
 // Not every version of Frappe refuses the credentials of a disabled user; see refuse_disabled.
 type Backend struct {
@@ -64,8 +64,9 @@ type Backend struct {
 	// requirement is an error when the configuration is loaded. Default: false.
 	Roles bool `json:"roles,omitempty"`
 
-	// Also asks whether the user is enabled, with one more request that returns the full name too. Frappe 15 and older let
-	// the keys and tokens of a disabled user in, and 16.4.1 the tokens, and sessions of a user whom a script disabled.
+	// Also asks whether the user is enabled, with one more request that returns the full name too. Frappe 15 and older
+	// accept the keys and tokens of a disabled user. 16.4.1 accepts the tokens, and the sessions of a user whom a script
+	// disabled.
 	// Default: false.
 	RefuseDisabled bool `json:"refuse_disabled,omitempty"`
 
@@ -143,7 +144,7 @@ func (s *Backend) loadTransport(ctx caddy.Context) error {
 	return nil
 }
 
-// Validate returns an error if the configuration is wrong. Placeholders are assumed to be right.
+// Validate returns an error if the configuration is wrong. It accepts any placeholder.
 func (s *Backend) Validate() error {
 	if len(s.URLs) == 0 {
 		return errors.New("the address of the Frappe site is required, such as https://erp.example.com")
@@ -157,7 +158,8 @@ func (s *Backend) Validate() error {
 		}
 	}
 	if s.SiteName != "" && !validSiteTemplate(s.SiteName) {
-		return fmt.Errorf("site_name: %q is not a valid site name; write the name of the site's directory in sites/", s.SiteName)
+		return fmt.Errorf("site_name: %q is not a valid site name; write the name of the site's directory in sites/",
+			s.SiteName)
 	}
 	if err := directive.CheckDuration("timeout", s.Timeout); err != nil {
 		return err
@@ -186,7 +188,7 @@ func (s *Backend) ReportsRoles() bool { return s.Roles }
 // ResolvesSites implements frappe.SiteResolver. It is true if site_name depends on the request.
 func (s *Backend) ResolvesSites() bool { return strings.Contains(s.SiteName, "{") }
 
-// Site implements frappe.SiteResolver. All spellings of a host give the same name.
+// Site implements frappe.SiteResolver. It returns the same name for all spellings of a host.
 func (s *Backend) Site(repl *caddy.Replacer) (string, error) {
 	name, err := repl.ReplaceOrErr(s.SiteName, true, true)
 	if err != nil {
@@ -210,10 +212,10 @@ func (s *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Ident
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	defer s.closeIfUnloaded()
-	return s.askInTurn(ctx, request{backend: s, credential: carried, site: c.Site})
+	return s.askAddresses(ctx, request{backend: s, credential: carried, site: c.Site})
 }
 
-// Cleanup marks the configuration as unloaded. Verifications in flight go on.
+// Cleanup marks the configuration as unloaded. It does not stop verifications in flight.
 func (s *Backend) Cleanup() error {
 	s.unloaded.Store(true)
 	return nil
@@ -227,12 +229,20 @@ func (s *Backend) closeIfUnloaded() {
 	}
 }
 
+// EnableSessions implements frappe.SessionVerifier. A site can always verify sessions.
+func (s *Backend) EnableSessions() error { return nil }
+
+// ReportsTokens implements frappe.TokenReporter. A site does not tell the scopes and the client of an access token.
+func (s *Backend) ReportsTokens() bool { return false }
+
 // Interface guards
 var (
-	_ frappe.Backend       = (*Backend)(nil)
-	_ frappe.SiteResolver  = (*Backend)(nil)
-	_ frappe.Fingerprinter = (*Backend)(nil)
-	_ frappe.RoleReporter  = (*Backend)(nil)
-	_ caddy.Provisioner    = (*Backend)(nil)
-	_ caddy.CleanerUpper   = (*Backend)(nil)
+	_ frappe.SessionVerifier = (*Backend)(nil)
+	_ frappe.TokenReporter   = (*Backend)(nil)
+	_ frappe.Backend         = (*Backend)(nil)
+	_ frappe.SiteResolver    = (*Backend)(nil)
+	_ frappe.Fingerprinter   = (*Backend)(nil)
+	_ frappe.RoleReporter    = (*Backend)(nil)
+	_ caddy.Provisioner      = (*Backend)(nil)
+	_ caddy.CleanerUpper     = (*Backend)(nil)
 )
