@@ -51,6 +51,16 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
+// TestDocsIndex: docs/README.md links to every page beside it.
+func TestDocsIndex(t *testing.T) {
+	index := testutil.Page(t, "docs/README.md")
+	for _, page := range testutil.Pages(t) {
+		if name := filepath.Base(page); name != "README.md" && !strings.Contains(index, "]("+name) {
+			t.Errorf("docs/README.md does not link to %s", name)
+		}
+	}
+}
+
 // TestDocsJSONBlocks: what the pages show as JSON is JSON.
 func TestDocsJSONBlocks(t *testing.T) {
 	for _, file := range []string{"docs/recipes.md", "docs/freshness.md"} {

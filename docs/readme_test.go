@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,8 +11,28 @@ import (
 
 // TestReadmeLength: the README stays short enough to be read.
 func TestReadmeLength(t *testing.T) {
-	if n := strings.Count(testutil.Page(t, "README.md"), "\n"); n > 220 {
-		t.Errorf("%d lines", n)
+	if n := len(strings.Fields(testutil.Page(t, "README.md"))); n > 1200 {
+		t.Errorf("%d words", n)
+	}
+}
+
+// TestReadmeOptions: the README's table of options shows the defaults of docs/options.md.
+func TestReadmeOptions(t *testing.T) {
+	defaults := make(map[string][]string)
+	for _, rows := range documented(t) {
+		for _, row := range rows {
+			name, byDefault := optionName.FindStringSubmatch(row.names)[1], regexp.MustCompile(`^[^:]*`).FindString(row.byDefault)
+			defaults[name] = append(defaults[name], byDefault)
+		}
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+) ?[^|]*\\| [^|]* \\| ([^|]+) \\|$").FindAllStringSubmatch(testutil.Section(t, "README.md", "Syntax"), -1)
+	if len(rows) < 10 {
+		t.Errorf("only %d options", len(rows))
+	}
+	for _, row := range rows {
+		if !slices.Contains(defaults[row[1]], row[2]) {
+			t.Errorf("the README shows %q as the default of %s; docs/options.md has %q", row[2], row[1], defaults[row[1]])
+		}
 	}
 }
 
