@@ -3,6 +3,7 @@ package frappeauth
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,25 +50,37 @@ func (AdminAPI) Routes() []caddy.AdminRoute { return admin.Routes(adminSource{})
 type adminSource struct{}
 
 func (adminSource) Overview() (caches []admin.Cache) {
-	for _, s := range currentStates("") {
+	for _, s := range statesOf("") {
 		caches = append(caches, s.overview())
 	}
 	return caches
 }
 
 func (adminSource) Drop(ctx context.Context, handler string, change frappe.Change) (found bool, err error) {
-	return revokeIn(ctx, handler, []frappe.Change{change}, telemetry.SourceAdmin)
+	return revoke(ctx, handler, []frappe.Change{change}, telemetry.SourceAdmin)
 }
 
 func (adminSource) Check(ctx context.Context, handler, line string, repl *caddy.Replacer) (verdicts []admin.Verdict) {
-	for _, s := range currentStates(handler) {
-		for _, o := range handlersOf(s) {
-			if handler == "" || handler == o.Name {
-				verdicts = append(verdicts, o.try(ctx, repl, line))
+	for _, s := range statesOf(handler) {
+		for _, a := range authenticatorsOf(s) {
+			if handler == "" || handler == a.name {
+				verdicts = append(verdicts, a.try(ctx, repl, line))
 			}
 		}
 	}
 	return verdicts
+}
+
+// authenticatorsOf returns the authenticators that share a state, sorted by name.
+func authenticatorsOf(s *state) (found []*authenticator) {
+	active.Range(func(_, value any) bool {
+		if a := value.(*authenticator); a.verifier.state == s {
+			found = append(found, a)
+		}
+		return true
+	})
+	slices.SortStableFunc(found, func(a, b *authenticator) int { return strings.Compare(a.name, b.name) })
+	return found
 }
 
 // overview is the state as the admin API shows it.
@@ -79,29 +92,30 @@ func (s *state) overview() admin.Cache {
 	}
 	o.Granted, o.Denied, o.Size = s.cache.Fill()
 	var all uint64
-	for result := range lookupResults {
+	for result, name := range lookupResultNames {
 		n := s.results[result].Load()
-		o.Lookups[result.String()] = n
+		o.Lookups[name] = n
 		all += n
 	}
 	if all > 0 {
-		o.HitRatio = float64(o.Lookups[lookupHit.String()]+o.Lookups[lookupHitDenied.String()]) / float64(all)
+		hits := s.results[lookupHit].Load() + s.results[lookupHitDenied].Load()
+		o.HitRatio = float64(hits) / float64(all)
 	}
 	sources := make([]string, len(s.backends))
-	for _, h := range handlersOf(s) {
-		l := h.verifier.lifetimes
+	for _, a := range authenticatorsOf(s) {
+		l := a.verifier.lifetimes
 		o.Handlers = append(o.Handlers, admin.Handler{
-			Name:         h.Name,
-			Schemes:      h.Schemes,
-			Require:      h.Require,
+			Name:         a.name,
+			Schemes:      a.schemes,
+			Require:      a.require,
 			TTL:          l.TTL.String(),
 			BearerTTL:    l.BearerTTL.String(),
 			SessionTTL:   l.SessionTTL.String(),
 			NegativeTTL:  l.NegativeTTL.String(),
 			StaleIfError: l.StaleIfError.String(),
-			MaxInflight:  h.MaxInflight,
+			MaxInflight:  a.verifier.maxInflight,
 		})
-		for i, b := range h.verifier.backends {
+		for i, b := range a.verifier.backends {
 			sources[i] = b.Source()
 		}
 	}
@@ -126,11 +140,11 @@ func (s *state) overview() admin.Cache {
 	return o
 }
 
-// try returns what the handler would do with a credential. It counts no failure against any client.
-func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) admin.Verdict {
-	d := o.decideWritten(ctx, header, &attempt{repl: repl, caller: caller{uncharged: true}})
-	found := admin.Verdict{Handler: o.Name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
-	for _, b := range o.verifier.backends {
+// try returns what happens to a request with a credential. It counts no failure against any client.
+func (a *authenticator) try(ctx context.Context, repl *caddy.Replacer, line string) admin.Verdict {
+	d := a.decideLine(ctx, line, repl, caller{uncharged: true})
+	found := admin.Verdict{Handler: a.name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
+	for _, b := range a.verifier.backends {
 		found.Backends = append(found.Backends, b.Name)
 	}
 	if d.rejection != nil {
@@ -140,14 +154,29 @@ func (o *Options) try(ctx context.Context, repl *caddy.Replacer, header string) 
 		}
 		return found
 	}
-	more := d.detail()
-	found.User, found.Backend, found.FullName, found.Roles = d.user(), d.backend(), more.fullName, more.roles
-	found.Scopes = strings.Fields(more.scopes)
+	known := d.profile()
+	found.User, found.Backend, found.FullName, found.Roles = d.user(), d.backend(), known.fullName, known.roles
+	found.Scopes = strings.Fields(known.scopes)
 	if expiry := d.verdict.Expiry; expiry != 0 {
 		expires := time.Unix(0, expiry).UTC()
 		found.Expires = &expires
 	}
 	return found
+}
+
+// decideLine decides on a credential that an operator wrote, as admin.ParseCredential reads it.
+func (a *authenticator) decideLine(ctx context.Context, line string, repl *caddy.Replacer, by caller) decision {
+	attempted := attempt{repl: repl, guest: a.anonymous, caller: by}
+	cookie, isCookie := admin.Cookie(line)
+	switch {
+	case !isCookie:
+		attempted.headers = []string{line}
+	case a.accepts(frappe.SchemeSession):
+		attempted.cookies = []string{cookie}
+	case !a.anonymous: // otherwise the cookies of a request are not looked at
+		return decision{rejection: rejectMalformed(errNotAccepted), outcome: outcomeMalformed}
+	}
+	return a.decide(ctx, &attempted)
 }
 
 // Interface guards

@@ -35,7 +35,7 @@ func provisioned(tb testing.TB, handler string) *Handler {
 	if err := h.Provision(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	h.logger, h.verifier.logger = zap.NewNop(), zap.NewNop()
+	h.auth.logger, h.auth.verifier.logger = zap.NewNop(), zap.NewNop()
 	tb.Cleanup(func() {
 		if err := h.Cleanup(); err != nil {
 			tb.Error(err)
@@ -159,13 +159,13 @@ func BenchmarkCacheSize(b *testing.B) {
 			token := func(i int) string { return fmt.Sprintf("%030x", i) }
 			h := provisioned(b, `{"backends": [`+benchBackend()+`]}`)
 			before := heapInUse()
-			original := h.verifier
-			b.Cleanup(func() { h.verifier = original })
-			h.verifier = newTestVerifier(b, everybody{}, func(c *verifierConfig) {
+			original := h.auth.verifier
+			b.Cleanup(func() { h.auth.verifier = original })
+			h.auth.verifier = newTestVerifier(b, everybody{}, func(c *verifierConfig) {
 				c.cacheSize, c.lifetimes.TTL = size, 24*time.Hour
 			})
 			for i := range size {
-				h.verifier.verifyFrom(b.Context(), "", nil, bearer(token(i)))
+				h.auth.verifier.verifyFrom(b.Context(), "", nil, bearer(token(i)))
 			}
 			perCredential := float64(heapInUse()-before) / float64(size)
 

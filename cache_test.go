@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -371,4 +372,31 @@ func TestRevocationDropsDenialOfSeveralSites(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestClaimedExpiry: what counts as the end of a JSON Web Token.
+func TestClaimedExpiry(t *testing.T) {
+	for _, test := range []struct {
+		name, token string
+		want        time.Time
+	}{
+		{"exp", unsigned(`{"exp":1900000000}`), time.Unix(1_900_000_000, 0)},
+		{"exp with a fraction", unsigned(`{"exp":1900000000.9}`), time.Unix(1_900_000_000, 0)},
+		{"exp of 0", unsigned(`{"exp":0}`), time.Unix(1, 0)},
+		{"negative exp", unsigned(`{"exp":-1e300}`), time.Unix(1, 0)},
+		{"exp too large", unsigned(`{"exp":1e300}`), time.Unix(math.MaxInt32*100, 0)},
+		{"no exp", unsigned(`{"sub":"alice"}`), time.Time{}},
+		{"exp is a text", unsigned(`{"exp":"1900000000"}`), time.Time{}},
+		{"exp is null", unsigned(`{"exp":null}`), time.Time{}},
+		{"no JSON", unsigned(`exp`), time.Time{}},
+		{"no base64", "a.b!.c", time.Time{}},
+		{"two parts", "a.b", time.Time{}},
+		{"an access token of Frappe", "641cc7393fbf7e529b94837c181e81", time.Time{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := claimedExpiry(test.token); !got.Equal(test.want) {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
 }

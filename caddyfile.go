@@ -1,6 +1,7 @@
 package frappeauth
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -9,10 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/site"
-	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 func init() {
@@ -110,7 +109,9 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 // `feed` may be repeated; every other option may be given once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
+	positions := make(directive.Positions)
 	if d.NextArg() {
+		positions.Add("backend", d)
 		site := &site.Backend{URLs: []string{d.Val()}}
 		if err := site.Validate(); err != nil {
 			return d.WrapErr(err)
@@ -124,22 +125,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		d.Prev() // reading the block reports the extra argument
 	}
-	positions := make(directive.Positions)
 	if err := h.block(positions).Read(d); err != nil {
 		return err
 	}
-	if option, err := h.checkSchemes(); err != nil {
-		return positions.At(option, 0, err)
-	}
-	if len(h.BackendsRaw) == 0 {
-		return d.WrapErr(errNoBackend)
-	}
-	if listed := static.Only(h.BackendsRaw); listed != nil {
-		for i := range h.Require {
-			if err := backends.CheckReachable(h.Require[i:i+1], listed); err != nil {
-				return positions.At("require", i, err)
-			}
+	complete := *h // the defaults are not written to the JSON
+	complete.setDefaults()
+	if err := complete.check(); err != nil {
+		if wrong, ok := errors.AsType[*optionError](err); ok && len(positions[wrong.option]) > wrong.index {
+			return positions.At(wrong.option, wrong.index, err)
 		}
+		return d.WrapErr(err)
 	}
 	return nil
 }
@@ -187,7 +182,6 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 			"handler": "write name <name>", "redis": "write share redis <url>", "frappe_events": "write feed frappe_events <url>",
 		},
 		Positions: positions,
-		Check:     h.validate,
 	}
 }
 
@@ -214,5 +208,89 @@ func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
 	return err
 }
 
-// Interface guard
-var _ caddyfile.Unmarshaler = (*Handler)(nil)
+func (c *CacheConfig) block() directive.Block {
+	return directive.Block{
+		Owner: "cache",
+		Options: map[string]directive.Option{
+			"size":           directive.Number(&c.Size),
+			"ttl":            directive.OptionalDuration(&c.TTL),
+			"bearer_ttl":     directive.OptionalDuration(&c.BearerTTL),
+			"session_ttl":    directive.OptionalDuration(&c.SessionTTL),
+			"negative_ttl":   directive.OptionalDuration(&c.NegativeTTL),
+			"stale_if_error": directive.Duration(&c.StaleIfError),
+		},
+		Instead: map[string]string{"max_age": "write ttl <duration>", "entries": "write size <n>"},
+		Check:   c.check,
+	}
+}
+
+func (l *FailureLimit) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	const usage = "write failures off, or failures with a number and a time window, such as failures 20 1m"
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1 && args[0] == "off":
+		l.Max = -1
+		return directive.NoBlock(d, "failures")
+	case len(args) != 2:
+		return d.Err(usage)
+	}
+	var err error
+	if l.Max, err = directive.ParseNumber(args[0]); err != nil {
+		return d.Errf("failures: %w; %s", err, usage)
+	}
+	if l.Window, err = directive.ParseDuration(args[1]); err != nil {
+		return d.Errf("failures: %w; %s", err, usage)
+	}
+	return directive.NoBlock(d, "failures")
+}
+
+func (p *ProtectedResource) block() directive.Block {
+	return directive.Block{
+		Owner: "protected_resource",
+		Options: map[string]directive.Option{
+			"authorization_server": func(d *caddyfile.Dispenser) error {
+				var server string
+				err := directive.Text(&server)(d)
+				p.AuthorizationServers = append(p.AuthorizationServers, server)
+				return err
+			},
+			"resource": directive.Text(&p.Resource),
+			"scopes":   directive.List(&p.Scopes, "scopes needs at least one scope, such as all"),
+		},
+		Repeatable: []string{"authorization_server"},
+		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
+		Check:      p.check,
+	}
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	frappe_auth_webhook [<matcher>] <secret> {
+//	    handler <name>
+//	}
+func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	args := d.RemainingArgs()
+	if len(args) > 1 {
+		return d.Err("frappe_auth_webhook takes one secret; quote it if it contains spaces, and write a path before it with a slash, such as /hooks/frappe")
+	}
+	if len(args) == 0 || args[0] == "" {
+		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
+	}
+	h.Secret = args[0]
+	return h.block().Read(d)
+}
+
+func (h *Webhook) block() directive.Block {
+	return directive.Block{
+		Owner:   "frappe_auth_webhook",
+		Options: map[string]directive.Option{"handler": directive.Text(&h.HandlerName)},
+		Instead: map[string]string{"for": "write handler <name>", "name": "write handler <name>"},
+	}
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler = (*Webhook)(nil)
+)

@@ -15,21 +15,21 @@ import (
 func init() {
 	caddycmd.RegisterCommand(command.Root(func(module any) command.Handler {
 		if provider, ok := module.(*Provider); ok {
-			return commandHandler{&provider.Options}
+			return commandHandler{provider.auth}
 		}
-		return commandHandler{&module.(*Handler).Options}
+		return commandHandler{module.(*Handler).auth}
 	}))
 }
 
 // commandHandler is a handler or provider as the commands see it.
-type commandHandler struct{ options *Options }
+type commandHandler struct{ auth *authenticator }
 
-func (h commandHandler) Name() string { return h.options.Name }
+func (h commandHandler) Name() string { return h.auth.name }
 
-func (h commandHandler) Schemes() []frappe.Scheme { return h.options.Schemes }
+func (h commandHandler) Schemes() []frappe.Scheme { return h.auth.schemes }
 
 func (h commandHandler) Parts() (all []command.Part) {
-	v := h.options.verifier
+	v := h.auth.verifier
 	for _, b := range v.backends {
 		all = append(all, command.Part{Module: b.Backend, Name: b.Name, Source: b.Source()})
 	}
@@ -43,18 +43,18 @@ func (h commandHandler) Parts() (all []command.Part) {
 }
 
 func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Replacer, answered func(command.Answer)) command.Decision {
-	d := h.options.decideWritten(ctx, line, &attempt{repl: repl, caller: caller{uncharged: true, trace: func(s step) {
+	d := h.auth.decideLine(ctx, line, repl, caller{uncharged: true, trace: func(s step) {
 		answered(command.Answer{
 			Backend: s.backend.Name, Source: s.backend.Source(), Site: s.site, Identity: s.identity, Err: s.err, Took: s.took,
 		})
-	}}})
+	}})
 	result := command.Decision{Status: http.StatusOK, User: d.user()}
 	if d.rejection != nil {
 		result.Status, result.Reason = d.status, d.reason
 	}
 	if g := d.verdict.grant; g != nil {
 		id := g.identity()
-		for _, required := range h.options.Require {
+		for _, required := range h.auth.require {
 			result.Requirements = append(result.Requirements, command.Requirement{Text: required.String(), Met: required.MetBy(&id, d.scheme)})
 		}
 	}
@@ -62,10 +62,7 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 }
 
 func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
-	if !h.options.needs().Roles {
-		return frappe.Finding{}, false
-	}
-	return backends.CheckRoles(ctx, h.options.verifier.backends, h.options.Require)
+	return backends.CheckRoles(ctx, h.auth.verifier.backends, h.auth.require)
 }
 
 // Interface guard

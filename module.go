@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
+	"github.com/caddy-frappe/frappe-auth/internal/resource"
 )
 
 func init() {
@@ -114,10 +115,11 @@ type Handler struct {
 	// Only with the scheme `bearer`. Default: no description.
 	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
 
-	matchers      caddyhttp.MatcherSets
-	login         *browser.Login
-	userHeaderVar string
-	bodies        *drain.Drain
+	matchers   caddyhttp.MatcherSets
+	auth       *authenticator
+	userHeader userHeader
+	login      *browser.Login // nil: browsers are not redirected
+	bodies     *drain.Drain
 }
 
 // CaddyModule returns the Caddy module information.
@@ -128,67 +130,85 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision loads the matchers and the backends.
+// Provision applies the defaults, checks the options, and loads the matchers and the backends.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	if err := h.validate(); err != nil {
+	h.setDefaults()
+	if err := h.check(); err != nil {
 		return err
 	}
-	if _, err := h.checkSchemes(); err != nil {
-		return err
-	}
-	h.UserHeader = http.CanonicalHeaderKey(h.UserHeader)
-	h.userHeaderVar = userHeaderVar(h.UserHeader)
+	h.userHeader = newUserHeader(h.UserHeader)
 	h.bodies = new(drain.Drain)
-	h.resource = h.ProtectedResource
-	h.guests = h.Anonymous && len(h.Require) == 0
 	if h.Login != "" {
-		h.login, _ = browser.ParseLogin(h.Login) // validate has checked it
+		h.login, _ = browser.ParseLogin(h.Login) // check has parsed it
 	}
-	if len(h.MatcherSetsRaw) > 0 {
-		sets, err := ctx.LoadModule(h, "MatcherSetsRaw")
-		if err != nil {
-			return fmt.Errorf("loading matchers: %w", err)
-		}
-		if err := h.matchers.FromInterface(sets); err != nil {
-			return fmt.Errorf("loading matchers: %w", err)
+	if err := h.loadMatchers(ctx); err != nil {
+		return err
+	}
+	auth, err := h.load(ctx, h.ProtectedResource, h.Anonymous && len(h.Require) == 0)
+	h.auth = auth
+	return err
+}
+
+// check returns an optionError for the first option that is wrong. The defaults must be set.
+func (h *Handler) check() error {
+	if err := h.Options.check(); err != nil {
+		return err
+	}
+	for _, fault := range []error{
+		wrong("user_header", checkUserHeader(h.UserHeader)),
+		wrong("login", h.checkLogin()),
+		wrong("protected_resource", h.checkProtectedResource()),
+	} {
+		if fault != nil {
+			return fault
 		}
 	}
-	return h.provision(ctx)
+	return nil
+}
+
+func (h *Handler) checkLogin() error {
+	if h.Login == "" {
+		return nil
+	}
+	if _, err := browser.ParseLogin(h.Login); err != nil {
+		return fmt.Errorf("login: %w", err)
+	}
+	if !h.accepts(frappe.SchemeSession) {
+		return errors.New("login: sessions are not accepted, so a login would not help; add session to schemes")
+	}
+	return nil
+}
+
+func (h *Handler) checkProtectedResource() error {
+	switch {
+	case h.ProtectedResource == nil:
+		return nil
+	case !h.accepts(frappe.SchemeBearer):
+		return errors.New("protected_resource: access tokens are not accepted; add bearer to schemes")
+	}
+	return h.ProtectedResource.check()
+}
+
+func (h *Handler) loadMatchers(ctx caddy.Context) error {
+	if len(h.MatcherSetsRaw) == 0 {
+		return nil
+	}
+	sets, err := ctx.LoadModule(h, "MatcherSetsRaw")
+	if err == nil {
+		err = h.matchers.FromInterface(sets)
+	}
+	if err != nil {
+		return fmt.Errorf("loading matchers: %w", err)
+	}
+	return nil
 }
 
 // Cleanup stops watching the backends for changes.
-func (h *Handler) Cleanup() error { return h.cleanup() }
-
-// validate reports what is wrong with the options.
-func (h *Handler) validate() error {
-	if h.UserHeader != "" {
-		if err := checkUserHeader(h.UserHeader); err != nil {
-			return err
-		}
+func (h *Handler) Cleanup() error {
+	if h.auth == nil {
+		return nil // provisioning failed
 	}
-	if h.Login != "" {
-		if _, err := browser.ParseLogin(h.Login); err != nil {
-			return fmt.Errorf("login: %w", err)
-		}
-	}
-	if h.ProtectedResource != nil {
-		if err := h.ProtectedResource.validate(); err != nil {
-			return err
-		}
-	}
-	return h.Options.validate()
-}
-
-// checkSchemes returns an error, and the name of the option that it is about, if an option concerns a scheme that is not
-// accepted.
-func (h *Handler) checkSchemes() (option string, err error) {
-	switch {
-	case h.Login != "" && !h.accepts(frappe.SchemeSession):
-		return "login", errors.New("login: sessions are not accepted, so a login would not help; add session to schemes")
-	case h.ProtectedResource != nil && !h.accepts(frappe.SchemeBearer):
-		return "protected_resource", errors.New("protected_resource: access tokens are not accepted; add bearer to schemes")
-	}
-	return h.Options.checkSchemes()
+	return h.auth.close()
 }
 
 // ServeHTTP passes the request on if its credential is good. It removes forged user headers on every path.
@@ -197,29 +217,36 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	}
 	if matched, err := h.matches(r); !matched {
-		h.removeIdentity(r)
+		h.userHeader.scrubUnlessSet(r)
+		publishNobody(r)
 		if err != nil {
 			return err
 		}
 		return next.ServeHTTP(w, r)
 	}
-	if h.UserHeader != "" {
-		headers.Scrub(r, h.UserHeader)
-	}
-	d := h.decideRequest(r, h.guestMayPass(r))
-	h.sendToLogin(r, &d)
+	h.userHeader.scrub(r)
+	d := h.decide(r)
 	publish(r, &d)
-	h.observe(r, &d)
+	h.auth.observe(r, &d)
 	if d.rejection != nil {
 		return h.reject(w, r, &d)
 	}
-	if h.UserHeader != "" {
-		h.setUserHeader(r, d.user())
-	}
+	h.userHeader.set(r, d.user())
 	if h.HideCredentials {
-		h.hideCredentials(r)
+		hideCredentials(r.Header, h.accepts(frappe.SchemeSession))
 	}
 	return next.ServeHTTP(w, r)
+}
+
+// serveMetadata answers a request for the description of the protected resource. served is false for any other request.
+func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served bool, err error) {
+	metadata, ok := h.auth.resource.metadata(r)
+	if !ok {
+		return false, nil
+	}
+	publishNobody(r)
+	h.bodies.End(w, r)
+	return true, resource.Serve(w, r, metadata)
 }
 
 // matches reports whether the request needs a credential.
@@ -231,29 +258,36 @@ func (h *Handler) matches(r *http.Request) (bool, error) {
 	return matched && err == nil, err
 }
 
-// removeIdentity prepares a request that needs no credential here. The request keeps only an identity that another
-// frappe_auth has set.
-func (h *Handler) removeIdentity(r *http.Request) {
-	if h.UserHeader != "" && caddyhttp.GetVar(r.Context(), h.userHeaderVar) == nil {
-		headers.Scrub(r, h.UserHeader)
+// decide decides on the request.
+func (h *Handler) decide(r *http.Request) decision {
+	guest := h.auth.anonymous || h.AllowPreflight && browser.Preflight(r)
+	d := h.auth.decideRequest(r, guest)
+	if location := h.loginFor(r, &d); location != "" {
+		return d.redirectedTo(location)
 	}
-	publishNobody(r)
+	return d
 }
 
-// guestMayPass reports whether a request without a credential goes on as Guest.
-func (h *Handler) guestMayPass(r *http.Request) bool {
-	return h.guests || h.AllowPreflight && browser.Preflight(r)
+// loginFor returns where to send the browser to log in. It is empty unless the request is a navigation without a session.
+func (h *Handler) loginFor(r *http.Request, d *decision) string {
+	noSession := d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession && !browser.WasSent(r)
+	if h.login == nil || !noSession || r.Header["Authorization"] != nil || !browser.Navigation(r) {
+		return ""
+	}
+	_, host := headers.Addressed(r)
+	return h.login.Location(host, headers.OriginalURL(r))
 }
 
-// reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one that handle_errors writes.
+// reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one that
+// handle_errors writes.
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
-	h.challenge(w, r, d)
+	h.auth.challenge(w, r, d)
 	h.bodies.End(w, r)
 	if d.location != "" {
 		browser.Redirect(w, d.location, d.outcome == outcomeDenied)
 		return nil
 	}
-	// To look up where in the code this is would take as long as to verify the credential.
+	// caddyhttp.Error would look up where in the code it was called, which takes as long as verifying the credential.
 	return caddyhttp.Error(d.status, caddyhttp.HandlerError{Err: d.reason, Trace: "frappe_auth"})
 }
 

@@ -4,21 +4,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	weakrand "math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/app"
+	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
-	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
-	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
+	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/resource"
+	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
+	"github.com/caddy-frappe/frappe-auth/static"
 )
 
 // Options says how credentials are verified. The handler and the authentication provider share them.
@@ -78,17 +77,6 @@ type Options struct {
 	// Change feeds besides those of the backends, such as `frappe_events`. What they report is dropped from the cache at
 	// once. Default: none.
 	FeedsRaw []json.RawMessage `json:"feeds,omitempty" caddy:"namespace=http.frappe_auth.feeds inline_key=feed"`
-
-	challenges challenge.Set
-	crossSite  *browser.Protection // nil: no sessions are accepted
-	guests     bool                // a request without a credential goes on as Guest
-	resource   *ProtectedResource  // nil: no metadata
-	verifier   *verifier
-	logger     *zap.Logger
-	accessLogs bool // at least one server of this configuration has access logs
-	events     telemetry.Emitter
-
-	stopRoleCheck func()
 }
 
 const (
@@ -97,75 +85,12 @@ const (
 	maxInflightLimit   = 1024
 )
 
-// provision applies the defaults, checks the configuration and loads the backends.
-func (o *Options) provision(ctx caddy.Context) error {
-	o.logger = ctx.Logger()
-	o.events = telemetry.NewEmitter(ctx)
-	o.accessLogs = app.HasAccessLogs(ctx)
-	o.setDefaults()
-	required := challenge.ScopesOf(o.Require)
-	o.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: required, Required: required}
-	if o.resource != nil && len(o.resource.Scopes) > 0 {
-		o.challenges.Scopes = o.resource.Scopes
-	}
-	if err := o.protect(); err != nil {
-		return err
-	}
-	backends, backendsFingerprint, err := o.loadBackends(ctx)
-	if err != nil {
-		return err
-	}
-	if o.resource != nil {
-		if err := o.resource.setServers(backends); err != nil {
-			return err
-		}
-	}
-	store, fingerprint, err := o.loadStore(ctx, backendsFingerprint)
-	if err != nil {
-		return err
-	}
-	feeds, err := o.loadFeeds(ctx)
-	if err != nil {
-		return err
-	}
-	if err := registerMetrics(ctx); err != nil {
-		return err
-	}
-	o.verifier, err = newVerifier(verifierConfig{
-		stateConfig: stateConfig{
-			backends:            backends,
-			backendsFingerprint: backendsFingerprint,
-			store:               store,
-			fingerprint:         fingerprint,
-			maxInflight:         o.MaxInflight,
-			now:                 time.Now,
-			random:              weakrand.Float64,
-		},
-		name:      o.Name,
-		feeds:     feeds,
-		cacheSize: o.Cache.Size,
-		lifetimes: o.Cache.lifetimes(),
-		failures:  o.Failures.rate(),
-		logger:    o.logger,
-		events:    o.events,
-	})
-	if err != nil {
-		return err
-	}
-	o.verifier.start(ctx)
-	o.register()
-	o.stopRoleCheck = o.checkRoles(ctx, backends)
-	return nil
-}
+var (
+	defaultSchemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
+	allSchemes     = append(slices.Clone(defaultSchemes), frappe.SchemeSession)
+)
 
-func (o *Options) cleanup() error {
-	if o.verifier == nil {
-		return nil // provisioning failed
-	}
-	o.stopRoleCheck()
-	return errors.Join(o.unregister(), o.verifier.close())
-}
-
+// setDefaults gives every option that was left out its default.
 func (o *Options) setDefaults() {
 	if len(o.Schemes) == 0 {
 		o.Schemes = slices.Clone(defaultSchemes)
@@ -173,53 +98,321 @@ func (o *Options) setDefaults() {
 	if o.Realm == "" {
 		o.Realm = defaultRealm
 	}
-	o.Cache = o.Cache.withDefaults()
 	if o.MaxInflight == 0 {
 		o.MaxInflight = defaultMaxInflight
 	}
+	o.Cache = o.Cache.withDefaults()
 	o.Failures = o.Failures.withDefaults()
 }
 
-var (
-	defaultSchemes = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken}
-	allSchemes     = []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
-)
+// accepts reports whether credentials of that scheme are accepted. It is right once the defaults are set.
+func (o *Options) accepts(scheme frappe.Scheme) bool { return slices.Contains(o.Schemes, scheme) }
+
+// optionError says what is wrong with an option.
+type optionError struct {
+	option string
+	index  int // of an option that may be repeated
+	err    error
+}
+
+func (e *optionError) Error() string { return e.err.Error() }
+
+func (e *optionError) Unwrap() error { return e.err }
+
+// wrong returns an error of an option, or nil if err is nil.
+func wrong(option string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &optionError{option: option, err: err}
+}
 
 // errNoBackend is the error for a configuration without a backend.
 var errNoBackend = errors.New("a backend is required: give the URL of the Frappe site, or a backend in the block")
 
-// validate reports what is wrong with the options.
-func (o *Options) validate() error {
-	for i, scheme := range o.Schemes {
+// check returns an optionError for the first option that is wrong. The defaults must be set.
+func (o *Options) check() error {
+	if len(o.BackendsRaw) == 0 {
+		return errNoBackend
+	}
+	for _, fault := range []error{
+		checkDistinct("backend", o.BackendsRaw, "remove one, or give the other site its own address or site_name"),
+		wrong("schemes", checkSchemes(o.Schemes)),
+		wrong("realm", checkRealm(o.Realm)),
+		wrong("cache", o.Cache.check()),
+		o.checkRequirements(),
+		wrong("trusted_origins", o.checkTrustedOrigins()),
+		wrong("max_inflight", checkMaxInflight(o.MaxInflight)),
+		wrong("failures", o.Failures.check()),
+		checkDistinct("feed", o.FeedsRaw, "remove one"),
+	} {
+		if fault != nil {
+			return fault
+		}
+	}
+	return nil
+}
+
+func checkDistinct(option string, modules []json.RawMessage, advice string) error {
+	for i := range modules {
+		if err := directive.Distinct(option, modules[:i+1], advice); err != nil {
+			return &optionError{option: option, index: i, err: err}
+		}
+	}
+	return nil
+}
+
+func checkSchemes(schemes []frappe.Scheme) error {
+	for i, scheme := range schemes {
 		if !slices.Contains(allSchemes, scheme) {
 			return fmt.Errorf("schemes: %q is none of basic, bearer, token and session", scheme)
 		}
-		if slices.Contains(o.Schemes[:i], scheme) {
+		if slices.Contains(schemes[:i], scheme) {
 			return fmt.Errorf("schemes: %s is given twice", scheme)
 		}
 	}
-	if strings.ContainsFunc(o.Realm, func(r rune) bool { return r < ' ' || r > '~' }) {
+	return nil
+}
+
+func checkRealm(realm string) error {
+	if strings.ContainsFunc(realm, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return errors.New("realm: only printable ASCII can stand in a challenge")
 	}
-	if err := o.validateAccess(); err != nil {
-		return err
+	return nil
+}
+
+func checkMaxInflight(n int) error {
+	if n < 0 || n > maxInflightLimit {
+		return fmt.Errorf("max_inflight: %d is not between 1 and %d", n, maxInflightLimit)
 	}
-	if o.MaxInflight < 0 || o.MaxInflight > maxInflightLimit {
-		return fmt.Errorf("max_inflight: %d is not between 1 and %d", o.MaxInflight, maxInflightLimit)
-	}
-	if err := directive.Distinct("backend", o.BackendsRaw, "remove one, or give the other site its own address or site_name"); err != nil {
-		return err
-	}
-	if err := directive.Distinct("feed", o.FeedsRaw, "remove one"); err != nil {
-		return err
-	}
-	if o.Failures != nil {
-		if err := o.Failures.validate(); err != nil {
-			return err
+	return nil
+}
+
+// checkRequirements also finds requirements that nobody can meet, where the only backend lists all users.
+func (o *Options) checkRequirements() error {
+	listed := static.Only(o.BackendsRaw)
+	for i := range o.Require {
+		err := o.Require[i].Validate()
+		if err == nil && listed != nil {
+			err = backends.CheckReachable(o.Require[i:i+1], listed)
+		}
+		if err != nil {
+			return &optionError{option: "require", index: i, err: err}
 		}
 	}
-	if o.Cache != nil {
-		return o.Cache.validate()
+	return nil
+}
+
+func (o *Options) checkTrustedOrigins() error {
+	if len(o.TrustedOrigins) > 0 && !o.accepts(frappe.SchemeSession) {
+		return errors.New("trusted_origins: only requests with a session are checked for their origin; add session to schemes")
+	}
+	for _, origin := range o.TrustedOrigins {
+		if err := browser.CheckOrigin(origin); err != nil {
+			return fmt.Errorf("trusted_origins: %w", err)
+		}
+	}
+	return nil
+}
+
+// needs is what the options need a backend to do.
+func (o *Options) needs() backends.Needs {
+	needs := backends.Needs{Sessions: o.accepts(frappe.SchemeSession)}
+	for _, required := range o.Require {
+		needs.Roles = needs.Roles || len(required.Roles) > 0
+		needs.Scopes = needs.Scopes || len(required.Scopes) > 0
+		needs.Clients = needs.Clients || len(required.Clients) > 0
+	}
+	return needs
+}
+
+// CacheConfig sets how many verdicts are cached and for how long. Handlers with the same backends share one cache; its
+// size is the largest that any of them asks for. The cache survives a reload of the configuration if the backends stay
+// the same.
+type CacheConfig struct {
+	// How many granted verdicts are cached, 1 to 10000000. The same number of denied verdicts is cached in addition. A
+	// verdict takes about 300 bytes. Default: 10000.
+	Size int `json:"size,omitempty"`
+
+	// How long a granted verdict is served from the cache after a backend confirmed it, at most 24 hours. With 0, a
+	// backend is asked every time. No setting but stale_if_error makes a granted verdict last longer, so this is how long
+	// a revoked credential can keep working. Default: `1m`.
+	TTL *caddy.Duration `json:"ttl,omitempty"`
+
+	// The ttl of access tokens whose expiry the backend cannot see. This applies to all access tokens with the `site`
+	// backend. Such a token may expire or be revoked at any time, and Frappe announces neither. Its verdict is never
+	// served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
+	BearerTTL *caddy.Duration `json:"bearer_ttl,omitempty"`
+
+	// The ttl of sessions: how long a user who has logged out of Frappe may still pass. The verdict on a session whose expiry
+	// the backend cannot see is never served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
+	SessionTTL *caddy.Duration `json:"session_ttl,omitempty"`
+
+	// How long a denied verdict is served from the cache before a backend is asked again, at most 1 hour. With 0, a
+	// backend is asked every time. Default: `5s`.
+	NegativeTTL *caddy.Duration `json:"negative_ttl,omitempty"`
+
+	// How long a granted verdict may be served past its ttl while the backends are unavailable, at most 7 days. It is
+	// never served after the credential itself has expired, after a revocation, or if the expiry of an access token is
+	// not known (see bearer_ttl). Default: 0, which means not at all.
+	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
+}
+
+const (
+	defaultCacheSize    = 10_000
+	maxCacheSize        = 10_000_000
+	defaultTTL          = caddy.Duration(time.Minute)
+	maxTTL              = caddy.Duration(24 * time.Hour)
+	maxDefaultBearerTTL = caddy.Duration(time.Minute)
+	defaultNegativeTTL  = caddy.Duration(5 * time.Second)
+	maxNegativeTTL      = caddy.Duration(time.Hour)
+	maxStaleIfError     = caddy.Duration(7 * 24 * time.Hour)
+)
+
+// withDefaults returns the configuration with its defaults set; nil is an empty one.
+func (c *CacheConfig) withDefaults() *CacheConfig {
+	var conf CacheConfig
+	if c != nil {
+		conf = *c
+	}
+	if conf.Size == 0 {
+		conf.Size = defaultCacheSize
+	}
+	conf.TTL = durationOr(conf.TTL, defaultTTL)
+	conf.BearerTTL = durationOr(conf.BearerTTL, min(*conf.TTL, maxDefaultBearerTTL))
+	conf.SessionTTL = durationOr(conf.SessionTTL, min(*conf.TTL, maxDefaultBearerTTL))
+	conf.NegativeTTL = durationOr(conf.NegativeTTL, defaultNegativeTTL)
+	return &conf
+}
+
+func durationOr(d *caddy.Duration, otherwise caddy.Duration) *caddy.Duration {
+	if d == nil {
+		return &otherwise
+	}
+	return d
+}
+
+// lifetimes are the durations of a configuration with its defaults set.
+func (c *CacheConfig) lifetimes() verdicts.Lifetimes {
+	return verdicts.Lifetimes{
+		TTL:          time.Duration(*c.TTL),
+		BearerTTL:    time.Duration(*c.BearerTTL),
+		SessionTTL:   time.Duration(*c.SessionTTL),
+		NegativeTTL:  time.Duration(*c.NegativeTTL),
+		StaleIfError: time.Duration(c.StaleIfError),
+	}
+}
+
+func (c *CacheConfig) check() error {
+	if c.Size < 0 || c.Size > maxCacheSize {
+		return fmt.Errorf("cache size: %d is not between 1 and %d", c.Size, maxCacheSize)
+	}
+	for _, option := range []struct {
+		name   string
+		d      *caddy.Duration
+		max    caddy.Duration
+		theMax string // before max, in an error
+	}{
+		{"ttl", c.TTL, maxTTL, ""},
+		{"bearer_ttl", c.BearerTTL, *durationOr(c.TTL, defaultTTL), "the ttl of "},
+		{"session_ttl", c.SessionTTL, *durationOr(c.TTL, defaultTTL), "the ttl of "},
+		{"negative_ttl", c.NegativeTTL, maxNegativeTTL, ""},
+		{"stale_if_error", &c.StaleIfError, maxStaleIfError, ""},
+	} {
+		if option.d == nil {
+			continue
+		}
+		if err := directive.CheckDuration("cache "+option.name, *option.d); err != nil {
+			return err
+		}
+		if *option.d < 0 || *option.d > option.max {
+			return fmt.Errorf("cache %s: %s is not between 0 and %s%s", option.name, time.Duration(*option.d), option.theMax, time.Duration(option.max))
+		}
+	}
+	return nil
+}
+
+// FailureLimit is how many credentials of one client may be denied before its credentials are refused with status 429
+// unless they are already known to be good. A client is Caddy's `{http.vars.client_ip}`, IPv6 by /64: behind another
+// proxy, configure `trusted_proxies`, or all clients count as one.
+//
+// A credential counts when a backend denies it, or cannot judge it while it judges others, unless the credential is already
+// known to be bad: a service that goes on sending a key that was revoked costs its neighbours nothing.
+type FailureLimit struct {
+	// How many denied credentials are allowed at once, 1 to 1000000; negative: any number. Default: 20.
+	Max int `json:"max,omitempty"`
+
+	// How long it takes until as many are allowed again, 1 second to 24 hours. Default: `1m`.
+	Window caddy.Duration `json:"window,omitempty"`
+}
+
+const (
+	defaultMaxFailures   = 20
+	maxFailuresLimit     = 1_000_000
+	defaultFailureWindow = caddy.Duration(time.Minute)
+	minFailureWindow     = caddy.Duration(time.Second)
+	maxFailureWindow     = caddy.Duration(24 * time.Hour)
+)
+
+// withDefaults returns the limit with its defaults set; nil is an empty one.
+func (l *FailureLimit) withDefaults() *FailureLimit {
+	var limit FailureLimit
+	if l != nil {
+		limit = *l
+	}
+	if limit.Max == 0 {
+		limit.Max = defaultMaxFailures
+	}
+	if limit.Window == 0 {
+		limit.Window = defaultFailureWindow
+	}
+	return &limit
+}
+
+func (l FailureLimit) check() error {
+	if l.Max > maxFailuresLimit {
+		return fmt.Errorf("failures: %d is more than %d", l.Max, maxFailuresLimit)
+	}
+	if err := directive.CheckDuration("failures", l.Window); err != nil {
+		return err
+	}
+	if l.Window != 0 && (l.Window < minFailureWindow || l.Window > maxFailureWindow) {
+		return fmt.Errorf("failures: %s is not between %s and %s",
+			time.Duration(l.Window), time.Duration(minFailureWindow), time.Duration(maxFailureWindow))
+	}
+	return nil
+}
+
+// rate is the limit as the limiter takes it.
+func (l FailureLimit) rate() rate.Limit {
+	return rate.Limit{Max: l.Max, Window: time.Duration(l.Window)}
+}
+
+// ProtectedResource describes what is protected to OAuth clients (RFC 9728). The `Bearer` challenge then carries
+// `resource_metadata`, the URL of the description, and `scope`. The handler serves the description to everybody, and to
+// scripts of every origin: at `/.well-known/oauth-protected-resource` with the path of the resource behind it, and without.
+//
+// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler: if it is
+// inside a `handle` or `handle_path` block for other paths, give these paths to such a block too. Of several handlers with a
+// description, the first answers at the path without the resource's path.
+type ProtectedResource struct {
+	// The URLs of the authorization servers that issue access tokens: the Frappe site, as users' browsers reach it. Default:
+	// the URL of the first `site` backend, if it is `https` and has no site_name; otherwise at least one is required.
+	AuthorizationServers []string `json:"authorization_servers,omitempty"`
+
+	// The URL of the resource, as users type it into their client. Default: the scheme and the host of the request.
+	// X-Forwarded-Proto and X-Forwarded-Host count only if they come from one of Caddy's trusted_proxies.
+	Resource string `json:"resource,omitempty"`
+
+	// The scopes that a client should ask for at first. Default: those that are required, else none are listed. A client whose
+	// token lacks a required scope is told the required ones.
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+func (p *ProtectedResource) check() error {
+	m := resource.Metadata{Resource: p.Resource, AuthorizationServers: p.AuthorizationServers, ScopesSupported: p.Scopes}
+	if err := m.Validate(); err != nil {
+		return fmt.Errorf("protected_resource: %w", err)
 	}
 	return nil
 }

@@ -1,14 +1,19 @@
 package frappeauth
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/text"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 )
 
 // decisionVar is the request variable that holds the newest decision on the request.
@@ -69,11 +74,11 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 		}
 		return string(d.scheme), true
 	case "user.full_name":
-		return text.OneLine(d.detail().fullName), true
+		return oneLine(d.profile().fullName), true
 	case "user.roles":
-		return text.OneLine(d.detail().roleList), true
+		return oneLine(d.profile().roleList), true
 	case "user.scopes":
-		return text.OneLine(d.detail().scopes), true
+		return oneLine(d.profile().scopes), true
 	case "user.backend":
 		return d.backend(), true
 	case "user.json":
@@ -83,25 +88,9 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 	case "frappe.error":
 		return d.errorText(), true
 	case "candidate.id":
-		return text.OneLine(d.candidate()), true
+		return oneLine(d.candidate()), true
 	}
 	return nil, false
-}
-
-// errorText returns why the request was rejected; empty if it was not.
-func (d *decision) errorText() string {
-	if d.rejection == nil {
-		return ""
-	}
-	return d.reason.Error()
-}
-
-// candidate returns the API key that a rejected request sent; empty if the request goes on.
-func (d *decision) candidate() string {
-	if d.rejection == nil {
-		return ""
-	}
-	return d.key
 }
 
 // json returns the identity as one JSON object in printable ASCII, so that any name survives a header. It is empty if
@@ -110,17 +99,100 @@ func (d *decision) json() string {
 	if d.user() == "" {
 		return ""
 	}
-	more := d.detail()
-	object, err := text.JSON(struct {
+	known := d.profile()
+	object, err := json.Marshal(struct {
 		ID       string        `json:"id"`
 		Scheme   frappe.Scheme `json:"scheme"`
 		FullName string        `json:"full_name"`
 		Roles    []string      `json:"roles"`
 		Scopes   []string      `json:"scopes"`
 		Backend  string        `json:"backend"`
-	}{d.user(), d.scheme, more.fullName, append([]string{}, more.roles...), strings.Fields(more.scopes), d.backend()})
+	}{d.user(), d.scheme, known.fullName, append([]string{}, known.roles...), strings.Fields(known.scopes), d.backend()})
 	if err != nil {
 		return "" // no value of these types fails
 	}
-	return object
+	return escapeJSON(object)
+}
+
+// escapeJSON escapes everything in JSON that is not printable ASCII.
+func escapeJSON(raw []byte) string {
+	var escaped strings.Builder
+	for len(raw) > 0 {
+		r, size := utf8.DecodeRune(raw)
+		switch first, second := utf16.EncodeRune(r); {
+		case r < 0x7f:
+			escaped.WriteByte(raw[0])
+		case first != unicode.ReplacementChar:
+			fmt.Fprintf(&escaped, `\u%04x\u%04x`, first, second)
+		default:
+			fmt.Fprintf(&escaped, `\u%04x`, r)
+		}
+		raw = raw[size:]
+	}
+	return escaped.String()
+}
+
+// oneLine replaces each control character and line separator by a space, so that text fits on one line of a log and into
+// a header value (RFC 9110 section 5.5). Bytes that are not UTF-8 become U+FFFD.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// userHeader is the request header that tells the next handler who the user is. The zero value is no header.
+type userHeader struct {
+	name     string
+	variable string // request variable that says that a handler has set the header, or one that an upstream could take for it
+}
+
+func newUserHeader(name string) userHeader {
+	if name == "" {
+		return userHeader{}
+	}
+	return userHeader{name: http.CanonicalHeaderKey(name), variable: "frappe_auth.user_header." + headers.Fold(name)}
+}
+
+// checkUserHeader returns an error if a header must not be used as the user header. Empty: there is none.
+func checkUserHeader(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := headers.CheckName(name); err != nil {
+		return fmt.Errorf("user_header: %w; use a header of its own, such as X-Frappe-User", err)
+	}
+	return nil
+}
+
+// scrub removes from a request whatever an upstream could take for the header.
+func (u userHeader) scrub(r *http.Request) {
+	if u.name != "" {
+		headers.Scrub(r, u.name)
+	}
+}
+
+// scrubUnlessSet is like scrub, but keeps what another handler has set.
+func (u userHeader) scrubUnlessSet(r *http.Request) {
+	if u.name != "" && caddyhttp.GetVar(r.Context(), u.variable) == nil {
+		headers.Scrub(r, u.name)
+	}
+}
+
+// set sets the header for the next handlers.
+func (u userHeader) set(r *http.Request, user string) {
+	if u.name != "" {
+		r.Header.Set(u.name, user)
+		caddyhttp.SetVar(r.Context(), u.variable, true)
+	}
+}
+
+// hideCredentials removes the Authorization header and, with sessions, the cookie of the session.
+func hideCredentials(header http.Header, sessions bool) {
+	header.Del("Authorization")
+	if sessions {
+		headers.RemoveCookie(header, frappe.SessionCookie)
+	}
 }

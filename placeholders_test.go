@@ -77,3 +77,26 @@ func TestPlaceholdersOfLastHandler(t *testing.T) {
 		}
 	}
 }
+
+// TestOneLine: no text breaks a header or a line of a log.
+func TestOneLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                  "",
+		"Jürgen 李":          "Jürgen 李",
+		"a\r\nb\tc\x00\x7f": "a  b c  ",
+		"a\u0085b\u2028c":   "a b c",
+		"a\xffb":            "a\ufffdb",
+	} {
+		if got := oneLine(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestEscapeJSON: the result is ASCII, and means the same.
+func TestEscapeJSON(t *testing.T) {
+	got := escapeJSON([]byte("{\"name\":\"Jürgen 李 😀\\n\x7f\"}"))
+	if want := `{"name":"J\u00fcrgen \u674e \ud83d\ude00\n\u007f"}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -27,6 +27,8 @@ func init() {
 // The placeholders are the same as the handler's. `{http.auth.frappe.error}` says why a credential was refused.
 type Provider struct {
 	Options
+
+	auth *authenticator
 }
 
 // CaddyModule returns the Caddy module information.
@@ -51,34 +53,35 @@ func (p *Provider) UnmarshalJSON(raw []byte) error {
 	return directive.DecodeJSON(raw, (*plain)(p), "the provider frappe", instead)
 }
 
-// Provision loads the backends.
+// Provision applies the defaults, checks the options and loads the backends.
 func (p *Provider) Provision(ctx caddy.Context) error {
-	if err := p.validate(); err != nil {
+	p.setDefaults()
+	if err := p.check(); err != nil {
 		return err
 	}
-	if _, err := p.checkSchemes(); err != nil {
-		return err
-	}
-	return p.provision(ctx)
+	auth, err := p.load(ctx, nil, false)
+	p.auth = auth
+	return err
 }
 
 // Cleanup stops watching the backends for changes.
-func (p *Provider) Cleanup() error { return p.cleanup() }
+func (p *Provider) Cleanup() error {
+	if p.auth == nil {
+		return nil // provisioning failed
+	}
+	return p.auth.close()
+}
 
 // Authenticate implements caddyauth.Authenticator.
 func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
-	d := p.decideRequest(r, false)
-	if d.rejection != nil {
-		unauthorized := *d.rejection
-		unauthorized.status = http.StatusUnauthorized // Caddy answers 401 whatever the cause, and a 401 needs a challenge
-		d.rejection = &unauthorized
-	}
+	// Caddy answers 401 whatever the cause, and a 401 needs a challenge.
+	d := p.auth.decideRequest(r, false).unauthorized()
 	publish(r, &d)
-	p.observe(r, &d)
+	p.auth.observe(r, &d)
 	if d.rejection == nil {
 		return caddyauth.User{ID: d.user()}, true, nil
 	}
-	p.challenge(w, r, &d)
+	p.auth.challenge(w, r, &d)
 	if d.outcome == outcomeUnavailable {
 		return caddyauth.User{}, false, d.reason
 	}

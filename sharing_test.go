@@ -98,7 +98,7 @@ func TestRequestsAfterUnload(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second / 2)
 		backend.set(func(d *doubleBackend) { clear(d.users) })
-		revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, telemetry.SourceWebhook)
+		revoke(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, telemetry.SourceWebhook)
 		for _, token := range []string{"x", "y"} {
 			if a := gone.verifyFrom(t.Context(), "", nil, pair(token)); a.err == nil {
 				t.Errorf("revoked after the configuration was unloaded, %s is granted: %s", token, summary(a))
@@ -192,7 +192,7 @@ func TestSharedIdentity(t *testing.T) {
 		cred := bearer("the-access-token")
 		first := a.verifyFrom(t.Context(), "", nil, cred)
 		second := b.verifyFrom(t.Context(), "", nil, cred)
-		if second.cache != cacheShared || second.user != first.user || !reflect.DeepEqual(second.detail, first.detail) ||
+		if second.cache != cacheShared || second.user != first.user || !reflect.DeepEqual(second.profile, first.profile) ||
 			second.Expiry != first.Expiry || second.ExpiryUnknown || second.by.Name != "double" {
 			t.Errorf("got %+v, want %+v", second.grant, first.grant)
 		}
@@ -523,7 +523,7 @@ func TestSlowStoreDelaysNoRevocation(t *testing.T) {
 			h.client.SetDelay(func() time.Duration { return time.Minute })
 		}
 		began := time.Now()
-		_, err := revokeIn(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, telemetry.SourceWebhook)
+		_, err := revoke(t.Context(), "", []frappe.Change{{User: "alice@example.com"}}, telemetry.SourceWebhook)
 		if took := time.Since(began); err == nil || took > 4*time.Second {
 			t.Errorf("%v, after %s", err, took)
 		}

@@ -263,8 +263,7 @@ func TestClientDisconnects(t *testing.T) {
 			found chan verdict
 			after time.Duration
 		}{{"the request that waits", leaves, 0}, {"the request that asks", asks, time.Second}} {
-			if rejected, became, _ := new(Options).judge(leaving, new(<-c.found),
-				frappe.SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
+			if _, became, _ := rejectionOf((<-c.found).err, frappe.SchemeToken, true); became != outcomeClientGone {
 				t.Errorf("%s: %v", c.name, became)
 			}
 			if took := time.Since(began); took != c.after {
@@ -283,8 +282,7 @@ func TestClientDisconnects(t *testing.T) {
 		leaving, leave = context.WithCancel(t.Context())
 		asks = start(leaving, "y")
 		leave()
-		if rejected, became, _ := new(Options).judge(leaving, new(<-asks),
-			frappe.SchemeToken); rejected != rejectClientGone || became != outcomeClientGone {
+		if _, became, _ := rejectionOf((<-asks).err, frappe.SchemeToken, true); became != outcomeClientGone {
 			t.Error(became)
 		}
 		for _, token := range []string{"x", "y"} {

@@ -11,7 +11,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -77,32 +76,6 @@ func (h *Webhook) UnmarshalJSON(raw []byte) error {
 	return directive.DecodeJSON(raw, (*plain)(h), "frappe_auth_webhook", map[string]string{"for": "write handler_name"})
 }
 
-// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
-//
-//	frappe_auth_webhook [<matcher>] <secret> {
-//	    handler <name>
-//	}
-func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume directive name
-	args := d.RemainingArgs()
-	if len(args) > 1 {
-		return d.Err("frappe_auth_webhook takes one secret; quote it if it contains spaces, and write a path before it with a slash, such as /hooks/frappe")
-	}
-	if len(args) == 0 || args[0] == "" {
-		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
-	}
-	h.Secret = args[0]
-	return h.block().Read(d)
-}
-
-func (h *Webhook) block() directive.Block {
-	return directive.Block{
-		Owner:   "frappe_auth_webhook",
-		Options: map[string]directive.Option{"handler": directive.Text(&h.HandlerName)},
-		Instead: map[string]string{"for": "write handler <name>", "name": "write handler <name>"},
-	}
-}
-
 // Provision expands the secret.
 func (h *Webhook) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger().WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
@@ -139,7 +112,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.
 
 // revoke drops the verdicts that a delivery concerns. It returns why that was not possible, or nil.
 func (h *Webhook) revoke(ctx context.Context, changes []frappe.Change) *webhook.Refusal {
-	found, err := revokeIn(ctx, h.HandlerName, changes, telemetry.SourceWebhook)
+	found, err := revoke(ctx, h.HandlerName, changes, telemetry.SourceWebhook)
 	switch {
 	case err != nil:
 		return webhook.NotPublished()
@@ -153,5 +126,4 @@ func (h *Webhook) revoke(ctx context.Context, changes []frappe.Change) *webhook.
 var (
 	_ caddy.Provisioner           = (*Webhook)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Webhook)(nil)
-	_ caddyfile.Unmarshaler       = (*Webhook)(nil)
 )

@@ -111,6 +111,10 @@ func warnUnknownRoles(ctx context.Context, logger *zap.Logger, from []Backend, r
 // CheckRoles returns a finding about the required roles. found is false if there is nothing to report.
 func CheckRoles(ctx context.Context, from []Backend, requirements []frappe.Requirement) (finding frappe.Finding, found bool) {
 	const check = "require role"
+	required := allRequired(requirements)
+	if len(required) == 0 {
+		return frappe.Finding{}, false
+	}
 	ctx, cancel := context.WithTimeout(ctx, maxRoleCheck)
 	defer cancel()
 	unknown, complete, err := unknownRoles(ctx, from, requirements)
@@ -119,7 +123,7 @@ func CheckRoles(ctx context.Context, from []Backend, requirements []frappe.Requi
 	case err != nil:
 		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
 	case len(unknown) == 0 && complete:
-		return frappe.OK(check, "all of these exist: %s", strings.Join(allRequired(requirements), ", ")), true
+		return frappe.OK(check, "all of these exist: %s", strings.Join(required, ", ")), true
 	case len(unknown) > 0 && complete && barred(requirements, unknown):
 		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(roleAdvice), true
 	case len(unknown) > 0 && complete:

@@ -66,8 +66,8 @@ func TestProtection(t *testing.T) {
 		own, trusted, other = "Origin: https://erp.example.com", "Origin: https://app.example.com", "Origin: https://evil.example.net"
 		upgrade             = "Upgrade: websocket"
 	)
-	p := new(browser.Protection)
-	if err := p.Trust("https://app.example.com"); err != nil {
+	p, err := browser.NewProtection([]string{"https://app.example.com"})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {

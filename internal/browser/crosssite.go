@@ -14,12 +14,18 @@ type Protection struct {
 	net http.CrossOriginProtection
 }
 
-// Trust adds an origin whose requests are not refused.
-func (p *Protection) Trust(origin string) error {
-	if err := CheckOrigin(origin); err != nil {
-		return err
+// NewProtection returns a Protection that does not refuse requests from the trusted origins.
+func NewProtection(trusted []string) (*Protection, error) {
+	p := new(Protection)
+	for _, origin := range trusted {
+		if err := CheckOrigin(origin); err != nil {
+			return nil, err
+		}
+		if err := p.net.AddTrustedOrigin(origin); err != nil {
+			return nil, err
+		}
 	}
-	return p.net.AddTrustedOrigin(origin)
+	return p, nil
 }
 
 // Refuses reports whether the request may change something and comes from another site. Opening a WebSocket counts as a

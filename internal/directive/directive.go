@@ -70,7 +70,7 @@ func (b Block) Read(d *caddyfile.Dispenser) error {
 		}
 		given[name] = true
 		if b.Positions != nil {
-			b.Positions[name] = append(b.Positions[name], here(d))
+			b.Positions.Add(name, d)
 		}
 		if err := read(d); err != nil {
 			return err
@@ -247,6 +247,11 @@ func ParseDuration(text string) (caddy.Duration, error) {
 // Positions holds the positions of the options of a block by name, in the order in which they were given.
 type Positions map[string][]position
 
+// Add records that an option is at the dispenser's position.
+func (p Positions) Add(option string, d *caddyfile.Dispenser) {
+	p[option] = append(p[option], position{d.File(), d.Line()})
+}
+
 // At adds the position of an option to an error. Of a repeatable option, it is the one with that index.
 func (p Positions) At(option string, index int, err error) error {
 	at := p[option][index]
@@ -257,5 +262,3 @@ type position struct {
 	file string
 	line int
 }
-
-func here(d *caddyfile.Dispenser) position { return position{d.File(), d.Line()} }

@@ -1,0 +1,218 @@
+package frappeauth
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/browser"
+	"github.com/caddy-frappe/frappe-auth/internal/challenge"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
+	"github.com/caddy-frappe/frappe-auth/internal/resource"
+	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
+)
+
+// authenticator decides on requests. Each handler and provider has one, which Options.load makes; it does not change.
+type authenticator struct {
+	reporting
+	name          string
+	schemes       []frappe.Scheme // accepted
+	require       []frappe.Requirement
+	anonymous     bool                // a request without a credential is let through as Guest
+	crossSite     *browser.Protection // nil: sessions are not accepted
+	challenges    challenge.Set
+	resource      *protectedResource // nil: there are no metadata
+	verifier      *verifier
+	stopRoleCheck func()
+}
+
+// active holds the authenticators of the current configuration by their address, for the admin API.
+var active = caddy.NewUsagePool()
+
+// close stops watching for changes and releases what is shared.
+func (a *authenticator) close() error {
+	a.stopRoleCheck()
+	_, err := active.Delete(a)
+	return errors.Join(err, a.verifier.close())
+}
+
+// Destruct implements caddy.Destructor. close releases everything.
+func (*authenticator) Destruct() error { return nil }
+
+func (a *authenticator) accepts(scheme frappe.Scheme) bool {
+	return slices.Contains(a.schemes, scheme)
+}
+
+// attempt is the input of a decision.
+type attempt struct {
+	headers   []string        // the Authorization headers
+	cookies   []string        // the Cookie headers, if sessions are accepted
+	crossSite bool            // another site may have made a browser send the request with the user's session
+	repl      *caddy.Replacer // names the site, for backends that serve several
+	guest     bool            // without a credential, the request is let through as Guest
+	caller
+}
+
+// guest is the verdict for a request without a credential that is let through.
+var guest = verdict{grant: &grant{user: frappe.Guest}}
+
+// decideRequest decides on a request, in its own span if the request is traced. guest says whether a request without a
+// credential is let through.
+func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
+	ctx, span := telemetry.StartDecisionSpan(r.Context())
+	in := attempt{
+		headers: r.Header["Authorization"],
+		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		guest:   guest,
+		caller:  caller{client: headers.ClientIP(r)},
+	}
+	if a.crossSite != nil {
+		_, host := headers.Addressed(r)
+		in.cookies, in.crossSite = r.Header["Cookie"], a.crossSite.Refuses(r, host)
+	}
+	d := a.decide(ctx, &in)
+	if span != nil {
+		telemetry.EndDecisionSpan(span, d.traced())
+	}
+	return d
+}
+
+// decide turns a credential into a decision: parse, verify, then check the requirements. An Authorization header takes
+// precedence over a session.
+func (a *authenticator) decide(ctx context.Context, in *attempt) decision {
+	switch {
+	case len(in.headers) > 1:
+		return decision{rejection: rejectTwoHeaders, outcome: outcomeMalformed}
+	case len(in.headers) == 0 || strings.Trim(in.headers[0], " \t") == "":
+		return a.decideSession(ctx, in)
+	}
+	credential, err := frappe.ParseCredential(in.headers[0])
+	if err == nil && !a.accepts(credential.Scheme) {
+		err = errNotAccepted
+	}
+	if err != nil {
+		return decision{
+			rejection: rejectMalformed(err), outcome: outcomeMalformed, scheme: credential.Scheme, key: credential.Key,
+		}
+	}
+	return a.decideCredential(ctx, in, &credential)
+}
+
+// decideSession decides on a request without an Authorization header.
+func (a *authenticator) decideSession(ctx context.Context, in *attempt) decision {
+	credential, ok := frappe.ParseSession(in.cookies)
+	switch {
+	case ok && in.crossSite:
+		return decision{rejection: rejectCrossSite, outcome: outcomeForbidden, scheme: credential.Scheme}
+	case ok:
+		return a.decideCredential(ctx, in, &credential)
+	case in.guest:
+		return decision{verdict: guest, outcome: outcomeAnonymous}
+	}
+	return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
+}
+
+// decideCredential decides on a well-formed credential of an accepted scheme.
+func (a *authenticator) decideCredential(ctx context.Context, in *attempt, credential *frappe.Credential) decision {
+	d := decision{scheme: credential.Scheme, key: credential.Key}
+	sites, err := a.verifier.sites(in.repl)
+	if err != nil {
+		d.rejection, d.outcome = rejectNoSite, outcomeMalformed
+		return d
+	}
+	d.verdict = a.verifier.verify(ctx, in.caller, sites, credential)
+	if err := d.verdict.err; err != nil {
+		d.rejection, d.outcome, d.retryAfter = rejectionOf(err, d.scheme, ctx.Err() != nil)
+		return d
+	}
+	d.rejection, d.outcome = a.judge(d.verdict.grant, d.scheme)
+	return d
+}
+
+// judge checks the requirements: on every request, whether the verdict is cached or not.
+func (a *authenticator) judge(g *grant, scheme frappe.Scheme) (*rejection, outcome) {
+	if len(a.require) == 0 {
+		return nil, outcomeGranted
+	}
+	id := g.identity()
+	for i := range a.require {
+		switch {
+		case a.require[i].MetBy(&id, scheme):
+		case scheme == frappe.SchemeBearer:
+			return rejectForbiddenToken, outcomeForbidden
+		default:
+			return rejectForbidden, outcomeForbidden
+		}
+	}
+	return nil, outcomeGranted
+}
+
+// challenge sets the header fields of a rejection.
+func (a *authenticator) challenge(w http.ResponseWriter, r *http.Request, d *decision) {
+	details := challenge.Bearer{Error: d.bearerError, ResourceMetadata: a.resource.metadataURL(r)}
+	if d.describe {
+		details.Description = d.reason.Error()
+	}
+	if lines := a.challenges.Lines(d.status, browser.FromScript(r), details); len(lines) > 0 {
+		w.Header()["Www-Authenticate"] = lines
+		if a.resource != nil && r.Header.Get("Origin") != "" { // a script of another origin needs the challenge
+			w.Header().Add("Access-Control-Expose-Headers", "WWW-Authenticate")
+		}
+	}
+	if d.retryAfter > 0 {
+		seconds := int64((d.retryAfter + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+}
+
+// protectedResource is what OAuth clients are told about what is protected. Nil: nothing.
+type protectedResource struct {
+	identifier string // URL; empty: the scheme and the host of the request
+	servers    []string
+	scopes     []string
+}
+
+// of returns the URL of the resource. It is empty if only the request could tell it, and names no host.
+func (p *protectedResource) of(r *http.Request) string {
+	switch {
+	case p == nil:
+		return ""
+	case p.identifier != "":
+		return p.identifier
+	}
+	scheme, host := headers.Addressed(r)
+	if host == "" {
+		return ""
+	}
+	return (&url.URL{Scheme: scheme, Host: host}).String()
+}
+
+// metadataURL returns the URL of the metadata. It is empty if there are none.
+func (p *protectedResource) metadataURL(r *http.Request) string {
+	if identifier := p.of(r); identifier != "" {
+		return resource.MetadataURL(identifier)
+	}
+	return ""
+}
+
+// metadata returns the metadata if the request is for them.
+func (p *protectedResource) metadata(r *http.Request) (m resource.Metadata, ok bool) {
+	identifier := p.of(r)
+	if identifier == "" || !resource.Serves(identifier, headers.OriginalURL(r).Path) {
+		return m, false
+	}
+	return resource.Metadata{
+		Resource:               identifier,
+		AuthorizationServers:   p.servers,
+		ScopesSupported:        p.scopes,
+		BearerMethodsSupported: []string{"header"}, // Frappe reads no other
+	}, true
+}
