@@ -1,6 +1,6 @@
-// Package backends calls backends. A call waits for the in-flight limit of its backend, and is made only if the circuit breakers
-// of its site and of its credential let it. It is bounded in time, traced and counted, and a panic only makes the backend
-// unavailable.
+// Package backends calls backends. A call waits for the in-flight limit of its backend, and is made only if the circuit
+// breakers of its site and its credential allow it. It is limited in time, traced and counted. If it panics, the
+// backend counts as unavailable.
 package backends
 
 import (
@@ -16,30 +16,32 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
-// MaxCall is the longest time that one call may take. Caddy finishes the requests in flight when it replaces a configuration,
-// and their calls with them. So this also bounds how long a call outlives its configuration.
+// MaxCall is the longest time that one call may take. When Caddy replaces a configuration, it first finishes the
+// requests in flight and their calls, so this is also how long a call can outlive its configuration.
 const MaxCall = time.Minute
 
 // Backend is a backend of one configuration.
 type Backend struct {
 	frappe.Backend
 
-	// Name is that of the module, such as site.
+	// Name is the name of the module, such as site.
 	Name string
 
-	// Resolver names the site of a request; nil: the backend serves one site only.
+	// Resolver names the site of a request. It is nil if the backend serves only one site.
 	Resolver frappe.SiteResolver
 
 	// Sessions is set if the backend verifies sessions. Otherwise it must not be asked about one.
 	Sessions bool
 }
 
-// Source names what the backend asks, such as a URL. It is empty if the backend does not say.
+// Source names the source of the verdicts, such as a URL. It is empty if the backend does not name it.
 func (b Backend) Source() string { return SourceOf(b.Backend) }
 
-// SourceOf names what a module asks. It is empty if the module does not say.
+// SourceOf names the source that a module asks. It is empty if the module does not name it.
 func SourceOf(module any) string {
 	if s, ok := module.(fmt.Stringer); ok {
 		return s.String()
@@ -47,7 +49,7 @@ func SourceOf(module any) string {
 	return ""
 }
 
-// Reporter is where one configuration reports its calls to.
+// Reporter receives what one configuration reports about its calls.
 type Reporter struct {
 	Logger *zap.Logger
 	Events telemetry.Emitter
@@ -61,24 +63,24 @@ type Call struct {
 	// Credential is the credential, with its Site.
 	Credential frappe.Credential
 
-	// Key identifies the credential, spelling apart, and Claim its public part.
+	// Key identifies the credential, whatever its spelling. Claim identifies its public part.
 	Key   verdicts.Key
 	Claim uint64
 
-	// Lookup is the number of the lookup that the call belongs to. No two lookups have the same.
+	// Lookup is the unique number of the lookup that the call belongs to.
 	Lookup uint64
 
-	// Known is set if the credential was good before. Such calls go first, and are never held against a client.
+	// Known is set if the credential was granted before. Such calls have priority, and are never charged to a client.
 	Known bool
 
 	// Allow is called after the wait for the in-flight limit. If it returns an error, the backend is not called.
 	Allow func() error
 
-	// Charge is called, before another waiting call goes on, if the failure is the client's own: it named a site that does not
-	// exist, or the backend cannot judge this one credential, which was not known.
+	// Charge is called if the client caused the failure: it named a site that does not exist, or the backend cannot verify
+	// this one credential, which was not known. It is called before the next waiting call starts.
 	Charge func()
 
-	// Span is that of the request.
+	// Span is the span of the request.
 	Span trace.Span
 }
 
@@ -110,7 +112,7 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) 
 	return id, err
 }
 
-// call asks one backend. Any misbehavior, a panic included, counts as unavailable.
+// call asks one backend. If it misbehaves or panics, it counts as unavailable.
 func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -128,7 +130,7 @@ func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
 	case err != nil:
 		return frappe.Identity{}, err
 	case !frappe.ValidUser(id.User):
-		return frappe.Identity{}, errors.New("the backend granted, but named no valid Frappe user")
+		return frappe.Identity{}, errors.New("the backend granted, but did not name a valid Frappe user")
 	case !id.Expiry.IsZero() && !to.Now().Before(id.Expiry):
 		return frappe.Identity{}, frappe.ErrDenied
 	}
@@ -148,7 +150,7 @@ func (s *State) succeeded(to Reporter, c Call) {
 	}
 }
 
-// failed records that the backend gave no verdict.
+// failed records that the backend did not give a verdict.
 func (s *State) failed(to Reporter, c Call, p permit, err error) {
 	site := c.Credential.Site
 	to.Logger.Warn("the credential could not be verified",
@@ -180,4 +182,47 @@ func MinRetryAfter(known *frappe.UnavailableError, err error) *frappe.Unavailabl
 		return u
 	}
 	return known
+}
+
+// Needs are the capabilities that the options of a handler need from a backend.
+type Needs struct {
+	// Roles, Scopes and Clients are set if a requirement names some.
+	Roles, Scopes, Clients bool
+
+	// Sessions is set if sessions are accepted.
+	Sessions bool
+}
+
+// New returns a loaded module as a backend. It returns an error if the module is not a backend, or if it is configured
+// without a needed capability. Only some of the backends need to verify sessions.
+func New(module any, needs Needs) (Backend, error) {
+	name := module.(caddy.Module).CaddyModule().ID.Name()
+	backend, ok := module.(frappe.Backend)
+	if !ok {
+		return Backend{}, fmt.Errorf("backend %s: module %T is not a backend", name, module)
+	}
+	b := Backend{Backend: backend, Name: name}
+	if reporter, ok := module.(frappe.RoleReporter); ok && !reporter.ReportsRoles() && needs.Roles {
+		return Backend{}, fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
+	}
+	if reporter, ok := module.(frappe.TokenReporter); ok && !reporter.ReportsTokens() {
+		switch {
+		case needs.Scopes:
+			return Backend{}, fmt.Errorf("require scope: backend %s cannot see the scopes of access tokens; "+
+				"use backend database", name)
+		case needs.Clients:
+			return Backend{}, fmt.Errorf("require client: backend %s cannot see which client an access token was issued to; "+
+				"use backend database", name)
+		}
+	}
+	if verifier, ok := module.(frappe.SessionVerifier); ok && needs.Sessions {
+		if err := verifier.EnableSessions(); err != nil {
+			return Backend{}, fmt.Errorf("schemes session: backend %s cannot verify sessions: %w", name, err)
+		}
+		b.Sessions = true
+	}
+	if resolver, ok := module.(frappe.SiteResolver); ok && resolver.ResolvesSites() {
+		b.Resolver = resolver
+	}
+	return b, nil
 }

@@ -14,11 +14,11 @@ type Feed struct {
 	frappe.Watcher
 	Name   string // of the module
 	Source string // where its changes come from
-	Key    string // the same for the same feed of the next configuration
+	Key    string // stays the same when the configuration is reloaded
 }
 
-// Feeds are the feeds of all configurations that share the same backends, each once. The zero value has none. All methods may
-// be called from many goroutines at once.
+// Feeds holds the feeds of all configurations that share the same backends, each once. The zero value is empty. All
+// methods may be called from many goroutines at once.
 type Feeds struct {
 	mu   sync.Mutex
 	used map[string]*usedFeed // by Key
@@ -45,7 +45,7 @@ func (f *Feeds) Add(feeds []Feed) {
 	}
 }
 
-// Remove takes back what Add did.
+// Remove undoes Add.
 func (f *Feeds) Remove(feeds []Feed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -57,14 +57,14 @@ func (f *Feeds) Remove(feeds []Feed) {
 	}
 }
 
-// Watch returns when a feed that was added looked for changes.
+// Watch returns the Watch of a feed that was added.
 func (f *Feeds) Watch(feed Feed) *Watch {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return &f.used[feed.Key].watch
 }
 
-// Each calls do with each feed, by name and source, and with what Watch.Age returns. do must not use f.
+// Each calls do with each feed and the result of Watch.Age, sorted by name and source. do must not use f.
 func (f *Feeds) Each(now time.Time, do func(feed Feed, age time.Duration, ok bool)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,4 +79,46 @@ func (f *Feeds) Each(now time.Time, do func(feed Feed, age time.Duration, ok boo
 		age, ok := used.watch.Age(now)
 		do(used.Feed, age, ok)
 	}
+}
+
+// Watch records when a backend or feed last checked its source for changes. The zero value means that nothing watches.
+type Watch struct {
+	mu       sync.Mutex
+	watchers int // more than one while a configuration replaces another
+	last     time.Time
+	looked   bool // at least once since the watch started
+}
+
+// Started records that a watch starts. It has not checked for changes yet.
+func (w *Watch) Started(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watchers++; w.watchers == 1 {
+		w.last, w.looked = now, false
+	}
+}
+
+// Looked records that every change before now has been reported. first is true for the first check since a watch
+// started; earlier changes are then unknown.
+func (w *Watch) Looked(now time.Time) (first bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first = !w.looked
+	w.last, w.looked = now, true
+	return first
+}
+
+// Stopped records that a watch stops.
+func (w *Watch) Stopped() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watchers--
+}
+
+// Age returns the time since the last check for changes or, before the first one, since the watch started. ok is false
+// if nothing watches.
+func (w *Watch) Age(now time.Time) (age time.Duration, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(0, now.Sub(w.last)), w.watchers > 0
 }

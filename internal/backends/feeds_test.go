@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 )
 
-// TestFeeds: a feed is known while at least one configuration has it, and its age is the same for all of them.
+// TestFeeds: a feed is listed while at least one configuration has it, and has the same age for all of them.
 func TestFeeds(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	later := now.Add(time.Minute)
@@ -43,4 +43,38 @@ func TestFeeds(t *testing.T) {
 	expect("one configuration left", "redis1 1m0s")
 	feeds.Remove([]backends.Feed{first})
 	expect("none left")
+}
+
+// TestWatch: there is an age while anything watches, also while one configuration replaces another.
+func TestWatch(t *testing.T) {
+	var w backends.Watch
+	now := time.Now()
+	expect := func(want time.Duration, watched bool) {
+		t.Helper()
+		if age, ok := w.Age(now); ok != watched || ok && age != want {
+			t.Errorf("age %s %t, want %s %t", age, ok, want, watched)
+		}
+	}
+	expect(0, false)
+	w.Started(now)
+	now = now.Add(time.Second)
+	expect(time.Second, true)
+	w.Started(now)
+	expect(time.Second, true)
+	w.Stopped()
+	if first, second := w.Looked(now), w.Looked(now); !first || second {
+		t.Errorf("the first look is the first: %t, the second: %t", first, second)
+	}
+	expect(0, true)
+	w.Started(now)
+	w.Stopped()
+	if w.Looked(now) {
+		t.Error("a look of a configuration that took over is the first")
+	}
+	w.Stopped()
+	expect(0, false)
+	w.Started(now)
+	if !w.Looked(now) {
+		t.Error("after a break, the next look is not the first")
+	}
 }

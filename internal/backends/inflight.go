@@ -13,15 +13,15 @@ const (
 	// MaxWait is the longest time that a call waits for its turn.
 	MaxWait = 5 * time.Second
 
-	// WaitingPerCall is how many calls of each kind, known and unknown, may wait for each call that may be in flight.
+	// WaitingPerCall times the limit is how many known, and how many unknown, calls may wait.
 	WaitingPerCall = 64
 )
 
-// ErrBusy says that too many calls are waiting, or that a call waited too long.
+// ErrBusy is the error if too many calls are waiting, or if a call waited too long.
 var ErrBusy = errors.New("too many calls at once")
 
-// inFlightLimit limits how many calls are in flight at once, and how many wait for a place. Unknown calls get at most three
-// quarters of the places and have a separate queue, so that a flood of them does not block known ones.
+// inFlightLimit limits how many calls are in flight at once, and how many wait for a place. Unknown calls get at most
+// three quarters of the places and have a separate queue, so that a flood of them does not block known ones.
 type inFlightLimit struct {
 	max            int
 	all, unknown   *semaphore.Weighted
@@ -47,8 +47,8 @@ func (l *inFlightLimit) InFlight() int64 { return l.inFlight.Load() }
 // Waiting returns how many calls are waiting.
 func (l *inFlightLimit) Waiting() int64 { return l.waiting.Load() + l.waitingUnknown.Load() }
 
-// Acquire waits for a place, for at most MaxWait. The caller must call release if and only if there is no error. The only
-// error is ErrBusy.
+// Acquire waits for a place, for at most MaxWait. The only error is ErrBusy. If there is none, the caller must call
+// release.
 func (l *inFlightLimit) Acquire(known bool) (release func(), err error) {
 	waiting := &l.waiting
 	if !known {

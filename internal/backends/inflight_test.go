@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestInFlightLimit: never more than the limit at once, unknown calls leave room for known ones, and waiting is bounded in number
-// and time.
+// TestInFlightLimit: there are never more calls than the limit, unknown calls leave room for known ones, and the number
+// of waiting calls and their time are limited.
 func TestInFlightLimit(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		const limit = 4
@@ -59,7 +59,7 @@ func TestInFlightLimit(t *testing.T) {
 	})
 }
 
-// TestInFlightLimitOfOne: one place serves unknown calls, too.
+// TestInFlightLimitOfOne: a limit of one is enough for unknown calls.
 func TestInFlightLimitOfOne(t *testing.T) {
 	l := newInFlightLimit(1)
 	for _, known := range []bool{false, true, false} {

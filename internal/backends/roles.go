@@ -16,24 +16,27 @@ import (
 // roleAdvice is the advice on unknown roles in errors and warnings.
 const roleAdvice = "check the spelling, and quote names that contain spaces, as in require role \"System Manager\""
 
-// standardRoles are standard roles of Frappe, ERPNext and HRMS whose names contain a space. A role that is missing here only
-// means that its warning is missing.
+// standardRoles are the standard roles of Frappe, ERPNext and HRMS whose names contain a space. A role that is missing
+// here only gets no warning.
 var standardRoles = []string{
-	"Accounts Manager", "Accounts User", "Dashboard Manager", "Desk User", "Employee Self Service", "Expense Approver", "Fleet Manager",
-	"Fulfillment User", "HR Manager", "HR User", "Inbox User", "Item Manager", "Knowledge Base Contributor", "Knowledge Base Editor",
-	"Leave Approver", "Maintenance Manager", "Maintenance User", "Manufacturing Manager", "Manufacturing User", "Newsletter Manager",
-	"Prepared Report User", "Projects Manager", "Projects User", "Purchase Manager", "Purchase Master Manager", "Purchase User",
-	"Quality Manager", "Report Manager", "Sales Manager", "Sales Master Manager", "Sales User", "Script Manager", "Stock Manager",
-	"Stock User", "Support Team", "System Manager", "Website Manager", "Workspace Manager",
+	"Accounts Manager", "Accounts User", "Dashboard Manager", "Desk User", "Employee Self Service", "Expense Approver",
+	"Fleet Manager", "Fulfillment User", "HR Manager", "HR User", "Inbox User", "Item Manager",
+	"Knowledge Base Contributor", "Knowledge Base Editor", "Leave Approver", "Maintenance Manager", "Maintenance User",
+	"Manufacturing Manager", "Manufacturing User", "Newsletter Manager", "Prepared Report User", "Projects Manager",
+	"Projects User", "Purchase Manager", "Purchase Master Manager", "Purchase User", "Quality Manager", "Report Manager",
+	"Sales Manager", "Sales Master Manager", "Sales User", "Script Manager", "Stock Manager", "Stock User",
+	"Support Team", "System Manager", "Website Manager", "Workspace Manager",
 }
 
 // maxRoleCheck is how long the backends may take to list their roles.
 const maxRoleCheck = 10 * time.Second
 
-// unknownRoles returns the required roles that no backend has, among the backends that can list their roles. complete
-// reports whether all backends can; then nobody can have an unknown role. If some backends fail, the result still covers
-// the others.
-func unknownRoles(ctx context.Context, from []Backend, requirements []frappe.Requirement) (unknown []string, complete bool, err error) {
+// unknownRoles returns the required roles that none of the backends that can list their roles has. complete reports
+// whether all backends listed their roles, so that nobody can have an unknown role. If a backend fails, the result
+// covers the others.
+func unknownRoles(
+	ctx context.Context, from []Backend, requirements []frappe.Requirement,
+) (unknown []string, complete bool, err error) {
 	var (
 		known  []string
 		asked  int
@@ -58,17 +61,18 @@ func unknownRoles(ctx context.Context, from []Backend, requirements []frappe.Req
 	return unknown, asked == len(from), errors.Join(failed...)
 }
 
-// CheckReachable returns an error if no credential of a backend that lists them all meets one of the requirements.
+// CheckReachable returns an error if one of the requirements is met by none of the listed credentials.
 func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet(frappe.Requirement) bool }) error {
 	for _, required := range requirements {
 		if !listed.CanMeet(required) {
-			return fmt.Errorf("require: no credential of the static backend matches %s, so no request can pass; %s", required, roleAdvice)
+			return fmt.Errorf("require: no credential of the static backend matches %s, so no request can pass; %s", required,
+				roleAdvice)
 		}
 	}
 	return nil
 }
 
-// WarnSplitRoles logs a warning about each role that a requirement lists word by word.
+// WarnSplitRoles logs a warning about each role whose words a requirement lists as separate roles.
 func WarnSplitRoles(logger *zap.Logger, requirements []frappe.Requirement) {
 	for _, required := range requirements {
 		for _, role := range splitRoles(required.Roles) {
@@ -78,9 +82,11 @@ func WarnSplitRoles(logger *zap.Logger, requirements []frappe.Requirement) {
 	}
 }
 
-// WatchRoles asks the backends in the background for the names of their roles, and logs a warning about required roles that they
-// do not have. It logs nothing once stop is called, which waits for the end.
-func WatchRoles(ctx context.Context, logger *zap.Logger, from []Backend, requirements []frappe.Requirement) (stop func()) {
+// WatchRoles asks the backends for the names of their roles in the background, and logs a warning about required roles
+// that do not exist. stop ends this, and waits until nothing is logged any more.
+func WatchRoles(
+	ctx context.Context, logger *zap.Logger, from []Backend, requirements []frappe.Requirement,
+) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -109,7 +115,9 @@ func warnUnknownRoles(ctx context.Context, logger *zap.Logger, from []Backend, r
 }
 
 // CheckRoles returns a finding about the required roles. found is false if there is nothing to report.
-func CheckRoles(ctx context.Context, from []Backend, requirements []frappe.Requirement) (finding frappe.Finding, found bool) {
+func CheckRoles(
+	ctx context.Context, from []Backend, requirements []frappe.Requirement,
+) (finding frappe.Finding, found bool) {
 	const check = "require role"
 	required := allRequired(requirements)
 	if len(required) == 0 {
@@ -124,17 +132,18 @@ func CheckRoles(ctx context.Context, from []Backend, requirements []frappe.Requi
 		return frappe.Warning(check, "the names of the roles could not be read: %v", err), true
 	case len(unknown) == 0 && complete:
 		return frappe.OK(check, "all of these exist: %s", strings.Join(required, ", ")), true
-	case len(unknown) > 0 && complete && barred(requirements, unknown):
+	case len(unknown) > 0 && complete && unreachable(requirements, unknown):
 		return frappe.Trouble(check, "no backend has %s, so nobody can pass", names).Advise(roleAdvice), true
 	case len(unknown) > 0 && complete:
 		return frappe.Warning(check, "no backend has %s", names).Advise(roleAdvice), true
 	case len(unknown) > 0:
-		return frappe.Warning(check, "only a backend that cannot list its roles could have %s", names).Advise(roleAdvice), true
+		finding := frappe.Warning(check, "only a backend that cannot list its roles could have %s", names)
+		return finding.Advise(roleAdvice), true
 	}
 	return frappe.Finding{}, false
 }
 
-// splitRoles finds Frappe roles that a requirement lists word by word, because the quotes are missing.
+// splitRoles finds roles whose words a requirement lists as separate roles, because the quotes are missing.
 func splitRoles(listed []string) (found []string) {
 	for from := range listed {
 		for to := from + 2; to <= min(len(listed), from+4); to++ {
@@ -146,10 +155,11 @@ func splitRoles(listed []string) (found []string) {
 	return found
 }
 
-// barred reports whether nobody can meet one of the requirements, because it names only unknown roles.
-func barred(requirements []frappe.Requirement, unknown []string) bool {
+// unreachable reports whether nobody can meet one of the requirements, because it names only unknown roles.
+func unreachable(requirements []frappe.Requirement, unknown []string) bool {
 	return slices.ContainsFunc(requirements, func(required frappe.Requirement) bool {
-		return len(required.Users) == 0 && len(required.Scopes) == 0 && len(required.Clients) == 0 && len(required.Roles) > 0 &&
+		return len(required.Users) == 0 && len(required.Scopes) == 0 && len(required.Clients) == 0 &&
+			len(required.Roles) > 0 &&
 			!slices.ContainsFunc(required.Roles, func(role string) bool { return !slices.Contains(unknown, role) })
 	})
 }

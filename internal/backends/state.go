@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -8,21 +9,23 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// State is what all handlers that use a backend share, across reloads: the in-flight limit, the circuit breakers, and the
-// sites known not to exist. All methods may be called from many goroutines at once.
+// State is the state of a backend that all its handlers share, across reloads: the in-flight limit, the circuit
+// breakers, and the sites that are known not to exist. All methods may be called from many goroutines at once.
 type State struct {
-	// Name is that of the backend.
+	// Name is the name of the backend.
 	Name string
 
-	// Watch says when the backend last looked for changes, if it does.
+	// Watch records when the backend last checked for changes, if it watches for them.
 	Watch Watch
 
-	// sites has one breaker for each site of the backend. If one site is in maintenance, the others may still work.
+	// sites has a breaker for each site of the backend. If one site is in maintenance, the others may still work.
 	sites *breaker.Group[string]
 
-	// credentials has one breaker for each credential that the backend cannot verify. While it is open, that credential
+	// credentials has a breaker for each credential that the backend cannot verify. While it is open, that credential
 	// is not sent to the backend; the site's breaker stays closed for all others.
 	credentials *breaker.Group[verdicts.Key]
 
@@ -30,7 +33,7 @@ type State struct {
 	limit        atomic.Pointer[inFlightLimit]
 }
 
-// maxBreakers is how many sites, and how many credentials, of one backend have their own breaker.
+// maxBreakers is the highest number of sites, and of credentials, of one backend that have a breaker.
 const maxBreakers = 1024
 
 // NewState returns the state of a backend, with its in-flight limit. random returns numbers in [0, 1), for jitter.
@@ -58,10 +61,10 @@ func (s *State) InFlight() (calls, waiting int64) {
 	return limit.InFlight(), limit.Waiting()
 }
 
-// Open returns the sites whose circuit breaker is open or half-open. The name is empty if the backend serves only one.
+// Open returns the sites whose circuit breaker is open or half-open. The name of the only site is empty.
 func (s *State) Open() []string { return s.sites.Open() }
 
-// Once reports whether this is its first call for a site in an outage of that site.
+// Once reports whether it is called for the first time in an outage of a site.
 func (s *State) Once(site string) bool { return s.sites.Once(site) }
 
 // Check returns an error if the breaker of the site or of the credential is open.
@@ -72,7 +75,7 @@ func (s *State) Check(site string, credential verdicts.Key, now time.Time) error
 	return s.credentials.Check(credential, now)
 }
 
-// permit allows one call. The caller must report the outcome to the breakers and call release.
+// permit allows one call, whose outcome must be reported to the breakers. Then release must be called.
 type permit struct {
 	siteProbe, credentialProbe bool
 	release                    func()
@@ -114,4 +117,38 @@ func (s *State) acquireProbes(site string, credential verdicts.Key, now time.Tim
 		return permit{}, err
 	}
 	return p, nil
+}
+
+const (
+	// unknownSiteTTL is how long an unknown site is remembered. Requests for a newly created site may get 404 for that
+	// long.
+	unknownSiteTTL = time.Minute
+
+	// maxUnknownSites is how many unknown sites are remembered.
+	maxUnknownSites = 4096
+)
+
+// unknownSites are the sites that a backend recently said it does not have. Clients choose these names, so their number
+// is bounded.
+type unknownSites struct {
+	mu    sync.Mutex
+	sites *simplelru.LRU[string, time.Time] // when the backend was asked
+}
+
+func newUnknownSites() unknownSites {
+	sites, _ := simplelru.NewLRU[string, time.Time](maxUnknownSites, nil)
+	return unknownSites{sites: sites}
+}
+
+func (u *unknownSites) add(site string, asked time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.sites.Add(site, asked)
+}
+
+func (u *unknownSites) has(site string, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	asked, ok := u.sites.Get(site)
+	return ok && now.Sub(asked) < unknownSiteTTL
 }

@@ -21,7 +21,7 @@ const (
 	MaxWait = 10 * time.Second
 )
 
-// OpenError says that a breaker is open.
+// OpenError is the error of an open breaker.
 type OpenError struct {
 	// RetryAfter is the time until the next probe, or MinWait while a probe is in flight.
 	RetryAfter time.Duration
@@ -31,8 +31,8 @@ func (*OpenError) Error() string {
 	return "the circuit breaker is open after several failures in a row"
 }
 
-// Group holds the breakers of keys that failed recently. A key that never failed, or has succeeded since, takes no
-// memory. At most size breakers are kept. An open one is evicted only if all are open.
+// Group holds the breakers of keys whose last call failed. Other keys take no memory. At most size breakers are kept.
+// An open one is evicted only if all are open.
 type Group[K comparable] struct {
 	random func() float64 // in [0, 1)
 
@@ -43,11 +43,11 @@ type Group[K comparable] struct {
 
 // breaker is closed until Threshold subjects have failed. Then it is open, and half-open while a probe is in flight.
 type breaker struct {
-	subjects []uint64 // those that failed since the last success, without repetition
+	subjects []uint64 // subjects that failed since the last success, each once
 	wait     time.Duration
-	until    time.Time // if open: when to probe
+	until    time.Time // when to probe, if open
 	probing  bool
-	noted    bool // Once was called since the failures began
+	noted    bool // Once was called since the first failure
 }
 
 func (b *breaker) open() bool { return len(b.subjects) >= Threshold }
@@ -93,7 +93,7 @@ func (g *Group[K]) Acquire(key K, now time.Time) (probe bool, err error) {
 	return probe, nil
 }
 
-// Success records a successful call and closes the breaker. ended reports whether calls had failed before, and wasOpen
+// Success records a successful call and closes the breaker. ended reports whether the previous call failed, and wasOpen
 // whether the breaker was open or half-open.
 func (g *Group[K]) Success(key K) (ended, wasOpen bool) {
 	g.mu.Lock()
@@ -148,7 +148,7 @@ func (g *Group[K]) makeRoom() {
 	g.breakers.RemoveOldest()
 }
 
-// Cancel ends a call that Acquire allowed but whose result says nothing about the key.
+// Cancel ends a call that Acquire allowed, if its result says nothing about the key.
 func (g *Group[K]) Cancel(key K, probe bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,7 +157,7 @@ func (g *Group[K]) Cancel(key K, probe bool) {
 	}
 }
 
-// Once reports whether this is its first call since the key's calls began to fail.
+// Once reports whether it is called for the first time since the key's calls began to fail.
 func (g *Group[K]) Once(key K) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

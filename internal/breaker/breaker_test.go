@@ -35,7 +35,7 @@ func TestWaits(t *testing.T) {
 		}
 		now = now.Add(pause - 1)
 		if _, err := g.Acquire("site", now); err == nil {
-			t.Fatalf("a probe before %d s were over", seconds)
+			t.Fatalf("a probe before %d s had passed", seconds)
 		}
 		now = now.Add(1)
 		probe, err := g.Acquire("site", now)
@@ -43,7 +43,7 @@ func TestWaits(t *testing.T) {
 			t.Fatalf("no probe after %d s: %v", seconds, err)
 		}
 		if wait := retryAfter(t, g.Check("site", now)); wait != MinWait {
-			t.Fatalf("while a probe is under way: retry after %s", wait)
+			t.Fatalf("while a probe is in flight: retry after %s", wait)
 		}
 		g.Failure("site", 0, now, probe)
 	}
@@ -51,7 +51,7 @@ func TestWaits(t *testing.T) {
 	probe, _ := g.Acquire("site", now)
 	g.Cancel("site", probe)
 	if probe, _ = g.Acquire("site", now); !probe {
-		t.Fatal("no other probe after one that was cancelled")
+		t.Fatal("no further probe after a canceled one")
 	}
 	if ended, wasOpen := g.Success("site"); !ended || !wasOpen {
 		t.Error("the end of the outage is not reported")
@@ -61,16 +61,16 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// TestOneSubject: no single subject opens a breaker.
+// TestOneSubject: a single subject cannot open a breaker.
 func TestOneSubject(t *testing.T) {
 	g, now := NewGroup[string](8, noJitter), time.Now()
 	if !g.Failure("site", 1, now, false) || g.Failure("site", 1, now, false) {
-		t.Error("the begin of an outage is not reported once")
+		t.Error("the start of an outage is not reported once")
 	}
 	for range 100 {
 		g.Failure("site", 1, now, false)
 	}
-	failing(g, "site", Threshold-1, now) // 0 to 3: the subject 1 is among them
+	failing(g, "site", Threshold-1, now) // subjects 0 to 3, including 1
 	if err := g.Check("site", now); err != nil {
 		t.Errorf("open after %d subjects", Threshold-1)
 	}
@@ -80,7 +80,7 @@ func TestOneSubject(t *testing.T) {
 	}
 }
 
-// TestEviction: made-up keys do not evict a breaker that is open.
+// TestEviction: made-up keys do not evict an open breaker.
 func TestEviction(t *testing.T) {
 	g, now := NewGroup[int](4, noJitter), time.Now()
 	failing(g, -1, Threshold, now)
@@ -92,8 +92,8 @@ func TestEviction(t *testing.T) {
 	}
 	for i := range 1000 {
 		failing(g, i, Threshold, now)
-		if err := g.Check(-1, now); err == nil { // it is in use
-			t.Fatal("the open breaker that is in use was evicted")
+		if err := g.Check(-1, now); err == nil { // this use keeps it
+			t.Fatal("the open breaker was evicted although it is in use")
 		}
 	}
 	if n := g.breakers.Len(); n != 4 {

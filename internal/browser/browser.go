@@ -1,4 +1,5 @@
-// Package browser recognizes what browsers send: preflights, navigations, requests of scripts, and requests across sites.
+// Package browser recognizes requests of browsers: preflights, navigations, requests of scripts, and cross-site
+// requests. It also redirects browsers to the login page.
 package browser
 
 import (
@@ -9,11 +10,12 @@ import (
 
 // Preflight reports whether the request is a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-request).
 func Preflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" &&
+		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// FromScript reports whether a browser sent the request for something other than showing a page, most often for a script.
-// A Basic challenge would then make the browser ask the user for a password.
+// FromScript reports whether a browser sent the request for a script, or for anything else but showing a page. A Basic
+// challenge would then make the browser ask the user for a password.
 func FromScript(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
 	case "":
@@ -24,19 +26,19 @@ func FromScript(r *http.Request) bool {
 	return true
 }
 
-// opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it. Over
-// HTTP/2 and 3 there is no upgrade, but the method CONNECT (RFC 8441).
+// opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it.
+// Over HTTP/2 and 3, the method is CONNECT and there is no upgrade (RFC 8441).
 func opensSocket(r *http.Request) bool {
 	return (r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect) && r.Header.Get("Origin") != ""
 }
 
-// fromLibrary reports whether an older browser's script sent the request, by a library that says so.
+// fromLibrary reports whether a script of an older browser sent the request, with a library that says so.
 func fromLibrary(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest")
 }
 
-// Navigation reports whether a browser sent the request to show a page that the user goes to. Older browsers do not say
-// so; they are known by asking for HTML.
+// Navigation reports whether a browser sent the request to show a page that the user navigates to. Older browsers do
+// not say so, but they ask for HTML.
 func Navigation(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Upgrade") != "" {
 		return false
@@ -49,7 +51,7 @@ func Navigation(r *http.Request) bool {
 	return !fromLibrary(r) && acceptsHTML(r.Header["Accept"])
 }
 
-// acceptsHTML reports whether Accept headers name HTML. Wildcards do not count: every client sends them.
+// acceptsHTML reports whether Accept headers name HTML. Wildcards do not count, because every client sends them.
 func acceptsHTML(accept []string) bool {
 	for media := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		name, parameters, _ := strings.Cut(media, ";")
@@ -60,7 +62,7 @@ func acceptsHTML(accept []string) bool {
 	return false
 }
 
-// quality returns the weight among the parameters of a media range (RFC 9110 section 12.4.2); 0 for one that is not valid.
+// quality returns the weight in the parameters of a media range (RFC 9110 section 12.4.2), or 0 if it is invalid.
 func quality(parameters string) float64 {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		if name, value, ok := strings.Cut(strings.TrimSpace(parameter), "="); ok && strings.EqualFold(name, "q") {

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// Protection tells requests that another site made a browser send. Its zero value trusts no other origin.
+// Protection detects requests that another site made a browser send. The zero value trusts no other origin.
 type Protection struct {
 	net http.CrossOriginProtection
 }
@@ -29,8 +29,8 @@ func NewProtection(trusted []string) (*Protection, error) {
 }
 
 // Refuses reports whether the request may change something and comes from another site. Opening a WebSocket counts as a
-// change, although its method is GET: whatever is sent over it follows without another request. host is the host that the
-// client asked for.
+// change although its method is GET, because messages follow without another request. host is the host that the client
+// asked for.
 func (p *Protection) Refuses(r *http.Request, host string) bool {
 	checked := &http.Request{Method: r.Method, URL: r.URL, Host: host, Header: r.Header}
 	if r.Header.Get("Upgrade") != "" { // over HTTP/2 and 3 it is the method CONNECT
@@ -55,7 +55,7 @@ func CheckOrigin(origin string) error {
 	host := strings.ToLower(u.Hostname())
 	for _, r := range host {
 		if r > '~' {
-			return fmt.Errorf("%q: browsers send the name of such a host in ASCII; write it in the form xn--…", origin)
+			return fmt.Errorf("%q: browsers send such a host name in ASCII; write it in the form xn--…", origin)
 		}
 	}
 	if strings.Contains(host, ":") {

@@ -6,24 +6,25 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// Login is a login page that takes the way back in the query parameter redirect-to, as Frappe's does.
+// Login is a login page that reads the page to return to from the query parameter redirect-to, as Frappe's does.
 type Login struct {
 	url *url.URL
 }
 
-// maxRedirectTo is the longest way back, escaped. gunicorn reads request lines of up to 4094 bytes.
+// maxRedirectTo is the longest escaped redirect-to. gunicorn reads request lines of up to 4094 bytes.
 const maxRedirectTo = 3072
 
 // returnParameter is the query parameter that Frappe's login page reads.
 const returnParameter = "redirect-to"
 
-// ParseLogin returns the login page with that URL, or with that path on the host of the request.
+// ParseLogin returns the login page with a URL, or with a path on the host of the request.
 func ParseLogin(address string) (*Login, error) {
 	const write = "write the URL of the login page, such as https://erp.example.com/login, or its path, such as /login"
 	u, err := url.Parse(address)
@@ -34,7 +35,8 @@ func ParseLogin(address string) (*Login, error) {
 	switch {
 	case portErr != nil:
 		return nil, fmt.Errorf("%q: %w; %s", address, portErr, write)
-	case u.Scheme == "" && (u.Host != "" || !strings.HasPrefix(address, "/")), u.Scheme != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""):
+	case u.Scheme == "" && (u.Host != "" || !strings.HasPrefix(address, "/")),
+		u.Scheme != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""):
 		return nil, fmt.Errorf("%q has no scheme http or https; %s", address, write)
 	case u.User != nil || u.Fragment != "" || u.Query().Has(returnParameter):
 		return nil, errors.New("the URL of the login page must have no user, no fragment and no redirect-to; " + write)
@@ -42,8 +44,8 @@ func ParseLogin(address string) (*Login, error) {
 	return &Login{url: u}, nil
 }
 
-// Location returns where to send a browser that asked a host for target, the URL that it sent. It is empty if that is the
-// login page itself.
+// Location returns the URL to redirect a browser to that asked a host for target, the URL as it was sent. It is empty
+// if target is the login page.
 func (l *Login) Location(host string, target *url.URL) string {
 	if l.is(host, target) {
 		return ""
@@ -64,54 +66,56 @@ func (l *Login) is(host string, target *url.URL) bool {
 	return path.Clean("/"+target.Path) == path.Clean("/"+l.url.Path)
 }
 
-// returnTo returns path and query of a URL, for a login page that sends the browser to wherever they lead. They always
-// lead to a page of the login page's host: a path that a browser, or a page that decodes it once more, could take for
-// something else becomes `/`.
+// returnTo returns the path and query of a URL, to which the login page will send the browser. They always lead to a
+// page on the login page's host: a path that a browser, or a page that decodes it once more, could interpret
+// differently becomes `/`.
 func returnTo(target *url.URL) string {
-	way := target.EscapedPath()
-	if !plainPath(way) {
+	to := target.EscapedPath()
+	if !plainPath(to) {
 		return "/"
 	}
 	if target.RawQuery == "" {
-		return way
+		return to
 	}
-	if whole := way + "?" + target.RawQuery; len(url.QueryEscape(whole)) <= maxRedirectTo && visible(whole) {
+	if whole := to + "?" + target.RawQuery; len(url.QueryEscape(whole)) <= maxRedirectTo && visible(whole) {
 		if before, _, _ := strings.Cut(withoutScripts(whole), "?"); !plain(before) {
 			return "/"
 		}
 		return whole
 	}
-	return way
+	return to
 }
 
-// maxDecodings is how often plainPath looks below an escaped percent sign.
+// maxDecodings is how often plainPath decodes a path.
 const maxDecodings = 4
 
-// plainPath reports whether a path begins with exactly one slash, however often it is decoded, and has no backslashes, no
-// control characters and no dot segments, which browsers resolve before they send a path.
-func plainPath(way string) bool {
-	if len(url.QueryEscape(way)) > maxRedirectTo {
+// plainPath reports whether a path begins with exactly one slash, however often it is decoded, and has no backslashes,
+// no control characters and no dot segments, which browsers resolve before they send a path.
+func plainPath(to string) bool {
+	if len(url.QueryEscape(to)) > maxRedirectTo {
 		return false
 	}
 	for range maxDecodings {
-		if !plain(way) || !plain(withoutScripts(way)) {
+		if !plain(to) || !plain(withoutScripts(to)) {
 			return false
 		}
-		decoded, err := url.PathUnescape(way)
-		if err != nil || decoded == way {
+		decoded, err := url.PathUnescape(to)
+		if err != nil || decoded == to {
 			return err == nil
 		}
-		way = decoded
+		to = decoded
 	}
 	return false
 }
 
-// plain is plainPath for a path that is not decoded.
-func plain(way string) bool {
-	if !strings.HasPrefix(way, "/") || strings.HasPrefix(way, "//") || strings.Contains(way, `\`) || strings.ContainsFunc(way, control) {
+// plain is plainPath without decoding.
+func plain(to string) bool {
+	if !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, `\`) ||
+		strings.ContainsFunc(to, control) {
 		return false
 	}
-	return !slices.ContainsFunc(strings.Split(way, "/"), func(segment string) bool { return segment == "." || segment == ".." })
+	return !slices.ContainsFunc(strings.Split(to, "/"),
+		func(segment string) bool { return segment == "." || segment == ".." })
 }
 
 func control(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }
@@ -120,15 +124,17 @@ func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// sentCookie tells that a browser was sent to the login page a moment ago although it has a session.
+// sentCookie marks a browser that was sent to the login page a moment ago although it has a session.
 const sentCookie = "frappe_auth_login"
 
-// Redirect sends the browser to a location. session says that it has a session, which was denied: if the login page takes that
-// session for good, it sends the browser back at once, and WasSent then tells.
+// Redirect sends the browser to a location. session is set if the browser has a session that was denied. If the login
+// page accepts that session, it sends the browser back at once, and WasSent detects this.
 func Redirect(w http.ResponseWriter, location string, session bool) {
 	if session {
-		//nolint:gosec // without Secure: it holds nothing, and must come back over plain HTTP behind a proxy, too
-		http.SetCookie(w, &http.Cookie{Name: sentCookie, Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+		//nolint:gosec // not Secure: it holds no secret, and must also come back over plain HTTP behind a proxy
+		http.SetCookie(w, &http.Cookie{
+			Name: sentCookie, Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		})
 	}
 	w.Header().Set("Location", location)
 	w.Header().Set("Cache-Control", "no-store")
@@ -139,4 +145,21 @@ func Redirect(w http.ResponseWriter, location string, session bool) {
 func WasSent(r *http.Request) bool {
 	_, err := r.Cookie(sentCookie)
 	return err == nil
+}
+
+// scripts match what Frappe's login page removes from redirect-to, after it has checked that this leads to its own host
+// (frappe.utils.sanitise_redirect of 15.44.2). When `javascript` is removed, /javascript/evil.example.net becomes the
+// URL of another site.
+var scripts = []*regexp.Regexp{
+	regexp.MustCompile(`(?is)<script\b.*?</script>`),
+	regexp.MustCompile(`(?i)(?:confirm|alert|prompt)\(.*\)`),
+	regexp.MustCompile(`(?i)` + strings.Join(strings.Split("javascript", ""), `[\s\pZ]*(?:&#x.{1,7})?`)),
+}
+
+// withoutScripts returns redirect-to as Frappe's login page changes it.
+func withoutScripts(to string) string {
+	for _, script := range scripts {
+		to = script.ReplaceAllString(to, "")
+	}
+	return to
 }

@@ -1,6 +1,7 @@
 package browser_test
 
 import (
+	"bufio"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,15 +21,15 @@ func login(t testing.TB, address string) *browser.Login {
 
 // requested returns the URL of a request as net/http reads it from the request line.
 func requested(target string) (*url.URL, error) {
-	r, err := http.ReadRequest(newReader("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n"))
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")))
 	if err != nil {
 		return nil, err
 	}
 	return r.URL, nil
 }
 
-// TestReturn: the way back is a path of the login page's host, whatever the client asks for.
-func TestReturn(t *testing.T) {
+// TestReturnPath: redirect-to is a path on the login page's host, whatever the client asks for.
+func TestReturnPath(t *testing.T) {
 	l := login(t, "https://erp.example.com/login")
 	long := strings.Repeat("a", 4000)
 	for target, want := range map[string]string{
@@ -56,7 +57,7 @@ func TestReturn(t *testing.T) {
 		"/%7F":                            "/",
 		"/x/..//evil.example":             "/",
 
-		// Frappe's login page removes scripts after it has looked where they lead.
+		// Frappe's login page removes scripts after it has checked where the URL leads.
 		"/javascript/evil.example":                 "/",
 		"/JavaScript/evil.example":                 "/",
 		"/javascriptjavascript/evil.example":       "/",
@@ -100,20 +101,26 @@ func TestReturn(t *testing.T) {
 	}
 }
 
-// TestLogin: the login page itself is not sent to the login page, and keeps its own query.
+// TestLogin: a request for the login page is not redirected to it, and the login page keeps its own query.
 func TestLogin(t *testing.T) {
 	for _, test := range []struct{ name, login, host, target, want string }{
-		{"another host", "https://erp.example.com/login", "app.example.com", "/login", "https://erp.example.com/login?redirect-to=%2Flogin"},
-		{"the same host", "https://erp.example.com/login", "erp.example.com", "/bi", "https://erp.example.com/login?redirect-to=%2Fbi"},
+		{
+			"another host", "https://erp.example.com/login", "app.example.com", "/login",
+			"https://erp.example.com/login?redirect-to=%2Flogin",
+		},
+		{
+			"the same host", "https://erp.example.com/login", "erp.example.com", "/bi",
+			"https://erp.example.com/login?redirect-to=%2Fbi",
+		},
 		{"the login page", "https://erp.example.com/login", "erp.example.com", "/login", ""},
-		{"the login page with a way back", "https://erp.example.com/login", "ERP.example.com:8443", "/login?redirect-to=/bi", ""},
+		{"the login page with redirect-to", "https://a.example/login", "A.example:8443", "/login?redirect-to=/bi", ""},
 		{"the login page with a slash", "https://erp.example.com/login", "erp.example.com", "/login/", ""},
 		{"the login page, escaped", "https://erp.example.com/login", "erp.example.com", "/%6Cogin", ""},
-		{"the login page by another way", "https://erp.example.com/login", "erp.example.com", "//x/../login", ""},
+		{"the login page with dot segments", "https://erp.example.com/login", "erp.example.com", "//x/../login", ""},
 		{"a path", "/login", "erp.example.com", "/bi", "/login?redirect-to=%2Fbi"},
 		{"a path, the login page", "/login", "erp.example.com", "/login?x", ""},
 		{"below the login page", "/login", "erp.example.com", "/login/x", "/login?redirect-to=%2Flogin%2Fx"},
-		{"a query of its own", "/login?for=bi", "erp.example.com", "/bi", "/login?for=bi&redirect-to=%2Fbi"},
+		{"a login page with a query", "/login?for=bi", "erp.example.com", "/bi", "/login?for=bi&redirect-to=%2Fbi"},
 		{"the home page", "https://erp.example.com", "erp.example.com", "/", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -128,12 +135,13 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestParseLogin: what is not the URL of a login page is refused.
+// TestParseLogin: anything but the URL of a login page is an error.
 func TestParseLogin(t *testing.T) {
 	for _, address := range []string{
-		"", "login", "erp.example.com/login", "//erp.example.com/login", `/\erp.example.com`, `\\erp.example.com`, "ftp://erp.example.com/login",
-		"https://", "https:///login", "https://u:p@erp.example.com/login", "/login#x", "/login?redirect-to=/x", "/lo gin", "javascript:alert(1)", "/login\n",
-		"https://erp.example.com:65536/login", "https://erp.example.com:0/login", "https://erp.example.com:/login", "http://[::1]:99999/login",
+		"", "login", "erp.example.com/login", "//erp.example.com/login", `/\erp.example.com`, `\\erp.example.com`,
+		"ftp://erp.example.com/login", "https://", "https:///login", "https://u:p@erp.example.com/login", "/login#x",
+		"/login?redirect-to=/x", "/lo gin", "javascript:alert(1)", "/login\n", "https://erp.example.com:65536/login",
+		"https://erp.example.com:0/login", "https://erp.example.com:/login", "http://[::1]:99999/login",
 	} {
 		if _, err := browser.ParseLogin(address); err == nil || !strings.Contains(err.Error(), "such as /login") {
 			t.Errorf("%q: %v", address, err)
@@ -141,9 +149,11 @@ func TestParseLogin(t *testing.T) {
 	}
 }
 
-// FuzzReturn: the way back never leaves the host, also where the login page's script takes it apart as a browser does.
-func FuzzReturn(f *testing.F) {
-	for _, target := range []string{"/", "//evil.example", `/\evil.example`, "/%2F%5c", "/%09//x", "/x?//y", "http://evil.example//x", "/%25%32%46x"} {
+// FuzzReturnPath: redirect-to never leads to another host, also if the login page's script parses it as a browser does.
+func FuzzReturnPath(f *testing.F) {
+	for _, target := range []string{
+		"/", "//evil.example", `/\evil.example`, "/%2F%5c", "/%09//x", "/x?//y", "http://evil.example//x", "/%25%32%46x",
+	} {
 		f.Add(target)
 	}
 	l := login(f, "/login")
@@ -163,24 +173,24 @@ func FuzzReturn(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for way := parsed.Query().Get("redirect-to"); ; {
-			if leaves(way) {
-				t.Fatalf("%q: back to %q", target, way)
+		for to := parsed.Query().Get("redirect-to"); ; {
+			if leaves(to) {
+				t.Fatalf("%q: back to %q", target, to)
 			}
-			way, _, _ = strings.Cut(way, "?")
-			decoded, err := url.PathUnescape(way)
-			if err != nil || decoded == way {
+			to, _, _ = strings.Cut(to, "?")
+			decoded, err := url.PathUnescape(to)
+			if err != nil || decoded == to {
 				return
 			}
-			way = decoded
+			to = decoded
 		}
 	})
 }
 
-// leaves reports whether a browser that is sent to a reference could come to another host (https://url.spec.whatwg.org): it
-// drops tabs and line breaks, trims control characters and spaces, and takes a backslash for a slash.
-func leaves(way string) bool {
-	way = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(way)
-	way = strings.TrimLeftFunc(way, func(r rune) bool { return r <= ' ' })
-	return !strings.HasPrefix(way, "/") || strings.HasPrefix(way, "//")
+// leaves reports whether a reference could lead a browser to another host (https://url.spec.whatwg.org). A browser
+// drops tabs and line breaks, trims control characters and spaces, and treats a backslash as a slash.
+func leaves(to string) bool {
+	to = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(to)
+	to = strings.TrimLeftFunc(to, func(r rune) bool { return r <= ' ' })
+	return !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//")
 }

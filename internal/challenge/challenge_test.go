@@ -6,7 +6,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 )
 
-// TestExamples: the challenges of the RFCs' examples, with the line breaks that they have for the page taken out.
+// TestExamples: the examples of the RFCs, without the line breaks that only fit them to the page.
 func TestExamples(t *testing.T) {
 	for _, test := range []struct{ name, got, want string }{
 		{

@@ -26,8 +26,8 @@ type call[V any] struct {
 }
 
 // Do runs fn and returns its value, or waits for an identical call already in flight and returns that call's value. A
-// waiting caller returns early, with the error of ctx, when ctx is done; the caller that runs fn does not. shared reports
-// whether another caller ran the call. If fn panics, its caller panics and waiting callers get ErrPanicked.
+// waiting caller returns early, with the error of ctx, when ctx is done; the caller that runs fn does not. shared
+// reports whether another caller ran the call. If fn panics, its caller panics and waiting callers get ErrPanicked.
 func (g *Group[K, V]) Do(ctx context.Context, key K, fn func() V) (value V, shared bool, err error) {
 	g.mu.Lock()
 	if other := g.calls[key]; other != nil {

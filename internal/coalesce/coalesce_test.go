@@ -11,7 +11,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-func TestOneCallForAll(t *testing.T) {
+// TestConcurrentCallsShareOne: concurrent callers share one call. Callers whose context ends leave early.
+func TestConcurrentCallsShareOne(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		var (
 			g     Group[string, int]
@@ -50,7 +51,7 @@ func TestOneCallForAll(t *testing.T) {
 	})
 }
 
-// TestPanic: a call that panics leaves nobody waiting, and nothing behind.
+// TestPanic: a call that panics leaves no caller waiting, and does not affect the next call.
 func TestPanic(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		var g Group[string, int]

@@ -1,4 +1,4 @@
-// Package drain ends the bodies of requests that are refused before anyone has read them.
+// Package drain discards the bodies of requests that are refused before their bodies were read.
 package drain
 
 import (
@@ -13,30 +13,30 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// The bounds on the body of a refused request. Clients that send all of a body before they read the response need it to be
-// taken; nobody may keep a goroutine busy with it.
+// The limits for discarding the body of a refused request. Some clients read the response only after they have sent the
+// whole body, so it must be read, but no client may keep a goroutine busy with it.
 const (
 	maxDiscarded   = 16 << 20 // bytes
 	maxDiscardTime = 5 * time.Second
-	maxDiscardGap  = 300 * time.Millisecond // without a byte of it
+	maxDiscardGap  = 300 * time.Millisecond // without a byte
 	maxDiscarding  = 256                    // bodies at once, for each handler
 
-	// maxPostHandlerRead is how much of an HTTP/1 body net/http discards by itself after the response.
+	// maxPostHandlerRead is how much of an HTTP/1 body net/http discards after the response.
 	maxPostHandlerRead = 256 << 10
 
-	// lingerTime is how long net/http may take for it.
+	// lingerTime is how long net/http may take to discard it.
 	lingerTime = time.Second
 )
 
-// Drain ends bodies. Its zero value is ready to use.
+// Drain discards bodies. The zero value is ready to use.
 type Drain struct {
 	discarding atomic.Int64
 }
 
-// End discards the body of a request, so that the client sees the response that follows. A client may send all of its body
-// before it reads (Python's requests), or take the end of an HTTP/2 stream that it still writes to for an error (curl before
-// 8). Where the body does not end within the bounds, HTTP/1 closes the connection after the response: otherwise net/http
-// would first wait for the body.
+// End discards the body of a request, so that the client sees the response that follows. Some clients send the whole
+// body before they read (Python's requests), or treat the end of an HTTP/2 stream that they still write to as an error
+// (curl before 8). If the body does not end within the limits, an HTTP/1 connection is closed after the response.
+// Otherwise net/http would first wait for the body.
 //
 // Later handlers, such as those of handle_errors, see a request without a body.
 func (e *Drain) End(w http.ResponseWriter, r *http.Request) {
@@ -52,12 +52,12 @@ func (e *Drain) End(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// discard reads a body, and reports whether it came to its end within the bounds.
+// discard reads a body, and reports whether it ended within the limits.
 func (e *Drain) discard(w http.ResponseWriter, r *http.Request) bool {
 	controller := http.NewResponseController(w)
 	if e.discarding.Add(1) > maxDiscarding || !mayWait(r) {
 		e.discarding.Add(-1)
-		_ = controller.SetReadDeadline(time.Now().Add(lingerTime)) // without one, the server's own timeouts hold
+		_ = controller.SetReadDeadline(time.Now().Add(lingerTime)) // if this fails, the server's own timeouts apply
 		return false
 	}
 	defer e.discarding.Add(-1)
@@ -73,7 +73,7 @@ func (e *Drain) discard(w http.ResponseWriter, r *http.Request) bool {
 		left -= n
 		switch {
 		case errors.Is(err, io.EOF):
-			return controller.SetReadDeadline(time.Time{}) == nil // the connection goes on
+			return controller.SetReadDeadline(time.Time{}) == nil // the connection can be used again
 		case err != nil:
 			return false
 		}
@@ -81,13 +81,13 @@ func (e *Drain) discard(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// mayWait reports whether a body may be waited for before the response. Over HTTP/1 a wait in vain cancels the request's
-// context. That is of no consequence to Caddy's own error response, but a proxy in the error routes would give up. So where
-// there are such routes, net/http discards the body after the response, if it is no larger than net/http takes. A larger one
-// has to be taken before, or a client that sends all of it first would see a reset.
+// mayWait reports whether to wait for a body before the response. Over HTTP/1, a read that times out cancels the
+// request's context. Caddy's own error response does not need it, but a proxy in the error routes would give up. So if
+// there are such routes, net/http discards the body after the response, unless the body is larger than net/http reads.
+// A larger body must be read before the response, or a client that first sends all of it would see a reset.
 func mayWait(r *http.Request) bool {
 	if httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue") {
-		return false // to read it would be to ask for it (RFC 9110 section 10.1.1)
+		return false // reading it would ask for it (RFC 9110 section 10.1.1)
 	}
 	if r.ProtoMajor != 1 || r.ContentLength > maxPostHandlerRead {
 		return true

@@ -11,12 +11,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// slowBody yields one byte after each pause, until the deadline of its writer.
+// slowBody returns a piece after each pause, until the read deadline.
 type slowBody struct {
 	http.ResponseWriter
 	pause    time.Duration
-	piece    int // how much a read yields at most
-	left     int // until its end
+	piece    int // the most that a read returns
+	left     int // bytes until the end
 	deadline time.Time
 	read     int
 }
@@ -43,23 +43,29 @@ func (b *slowBody) Read(p []byte) (int, error) {
 
 func (*slowBody) Close() error { return nil }
 
-// TestBodyBounds: nobody keeps a goroutine busy with a body for longer than the bounds say.
-func TestBodyBounds(t *testing.T) {
+// TestBodyLimits: no body keeps a goroutine busy for longer than the limits allow.
+func TestBodyLimits(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		body     slowBody
-		others   int64 // bodies that are being discarded already
+		others   int64 // bodies that are already being discarded
 		expect   string
 		took     time.Duration
 		read     int
 		finished bool
 	}{
 		{name: "at once", body: slowBody{piece: 1000, left: 10_000}, read: 10_000, finished: true},
-		{name: "slowly", body: slowBody{pause: 200 * time.Millisecond, piece: 1000, left: 10_000}, took: 2 * time.Second, read: 10_000, finished: true},
-		{name: "a trickle", body: slowBody{pause: 200 * time.Millisecond, piece: 1, left: 10_000}, took: maxDiscardTime, read: 25},
+		{
+			name: "slowly", body: slowBody{pause: 200 * time.Millisecond, piece: 1000, left: 10_000}, took: 2 * time.Second,
+			read: 10_000, finished: true,
+		},
+		{
+			name: "a trickle", body: slowBody{pause: 200 * time.Millisecond, piece: 1, left: 10_000}, took: maxDiscardTime,
+			read: 25,
+		},
 		{name: "never", body: slowBody{pause: time.Hour, piece: 1, left: 10_000}, took: maxDiscardGap},
 		{name: "too much", body: slowBody{piece: 1 << 20, left: maxDiscarded + 1}, read: maxDiscarded},
-		{name: "beside too many others", body: slowBody{piece: 1000, left: 10_000}, others: maxDiscarding},
+		{name: "next to too many others", body: slowBody{piece: 1000, left: 10_000}, others: maxDiscarding},
 		{name: "not asked for", body: slowBody{piece: 1000, left: 10_000}, expect: "100-continue"},
 		{name: "not asked for, in capitals", body: slowBody{piece: 1000, left: 10_000}, expect: "100-CONTINUE"},
 	} {
@@ -71,10 +77,10 @@ func TestBodyBounds(t *testing.T) {
 				if test.expect != "" {
 					r.Header.Set("Expect", test.expect)
 				}
-				var ender Drain
-				ender.discarding.Store(test.others)
+				var drain Drain
+				drain.discarding.Store(test.others)
 				began := time.Now()
-				ender.End(&body, r)
+				drain.End(&body, r)
 				if took := time.Since(began).Round(10 * time.Millisecond); took != test.took || body.read != test.read {
 					t.Errorf("%d bytes in %s, want %d in %s", body.read, took, test.read, test.took)
 				}
@@ -84,7 +90,7 @@ func TestBodyBounds(t *testing.T) {
 				if test.finished != body.deadline.IsZero() {
 					t.Errorf("the deadline is %v", body.deadline)
 				}
-				if got := ender.discarding.Load(); got != test.others {
+				if got := drain.discarding.Load(); got != test.others {
 					t.Errorf("%d bodies are being discarded", got)
 				}
 				if r.Body != http.NoBody || r.ContentLength != 0 {
@@ -95,7 +101,7 @@ func TestBodyBounds(t *testing.T) {
 	}
 }
 
-// TestBodyWithoutDeadlines: where a wait could not be bounded, there is none.
+// TestBodyWithoutDeadlines: a body is not read if there can be no read deadline.
 func TestBodyWithoutDeadlines(t *testing.T) {
 	w := httptest.NewRecorder()
 	body := slowBody{pause: time.Hour, piece: 1, left: 1}

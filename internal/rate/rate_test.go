@@ -21,8 +21,8 @@ func TestClientOf(t *testing.T) {
 	}
 }
 
-// TestBounded: no flood of clients takes more room than there is.
-func TestBounded(t *testing.T) {
+// TestMaxClients: no flood of clients takes more memory than MaxClients.
+func TestMaxClients(t *testing.T) {
 	l, limit := New(), Limit{Max: 20, Window: time.Minute}
 	for i := range 2 * MaxClients {
 		l.Charge(ClientOf(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)), limit, 0)

@@ -23,7 +23,7 @@ type Metadata struct {
 	BearerMethodsSupported []string `json:"bearer_methods_supported,omitempty"`
 }
 
-// Validate returns an error if what is given is wrong. Empty fields are not.
+// Validate returns an error if a field that is set is wrong.
 func (m Metadata) Validate() error {
 	if m.Resource != "" {
 		if err := Check(m.Resource); err != nil {
@@ -31,7 +31,8 @@ func (m Metadata) Validate() error {
 		}
 	}
 	for _, server := range m.AuthorizationServers {
-		if err := check(server, "an authorization server", "write that of the Frappe site, such as https://erp.example.com"); err != nil {
+		if err := check(server, "an authorization server",
+			"write that of the Frappe site, such as https://erp.example.com"); err != nil {
 			return err
 		}
 	}
@@ -43,15 +44,17 @@ func (m Metadata) Validate() error {
 	return nil
 }
 
-// Check returns an error if a URL is not the identifier of a resource: one with the scheme https, or http for development,
-// and without a fragment. A query is not allowed either, since it would make the place of the metadata ambiguous.
+// Check returns an error if a URL is not the identifier of a resource. Its scheme must be https, or http for
+// development, and it must not have a fragment. It must not have a query either, because that would make the URL of the
+// metadata ambiguous.
 func Check(identifier string) error {
 	return check(identifier, "a resource", "write a scheme, a host and a path, such as https://mcp.example.com/mcp")
 }
 
 func check(address, what, advice string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery ||
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil ||
+		u.RawQuery != "" || u.ForceQuery ||
 		strings.ContainsAny(address, "#\\\" ") || u.EscapedPath() != u.Path {
 		return fmt.Errorf("%q is not the URL of %s; %s", address, what, advice)
 	}
@@ -61,8 +64,8 @@ func check(address, what, advice string) error {
 	return nil
 }
 
-// MetadataURL returns the URL of the metadata of a resource: the well-known path stands between the host and the resource's
-// own path (RFC 9728 section 3.1).
+// MetadataURL returns the URL of the metadata of a resource. The well-known path is inserted between the host and the
+// path of the resource (RFC 9728 section 3.1).
 func MetadataURL(identifier string) string {
 	scheme, rest, _ := strings.Cut(identifier, "://")
 	host, path, _ := strings.Cut(rest, "/")
@@ -72,8 +75,8 @@ func MetadataURL(identifier string) string {
 	return scheme + "://" + host + WellKnown + path
 }
 
-// Serves reports whether the metadata of a resource is at a path: the well-known path with the resource's own path behind
-// it, or alone, for clients that know only the host. A slash at the end makes no difference.
+// Serves reports whether the metadata of a resource is at a path: the well-known path followed by the path of the
+// resource, or alone, for clients that know only the host. A trailing slash makes no difference.
 func Serves(identifier, path string) bool {
 	if path == WellKnown {
 		return true
@@ -84,7 +87,7 @@ func Serves(identifier, path string) bool {
 	return found && strings.TrimSuffix(own, "/") == strings.TrimSuffix(resourcePath, "/")
 }
 
-// Serve answers a request for the metadata. Scripts of every origin may read it.
+// Serve answers a request for the metadata. Scripts of any origin may read it.
 func Serve(w http.ResponseWriter, r *http.Request, m Metadata) error {
 	header := w.Header()
 	header.Set("Access-Control-Allow-Origin", "*")

@@ -20,7 +20,9 @@ func TestMetadataPaths(t *testing.T) {
 			"RFC 9728, the first example", "https://resource.example.com",
 			"https://resource.example.com/.well-known/oauth-protected-resource",
 			[]string{"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/"},
-			[]string{"/.well-known/oauth-protected-resource/resource1", "/.well-known/oauth-protected-resources", "/", "/.well-known/"},
+			[]string{
+				"/.well-known/oauth-protected-resource/resource1", "/.well-known/oauth-protected-resources", "/", "/.well-known/",
+			},
 		},
 		{
 			"RFC 9728, the second example", "https://resource.example.com/resource1",
@@ -68,9 +70,12 @@ func TestMetadataPaths(t *testing.T) {
 // TestCheck: what identifies a resource.
 func TestCheck(t *testing.T) {
 	for identifier, want := range map[string]bool{
-		"https://mcp.example.com/mcp": true, "https://mcp.example.com": true, "http://localhost:8080/mcp": true, "https://[::1]/": true,
-		"mcp.example.com": false, "/mcp": false, "ftp://x/": false, "https://": false, "https://x/#y": false, "https://x/#": false, "https://x/?y": false,
-		"https://x/?": false, "https://u@x/": false, "https://x/%2e": false, `https://x/"`: false, `https://x/\`: false, "https://x/ y": false, "": false,
+		"https://mcp.example.com/mcp": true, "https://mcp.example.com": true, "http://localhost:8080/mcp": true,
+		"https://[::1]/":  true,
+		"mcp.example.com": false, "/mcp": false, "ftp://x/": false, "https://": false, "https://x/#y": false,
+		"https://x/#": false, "https://x/?y": false,
+		"https://x/?": false, "https://u@x/": false, "https://x/%2e": false, `https://x/"`: false, `https://x/\`: false,
+		"https://x/ y": false, "": false,
 	} {
 		if err := resource.Check(identifier); (err == nil) != want {
 			t.Errorf("%q: %v", identifier, err)
@@ -106,7 +111,8 @@ func TestServe(t *testing.T) {
 	} {
 		t.Run(test.method, func(t *testing.T) {
 			w := httptest.NewRecorder()
-			if err := resource.Serve(w, httptest.NewRequest(test.method, resource.WellKnown, http.NoBody), metadata); err != nil {
+			if err := resource.Serve(w, httptest.NewRequest(test.method, resource.WellKnown, http.NoBody),
+				metadata); err != nil {
 				t.Fatal(err)
 			}
 			if w.Code != test.status || w.Header().Get("Access-Control-Allow-Origin") != "*" {
@@ -122,7 +128,8 @@ func TestServe(t *testing.T) {
 			if err := json.Unmarshal([]byte(example), &want); err != nil {
 				t.Fatal(err)
 			}
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || !reflect.DeepEqual(got, want) || w.Header().Get("Content-Type") != "application/json" {
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || !reflect.DeepEqual(got, want) ||
+				w.Header().Get("Content-Type") != "application/json" {
 				t.Errorf("%v %v", got, err)
 			}
 		})

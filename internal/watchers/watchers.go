@@ -1,4 +1,4 @@
-// Package watchers passes what a source learns of changes in Frappe on to everybody who watches the source.
+// Package watchers distributes the changes that one source reports to all its watchers.
 package watchers
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// Watchers are those who watch one source, as frappe.Watcher describes it. The zero value is ready: nobody watches, and the
+// Watchers are the watchers of one source, as described by frappe.Watcher. The zero value has no watchers, and its
 // source does not see changes yet.
 type Watchers struct {
 	mu       sync.Mutex
@@ -18,7 +18,7 @@ type Watchers struct {
 
 type watcher struct{ observe func([]frappe.Change) }
 
-// Watch reports changes to observe until ctx is done. If the source sees changes, observe is told so at once.
+// Watch reports changes to observe until ctx is done. If the source sees changes, it calls observe(nil) at once.
 func (w *Watchers) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	added := &watcher{observe: observe}
 	w.mu.Lock()
@@ -36,14 +36,15 @@ func (w *Watchers) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	w.mu.Unlock()
 }
 
-// See sets whether the source sees changes from now on. It tells nobody.
+// See sets whether the source sees changes from now on. It does not call the watchers.
 func (w *Watchers) See(seeing bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seeing = seeing
 }
 
-// Report tells all watchers, one after another, what has changed. Nil says that the source was looked at, and nothing has.
+// Report tells all watchers, one after another, what has changed. Nil means that the source was checked and nothing
+// changed.
 func (w *Watchers) Report(changes []frappe.Change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,19 +10,19 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestWatchers: each watcher is told what is reported while it watches, and a new one whether changes are seen.
+// TestWatchers: each watcher gets the reports while it watches. A new one is told at once if changes are seen.
 func TestWatchers(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		var w Watchers
-		heard := map[string][]string{}
+		reported := map[string][]string{}
 		watch := func(name string) (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
 			go w.Watch(ctx, func(changes []frappe.Change) {
 				if changes == nil {
-					heard[name] = append(heard[name], "nothing")
+					reported[name] = append(reported[name], "nothing")
 				}
 				for _, c := range changes {
-					heard[name] = append(heard[name], c.User)
+					reported[name] = append(reported[name], c.User)
 				}
 			})
 			synctest.Wait()
@@ -31,7 +31,7 @@ func TestWatchers(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		stop := watch("before the first look")
+		stop := watch("before changes are seen")
 		w.See(true)
 		w.Report([]frappe.Change{{User: "alice"}})
 		watch("while changes are seen")
@@ -41,12 +41,12 @@ func TestWatchers(t *testing.T) {
 		w.See(true)
 		w.Report(nil)
 		for name, want := range map[string][]string{
-			"before the first look":  {"alice"},
-			"while changes are seen": {"nothing", "nothing"},
-			"while none are seen":    {"nothing"},
+			"before changes are seen": {"alice"},
+			"while changes are seen":  {"nothing", "nothing"},
+			"while none are seen":     {"nothing"},
 		} {
-			if !slices.Equal(heard[name], want) {
-				t.Errorf("%s: %q, want %q", name, heard[name], want)
+			if !slices.Equal(reported[name], want) {
+				t.Errorf("%s: %q, want %q", name, reported[name], want)
 			}
 		}
 	})
