@@ -150,6 +150,26 @@ func TestJSONNames(t *testing.T) {
 	}
 }
 
+// TestProviderOptions: the page says which options the provider does not have: those of the handler alone.
+func TestProviderOptions(t *testing.T) {
+	_, list, _ := strings.Cut(testutil.Section(t, optionsPage, "JSON"), "except those that answer or change requests: ")
+	list, _, _ = strings.Cut(list, ".")
+	var shown, only []string
+	for _, name := range optionName.FindAllStringSubmatch(list, -1) {
+		shown = append(shown, name[1])
+	}
+	for field := range reflect.TypeFor[frappeauth.Handler]().Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			only = append(only, name)
+		}
+	}
+	slices.Sort(shown)
+	slices.Sort(only)
+	if !slices.Equal(shown, only) {
+		t.Errorf("the page lists %q, but only the handler has %q", shown, only)
+	}
+}
+
 // jsonNames returns the JSON names of the fields of a type, and of what is in them.
 func jsonNames(of reflect.Type) (names []string) {
 	for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {

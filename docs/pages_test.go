@@ -61,6 +61,20 @@ func TestDocsIndex(t *testing.T) {
 	}
 }
 
+// TestContributing: the files and functions that CONTRIBUTING.md follows a credential through are there.
+func TestContributing(t *testing.T) {
+	steps := regexp.MustCompile("(?m)^\\| `([a-z/]+\\.go)` \\| `(\\w+)` \\|").FindAllStringSubmatch(testutil.Page(t, "CONTRIBUTING.md"), -1)
+	if len(steps) < 8 {
+		t.Errorf("only %d steps", len(steps))
+	}
+	for _, step := range steps {
+		declared := regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + step[2] + `\(`)
+		if !declared.MatchString(testutil.Page(t, step[1])) {
+			t.Errorf("%s has no function %s", step[1], step[2])
+		}
+	}
+}
+
 // TestDocsJSONBlocks: what the pages show as JSON is JSON.
 func TestDocsJSONBlocks(t *testing.T) {
 	for _, file := range []string{"docs/recipes.md", "docs/freshness.md"} {
