@@ -4,10 +4,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
+
+// TestMain fails the test run if a secret was logged anywhere in it.
+func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 
 // TestInputs drives the table of what each input gets through a running Caddy.
 func TestInputs(t *testing.T) {
@@ -17,17 +23,17 @@ func TestInputs(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 	}))
 	defer down.Close()
-	open, strict, bearerOnly, anonymous, unknown := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	open, strict, bearerOnly, anonymous, unknown := testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t)
 	respond := `respond "{http.auth.user.id}|{http.auth.user.scheme}|{http.auth.user.full_name}|{http.auth.user.roles}|{http.auth.user.scopes}|{http.auth.user.backend}|{http.auth.frappe.cache}|{http.auth.frappe.error}|{header.Authorization}"
 	handle_errors {
 		respond "{err.status_code} {err.message}|{http.auth.frappe.error}|{http.auth.user.id}|{http.auth.user.roles}|{http.auth.candidate.id}"
 	}`
 	site := "backend static {\n" +
-		"token " + aliceKey + " " + hashed(aliceSecret) + ` alice@example.com "System Manager" "Report Manager"` + "\n" +
-		"token 5f200e7119f1d3c " + hashed("091f121aa6a0031") + " bob@example.com\n" +
-		"bearer " + hashed("641cc7393fbf7e529b94837c181e81") + " alice@example.com \"System Manager\"\n" +
-		"bearer " + hashed("2d6f2973a9c21c820d549cdb01d1b3") + " bob@example.com\n}\n"
-	runCaddy(t, fmt.Sprintf(`
+		"token " + testutil.AliceKey + " " + testutil.Hash(testutil.AliceSecret) + ` alice@example.com "System Manager" "Report Manager"` + "\n" +
+		"token 5f200e7119f1d3c " + testutil.Hash("091f121aa6a0031") + " bob@example.com\n" +
+		"bearer " + testutil.Hash("641cc7393fbf7e529b94837c181e81") + " alice@example.com \"System Manager\"\n" +
+		"bearer " + testutil.Hash("2d6f2973a9c21c820d549cdb01d1b3") + " bob@example.com\n}\n"
+	testutil.RunCaddy(t, fmt.Sprintf(`
 http://%s {
 	frappe_auth {
 		%s
@@ -71,7 +77,7 @@ http://%s {
 	}
 	%s
 }`, open, site, respond, strict, site, respond, bearerOnly, site, respond, anonymous, site, respond,
-		unknown, aliceKey, hashed(aliceSecret), down.URL, respond))
+		unknown, testutil.AliceKey, testutil.Hash(testutil.AliceSecret), down.URL, respond))
 
 	plain := []string{`Basic realm="Frappe", charset="UTF-8"`, `Bearer realm="Frappe"`, `token realm="Frappe"`}
 	denied := []string{plain[0], plain[1] + `, error="invalid_token"`, plain[2]}
@@ -82,7 +88,7 @@ http://%s {
 			plain[2] + `, error_description="` + description + `"`,
 		}
 	}
-	tooLong := "token " + aliceKey + ":" + strings.Repeat("x", 8192)
+	tooLong := "token " + testutil.AliceKey + ":" + strings.Repeat("x", 8192)
 
 	for _, test := range []struct {
 		name          string
@@ -92,45 +98,45 @@ http://%s {
 		body          string
 		challenges    []string
 	}{
-		{"token", open, []string{aliceToken}, 200, "alice@example.com|token||System Manager,Report Manager||static|miss||" + aliceToken, nil},
-		{"Basic", open, []string{aliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|miss||" + aliceBasic, nil},
-		{"Bearer", open, []string{aliceBearer}, 200, "alice@example.com|bearer||System Manager||static|miss||" + aliceBearer, nil},
-		{"a user without roles", open, []string{bobToken}, 200, "bob@example.com|token||||static|miss||" + bobToken, nil},
+		{"token", open, []string{testutil.AlicePair}, 200, "alice@example.com|token||System Manager,Report Manager||static|miss||" + testutil.AlicePair, nil},
+		{"Basic", open, []string{testutil.AliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|miss||" + testutil.AliceBasic, nil},
+		{"Bearer", open, []string{testutil.AliceBearer}, 200, "alice@example.com|bearer||System Manager||static|miss||" + testutil.AliceBearer, nil},
+		{"a user without roles", open, []string{testutil.BobPair}, 200, "bob@example.com|token||||static|miss||" + testutil.BobPair, nil},
 		{"none", open, nil, 401, "401 no credential|no credential|||", plain},
 		{"empty", open, []string{""}, 401, "401 no credential|no credential|||", plain},
-		{"wrong secret", open, []string{"token " + aliceKey + ":x"}, 401, "401 credential denied|credential denied|||" + aliceKey, denied},
+		{"wrong secret", open, []string{"token " + testutil.AliceKey + ":x"}, 401, "401 credential denied|credential denied|||" + testutil.AliceKey, denied},
 		{"unknown key", open, []string{"token x:x"}, 401, "401 credential denied|credential denied|||x", denied},
 		{"unknown token", open, []string{"Bearer x"}, 401, "401 credential denied|credential denied|||", denied},
 		{"JWT", open, []string{"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"}, 401, "401 credential denied|credential denied|||", denied},
 		{"no colon", open, []string{"token x"}, 401, "", described("an API key and an API secret are needed, joined by one colon")},
 		{"two colons", open, []string{"token x:y:z"}, 401, "", described("there must be exactly one colon, the one between API key and API secret")},
 		{"two spaces", open, []string{"token  x:y"}, 401, "", described("there must be exactly one space, the one between scheme and credential")},
-		{"no padding", open, []string{strings.TrimRight(aliceBasic, "=")}, 401, "", described("the credential is not base64 that ends with its padding")},
-		{"Python's bytes", open, []string{"Basic b'" + aliceBasic[6:] + "'"}, 401, "", described("the base64 was sent as Python 3 prints bytes, b'...': call .decode() on the result of base64.b64encode before putting it into the header")},
+		{"no padding", open, []string{strings.TrimRight(testutil.AliceBasic, "=")}, 401, "", described("the credential is not base64 that ends with its padding")},
+		{"Python's bytes", open, []string{"Basic b'" + testutil.AliceBasic[6:] + "'"}, 401, "", described("the base64 was sent as Python 3 prints bytes, b'...': call .decode() on the result of base64.b64encode before putting it into the header")},
 		{"another scheme", open, []string{"Digest x:y"}, 401, "", described("the scheme is none of token, Basic and Bearer")},
 		{"too long", open, []string{tooLong}, 401, "", described("the Authorization header is longer than 8192 bytes")},
-		{"two headers", open, []string{aliceToken, aliceToken}, 400, "400 more than one Authorization header|more than one Authorization header|||", nil},
-		{"requirements met, by a verdict that another handler asked for", strict, []string{aliceToken}, 200, "alice@example.com|token||System Manager,Report Manager||static|hit||", nil},
-		{"and met again by the other scheme", strict, []string{aliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|hit||", nil},
-		{"requirement not met", strict, []string{bobToken}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||5f200e7119f1d3c", nil},
-		{"requirement not met by an access token", strict, []string{bobBearer}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
-		{"nor from the cache", strict, []string{bobBearer}, 403, "", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
-		{"an accepted scheme", bearerOnly, []string{aliceBearer}, 200, "", nil},
-		{"a scheme that is not accepted", bearerOnly, []string{aliceToken}, 401, "", []string{plain[1] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
+		{"two headers", open, []string{testutil.AlicePair, testutil.AlicePair}, 400, "400 more than one Authorization header|more than one Authorization header|||", nil},
+		{"requirements met, by a verdict that another handler asked for", strict, []string{testutil.AlicePair}, 200, "alice@example.com|token||System Manager,Report Manager||static|hit||", nil},
+		{"and met again by the other scheme", strict, []string{testutil.AliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|hit||", nil},
+		{"requirement not met", strict, []string{testutil.BobPair}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||5f200e7119f1d3c", nil},
+		{"requirement not met by an access token", strict, []string{testutil.BobBearer}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
+		{"nor from the cache", strict, []string{testutil.BobBearer}, 403, "", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
+		{"an accepted scheme", bearerOnly, []string{testutil.AliceBearer}, 200, "", nil},
+		{"a scheme that is not accepted", bearerOnly, []string{testutil.AlicePair}, 401, "", []string{plain[1] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
 		{"anonymous", anonymous, nil, 200, "Guest||||||||", nil},
 		{"anonymous, with an empty header", anonymous, []string{" "}, 200, "Guest||||||||", nil},
-		{"not anonymous with a good credential", anonymous, []string{aliceToken}, 200, "", nil},
+		{"not anonymous with a good credential", anonymous, []string{testutil.AlicePair}, 200, "", nil},
 		{"not anonymous with a bad one", anonymous, []string{"token x:y"}, 401, "", denied},
 		{"not anonymous with a malformed one", anonymous, []string{"token"}, 401, "", described("a scheme and a credential are needed, separated by one space")},
-		{"unavailable", unknown, []string{aliceBearer}, 503, "503 the credential could not be verified|the credential could not be verified|||", nil},
-		{"known to the first backend", unknown, []string{aliceToken}, 200, "", nil},
+		{"unavailable", unknown, []string{testutil.AliceBearer}, 503, "503 the credential could not be verified|the credential could not be verified|||", nil},
+		{"known to the first backend", unknown, []string{testutil.AlicePair}, 200, "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var headers []string
 			for _, value := range test.authorization {
 				headers = append(headers, "Authorization: "+value)
 			}
-			got := get(t, "http://"+test.address, headers...)
+			got := testutil.Get(t, "http://"+test.address, headers...)
 			if got.Status != test.status {
 				t.Errorf("status %d, want %d", got.Status, test.status)
 			}
@@ -150,51 +156,10 @@ http://%s {
 	}
 }
 
-// TestTooManyFailures drives the last row of the table.
-func TestTooManyFailures(t *testing.T) {
-	address := freeAddress(t)
-	c := runCaddy(t, fmt.Sprintf(`
-http://%s {
-	frappe_auth {
-		%s
-		failures 2 1h
-	}
-	respond {http.auth.user.id}
-}`, address, staticSite(t)))
-	for i, want := range []int{401, 401, 429} {
-		if got := get(t, "http://"+address, fmt.Sprintf("Authorization: token guess%d:x", i)); got.Status != want {
-			t.Fatalf("guess %d: status %d, want %d", i, got.Status, want)
-		} else if want == 429 && (got.Header.Get("Retry-After") != "1800" || got.Header["Www-Authenticate"] != nil) {
-			t.Errorf("headers %q", got.Header)
-		}
-	}
-	line := c.Logged(`"too many denied credentials from this client"`)
-	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`, `"logger":"http.handlers.frappe_auth"`} {
-		if !strings.Contains(line, want) {
-			t.Errorf("log line lacks %s: %s", want, line)
-		}
-	}
-}
-
-// TestAccessLog: the user is in Caddy's access log, a secret in none.
-func TestAccessLog(t *testing.T) {
-	address := freeAddress(t)
-	c := runCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth {\n%s\n}\nrespond ok\n}", address, staticSite(t)))
-	get(t, "http://"+address, "Authorization: "+aliceToken)
-	if line := c.Logged(`"msg":"handled request"`); !strings.Contains(line, `"user_id":"alice@example.com"`) {
-		t.Errorf("access log: %s", line)
-	}
-	get(t, "http://"+address+"/refused", "Authorization: token "+aliceKey+":0000"+aliceSecret)
-	c.Logged("/refused")
-	if strings.Contains(c.Logs(), aliceSecret) {
-		t.Error("a secret was logged")
-	}
-}
-
 // TestRequirements: every line must be met, users compare with case, and a Guest meets none.
 func TestRequirements(t *testing.T) {
-	address := freeAddress(t)
-	runCaddy(t, fmt.Sprintf(`
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`
 http://%s {
 	frappe_auth {
 		backend static {
@@ -208,30 +173,13 @@ http://%s {
 		anonymous
 	}
 	respond {http.auth.user.id}
-}`, address, hashed("both"), hashed("role"), hashed("listed"), hashed("case")))
+}`, address, testutil.Hash("both"), testutil.Hash("role"), testutil.Hash("listed"), testutil.Hash("case")))
 	for token, want := range map[string]int{"both": 200, "role": 403, "listed": 403, "case": 403} {
-		if got := get(t, "http://"+address, "Authorization: Bearer "+token); got.Status != want {
+		if got := testutil.Get(t, "http://"+address, "Authorization: Bearer "+token); got.Status != want {
 			t.Errorf("%s: %d, want %d", token, got.Status, want)
 		}
 	}
-	if got := get(t, "http://"+address); got.Status != 401 || len(got.Header["Www-Authenticate"]) != 3 {
+	if got := testutil.Get(t, "http://"+address); got.Status != 401 || len(got.Header["Www-Authenticate"]) != 3 {
 		t.Errorf("Guest: %d", got.Status)
-	}
-}
-
-// TestReloadWithAnotherPlaceholder: what a placeholder of a backend stands for is part of what the backend is.
-func TestReloadWithAnotherPlaceholder(t *testing.T) {
-	address := freeAddress(t)
-	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\nbearer {env.FRAPPE_AUTH_TEST_TOKEN} alice@example.com\n}\ncache {\nttl 1h\n}\n}\nrespond {http.auth.user.id}\n}", address)
-	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", hashed("first"))
-	runCaddy(t, config)
-	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 200 {
-		t.Fatalf("at first: %d", got.Status)
-	}
-	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", hashed("second"))
-	runCaddy(t, config)
-	clientWithoutMagic.CloseIdleConnections()
-	if got := get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 401 {
-		t.Errorf("after the token was replaced: %d", got.Status)
 	}
 }

@@ -3,6 +3,7 @@ package frappeauth_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -58,6 +59,39 @@ func TestUserHeaderNames(t *testing.T) {
 				case test.wrong == "" || !strings.Contains(err.Error(), test.wrong) ||
 					!strings.Contains(err.Error(), "such as X-Frappe-User"):
 					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// TestErrorsInJSON: what is wrong is an error in JSON too, in the handler and in the provider.
+func TestErrorsInJSON(t *testing.T) {
+	const site = `{"backend": "site", "urls": ["https://erp.example.com"]}`
+	static := `{"backend": "static", "tokens": [{"key": "k", "hash": "` + testutil.Hash("x") + `", "user": "alice@example.com", "roles": ["Employee"]}]}`
+	for _, test := range []struct{ name, options, want string }{
+		{"well", `"backends": [` + site + `], "cache": {"ttl": "60s"}`, ""},
+		{"no ttl", `"backends": [` + site + `], "cache": {"ttl": 0}`, ""},
+		{"ttl in nanoseconds that are enough", `"backends": [` + site + `], "cache": {"ttl": 60000000000}`, ""},
+		{"ttl as a bare number", `"backends": [` + site + `], "cache": {"ttl": 60}`, `cache ttl: 60ns is shorter than a millisecond`},
+		{"negative_ttl as a bare number", `"backends": [` + site + `], "cache": {"negative_ttl": 5}`, `cache negative_ttl: 5ns is shorter`},
+		{"stale_if_error as a bare number", `"backends": [` + site + `], "cache": {"stale_if_error": 3600}`, `cache stale_if_error: 3.6µs is shorter`},
+		{"window as a bare number", `"backends": [` + site + `], "failures": {"window": 60}`, `write a text such as "60s"`},
+		{"two identical backends", `"backends": [` + site + `, {"urls": [ "https://erp.example.com" ], "backend": "site"}]`, "the same backend is given twice"},
+		{"two different backends", `"backends": [` + site + `, ` + static + `]`, ""},
+		{"role that nobody has", `"backends": [` + static + `], "require": [{"roles": ["Employee"]}, {"roles": ["System", "Manager"]}]`, "role System or role Manager"},
+		{"user who is not listed", `"backends": [` + static + `], "require": [{"users": ["bob@example.com"]}]`, "user bob@example.com"},
+		{"role that somebody has", `"backends": [` + static + `], "require": [{"roles": ["Manager", "Employee"]}]`, ""},
+	} {
+		for form, config := range map[string]string{
+			"handler":  `{"handler": "frappe_auth", ` + test.options + `}`,
+			"provider": `{"handler": "authentication", "providers": {"frappe": {` + test.options + `}}}`,
+		} {
+			t.Run(test.name+", "+form, func(t *testing.T) {
+				raw := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [%s]}]}}}}}`, config)
+				err := testutil.Validate(t, []byte(raw))
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("%v, want %q", err, test.want)
 				}
 			})
 		}

@@ -16,7 +16,7 @@ import (
 // command runs `caddy frappe-auth` and returns what it wrote, with its exit code.
 func command(t *testing.T, input string, args ...string) (screen string, code int) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), caddy, append([]string{"frappe-auth"}, args...)...)
+	c := exec.CommandContext(t.Context(), binary, append([]string{"frappe-auth"}, args...)...)
 	c.Dir = ".."
 	c.Stdin = strings.NewReader(input)
 	out, err := c.CombinedOutput()
@@ -115,10 +115,10 @@ files.example.com {
 	}
 }
 
-// TestCredentialIsNotShown: typed in on a terminal, the credential is not shown.
-func TestCredentialIsNotShown(t *testing.T) {
+// TestPromptHidesCredential: typed in on a terminal, the credential is not shown.
+func TestPromptHidesCredential(t *testing.T) {
 	requireProgram(t, "python3", pythonPath(), "--version")
-	c := exec.CommandContext(t.Context(), pythonPath(), "terminal.py", "token "+aliceKey+":"+aliceSecret, caddy,
+	c := exec.CommandContext(t.Context(), pythonPath(), "terminal.py", "token "+aliceKey+":"+aliceSecret, binary,
 		"frappe-auth", "check", "--config", "../Caddyfile.example")
 	out, err := c.CombinedOutput()
 	if err != nil {
@@ -134,8 +134,8 @@ func TestCredentialIsNotShown(t *testing.T) {
 	}
 }
 
-// TestWrongUsage: what is wrong with the command line is said, with the usage, and is no success. Arguments are not shown.
-func TestWrongUsage(t *testing.T) {
+// TestUsageErrors: what is wrong with the command line is said, with the usage, and is no success. Arguments are not shown.
+func TestUsageErrors(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
@@ -163,6 +163,67 @@ func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"doctor", "--help"}} {
 		if screen, code := command(t, "", args...); code != 0 || !strings.Contains(screen, "Usage:\n  caddy frappe-auth") {
 			t.Errorf("%q: exit code %d:\n%s", args, code, screen)
+		}
+	}
+}
+
+// TestHashCommand: the line it writes lets in whose credential it was made from.
+func TestHashCommand(t *testing.T) {
+	for _, test := range []struct {
+		name, input string
+		header      string
+	}{
+		{"token", "token " + aliceKey + ":" + aliceSecret, tokenHeader},
+		{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", tokenHeader},
+		{"Bearer", "Bearer " + aliceToken, bearerHeader},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			line, code := command(t, test.input, "hash", "--user", "alice@example.com", "--role", `The "Report" Manager`)
+			if code != 0 {
+				t.Fatal(line)
+			}
+			address := testutil.FreeAddress(t)
+			start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+line+"}\n}\nrespond `{http.auth.user.id} {http.auth.user.roles}`\n}")
+			if _, got := ask(t, "GET", "http://"+address, "", test.header); got != `alice@example.com The "Report" Manager` {
+				t.Errorf("%s lets in %s", line, got)
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		input string
+		args  []string
+	}{
+		"no user":        {"Bearer x", nil},
+		"Guest":          {"Bearer x", []string{"--user", "Guest"}},
+		"algorithm":      {"token a:b", []string{"--user", "a", "--algorithm", "argon2id"}},
+		"malformed":      {"a:b", []string{"--user", "a"}},
+		"nothing":        {"", []string{"--user", "a"}},
+		"braces":         {"Bearer x", []string{"--user", "a", "--role", "{x}"}},
+		"line break":     {"Bearer x", []string{"--user", "a", "--role", "a\nb"}},
+		"secret as args": {"", []string{"--user", "a", aliceKey}},
+	} {
+		if screen, code := command(t, test.input, append([]string{"hash"}, test.args...)...); code != 1 {
+			t.Errorf("%s: exit code %d, %s", name, code, screen)
+		}
+	}
+}
+
+// TestHashCommandQuotes: whatever white space and quotes a role has, the line lets in whose credential it was made from.
+func TestHashCommandQuotes(t *testing.T) {
+	var lines strings.Builder
+	roles := []string{"System Manager", "no\u00a0break", "ideo\u3000graphic", "#1", "<<END", `back\slash\`, "`ticks`", `"quotes"`, "Größe"}
+	for i, role := range roles {
+		line, code := command(t, fmt.Sprintf("token key%d:secret", i), "hash", "--user", "alice@example.com", "--role", role)
+		if code != 0 {
+			t.Fatalf("%q: %s", role, line)
+		}
+		lines.WriteString(line)
+	}
+	address := testutil.FreeAddress(t)
+	start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+lines.String()+"}\n}\nrespond {http.auth.user.roles}\n}")
+	for i, role := range roles {
+		if _, got := ask(t, "GET", "http://"+address, "", fmt.Sprintf("Authorization: token key%d:secret", i)); got != role {
+			t.Errorf("%q becomes %q", role, got)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -154,4 +156,73 @@ func TestDoctorCommand(t *testing.T) {
 		}
 		golden(t, "doctor away.txt", screen, onScreens...)
 	})
+}
+
+// TestDoctorWithRedis: what doctor says of a store and a feed whose Redis is well, refuses the password, is a replica, may
+// evict the log, and is away.
+func TestDoctorWithRedis(t *testing.T) {
+	const static = "backend static {\ntoken k sha256:abababababababababababababababababababababababababababababababab alice@example.com Employee\n}\n"
+	away := testutil.StartRedis(t)
+	away.Kill()
+	replicated := testutil.StartRedis(t)
+	for _, test := range []struct {
+		name   string
+		server *testutil.RedisServer
+		code   int
+	}{
+		{"well", testutil.StartRedis(t), 0},
+		{"password", testutil.StartRedis(t, "--requirepass", "s3cret-of-redis"), 2},
+		{"replica", testutil.StartRedis(t, "--replicaof", "127.0.0.1", testutil.PortOf(replicated.Address)), 2},
+		{"evicts", testutil.StartRedis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"), 0},
+		{"away", away, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth {\n"+static+sharing(test.server)+"}\n}"))
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			if strings.Contains(screen, fleetSecret) {
+				t.Errorf("the secret is shown:\n%s", screen)
+			}
+			golden(t, "doctor redis "+test.name+".txt", screen, append(onScreens, `127\.0\.0\.1:\d+`, "127.0.0.1:65000",
+				`(Redis|Valkey) \d+\.\d+\.\d+`, "Redis 7.0.15", `HELLO <proto> AUTH`, "HELLO AUTH")...)
+		})
+	}
+}
+
+// doctorJSON runs `doctor --json` and returns what it wrote to standard output, with its exit code.
+func doctorJSON(t *testing.T, config string) (report string, code int) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), binary, "frappe-auth", "doctor", "--json", "--config", config)
+	out, _ := c.Output() // the exit code says it
+	var one map[string]any
+	if err := json.Unmarshal(out, &one); err != nil {
+		t.Fatalf("%v in\n%s", err, out)
+	}
+	return string(out), c.ProcessState.ExitCode()
+}
+
+// TestDoctorJSON: a monitor reads the level, and an operator what to do.
+func TestDoctorJSON(t *testing.T) {
+	for _, test := range []struct {
+		name, config string
+		code         int
+	}{
+		{"well", "files.example.com {\nfrappe_auth {\n" + alice + "}\n}", 0},
+		{"warning", "files.example.com {\nfrappe_auth {\n" + alice + "require role \"Report Manager\" Nobody\n}\n}", 0},
+		{"trouble", "files.example.com {\nroot * /srv/{http.auth.user.id}\nfrappe_auth {\n" + alice + "require role \"Report Manager\" Nobody\n}\n}", 2},
+		{"bad configuration", "files.example.com {\nfrappe_auth {\nrealm\n}\n}", 1},
+		{"no frappe_auth", "files.example.com {\nrespond ok\n}", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			report, code := doctorJSON(t, configFile(t, test.config))
+			if code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			golden(t, "doctor "+test.name+".json", report, onScreens...)
+		})
+	}
+	if report, code := doctorJSON(t, "/nonexistent/Caddyfile"); code != 1 || !strings.Contains(report, `"level": "trouble"`) {
+		t.Errorf("no such file: exit code %d\n%s", code, report)
+	}
 }

@@ -1,16 +1,259 @@
-// Package e2e runs the Caddy of cmd/caddy as a process, with Caddyfile.example, and drives it with real clients.
+// Package e2e drives running Caddys with clients: the Caddy of cmd/caddy as a process, and Caddys in the process of the test.
 package e2e
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/fernet/fernet-go"
+	_ "modernc.org/sqlite" // registers the driver
+
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
+
+// binary is the path of the Caddy of cmd/caddy.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "frappe-auth-e2e")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "caddy")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", binary, "./cmd/caddy")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v\n%s", err, out))
+	}
+	code := testutil.Main(m)
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// process is a running Caddy.
+type process struct {
+	t       *testing.T
+	command *exec.Cmd
+	admin   string // address
+	config  string // file
+	log     string // file that standard output and error go to
+	ended   bool
+}
+
+// start runs Caddy with global options and sites, from the root of the project, until the test ends. Everything is logged.
+func start(t *testing.T, globals, sites string, env ...string) *process {
+	t.Helper()
+	p := launch(t, globals, sites, env...)
+	p.running()
+	return p
+}
+
+// launch does as start does, without waiting until Caddy answers.
+func launch(t *testing.T, globals, sites string, env ...string) *process {
+	t.Helper()
+	dir := t.TempDir()
+	p := &process{t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"), log: filepath.Join(dir, "log")}
+	p.configure(globals, sites)
+	log, err := os.Create(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p.command = exec.CommandContext(t.Context(), binary, "run", "--config", p.config)
+	p.command.Dir = ".."
+	p.command.Env = append(os.Environ(), env...)
+	p.command.Stdout, p.command.Stderr = log, log
+	p.command.Cancel = func() error { return p.command.Process.Signal(os.Interrupt) }
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// running waits until Caddy has its configuration.
+func (p *process) running() {
+	p.t.Helper()
+	p.eventually("Caddy answers", func() bool {
+		resp, err := http.Get("http://" + p.admin + "/config/apps")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return len(body) > 5
+	})
+}
+
+func (p *process) configure(globals, sites string) {
+	p.t.Helper()
+	config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tlog {\n\t\tlevel DEBUG\n\t\tformat json\n\t}\n%s\n}\n%s", p.admin, globals, sites)
+	if err := os.WriteFile(p.config, []byte(config), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// reload replaces the configuration.
+func (p *process) reload(globals, sites string) {
+	p.t.Helper()
+	p.configure(globals, sites)
+	reload := exec.CommandContext(p.t.Context(), binary, "reload", "--config", p.config, "--address", p.admin)
+	reload.Dir = ".."
+	if out, err := reload.CombinedOutput(); err != nil {
+		p.t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// stop ends Caddy as an operator does, and looks for secrets in what it logged.
+func (p *process) stop() {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.command.Process.Signal(os.Interrupt)
+	p.command.Wait() //nolint:errcheck // it was interrupted
+	logged := p.logged()
+	testutil.Logged.Write([]byte(logged))
+	for _, secret := range secrets {
+		if strings.Contains(logged, secret) {
+			p.t.Errorf("the log holds the secret %s", secret)
+		}
+	}
+	if p.t.Failed() {
+		lines := strings.Split(logged, "\n")
+		p.t.Log(strings.Join(lines[max(0, len(lines)-40):], "\n"))
+	}
+}
+
+// secrets are what no log and no answer may hold, in the forms that a client sends them.
+var secrets = []string{
+	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token", testutil.RecordedSession,
+}
+
+func (p *process) logged() string {
+	p.t.Helper()
+	raw, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func (p *process) eventually(what string, holds func() bool) {
+	p.t.Helper()
+	testutil.Eventually(p.t, what, holds)
+}
+
+// logLine waits for a line of the log, which is JSON, with that message, and returns it.
+func (p *process) logLine(message string) map[string]any {
+	p.t.Helper()
+	var found map[string]any
+	p.eventually("the log says "+message, func() bool {
+		for line := range strings.Lines(p.logged()) {
+			var entry map[string]any
+			if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
+				found = entry
+			}
+		}
+		return found != nil
+	})
+	return found
+}
+
+// ask sends a request, and returns status and body.
+func ask(t *testing.T, method, url, body string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		r.Header.Set(name, value)
+	}
+	resp, err := testutil.Client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// Short names of what these tests use all the time.
+var (
+	freePort       = testutil.FreePort
+	requireProgram = testutil.RequireCommand
+)
+
+// golden compares with a file of testdata. What differs from run to run is replaced.
+func golden(t *testing.T, name, got string, replacements ...string) {
+	t.Helper()
+	for i := 0; i < len(replacements); i += 2 {
+		got = regexp.MustCompile(replacements[i]).ReplaceAllString(got, replacements[i+1])
+	}
+	testutil.Golden(t, "e2e/testdata/"+strings.ReplaceAll(name, " ", "-"), got)
+}
+
+// sqliteSite is the directory of a site of Frappe 16 whose database is a file, with one user.
+func sqliteSite(t *testing.T) string {
+	t.Helper()
+	return sqliteSiteIn(t, t.TempDir())
+}
+
+// sqliteSiteIn is that directory within a bench's directory of sites.
+func sqliteSiteIn(t *testing.T, sites string) string {
+	t.Helper()
+	dir := filepath.Join(sites, "erp.example.com")
+	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	conf := fmt.Sprintf(`{"db_type": "sqlite", "db_name": "_site", "encryption_key": %q}`, key)
+	if err := os.WriteFile(filepath.Join(dir, "site_config.json"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := fernet.EncryptAndSign([]byte(aliceSecret), fernet.MustDecodeKeys(key)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "db", "_site.db")+"?_pragma=journal_mode(WAL)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{
+		`CREATE TABLE "tabUser" ("name", "api_key", "enabled" int, "full_name", "user_type", "modified")`,
+		`CREATE TABLE "__Auth" ("doctype", "name", "fieldname", "password", "encrypted" int)`,
+		`CREATE TABLE "tabHas Role" ("role", "parent", "parenttype")`,
+		`CREATE TABLE "tabRole" ("name", "modified", "disabled" int)`,
+		`CREATE TABLE "tabOAuth Bearer Token" ("name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified")`,
+		`CREATE TABLE "tabOAuth Client" ("name", "scopes", "modified")`,
+		`CREATE TABLE "tabDeleted Document" ("deleted_doctype", "deleted_name", "modified")`,
+		`CREATE TABLE "tabSingles" ("doctype", "field", "value")`,
+		`INSERT INTO "tabUser" VALUES ('alice@example.com', '` + aliceKey + `', 1, 'Alice', 'System User', '2026-01-01 00:00:00.000000')`,
+		`INSERT INTO "__Auth" VALUES ('User', 'alice@example.com', 'api_secret', '` + string(secret) + `', 1)`,
+		`INSERT INTO "tabSingles" VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`,
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	return dir
+}
 
 const (
 	aliceKey    = testutil.AliceKey
@@ -19,90 +262,15 @@ const (
 	bobPair     = "5f200e7119f1d3c:" + testutil.BobSecret
 )
 
-// startExample runs the example with its ports replaced by free ones, and returns those that stand for 8080 and 8081.
-func startExample(t *testing.T) (files, application string) {
-	t.Helper()
-	raw, err := os.ReadFile("../Caddyfile.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	example := string(raw)
-	ports := make(map[string]string)
-	for _, port := range []string{"8080", "8081", "8082"} {
-		ports[port] = freePort(t)
-		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+ports[port])
-	}
-	start(t, "", example)
-	return "http://localhost:" + ports["8080"], "http://localhost:" + ports["8081"]
+// alice is backend static with alice's credentials.
+var alice = `backend static {
+	token ` + aliceKey + ` ` + testutil.Hash(aliceSecret) + ` alice@example.com "Report Manager"
+	bearer ` + testutil.Hash(aliceToken) + ` alice@example.com "Report Manager"
 }
+`
 
-func TestCurl(t *testing.T) {
-	requireProgram(t, "curl", "curl", "--version")
-	files, application := startExample(t)
-	for _, test := range []struct {
-		name string
-		args []string
-		want string // status and body
-	}{
-		{"token", []string{"-H", "Authorization: token " + aliceKey + ":" + aliceSecret, files}, "200 The files that credentials protect.\n"},
-		{"Basic", []string{"--basic", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"}, "200 You are alice@example.com, by basic.\n"},
-		{"Bearer", []string{"-H", "Authorization: Bearer " + aliceToken, files + "/whoami"}, "200 You are alice@example.com, by bearer.\n"},
-		{"Bearer by curl's own option", []string{"--oauth2-bearer", aliceToken, files + "/whoami"}, "200 You are alice@example.com, by bearer.\n"},
-		{"any scheme, as curl picks one", []string{"--anyauth", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"}, "200 You are alice@example.com, by basic.\n"},
-		{"none", []string{files}, "401 "},
-		{"wrong secret", []string{"-u", aliceKey + ":wrong", files}, "401 "},
-		{"the role", []string{"-u", aliceKey + ":" + aliceSecret, application}, "200 The application sees alice@example.com.\n"},
-		{"not the role", []string{"-u", bobPair, application}, "403 "},
-		{"a forged identity", []string{"-u", aliceKey + ":" + aliceSecret, "-H", "X-Frappe-User: Administrator", "-H", "Connection: X-Frappe-User", application}, "200 The application sees alice@example.com.\n"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			body := filepath.Join(t.TempDir(), "body")
-			status, err := exec.CommandContext(t.Context(), "curl", append([]string{"-s", "-o", body, "-w", "%{http_code} "}, test.args...)...).Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, _ := os.ReadFile(body)
-			if got := string(status) + string(text); got != test.want {
-				t.Errorf("got %q, want %q", got, test.want)
-			}
-		})
-	}
-}
-
-func TestPythonRequests(t *testing.T) {
-	requireProgram(t, "python3-requests", pythonPath(), "-c", "import requests")
-	files, _ := startExample(t)
-	output, err := exec.CommandContext(t.Context(), pythonPath(), "requests_client.py", files+"/whoami", aliceKey, aliceSecret, aliceToken).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var answers map[string]struct {
-		Status     int
-		Body       string
-		Challenges string
-	}
-	if err := json.Unmarshal(output, &answers); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{
-		"token":              "You are alice@example.com, by token.\n",
-		"Bearer":             "You are alice@example.com, by bearer.\n",
-		"Basic":              "You are alice@example.com, by basic.\n",
-		"requests' own auth": "You are alice@example.com, by basic.\n",
-	} {
-		if got := answers[name]; got.Status != 200 || got.Body != want {
-			t.Errorf("%s: %+v", name, got)
-		}
-	}
-	if got := answers["Basic of the page"]; got.Status != 401 || !strings.Contains(got.Challenges, "call .decode() on the result of base64.b64encode") {
-		t.Errorf("the faulty example of the page: %+v", got)
-	}
-}
-
-// pythonPath is Debian's Python, for which its packages are, if there is one.
-func pythonPath() string {
-	if _, err := os.Stat("/usr/bin/python3"); err == nil {
-		return "/usr/bin/python3"
-	}
-	return "python3"
-}
+const (
+	tokenHeader  = "Authorization: token " + aliceKey + ":" + aliceSecret
+	bearerHeader = "Authorization: Bearer " + aliceToken
+	wrongHeader  = "Authorization: token " + aliceKey + ":wrong-secret"
+)

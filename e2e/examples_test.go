@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,6 +16,94 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
+
+// startExample runs the example with its ports replaced by free ones, and returns those that stand for 8080 and 8081.
+func startExample(t *testing.T) (files, application string) {
+	t.Helper()
+	raw, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := string(raw)
+	ports := make(map[string]string)
+	for _, port := range []string{"8080", "8081", "8082"} {
+		ports[port] = freePort(t)
+		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+ports[port])
+	}
+	start(t, "", example)
+	return "http://localhost:" + ports["8080"], "http://localhost:" + ports["8081"]
+}
+
+func TestCurl(t *testing.T) {
+	requireProgram(t, "curl", "curl", "--version")
+	files, application := startExample(t)
+	for _, test := range []struct {
+		name string
+		args []string
+		want string // status and body
+	}{
+		{"token", []string{"-H", "Authorization: token " + aliceKey + ":" + aliceSecret, files}, "200 The files that credentials protect.\n"},
+		{"Basic", []string{"--basic", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"}, "200 You are alice@example.com, by basic.\n"},
+		{"Bearer", []string{"-H", "Authorization: Bearer " + aliceToken, files + "/whoami"}, "200 You are alice@example.com, by bearer.\n"},
+		{"Bearer by curl's own option", []string{"--oauth2-bearer", aliceToken, files + "/whoami"}, "200 You are alice@example.com, by bearer.\n"},
+		{"any scheme, as curl picks one", []string{"--anyauth", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"}, "200 You are alice@example.com, by basic.\n"},
+		{"none", []string{files}, "401 "},
+		{"wrong secret", []string{"-u", aliceKey + ":wrong", files}, "401 "},
+		{"the role", []string{"-u", aliceKey + ":" + aliceSecret, application}, "200 The application sees alice@example.com.\n"},
+		{"not the role", []string{"-u", bobPair, application}, "403 "},
+		{"a forged identity", []string{"-u", aliceKey + ":" + aliceSecret, "-H", "X-Frappe-User: Administrator", "-H", "Connection: X-Frappe-User", application}, "200 The application sees alice@example.com.\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			body := filepath.Join(t.TempDir(), "body")
+			status, err := exec.CommandContext(t.Context(), "curl", append([]string{"-s", "-o", body, "-w", "%{http_code} "}, test.args...)...).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := os.ReadFile(body)
+			if got := string(status) + string(text); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestPythonRequests(t *testing.T) {
+	requireProgram(t, "python3-requests", pythonPath(), "-c", "import requests")
+	files, _ := startExample(t)
+	output, err := exec.CommandContext(t.Context(), pythonPath(), "requests_client.py", files+"/whoami", aliceKey, aliceSecret, aliceToken).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answers map[string]struct {
+		Status     int
+		Body       string
+		Challenges string
+	}
+	if err := json.Unmarshal(output, &answers); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"token":              "You are alice@example.com, by token.\n",
+		"Bearer":             "You are alice@example.com, by bearer.\n",
+		"Basic":              "You are alice@example.com, by basic.\n",
+		"requests' own auth": "You are alice@example.com, by basic.\n",
+	} {
+		if got := answers[name]; got.Status != 200 || got.Body != want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := answers["Basic of the page"]; got.Status != 401 || !strings.Contains(got.Challenges, "call .decode() on the result of base64.b64encode") {
+		t.Errorf("the faulty example of the page: %+v", got)
+	}
+}
+
+// pythonPath is Debian's Python, for which its packages are, if there is one.
+func pythonPath() string {
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		return "/usr/bin/python3"
+	}
+	return "python3"
+}
 
 // exampleCaddyfile is a Caddyfile of examples/, as global options and sites, without comments above and without the admin
 // endpoint, which is each test's own.
@@ -104,5 +194,61 @@ func TestKubernetesExample(t *testing.T) {
 		if status, body := ask(t, "GET", "http://"+addresses["8080"]+"/healthz", "", header); status != want {
 			t.Errorf("%s: %d %q, want %d", header, status, body, want)
 		}
+	}
+}
+
+// TestSystemdExample: after the commands of examples/systemd/README.md, a user who owns nothing can read what Caddy needs of a
+// bench that nobody else may enter, and no other file of it.
+func TestSystemdExample(t *testing.T) {
+	requireProgram(t, "acl", "setfacl", "--version")
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	raw, err := os.ReadFile("../examples/systemd/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := filepath.Join(t.TempDir(), "frappe")
+	sites := filepath.Join(home, "frappe-bench", "sites")
+	site := filepath.Join(sites, "erp.example.com")
+	if err := os.MkdirAll(sites, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(sqliteSite(t), site); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(sites, "common_site_config.json"), filepath.Join(sites, "apps.json")} {
+		if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := configFile(t, "files.example.com {\nfrappe_auth {\nbackend database "+site+"\n}\n}")
+	for _, path := range []string{config, filepath.Dir(config), filepath.Dir(filepath.Dir(config)), filepath.Dir(home), filepath.Dir(binary)} {
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asNobody := func(args ...string) (string, bool) {
+		command := exec.CommandContext(t.Context(), "setpriv", append([]string{"--reuid=nobody", "--regid=nogroup", "--clear-groups"}, args...)...)
+		command.Dir = "/"
+		command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
+		out, err := command.CombinedOutput()
+		return string(out), err == nil
+	}
+	doctor := func() (string, bool) { return asNobody(binary, "frappe-auth", "doctor", "--config", config) }
+	if out, well := doctor(); well || !strings.Contains(out, "setfacl") {
+		t.Errorf("before:\n%s", out)
+	}
+	commands := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(string(raw))[1] +
+		regexp.MustCompile("`(setfacl -R .*?)`").FindStringSubmatch(string(raw))[1]
+	script := exec.CommandContext(t.Context(), "bash", "-euc", strings.NewReplacer("/home/frappe", home, "u:caddy:", "u:nobody:").Replace(commands))
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, well := doctor(); !well {
+		t.Errorf("after:\n%s", out)
+	}
+	if out, readable := asNobody("cat", filepath.Join(sites, "apps.json")); readable {
+		t.Errorf("another file can be read: %s", out)
 	}
 }

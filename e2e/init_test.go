@@ -18,7 +18,7 @@ import (
 // standard error, and the exit code. It starts in an empty directory with an empty home.
 func runInit(t *testing.T, input string, args ...string) (file, screen string, code int) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), caddy, append([]string{"frappe-auth", "init"}, args...)...)
+	c := exec.CommandContext(t.Context(), binary, append([]string{"frappe-auth", "init"}, args...)...)
 	c.Dir = t.TempDir()
 	c.Env = append(os.Environ(), "HOME="+c.Dir)
 	c.Stdin = strings.NewReader(input)
@@ -127,7 +127,7 @@ func TestInit(t *testing.T) {
 			if code != 0 {
 				t.Errorf("doctor does not pass it:\n%s", doctor)
 			}
-			formatted, err := exec.CommandContext(t.Context(), caddy, "fmt", configFile(t, file)).Output()
+			formatted, err := exec.CommandContext(t.Context(), binary, "fmt", configFile(t, file)).Output()
 			if err != nil || string(formatted) != file {
 				t.Errorf("%v, caddy fmt makes of it:\n%s", err, formatted)
 			}
@@ -163,7 +163,7 @@ func TestInitFindsBench(t *testing.T) {
 	sqliteSiteIn(t, sites)
 	for name, dir := range map[string]string{"here": filepath.Join(home, "frappe-bench"), "at home": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
-			c := exec.CommandContext(t.Context(), caddy, "frappe-auth", "init")
+			c := exec.CommandContext(t.Context(), binary, "frappe-auth", "init")
 			c.Dir, c.Env = dir, append(os.Environ(), "HOME="+home)
 			out, err := c.Output() // with nothing on standard input
 			if err != nil || !strings.Contains(string(out), "backend database "+filepath.Join(sites, "erp.example.com")) {
@@ -253,8 +253,27 @@ func TestInitHint(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, screen)
 		}
 		args := append([]string{"adapt", "--config", file}, strings.Fields(flags)...)
-		if out, err := exec.CommandContext(t.Context(), caddy, args...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), binary, args...).CombinedOutput(); err != nil {
 			t.Errorf("%s: %s", name, out)
 		}
+	}
+}
+
+// TestInitFeed: the feed that init suggests for a bench works when the line is uncommented.
+func TestInitFeed(t *testing.T) {
+	server := testutil.StartRedis(t)
+	bench, sites := makeBench(t, `{"redis_queue": "redis://`+server.Address+`"}`)
+	sqliteSiteIn(t, sites)
+	file, screen, code := runInit(t, "", "--bench", bench)
+	if code != 0 {
+		t.Fatal(screen)
+	}
+	line := "\t\t# feed frappe_events redis://" + server.Address + "\n"
+	if !strings.Contains(file, line) {
+		t.Fatalf("no feed is suggested:\n%s", file)
+	}
+	doctor, code := command(t, "", "doctor", "--config", configFile(t, strings.Replace(file, line, strings.Replace(line, "# ", "", 1), 1)))
+	if code != 0 || !strings.Contains(doctor, "events may be heard") {
+		t.Errorf("exit code %d:\n%s", code, doctor)
 	}
 }

@@ -1,14 +1,22 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
@@ -143,6 +151,7 @@ func TestAccessLog(t *testing.T) {
 		{tokenHeader, "alice@example.com", "backend:static cache:hit outcome:granted scheme:token"},
 		{bearerHeader, "alice@example.com", "backend:static cache:miss outcome:granted scheme:bearer"},
 		{wrongHeader, "", "backend: cache:miss outcome:denied scheme:token"},
+		{"Authorization: token " + aliceKey + ":0000" + aliceSecret, "", "backend: cache:miss outcome:denied scheme:token"},
 		{"Authorization: nonsense", "", "backend: cache: outcome:malformed scheme:"},
 		{"X: y", "", "backend: cache: outcome:no_credential scheme:"},
 	} {
@@ -161,7 +170,123 @@ func TestAccessLog(t *testing.T) {
 			refused = append(refused, fmt.Sprint(entry["level"], " ", entry["status"], " ", entry["scheme"], " ", entry["api_key"]))
 		}
 	}
-	if got, want := strings.Join(refused, "\n"), "debug 401 token 2c62…\ndebug 401  <nil>\ndebug 401  <nil>"; got != want {
+	if got, want := strings.Join(refused, "\n"), "debug 401 token 2c62…\ndebug 401 token 2c62…\ndebug 401  <nil>\ndebug 401  <nil>"; got != want {
 		t.Errorf("refusals:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// TestUnmatchedRequestsAreNotObserved: a request that the matcher leaves out is neither counted nor logged as one that was judged, and
+// keeps its credential.
+func TestUnmatchedRequestsAreNotObserved(t *testing.T) {
+	address := testutil.FreeAddress(t)
+	c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth /api/* {\n%s\nhide_credentials\n}\nrespond {header.Authorization}\n}", address, testutil.StaticSite(t)))
+	if got := testutil.Get(t, "http://"+address+"/left-out", "Authorization: "+testutil.AlicePair); got.Body != testutil.AlicePair {
+		t.Errorf("left out: %q", got.Body)
+	}
+	if got := testutil.Get(t, "http://"+address+"/api/judged", "Authorization: "+testutil.AlicePair); got.Body != "" {
+		t.Errorf("judged: %q", got.Body)
+	}
+	for path, judged := range map[string]bool{"/left-out": false, "/api/judged": true} {
+		line := c.Logged(`"uri":"` + path + `"`)
+		if strings.Contains(line, `"frappe_auth":{`) != judged {
+			t.Errorf("%s: %s", path, line)
+		}
+	}
+}
+
+func init() {
+	caddy.RegisterModule(eventRecorder{})
+}
+
+// eventRecorder is a handler of Caddy's events app that keeps what it gets.
+type eventRecorder struct{}
+
+var recorded struct {
+	sync.Mutex
+	events []string
+}
+
+func (eventRecorder) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "events.handlers.frappe_auth_test", New: func() caddy.Module { return new(eventRecorder) }}
+}
+
+func (eventRecorder) Handle(_ context.Context, e caddy.Event) error {
+	recorded.Lock()
+	defer recorded.Unlock()
+	line := e.Name()
+	for _, key := range slices.Sorted(maps.Keys(e.Data)) {
+		line += fmt.Sprintf(" %s=%v", key, e.Data[key])
+	}
+	recorded.events = append(recorded.events, line)
+	return nil
+}
+
+var _ caddyevents.Handler = eventRecorder{}
+
+// TestEvents: operators can hook into what happens, and learn no secret.
+func TestEvents(t *testing.T) {
+	recorded.Lock()
+	recorded.events = nil
+	recorded.Unlock()
+	var down atomic.Bool
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case down.Load():
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case testutil.CredentialOf(r) == "Bearer good":
+			w.Write([]byte(`{"message":"alice@example.com"}`))
+		default:
+			w.WriteHeader(http.StatusUnauthorized)
+			w.Write([]byte(`{}`))
+		}
+	}))
+	defer site.Close()
+	address := testutil.FreeAddress(t)
+	adapted, _, err := testutil.Adapt(fmt.Sprintf("{\nadmin off\n}\nhttp://%s {\nfrappe_auth %s {\nfailures 1 1h\ncache {\nttl 0\n}\n}\nrespond ok\n}", address, site.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(adapted, &config); err != nil {
+		t.Fatal(err)
+	}
+	config["apps"].(map[string]any)["events"] = map[string]any{"subscriptions": []any{map[string]any{
+		"events":   []string{"frappe_auth.denied", "frappe_auth.throttled", "frappe_auth.unavailable", "frappe_auth.recovered"},
+		"handlers": []any{map[string]any{"handler": "frappe_auth_test"}},
+	}}}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(raw, true); err != nil {
+		t.Fatal(err)
+	}
+	defer caddy.Stop()
+
+	testutil.Get(t, "http://"+address, "Authorization: Bearer good")
+	testutil.Get(t, "http://"+address, "Authorization: token key:s3cret")
+	down.Store(true)
+	testutil.Get(t, "http://"+address, "Authorization: Bearer good")
+	testutil.Get(t, "http://"+address, "Authorization: Bearer good")
+	down.Store(false)
+	testutil.Get(t, "http://"+address, "Authorization: Bearer good")
+	testutil.Get(t, "http://"+address, "Authorization: token key:another-s3cret")
+
+	want := []string{
+		"frappe_auth.denied client_ip=127.0.0.1 scheme=token",
+		"frappe_auth.unavailable backend=site site=",
+		"frappe_auth.recovered backend=site site=",
+		"frappe_auth.throttled client_ip=127.0.0.1 scheme=token",
+	}
+	var got []string
+	testutil.Holds(5*time.Second, func() bool {
+		recorded.Lock()
+		defer recorded.Unlock()
+		got = slices.Clone(recorded.events)
+		return slices.Equal(got, want)
+	})
+	if !slices.Equal(got, want) {
+		t.Fatalf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -1,4 +1,4 @@
-package frappeauth_test
+package e2e
 
 import (
 	"context"
@@ -13,6 +13,44 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
+
+// TestUnsupportedOptionsAreErrors: what cannot work is an error when the configuration is loaded.
+func TestUnsupportedOptionsAreErrors(t *testing.T) {
+	const (
+		site   = "backend site http://127.0.0.1:8000"
+		pair   = "backend static {\ntoken key sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
+		static = "backend static {\nbearer sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
+	)
+	for _, test := range []struct{ name, block, wrong string }{
+		{"sessions", site + "\nschemes session", ""},
+		{"sessions beside a backend without them", site + "\n" + static + "\nschemes bearer session", ""},
+		{"no backend with sessions", static + "\nschemes bearer session", "no backend can verify sessions; add backend site or database"},
+		{"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session", "schemes session: backend test_people cannot verify sessions: it has no eyes"},
+		{"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session", "it has no eyes"},
+		{"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all", "require scope: backend test_people cannot see the scopes"},
+		{"clients that the backend cannot see", "backend test_people blind\nrequire client x", "require client: backend test_people cannot see which client"},
+		{"roles of a backend that is blind to tokens", "backend test_people blind\nrequire role Employee", ""},
+		{"scopes with a site", site + "\nrequire scope all", "require scope: backend site cannot see the scopes of access tokens; use backend database"},
+		{"clients with a site", site + "\nrequire client x", "require client: backend site cannot see which client"},
+		{"scopes of listed tokens", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
+		{"scopes of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire scope all", "require scope: backend static cannot see the scopes"},
+		{"clients of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire client x", "require client: backend static cannot see which client"},
+		{"scopes of listed API keys", pair + "\nrequire scope all", ""},
+		{"scopes of listed API keys beside tokens", "backend test_people\n" + pair + "\nrequire scope all", ""},
+		{"clients of listed API keys", pair + "\nrequire client x", "no credential of the static backend matches client x"},
+		{"a session_ttl above ttl", site + "\ncache {\nttl 10s\nsession_ttl 11s\n}", "cache session_ttl: 11s is not between 0 and the ttl of 10s"},
+		{"metadata without a server", static + "\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+		{"metadata of a site that only Caddy reaches", "backend site http://127.0.0.1:8000\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+		{"metadata of a site by its name", "backend site https://10.0.0.1 {\nsite_name erp.example.com\n}\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := testutil.RunCaddy(t, "").TryLoad("http://" + testutil.FreeAddress(t) + " {\nfrappe_auth {\n" + test.block + "\n}\n}")
+			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
+				t.Error(err)
+			}
+		})
+	}
+}
 
 // rolesBackend denies everything, and knows these roles; asked for them, it fails where there is an error, and hangs where it
 // is to.
@@ -64,9 +102,9 @@ func (b rolesBackend) RoleNames(ctx context.Context) ([]string, error) {
 	return b.Roles, nil
 }
 
-// TestRequiredRoles: a role that nobody can have is warned of when the configuration is loaded, and without need nothing is.
-func TestRequiredRoles(t *testing.T) {
-	static := "backend static {\ntoken k " + hashed("x") + " alice@example.com Employee \"System Manager\"\n}\n"
+// TestUnknownRolesAreWarnedOf: a role that nobody can have is warned of when the configuration is loaded, and without need nothing is.
+func TestUnknownRolesAreWarnedOf(t *testing.T) {
+	static := "backend static {\ntoken k " + testutil.Hash("x") + " alice@example.com Employee \"System Manager\"\n}\n"
 	const (
 		site   = "backend site http://127.0.0.1:1 {\nroles\n}\n"
 		roles  = "backend test_roles Employee \"System Manager\" \"Sales User\"\n"
@@ -96,8 +134,8 @@ func TestRequiredRoles(t *testing.T) {
 		{"roles that cannot be read", "backend test_roles fails\nrequire role Employee", []string{unread}, "connection refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			address := freeAddress(t)
-			c := runCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\n}", address, test.config))
+			address := testutil.FreeAddress(t)
+			c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\n}", address, test.config))
 			if len(test.want) > 0 {
 				c.Logged(test.want[len(test.want)-1])
 			}
@@ -119,15 +157,15 @@ func TestRequiredRoles(t *testing.T) {
 	}
 }
 
-// TestRequiredRolesWhileABackendHangs: the configuration is loaded, and replaced, without waiting for the names of roles.
-func TestRequiredRolesWhileABackendHangs(t *testing.T) {
-	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend test_roles hangs\nrequire role Employee\n}\n}", freeAddress(t))
-	c := runCaddy(t, config)
+// TestLoadDoesNotWaitForRoleNames: the configuration is loaded, and replaced, without waiting for the names of roles.
+func TestLoadDoesNotWaitForRoleNames(t *testing.T) {
+	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend test_roles hangs\nrequire role Employee\n}\n}", testutil.FreeAddress(t))
+	c := testutil.RunCaddy(t, config)
 	if got := <-hung; got != "asked" {
 		t.Fatal(got)
 	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- c.TryLoad("http://" + freeAddress(t) + " {\nrespond ok\n}") }()
+	go func() { stopped <- c.TryLoad("http://" + testutil.FreeAddress(t) + " {\nrespond ok\n}") }()
 	if got := <-hung; got != "given up" {
 		t.Fatal(got)
 	}
@@ -136,38 +174,5 @@ func TestRequiredRolesWhileABackendHangs(t *testing.T) {
 	}
 	if strings.Contains(c.Logs(), "the names of the roles could not be read") {
 		t.Error("a configuration that has gone warns")
-	}
-}
-
-// TestLoadedJSON: what is wrong is an error in JSON too, in the handler and in the provider.
-func TestLoadedJSON(t *testing.T) {
-	const site = `{"backend": "site", "urls": ["https://erp.example.com"]}`
-	static := `{"backend": "static", "tokens": [{"key": "k", "hash": "` + hashed("x") + `", "user": "alice@example.com", "roles": ["Employee"]}]}`
-	for _, test := range []struct{ name, options, want string }{
-		{"well", `"backends": [` + site + `], "cache": {"ttl": "60s"}`, ""},
-		{"no ttl", `"backends": [` + site + `], "cache": {"ttl": 0}`, ""},
-		{"ttl in nanoseconds that are enough", `"backends": [` + site + `], "cache": {"ttl": 60000000000}`, ""},
-		{"ttl as a bare number", `"backends": [` + site + `], "cache": {"ttl": 60}`, `cache ttl: 60ns is shorter than a millisecond`},
-		{"negative_ttl as a bare number", `"backends": [` + site + `], "cache": {"negative_ttl": 5}`, `cache negative_ttl: 5ns is shorter`},
-		{"stale_if_error as a bare number", `"backends": [` + site + `], "cache": {"stale_if_error": 3600}`, `cache stale_if_error: 3.6µs is shorter`},
-		{"window as a bare number", `"backends": [` + site + `], "failures": {"window": 60}`, `write a text such as "60s"`},
-		{"two identical backends", `"backends": [` + site + `, {"urls": [ "https://erp.example.com" ], "backend": "site"}]`, "the same backend is given twice"},
-		{"two different backends", `"backends": [` + site + `, ` + static + `]`, ""},
-		{"role that nobody has", `"backends": [` + static + `], "require": [{"roles": ["Employee"]}, {"roles": ["System", "Manager"]}]`, "role System or role Manager"},
-		{"user who is not listed", `"backends": [` + static + `], "require": [{"users": ["bob@example.com"]}]`, "user bob@example.com"},
-		{"role that somebody has", `"backends": [` + static + `], "require": [{"roles": ["Manager", "Employee"]}]`, ""},
-	} {
-		for form, config := range map[string]string{
-			"handler":  `{"handler": "frappe_auth", ` + test.options + `}`,
-			"provider": `{"handler": "authentication", "providers": {"frappe": {` + test.options + `}}}`,
-		} {
-			t.Run(test.name+", "+form, func(t *testing.T) {
-				raw := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [%s]}]}}}}}`, config)
-				err := testutil.Validate(t, []byte(raw))
-				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-					t.Errorf("%v, want %q", err, test.want)
-				}
-			})
-		}
 	}
 }

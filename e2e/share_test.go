@@ -1,4 +1,4 @@
-package frappeauth_test
+package e2e
 
 import (
 	"context"
@@ -33,13 +33,18 @@ func (doubleStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.frappe_auth.stores.double", New: func() caddy.Module { return &doubleStore{theClient} }}
 }
 
-func (*doubleStore) MarshalJSON() ([]byte, error)                  { return []byte("{}"), nil }
-func (*doubleStore) UnmarshalJSON([]byte) error                    { return nil }
+func (*doubleStore) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
+
+func (*doubleStore) UnmarshalJSON([]byte) error { return nil }
+
 func (*doubleStore) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
 func (*doubleStore) CheckHealth(context.Context) []frappe.Finding {
 	return []frappe.Finding{frappe.OK("store", "double")}
 }
+
 func (*doubleFeed) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return nil }
+
 func (*doubleFeed) CheckHealth(context.Context) []frappe.Finding {
 	return []frappe.Finding{frappe.Trouble("feed", "double")}
 }
@@ -65,9 +70,9 @@ func (*doubleFeed) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	}
 }
 
-// TestShareInCaddy: what a feed reports is revoked, a webhook and the admin API say if the other Caddys could not be told, and
+// TestChangesWithoutTheSharedStore: what a feed reports is revoked, a webhook and the admin API say if the other Caddys could not be told, and
 // the metrics show it.
-func TestShareInCaddy(t *testing.T) {
+func TestChangesWithoutTheSharedStore(t *testing.T) {
 	t.Cleanup(func() { theClient.SetAway(false) })
 	address, metrics := testutil.FreeAddress(t), testutil.FreeAddress(t)
 	secret := "token-of-alice"
@@ -154,8 +159,8 @@ func TestShareInCaddy(t *testing.T) {
 	}
 }
 
-// TestNewSecret: a reload takes over a secret that was changed where the configuration only names it.
-func TestNewSecret(t *testing.T) {
+// TestReloadWithNewSecret: a reload takes over a secret that was changed where the configuration only names it.
+func TestReloadWithNewSecret(t *testing.T) {
 	before := theClient.Key
 	t.Cleanup(func() { theClient.Key = before })
 	address, token := testutil.FreeAddress(t), "token-of-bob"

@@ -1,31 +1,30 @@
-package frappeauth_test
+package testutil
 
 import (
 	"context"
 	"errors"
-	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// peopleBackend knows access tokens with their scopes and clients, which no site tells, and alice's API key and session. With the argument `blind` it cannot
-// see these, and with `no_sessions` it cannot verify sessions as it is configured.
+// peopleBackend is `backend test_people`. It knows alice's API key, her recorded session, and two of her access tokens with
+// their scopes and clients. With the argument `blind` it cannot see scopes and clients, and with `no_sessions` its
+// configuration does not support sessions.
 type peopleBackend struct {
 	Without string `json:"without,omitempty"`
 }
 
 func init() { caddy.RegisterModule(peopleBackend{}) }
 
-// aliceSession is a session of alice.
-const aliceSession = testutil.RecordedSession
-
 // CaddyModule returns the Caddy module information.
 func (peopleBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.frappe_auth.backends.test_people", New: func() caddy.Module { return new(peopleBackend) }}
+	return caddy.ModuleInfo{
+		ID:  "http.frappe_auth.backends.test_people",
+		New: func() caddy.Module { return new(peopleBackend) },
+	}
 }
 
 // UnmarshalCaddyfile takes what the backend cannot do as an argument.
@@ -39,7 +38,7 @@ func (b *peopleBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (peopleBackend) Verify(_ context.Context, c frappe.Credential) (frappe.Identity, error) {
 	alice := frappe.Identity{User: "alice@example.com", Roles: []string{"All", "Employee"}}
 	switch c.Session + c.Token + c.Key {
-	case aliceSession, aliceKey:
+	case RecordedSession, AliceKey:
 		return alice, nil
 	case "all-of-mcp":
 		alice.Scopes, alice.Client = []string{"all", "openid"}, "mcp"
@@ -61,11 +60,3 @@ func (b peopleBackend) EnableSessions() error {
 
 // ReportsTokens implements frappe.TokenReporter.
 func (b peopleBackend) ReportsTokens() bool { return b.Without != "blind" }
-
-// runPeople runs a site with frappe_auth and these options, which answers with what it knows of a request.
-func runPeople(t *testing.T, options string) (address string) {
-	t.Helper()
-	address = freeAddress(t)
-	runCaddy(t, caddyfileOf(address, "backend test_people\n"+options))
-	return address
-}

@@ -1,4 +1,4 @@
-package frappeauth_test
+package e2e
 
 import (
 	"bufio"
@@ -9,10 +9,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestWriterIsNotWrapped: upgrades and streams reach the next handler as without the module, over HTTP/1.1 and HTTP/2.
-func TestWriterIsNotWrapped(t *testing.T) {
+// TestUpgradesAndStreamsPassThrough: upgrades and streams reach the next handler as without the module, over HTTP/1.1 and HTTP/2.
+func TestUpgradesAndStreamsPassThrough(t *testing.T) {
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
 			io.WriteString(w, "first\n")
@@ -31,8 +33,8 @@ func TestWriterIsNotWrapped(t *testing.T) {
 		io.WriteString(conn, line)
 	}))
 	defer application.Close()
-	address := freeAddress(t)
-	runCaddy(t, fmt.Sprintf(`
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`
 {
 	servers {
 		protocols h1 h2c
@@ -45,7 +47,7 @@ http://%s {
 	reverse_proxy %s {
 		flush_interval -1
 	}
-}`, address, staticSite(t), strings.TrimPrefix(application.URL, "http://")))
+}`, address, testutil.StaticSite(t), strings.TrimPrefix(application.URL, "http://")))
 
 	t.Run("upgrade", func(t *testing.T) {
 		conn, err := net.Dial("tcp", address)
@@ -53,7 +55,7 @@ http://%s {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\nAuthorization: %s\r\n\r\n", address, aliceToken)
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\nAuthorization: %s\r\n\r\n", address, testutil.AlicePair)
 		buffered := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(buffered, nil)
 		if err != nil || resp.StatusCode != 101 {
@@ -64,10 +66,10 @@ http://%s {
 			t.Errorf("echo is %q", line)
 		}
 	})
-	for name, client := range map[string]*http.Client{"stream over HTTP/1.1": clientWithoutMagic, "stream over HTTP/2": h2cClient()} {
+	for name, client := range map[string]*http.Client{"stream over HTTP/1.1": testutil.Client, "stream over HTTP/2": testutil.H2CClient()} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
-			r.Header.Set("Authorization", aliceToken)
+			r.Header.Set("Authorization", testutil.AlicePair)
 			resp, err := client.Do(r)
 			if err != nil {
 				t.Fatal(err)

@@ -1,4 +1,4 @@
-package frappeauth_test
+package e2e
 
 import (
 	"bufio"
@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // Access tokens of peopleBackend.
@@ -19,7 +21,7 @@ const (
 // TestRequireScopeAndClient: which credential meets which requirement, and what the challenge of a refusal says.
 func TestRequireScopeAndClient(t *testing.T) {
 	const (
-		session   = "Cookie: sid=" + aliceSession
+		session   = "Cookie: sid=" + loggedIn
 		forbidden = `Bearer realm="Frappe", error="insufficient_scope"`
 
 		openIDAsked = "\nprotected_resource {\nauthorization_server https://erp.example.com\nresource https://mcp.example.com\nscopes openid\n}"
@@ -34,8 +36,8 @@ func TestRequireScopeAndClient(t *testing.T) {
 		{"one of two scopes", "require scope all openid", openIDOfOther, 200, ""},
 		{"two scopes, one of them there", "require scope all\nrequire scope openid", openIDOfOther, 403, forbidden + `, scope="all openid"`},
 		{"two scopes, both there", "require scope all\nrequire scope openid", allOfMCP, 200, ""},
-		{"scope, an API key", "require scope all", byAlice, 200, ""},
-		{"scope, an API key by Basic", "require scope all", "Authorization: " + aliceBasic, 200, ""},
+		{"scope, an API key", "require scope all", tokenHeader, 200, ""},
+		{"scope, an API key by Basic", "require scope all", "Authorization: " + testutil.AliceBasic, 200, ""},
 		{"scope, a session", "require scope all", session, 200, ""},
 		{"scope, no credential", "require scope all", "X: y", 401, `Bearer realm="Frappe", scope="all"`},
 		{"scope, an unknown token", "require scope all", "Authorization: Bearer x", 401, `Bearer realm="Frappe", error="invalid_token", scope="all"`},
@@ -45,14 +47,14 @@ func TestRequireScopeAndClient(t *testing.T) {
 		{"no scope, a client that asks for one", "require client mcp" + openIDAsked, openIDOfOther, 403, forbidden + `, resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
 		{"client, its token", "require client x mcp", allOfMCP, 200, ""},
 		{"client, another's token", "require client mcp", openIDOfOther, 403, forbidden},
-		{"client, an API key", "require client mcp", byAlice, 403, ""},
+		{"client, an API key", "require client mcp", tokenHeader, 403, ""},
 		{"client, a session", "require client mcp", session, 403, ""},
 		{"client, anonymous", "require client mcp\nanonymous", "X: y", 401, `Bearer realm="Frappe"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := runPeople(t, "schemes bearer basic token session\n"+test.options)
 			for range 2 { // the second is answered from the cache
-				got := get(t, "http://"+address, test.header)
+				got := testutil.Get(t, "http://"+address, test.header)
 				if got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
 					t.Errorf("%d %q", got.Status, got.Header["Www-Authenticate"])
 				}
@@ -61,36 +63,8 @@ func TestRequireScopeAndClient(t *testing.T) {
 	}
 }
 
-// TestRFC6750: the examples of a request and of challenges.
-func TestRFC6750(t *testing.T) {
-	address := freeAddress(t)
-	runCaddy(t, fmt.Sprintf(`http://%s {
-	frappe_auth {
-		backend static {
-			bearer %s alice@example.com
-		}
-		schemes bearer
-		realm example
-	}
-	respond {http.auth.user.id}
-}`, address, hashed("mF_9.B5f-4.1JqM")))
-	for _, test := range []struct {
-		name, header string
-		status       int
-		challenge    string
-	}{
-		{"section 2.1", "Authorization: Bearer mF_9.B5f-4.1JqM", 200, ""},
-		{"section 3, no credential", "X: y", 401, `Bearer realm="example"`},
-		{"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401, `Bearer realm="example", error="invalid_token"`},
-	} {
-		if got := get(t, "http://"+address+"/resource", test.header); got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
-			t.Errorf("%s: %d %q", test.name, got.Status, got.Header["Www-Authenticate"])
-		}
-	}
-}
-
-// TestProtectedResource: who may read the metadata where, what is in it, and how a challenge leads there.
-func TestProtectedResource(t *testing.T) {
+// TestProtectedResourceMetadata: who may read the metadata where, what is in it, and how a challenge leads there.
+func TestProtectedResourceMetadata(t *testing.T) {
 	const (
 		path  = "/.well-known/oauth-protected-resource"
 		proxy = "X-Forwarded-Proto: https"
@@ -154,29 +128,29 @@ func TestProtectedResource(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			address := freeAddress(t)
+			address := testutil.FreeAddress(t)
 			global := ""
 			if test.trusted != "" {
 				global = "{\nservers {\ntrusted_proxies static " + test.trusted + "\n}\n}\n"
 			}
 			site := strings.Replace(caddyfileOf(address, "backend test_people\nschemes bearer\n"+test.options), "frappe_auth {", "frappe_auth "+test.matcher+" {", 1)
-			runCaddy(t, global+site)
+			testutil.RunCaddy(t, global+site)
 			inPlace := strings.NewReplacer("HOST", address)
 			for _, path := range test.paths {
-				got := get(t, "http://"+address+path, test.headers...)
+				got := testutil.Get(t, "http://"+address+path, test.headers...)
 				if got.Status != 200 || strings.TrimSpace(got.Body) != inPlace.Replace(test.metadata) || !json.Valid([]byte(got.Body)) {
 					t.Errorf("%s: %d %s", path, got.Status, got.Body)
 				}
 				if got.Header.Get("Access-Control-Allow-Origin") != "*" || got.Header.Get("Content-Type") != "application/json" {
 					t.Errorf("%s: %v", path, got.Header)
 				}
-				preflight := requestOver(t, clientWithoutMagic, http.MethodOptions, "http://"+address+path, "Origin: https://inspector.example.com", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: mcp-protocol-version")
+				preflight := testutil.RequestOver(t, testutil.Client, http.MethodOptions, "http://"+address+path, "Origin: https://inspector.example.com", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: mcp-protocol-version")
 				if preflight.Status != 204 || preflight.Header.Get("Access-Control-Allow-Headers") != "*" {
 					t.Errorf("%s: preflight %d %v", path, preflight.Status, preflight.Header)
 				}
 			}
 			for _, path := range test.not {
-				got := get(t, "http://"+address+path, append(test.headers, "Origin: https://inspector.example.com")...)
+				got := testutil.Get(t, "http://"+address+path, append(test.headers, "Origin: https://inspector.example.com")...)
 				if test.matcher != "" && path != test.matcher {
 					continue
 				}
@@ -191,11 +165,11 @@ func TestProtectedResource(t *testing.T) {
 	}
 }
 
-// TestResourceWithoutHost: a request that names no host gets no URL.
-func TestResourceWithoutHost(t *testing.T) {
-	address := freeAddress(t)
+// TestProtectedResourceWithoutHost: a request that names no host gets no URL.
+func TestProtectedResourceWithoutHost(t *testing.T) {
+	address := testutil.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	runCaddy(t, caddyfileOf(":"+port, "backend test_people\nschemes bearer\nprotected_resource {\nauthorization_server https://erp.example.com\n}"))
+	testutil.RunCaddy(t, caddyfileOf(":"+port, "backend test_people\nschemes bearer\nprotected_resource {\nauthorization_server https://erp.example.com\n}"))
 	for _, path := range []string{"/", "/.well-known/oauth-protected-resource"} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -213,53 +187,23 @@ func TestResourceWithoutHost(t *testing.T) {
 	}
 }
 
-// TestSeveralResources: each handler describes its own resource, and the first one that of the host.
-func TestSeveralResources(t *testing.T) {
-	address := freeAddress(t)
+// TestSeveralProtectedResources: each handler describes its own resource, and the first one that of the host.
+func TestSeveralProtectedResources(t *testing.T) {
+	address := testutil.FreeAddress(t)
 	one := "{\nbackend test_people\nprotected_resource {\nauthorization_server https://erp.example.com\nresource https://example.com/%[1]s\n}\n}\n"
-	runCaddy(t, "http://"+address+" {\nroute {\nfrappe_auth /a/* "+fmt.Sprintf(one, "a")+"frappe_auth /b/* "+fmt.Sprintf(one, "b")+"respond passed\n}\n}")
+	testutil.RunCaddy(t, "http://"+address+" {\nroute {\nfrappe_auth /a/* "+fmt.Sprintf(one, "a")+"frappe_auth /b/* "+fmt.Sprintf(one, "b")+"respond passed\n}\n}")
 	for path, want := range map[string]string{"": "a", "/a": "a", "/b": "b"} {
-		got := get(t, "http://"+address+"/.well-known/oauth-protected-resource"+path)
+		got := testutil.Get(t, "http://"+address+"/.well-known/oauth-protected-resource"+path)
 		if !strings.Contains(got.Body, `"resource":"https://example.com/`+want+`"`) {
 			t.Errorf("%q: %d %s", path, got.Status, got.Body)
 		}
 	}
 }
 
-// TestPeopleLoading: what cannot work is an error when the configuration is loaded.
-func TestPeopleLoading(t *testing.T) {
-	const (
-		site   = "backend site http://127.0.0.1:8000"
-		pair   = "backend static {\ntoken key sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
-		static = "backend static {\nbearer sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com\n}"
-	)
-	for _, test := range []struct{ name, block, wrong string }{
-		{"sessions", site + "\nschemes session", ""},
-		{"sessions beside a backend without them", site + "\n" + static + "\nschemes bearer session", ""},
-		{"no backend with sessions", static + "\nschemes bearer session", "no backend can verify sessions; add backend site or database"},
-		{"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session", "schemes session: backend test_people cannot verify sessions: it has no eyes"},
-		{"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session", "it has no eyes"},
-		{"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all", "require scope: backend test_people cannot see the scopes"},
-		{"clients that the backend cannot see", "backend test_people blind\nrequire client x", "require client: backend test_people cannot see which client"},
-		{"roles of a backend that is blind to tokens", "backend test_people blind\nrequire role Employee", ""},
-		{"scopes with a site", site + "\nrequire scope all", "require scope: backend site cannot see the scopes of access tokens; use backend database"},
-		{"clients with a site", site + "\nrequire client x", "require client: backend site cannot see which client"},
-		{"scopes of listed tokens", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
-		{"scopes of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire scope all", "require scope: backend static cannot see the scopes"},
-		{"clients of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire client x", "require client: backend static cannot see which client"},
-		{"scopes of listed API keys", pair + "\nrequire scope all", ""},
-		{"scopes of listed API keys beside tokens", "backend test_people\n" + pair + "\nrequire scope all", ""},
-		{"clients of listed API keys", pair + "\nrequire client x", "no credential of the static backend matches client x"},
-		{"a session_ttl above ttl", site + "\ncache {\nttl 10s\nsession_ttl 11s\n}", "cache session_ttl: 11s is not between 0 and the ttl of 10s"},
-		{"metadata without a server", static + "\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
-		{"metadata of a site that only Caddy reaches", "backend site http://127.0.0.1:8000\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
-		{"metadata of a site by its name", "backend site https://10.0.0.1 {\nsite_name erp.example.com\n}\nprotected_resource", "write authorization_server and the URL of the Frappe site"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			err := runCaddy(t, "").TryLoad("http://" + freeAddress(t) + " {\nfrappe_auth {\n" + test.block + "\n}\n}")
-			if test.wrong == "" && err != nil || test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)) {
-				t.Error(err)
-			}
-		})
-	}
+// runPeople runs a site with frappe_auth and these options, which answers with what it knows of a request.
+func runPeople(t *testing.T, options string) (address string) {
+	t.Helper()
+	address = testutil.FreeAddress(t)
+	testutil.RunCaddy(t, caddyfileOf(address, "backend test_people\n"+options))
+	return address
 }

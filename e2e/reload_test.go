@@ -1,4 +1,4 @@
-package frappeauth_test
+package e2e
 
 import (
 	"context"
@@ -20,8 +20,8 @@ import (
 // TestReloadUnderLoad: a reload fails no request that Caddy has read, and asks for no verdict again, whatever else it
 // changes; one that changes the backend asks for all of them.
 func TestReloadUnderLoad(t *testing.T) {
-	url, asked := countingSite(t)
-	other, askedOther := countingSite(t)
+	url, asked := testutil.CountingSite(t)
+	other, askedOther := testutil.CountingSite(t)
 	// Over TCP a reload of Caddy may reset connections that nobody has accepted yet; a Unix socket is passed on.
 	socket := filepath.Join(t.TempDir(), "s")
 	transport := &testutil.AcrossReloads{Transport: &http.Transport{
@@ -33,7 +33,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	config := func(url, options string) string {
 		return fmt.Sprintf("http://localhost {\nlog\nbind unix/%s\nfrappe_auth %s {\n%s\n}\nrespond {http.auth.user.id}\n}", socket, url, options)
 	}
-	c := runCaddy(t, config(url, ""))
+	c := testutil.RunCaddy(t, config(url, ""))
 
 	const credentials, workers, reloads = 50, 8, 20
 	var (
@@ -127,8 +127,8 @@ func TestReloadsLeakNothing(t *testing.T) {
 	if testing.Short() {
 		reloads = 50
 	}
-	url, _ := countingSite(t)
-	address := freeAddress(t)
+	url, _ := testutil.CountingSite(t)
+	address := testutil.FreeAddress(t)
 	config := func(i int) string {
 		return fmt.Sprintf(`
 http://%s {
@@ -142,12 +142,12 @@ http://%s {
 	}
 	frappe_auth_webhook /hook s3cret
 	respond {http.auth.user.id}
-}`, address, url, 1000+i%7, hashed("x"))
+}`, address, url, 1000+i%7, testutil.Hash("x"))
 	}
-	c := runCaddy(t, config(0))
+	c := testutil.RunCaddy(t, config(0))
 	measure := func() (goroutines int, heap uint64) {
-		mustBearer(t, clientWithoutMagic, "http://"+address, "y")
-		clientWithoutMagic.CloseIdleConnections()
+		mustBearer(t, testutil.Client, "http://"+address, "y")
+		testutil.Client.CloseIdleConnections()
 		var stats runtime.MemStats
 		for range 5 {
 			runtime.GC()
@@ -162,7 +162,7 @@ http://%s {
 	for i := range reloads {
 		c.Load(config(i))
 		if i%100 == 0 {
-			mustBearer(t, clientWithoutMagic, "http://"+address, fmt.Sprint(i))
+			mustBearer(t, testutil.Client, "http://"+address, fmt.Sprint(i))
 		}
 	}
 	var after int
@@ -177,5 +177,22 @@ http://%s {
 	}
 	if heapAfter > heap+heap/2+8<<20 {
 		t.Errorf("%d bytes of heap, then %d", heap, heapAfter)
+	}
+}
+
+// TestReloadReadsPlaceholdersAgain: what a placeholder of a backend stands for is part of what the backend is.
+func TestReloadReadsPlaceholdersAgain(t *testing.T) {
+	address := testutil.FreeAddress(t)
+	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\nbearer {env.FRAPPE_AUTH_TEST_TOKEN} alice@example.com\n}\ncache {\nttl 1h\n}\n}\nrespond {http.auth.user.id}\n}", address)
+	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", testutil.Hash("first"))
+	testutil.RunCaddy(t, config)
+	if got := testutil.Get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 200 {
+		t.Fatalf("at first: %d", got.Status)
+	}
+	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", testutil.Hash("second"))
+	testutil.RunCaddy(t, config)
+	testutil.Client.CloseIdleConnections()
+	if got := testutil.Get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 401 {
+		t.Errorf("after the token was replaced: %d", got.Status)
 	}
 }

@@ -1,4 +1,4 @@
-package frappeauth_test
+package e2e
 
 import (
 	"fmt"
@@ -12,19 +12,19 @@ import (
 
 // TestCorpusWithStatic: a running Caddy that lists the recorded site's credentials lets in what the site let in.
 func TestCorpusWithStatic(t *testing.T) {
-	address := freeAddress(t)
-	runCaddy(t, corpusCaddyfile(address, staticSite(t)))
-	driveCorpus(t, address, onPostgreSQL) // keys and tokens compare with case
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, corpusCaddyfile(address, testutil.StaticSite(t)))
+	driveCorpus(t, address, testutil.OnPostgreSQL) // keys and tokens compare with case
 }
 
 // TestCorpusWithSite: a running Caddy that asks the site agrees with it, whichever database the site has, and nothing
 // of a request but the credential reaches the site.
 func TestCorpusWithSite(t *testing.T) {
-	for _, on := range []string{onMariaDB, onPostgreSQL, testutil.Version14, testutil.Version16, testutil.Version16Dev} {
+	for _, on := range []string{testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version14, testutil.Version16, testutil.Version16Dev} {
 		t.Run(on, func(t *testing.T) {
-			site := newRecordedSite(t, on)
-			address := freeAddress(t)
-			runCaddy(t, corpusCaddyfile(address, "backend site "+site.URL))
+			site := testutil.NewRecordedSite(t, on)
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, corpusCaddyfile(address, "backend site "+site.URL))
 			driveCorpus(t, address, on)
 
 			requests := site.Requests()
@@ -63,13 +63,13 @@ http://:%s {
 		failures off
 	}
 	respond {http.auth.user.id}
-}`, portOf(address), backend)
+}`, testutil.PortOf(address), backend)
 }
 
 // driveCorpus sends each case of the corpus and compares the verdict with the recorded one.
 func driveCorpus(t *testing.T, address, on string) {
 	t.Helper()
-	for _, c := range corpus(t) {
+	for _, c := range testutil.Corpus(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			recorded := c.Frappe[on]
 			var headers []string
@@ -88,11 +88,11 @@ func driveCorpus(t *testing.T, address, on string) {
 			// Go's server and client strip white space at both ends of a header over HTTP/1.1 (RFC 9110 section 5.5),
 			// which then is no part of the header; over HTTP/2 it arrives. So does the web server of Frappe 16, but not those
 			// of older ones.
-			client := clientWithoutMagic
+			client := testutil.Client
 			if on != testutil.Version16 && len(c.Authorization) == 1 && strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
-				client = h2cClient()
+				client = testutil.H2CClient()
 			}
-			got := requestOver(t, client, http.MethodGet, "http://"+address, headers...)
+			got := testutil.RequestOver(t, client, http.MethodGet, "http://"+address, headers...)
 			switch {
 			case recorded.Status == 200 && (got.Status != 200 || got.Body != *recorded.User):
 				t.Errorf("%d %q, but Frappe let %s in", got.Status, got.Body, *recorded.User)
@@ -106,7 +106,7 @@ func driveCorpus(t *testing.T, address, on string) {
 // onlyCredential is what Frappe answered to the credential without other headers.
 func onlyCredential(t *testing.T, authorization, on string) testutil.Verdict {
 	t.Helper()
-	for _, c := range corpus(t) {
+	for _, c := range testutil.Corpus(t) {
 		if len(c.Headers) == 0 && slices.Equal(c.Authorization, []string{authorization}) {
 			return c.Frappe[on]
 		}

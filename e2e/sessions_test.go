@@ -1,7 +1,9 @@
-package frappeauth_test
+package e2e
 
 import (
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -17,8 +19,8 @@ const (
 // double of the recorded site.
 func runSessions(t *testing.T, options string) (address string, site *testutil.RecordedSite) {
 	t.Helper()
-	address, site = freeAddress(t), newRecordedSite(t, onMariaDB)
-	runCaddy(t, sessionsCaddyfile(address, site, options))
+	address, site = testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	testutil.RunCaddy(t, sessionsCaddyfile(address, site, options))
 	return address, site
 }
 
@@ -56,17 +58,17 @@ func TestSession(t *testing.T) {
 		{"session, hidden", "schemes session\nhide_credentials", []string{cookie}, 200, "Administrator|session|a=1;b=2|", 1},
 		{"only the session, hidden", "schemes session\nhide_credentials", []string{"Cookie: sid=" + loggedIn}, 200, "Administrator|session||", 1},
 		{"session that is not accepted", "", []string{cookie}, 401, "", 0},
-		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, byAlice}, 200, "alice@example.com|token|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, tokenHeader}, 200, "alice@example.com|token|a=1; sid=" + loggedIn + ";b=2|", 1},
 		{"unknown session", "schemes session", []string{dead}, 401, "", 1},
 		{"session of Guest", "schemes session", []string{"Cookie: sid=Guest"}, 401, "", 0},
 		{"empty session", "schemes session", []string{"Cookie: sid="}, 401, "", 0},
 		{"no session", "schemes session", []string{"Cookie: a=1"}, 401, "", 0},
 		{"the first of two", "schemes session", []string{"Cookie: sid=" + deadSession + "; sid=" + loggedIn}, 401, "", 1},
-		{"a key beside it", "schemes token session\nhide_credentials", []string{dead, byAlice}, 200, "alice@example.com|token||", 1},
+		{"a key beside it", "schemes token session\nhide_credentials", []string{dead, tokenHeader}, 200, "alice@example.com|token||", 1},
 		{"a bad key beside it", "schemes token session", []string{cookie, wrong}, 401, "", 1},
 		{"a malformed header beside it", "schemes token session", []string{cookie, "Authorization: token"}, 401, "", 0},
-		{"a scheme that is not accepted beside it", "schemes session", []string{cookie, byAlice}, 401, "", 0},
-		{"two headers beside it", "schemes token session", []string{cookie, byAlice, byAlice}, 400, "", 0},
+		{"a scheme that is not accepted beside it", "schemes session", []string{cookie, tokenHeader}, 401, "", 0},
+		{"two headers beside it", "schemes token session", []string{cookie, tokenHeader, tokenHeader}, 400, "", 0},
 		{"an empty header beside it", "schemes session", []string{cookie, "Authorization: "}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
 		{"a scheme named session in the header", "schemes session", []string{"Authorization: session " + loggedIn}, 401, "", 0},
 		{"anonymous, no session", "schemes session\nanonymous", nil, 200, "Guest|||", 0},
@@ -75,11 +77,11 @@ func TestSession(t *testing.T) {
 		{"role that the user lacks", "schemes session\nrequire role Auditor", []string{cookie}, 403, "", 1},
 		{"role that the user has", "schemes session\nrequire role \"Report Manager\"", []string{"Cookie: sid=" + loggedIn}, 200, "Administrator|session|sid=" + loggedIn + "|", 1},
 		{"session in capitals", "schemes session", []string{"Cookie: sid=" + strings.ToUpper(loggedIn)}, 401, "", 0},
-		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " + hashed("s") + " bob@example.com\n}", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " + testutil.Hash("s") + " bob@example.com\n}", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address, site := runSessions(t, test.options)
-			got := get(t, "http://"+address, test.headers...)
+			got := testutil.Get(t, "http://"+address, test.headers...)
 			if n := site.Asked(); n != test.asked {
 				t.Errorf("the site was asked %d times", n)
 			}
@@ -90,9 +92,9 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestSessionEnds: a logout takes effect when the cached result expires, and while the site does not tell, nobody is sent to
+// TestLogoutEndsSession: a logout takes effect when the cached result expires, and while the site does not tell, nobody is sent to
 // the login page. The site's own cookies reach nobody.
-func TestSessionEnds(t *testing.T) {
+func TestLogoutEndsSession(t *testing.T) {
 	const navigation = "Sec-Fetch-Mode: navigate"
 	address, site := runSessions(t, "schemes session\nlogin https://erp.example.com/login\ncache {\nttl 0\nnegative_ttl 0\n}")
 	for _, test := range []struct {
@@ -107,7 +109,7 @@ func TestSessionEnds(t *testing.T) {
 	} {
 		site.LoggedOut.Store(test.loggedOut)
 		site.Maintenance.Store(test.maintenance)
-		got := get(t, "http://"+address, "Cookie: sid="+loggedIn, navigation)
+		got := testutil.Get(t, "http://"+address, "Cookie: sid="+loggedIn, navigation)
 		cookies := strings.Join(got.Header["Set-Cookie"], "")
 		if got.Status != test.status || len(got.Header["Set-Cookie"]) > 1 || !strings.HasPrefix(cookies+"frappe_auth_login=", "frappe_auth_login=") {
 			t.Errorf("%s: %d %v", test.name, got.Status, got.Header)
@@ -115,56 +117,9 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
-// TestSessionChallenge: every 401 has a challenge, and none opens a login box for a script.
-func TestSessionChallenge(t *testing.T) {
-	const cookie = `Cookie realm="Frappe", cookie-name="sid"`
-	for _, test := range []struct {
-		name, options string
-		headers       []string
-		want          string
-	}{
-		{"only sessions", "schemes session", nil, cookie},
-		{"only sessions, an unknown one", "schemes session", []string{"Cookie: sid=" + deadSession}, cookie},
-		{"only sessions, a header", "schemes session", []string{byAlice}, cookie},
-		{"sessions and Basic", "schemes session basic", nil, `Basic realm="Frappe", charset="UTF-8"`},
-		{"sessions and Basic, a script", "schemes basic session", []string{"Sec-Fetch-Dest: empty"}, cookie},
-		{"sessions and Bearer", "schemes bearer session", nil, `Bearer realm="Frappe"`},
-		{"an unknown session is no access token", "schemes bearer session", []string{"Cookie: sid=" + deadSession}, `Bearer realm="Frappe"`},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			address, _ := runSessions(t, test.options)
-			got := get(t, "http://"+address, test.headers...)
-			if challenges := strings.Join(got.Header["Www-Authenticate"], "|"); got.Status != 401 || challenges != test.want {
-				t.Errorf("%d %s", got.Status, challenges)
-			}
-		})
-	}
-}
-
-// TestSessionFailures: guessed sessions count against the client, and one that is known to be bad counts once.
-func TestSessionFailures(t *testing.T) {
-	address, _ := runSessions(t, "schemes session\nfailures 2 1h")
-	for _, test := range []struct {
-		session string
-		status  int
-	}{
-		{deadSession, 401},
-		{deadSession, 401},
-		{deadSession, 401},
-		{loggedIn, 200},
-		{"guess1", 401},
-		{"guess2", 429},
-		{loggedIn, 200},
-	} {
-		if got := get(t, "http://"+address, "Cookie: sid="+test.session); got.Status != test.status {
-			t.Errorf("%s: %d, want %d", test.session, got.Status, test.status)
-		}
-	}
-}
-
-// TestCrossSite: a request that another site made a browser send with a session is refused before any backend is asked, if it
+// TestCrossSiteRequests: a request that another site made a browser send with a session is refused before any backend is asked, if it
 // may change something.
-func TestCrossSite(t *testing.T) {
+func TestCrossSiteRequests(t *testing.T) {
 	const (
 		cookie  = "Cookie: sid=" + loggedIn
 		cross   = "Sec-Fetch-Site: cross-site"
@@ -172,8 +127,8 @@ func TestCrossSite(t *testing.T) {
 		trusted = "Origin: https://app.example.com"
 		upgrade = "Upgrade: websocket"
 	)
-	address, site := freeAddress(t), newRecordedSite(t, onMariaDB)
-	runCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+sessionsCaddyfile(address, site, "schemes token session\ntrusted_origins https://app.example.com https://other.example.com"))
+	address, site := testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	testutil.RunCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+sessionsCaddyfile(address, site, "schemes token session\ntrusted_origins https://app.example.com https://other.example.com"))
 	for _, test := range []struct {
 		name, method string
 		headers      []string
@@ -192,14 +147,14 @@ func TestCrossSite(t *testing.T) {
 		{"a preflight", "OPTIONS", []string{cookie, cross, evil, "Access-Control-Request-Method: POST"}, 200},
 		{"a WebSocket of another site", "GET", []string{cookie, upgrade, "Connection: Upgrade", evil}, 403},
 		{"a WebSocket of the same origin", "GET", []string{cookie, upgrade, "Connection: Upgrade", "Origin: http://" + address}, 200},
-		{"an API key across sites", "POST", []string{byAlice, cross, evil}, 200},
-		{"an API key across sites, beside a session", "POST", []string{byAlice, cookie, cross, evil}, 200},
+		{"an API key across sites", "POST", []string{tokenHeader, cross, evil}, 200},
+		{"an API key across sites, beside a session", "POST", []string{tokenHeader, cookie, cross, evil}, 200},
 		{"no session", "POST", []string{cross, evil}, 401},
 		{"an unknown session", "POST", []string{"Cookie: sid=" + deadSession, cross, evil}, 403},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := site.Asked()
-			got := requestOver(t, clientWithoutMagic, test.method, "http://"+address, test.headers...)
+			got := testutil.RequestOver(t, testutil.Client, test.method, "http://"+address, test.headers...)
 			if got.Status != test.status {
 				t.Errorf("%d %v", got.Status, got.Header)
 			}
@@ -213,16 +168,16 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
-// TestLogin: a navigation without a session is sent to the login page, and nothing else is.
-func TestLogin(t *testing.T) {
+// TestLoginRedirect: a navigation without a session is sent to the login page, and nothing else is.
+func TestLoginRedirect(t *testing.T) {
 	const (
 		navigate = "Sec-Fetch-Mode: navigate"
 		html     = "Accept: text/html"
 		dead     = "Cookie: sid=" + deadSession
 	)
-	address, site := freeAddress(t), newRecordedSite(t, onMariaDB)
-	runCaddy(t, sessionsCaddyfile(address, site, "schemes basic session\nlogin https://erp.example.com/login")+`
-http://localhost:`+portOf(address)+` {
+	address, site := testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	testutil.RunCaddy(t, sessionsCaddyfile(address, site, "schemes basic session\nlogin https://erp.example.com/login")+`
+http://localhost:`+testutil.PortOf(address)+` {
 	handle_path /bi* {
 		frappe_auth {
 			backend site `+site.URL+` {
@@ -265,7 +220,7 @@ http://localhost:`+portOf(address)+` {
 		{"a form", "POST", address, "/", []string{navigate, html}, 401, ""},
 		{"a header", "GET", address, "/", []string{navigate, "Authorization: token x:y"}, 401, ""},
 		{"an empty header", "GET", address, "/", []string{navigate, "Authorization: "}, 401, ""},
-		{"a good header", "GET", address, "/", []string{navigate, "Authorization: " + aliceBasic}, 200, ""},
+		{"a good header", "GET", address, "/", []string{navigate, "Authorization: " + testutil.AliceBasic}, 200, ""},
 		{"unavailable", "GET", address, "/", []string{navigate, "Cookie: sid=unavailable"}, 503, ""},
 		{"the path before it was stripped", "GET", "localhost", "/bi/x", []string{navigate}, 302, "/login?redirect-to=%2Fbi%2Fx"},
 		{"Guest may not pass", "GET", "localhost", "/bi", []string{navigate}, 302, "/login?redirect-to=%2Fbi"},
@@ -277,10 +232,10 @@ http://localhost:`+portOf(address)+` {
 			site.Maintenance.Store(test.status == 503)
 			host := test.host
 			if host == "localhost" {
-				host += ":" + portOf(address)
+				host += ":" + testutil.PortOf(address)
 			}
 			raw := test.method + " " + test.target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + strings.Join(test.headers, "\r\n") + "\r\n\r\n"
-			got := rawRequest(t, address, raw)
+			got := testutil.RawRequest(t, address, raw)
 			if got.Status != test.status || got.Header.Get("Location") != test.location {
 				t.Errorf("%d to %q", got.Status, got.Header.Get("Location"))
 			}
@@ -288,5 +243,63 @@ http://localhost:`+portOf(address)+` {
 				t.Errorf("%v", got.Header)
 			}
 		})
+	}
+}
+
+// TestLoginRedirectsInACircle: where the login page takes a session for good that is refused here, it sends the browser straight back, and the
+// browser then gets 401. Without a session, it is sent to the login page again and again.
+func TestLoginRedirectsInACircle(t *testing.T) {
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, `http://`+address+` {
+		route {
+			@back {
+				path /login
+				header Cookie *sid=*
+			}
+			redir @back {query.redirect-to} 302
+			respond /login "log in"
+			frappe_auth {
+				backend test_people
+				schemes session
+				login /login
+			}
+			respond {http.auth.user.id}
+		}
+	}`)
+	home, err := url.Parse("http://" + address + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: testutil.Client.Transport, Jar: jar}
+	for _, step := range []struct {
+		name, sid string
+		status    int
+		path      string
+	}{
+		{"without a session", "", 200, "/login"},
+		{"without a session, again", "", 200, "/login"},
+		{"with a session that only the login page accepts", "600d", 401, "/bi"},
+		{"with a session, after a login", loggedIn, 200, "/bi"},
+		{"logged out", "", 200, "/login"},
+	} {
+		jar.SetCookies(home, []*http.Cookie{{Name: "sid", Value: step.sid, MaxAge: len(step.sid)*2 - 1}})
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, home.JoinPath("bi").String(), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Sec-Fetch-Mode", "navigate")
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", step.name, err)
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode != step.status || resp.Request.URL.Path != step.path {
+			t.Errorf("%s: %d at %s, want %d at %s", step.name, resp.StatusCode, resp.Request.URL.Path, step.status, step.path)
+		}
 	}
 }

@@ -1,0 +1,106 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// TestTooManyFailures drives the last row of the table.
+func TestTooManyFailures(t *testing.T) {
+	address := testutil.FreeAddress(t)
+	c := testutil.RunCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth {
+		%s
+		failures 2 1h
+	}
+	respond {http.auth.user.id}
+}`, address, testutil.StaticSite(t)))
+	for i, want := range []int{401, 401, 429} {
+		if got := testutil.Get(t, "http://"+address, fmt.Sprintf("Authorization: token guess%d:x", i)); got.Status != want {
+			t.Fatalf("guess %d: status %d, want %d", i, got.Status, want)
+		} else if want == 429 && (got.Header.Get("Retry-After") != "1800" || got.Header["Www-Authenticate"] != nil) {
+			t.Errorf("headers %q", got.Header)
+		}
+	}
+	line := c.Logged(`"too many denied credentials from this client"`)
+	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`, `"logger":"http.handlers.frappe_auth"`} {
+		if !strings.Contains(line, want) {
+			t.Errorf("log line lacks %s: %s", want, line)
+		}
+	}
+}
+
+// TestGuessedSessionsCountAsFailures: guessed sessions count against the client, and one that is known to be bad counts once.
+func TestGuessedSessionsCountAsFailures(t *testing.T) {
+	address, _ := runSessions(t, "schemes session\nfailures 2 1h")
+	for _, test := range []struct {
+		session string
+		status  int
+	}{
+		{deadSession, 401},
+		{deadSession, 401},
+		{deadSession, 401},
+		{loggedIn, 200},
+		{"guess1", 401},
+		{"guess2", 429},
+		{loggedIn, 200},
+	} {
+		if got := testutil.Get(t, "http://"+address, "Cookie: sid="+test.session); got.Status != test.status {
+			t.Errorf("%s: %d, want %d", test.session, got.Status, test.status)
+		}
+	}
+}
+
+// TestMadeUpHosts: hosts that the bench does not have are 404, as Frappe answers, cost a client's failures, and neither a call
+// each nor a warning.
+func TestMadeUpHosts(t *testing.T) {
+	var asked atomic.Int64
+	bench := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.Host != "erp.example.com" {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprintf(w, "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>%s does not exist</p>\n", r.Host)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"message":"alice@example.com"}`)
+	}))
+	defer bench.Close()
+	address := testutil.FreeAddress(t)
+	_, port, _ := strings.Cut(address, ":")
+	c := testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nfrappe_auth {\nbackend site %s {\nsite_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}", port, bench.URL))
+	for i, host := range []string{"erp.example.com", "ERP.example.com", "erp.example.com."} {
+		if got := testutil.Get(t, "http://"+address, "Host: "+host, "Authorization: "+testutil.AlicePair); got.Status != 200 {
+			t.Errorf("%s: %d", host, got.Status)
+		}
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%d spellings of one host: %d calls", i+1, n)
+		}
+	}
+	for range 10 {
+		if got := testutil.Get(t, "http://"+address, "Host: made-up.example", "Authorization: "+testutil.AlicePair); got.Status != 404 {
+			t.Fatalf("a host that the bench does not have: %d", got.Status)
+		}
+	}
+	if n := asked.Load(); n != 2 {
+		t.Errorf("the bench was asked %d times about one host that it does not have", n)
+	}
+	statuses := make(map[int]int)
+	for i := range 300 {
+		statuses[testutil.Get(t, "http://"+address, fmt.Sprintf("Host: made-up-%d.example", i), "Authorization: "+testutil.AlicePair).Status]++
+	}
+	if n := asked.Load(); n != 21 || statuses[404] != 19 || statuses[429] != 281 {
+		t.Errorf("300 made-up hosts: %d calls, %v", n, statuses)
+	}
+	if strings.Contains(c.Logs(), `"level":"warn","logger":"http.handlers.frappe_auth"`) {
+		t.Errorf("warnings of made-up hosts:\n%s", c.Logs())
+	}
+}

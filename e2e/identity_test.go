@@ -1,0 +1,397 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// upstream is an application that passes on the headers and trailers of what it gets.
+func upstream(t *testing.T) (address string, received <-chan http.Header) {
+	t.Helper()
+	seen := make(chan http.Header, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // the trailers come after it, or nothing
+		headers := r.Header.Clone()
+		for name, values := range r.Trailer {
+			headers[name] = append(headers[name], values...)
+		}
+		seen <- headers
+	}))
+	t.Cleanup(application.Close)
+	return strings.TrimPrefix(application.URL, "http://"), seen
+}
+
+// identityOf is all that an application could take for the header.
+func identityOf(headers http.Header, name string) string {
+	var values []string
+	for field, all := range headers {
+		if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(field), name) {
+			values = append(values, all...)
+		}
+	}
+	slices.Sort(values)
+	return strings.Join(values, ",")
+}
+
+// asAdministrator are the ways to forge the header X-Frappe-User.
+var asAdministrator = []string{
+	"X-Frappe-User: Administrator\r\n",
+	"x-fRAPPE-uSER: Administrator\r\n",
+	"X_Frappe_User: Administrator\r\n",
+	"X.Frappe.User: Administrator\r\n",
+	"X-Frappe-User: a\r\nX_Frappe_User: Administrator\r\nX.Frappe.User: c\r\n",
+	"Connection: X-Frappe-User\r\nX-Frappe-User: Administrator\r\n",
+	"Connection: close, x_frappe_user\r\n",
+	"Transfer-Encoding: chunked\r\nTrailer: X-Frappe-User\r\n\r\n0\r\nX-Frappe-User: Administrator\r\n",
+	"Transfer-Encoding: chunked\r\nTrailer: X-Other\r\n\r\n0\r\nX_Frappe_User: Administrator\r\n",
+}
+
+// expectForgeries has Caddy pass on header names that it otherwise drops by itself.
+const expectForgeries = "{\nservers {\nexpected_underscore_headers X_Frappe_User\nexpected_dot_headers X.Frappe.User\n}\n}\n"
+
+// preflight makes a request a CORS preflight.
+const preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: POST\r\n"
+
+// TestNoForgedIdentity: whatever frappe_auth does with a request, the application sees the identity that frappe_auth found,
+// or none.
+func TestNoForgedIdentity(t *testing.T) {
+	application, received := upstream(t)
+	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " + testutil.Hash("bob") + " bob@example.com\n}\nuser_header X-Frappe-User\n"
+	none := strings.Replace(known, "user_header X-Frappe-User", "user_header x_frappe_user", 1)
+	for _, test := range []struct {
+		name, site    string
+		request, user string
+	}{
+		{"granted", "frappe_auth {\n" + known + "}", "GET / token", "alice@example.com"},
+		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "Guest"},
+		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\nrequire user bob@example.com\n}", "OPTIONS / " + preflight, "Guest"},
+		{"refused", "frappe_auth {\n" + known + "}\nhandle_errors {\nreverse_proxy " + application + "\n}", "GET /", ""},
+		{"a method that the matcher leaves out", "@methods not method OPTIONS\nfrappe_auth @methods {\n" + known + "}", "OPTIONS /", ""},
+		{"a path that the matcher leaves out", "frappe_auth /api/* {\n" + known + "}", "GET /", ""},
+		{"left out, with a good credential", "frappe_auth /api/* {\n" + known + "}", "GET / token", ""},
+		{"left out in a route", "route {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /", ""},
+		{"left out in a handle", "handle {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /", ""},
+		{"left out in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /x", ""},
+		{"matched in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /x/api/ token", "alice@example.com"},
+		{"the first of two matches", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /api/ token", "alice@example.com"},
+		{"the second of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token", "alice@example.com"},
+		{"the first of two matches, spelled otherwise", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + none + "}", "GET /api/ token", "alice@example.com"},
+		{"the second of two matches, spelled otherwise", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + none + "}", "GET /api/ token", "alice@example.com"},
+		{"both of two match", "frappe_auth {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token", "alice@example.com"},
+		{"none of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /", ""},
+		{"the first has another header", "frappe_auth / {\n" + strings.Replace(known, "X-Frappe-User", "X-Other", 1) + "}\nfrappe_auth /api/* {\n" + known + "}", "GET / token", ""},
+		{"left out in the error routes, too", "frappe_auth {\n" + known + "}\nhandle_errors {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET / ", ""},
+		{"the matcher fails", "@fails expression `{header.X-Frappe-User}.nothing == 1`\nfrappe_auth @fails {\n" + known + "}\nhandle_errors {\nreverse_proxy " + application + "\n}", "GET /", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, expectForgeries+"http://"+address+" {\n"+test.site+"\nreverse_proxy "+application+"\n}")
+			for _, forged := range append([]string{""}, asAdministrator...) {
+				method, rest, _ := strings.Cut(test.request, " ")
+				path, further, _ := strings.Cut(rest, " ")
+				if further == "token" {
+					further = "Authorization: " + testutil.AlicePair + "\r\n"
+				}
+				got := testutil.RawRequest(t, address, method+" "+path+" HTTP/1.1\r\nHost: "+address+"\r\n"+further+forged+"\r\n")
+				if seen := identityOf(<-received, "X-Frappe-User"); seen != test.user {
+					t.Errorf("%q: %d, and the application sees %q, want %q", forged, got.Status, seen, test.user)
+				}
+			}
+		})
+	}
+}
+
+// everyPlaceholder are all of ours.
+var everyPlaceholder = []string{
+	"{http.auth.user.id}", "{http.auth.user.scheme}", "{http.auth.user.full_name}", "{http.auth.user.roles}", "{http.auth.user.scopes}",
+	"{http.auth.user.backend}", "{http.auth.user.json}", "{http.auth.frappe.cache}", "{http.auth.frappe.error}", "{http.auth.candidate.id}",
+}
+
+// TestUnsetPlaceholdersAreEmpty: on whatever path a request takes, an application sees what a placeholder of ours stands
+// for, if nothing, an empty text.
+func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
+	application, received := upstream(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte("s"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com Employee\nbearer " + testutil.Hash("bob") + " bob\n}\n"
+	proxy := "reverse_proxy " + application + " {\nheader_up X-All `" + strings.Join(everyPlaceholder, "|") + "`\n}\n"
+	const guest = `Guest||||||{"id":"Guest","scheme":"","full_name":"","roles":[],"scopes":[],"backend":""}|||`
+	const asAlice = `alice@example.com|token||Employee||static|{"id":"alice@example.com","scheme":"token","full_name":"","roles":["Employee"],"scopes":[],"backend":"static"}`
+	for _, test := range []struct {
+		name, site, request, headers string
+		want                         string
+	}{
+		{"granted", "frappe_auth {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "", guest},
+		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\n}", "OPTIONS /", strings.TrimSuffix(preflight, "\r\n"), guest},
+		{"no credential", "frappe_auth {\n" + known + "}", "GET /", "", "||||||||no credential|"},
+		{"denied", "frappe_auth {\n" + known + "}", "GET /", "Authorization: token x:y", "|||||||miss|credential denied|x"},
+		{"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=", "|||||||miss|credential denied|a b"},
+		{"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", "Authorization: " + testutil.AlicePair, "|||||||miss|the user does not meet the requirements|" + aliceKey},
+		{"two headers", "frappe_auth {\n" + known + "}", "GET /", "Authorization: x\r\nAuthorization: y", "||||||||more than one Authorization header|"},
+		{"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, "|||||||||"},
+		{"left out twice", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /", "", "|||||||||"},
+		{"left out second", "frappe_auth / {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+		{"left out first", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth / {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+		{"refused second", "frappe_auth {\n" + known + "}\nfrappe_auth / {\n" + known + "require user bob\n}", "GET /", "Authorization: " + testutil.AlicePair, "|||||||hit|the user does not meet the requirements|" + aliceKey},
+		{"left out behind basic_auth", "basic_auth {\nbob " + string(hash) + "\n}\nfrappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: Basic Ym9iOnM=", "bob|||||||||"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, "http://"+address+" {\n"+test.site+"\n"+proxy+"handle_errors {\n"+proxy+"}\n}")
+			headers := "Host: " + address + "\r\n"
+			if test.headers != "" {
+				headers += test.headers + "\r\n"
+			}
+			got := testutil.RawRequest(t, address, test.request+" HTTP/1.1\r\n"+headers+"\r\n")
+			if len(received) == 0 {
+				t.Fatalf("the application got no request; the client got %d", got.Status)
+			}
+			if seen := (<-received).Get("X-All"); seen != test.want {
+				t.Errorf("the application sees\n%s, want\n%s", seen, test.want)
+			}
+		})
+	}
+}
+
+// TestNamesInHeaders: an application gets a user whatever characters are in the names, and as JSON it gets the names.
+func TestNamesInHeaders(t *testing.T) {
+	application, received := upstream(t)
+	for _, name := range []string{
+		"Alice", "Alice\nLiddell", "Alice\r\nX-Admin: 1", "a\tb", "\x00\x1f\x7f", "\u0080\u0085\u009f", "a\u2028b\u2029c", "Jürgen, \"Joe\" \\ 李 🙂 <b>&", "",
+	} {
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			quoted, err := json.Marshal(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			site := testutil.JSONSite(t, testutil.Answers{
+				testutil.LoggedUser:                    testutil.Always(200, `{"message":"alice@example.com"}`),
+				testutil.GetRoles:                      testutil.Always(200, `{"message":["Sales, East",`+string(quoted)+`]}`),
+				"/api/resource/User/alice@example.com": testutil.Always(200, `{"data":{"name":"alice@example.com","enabled":1,"full_name":`+string(quoted)+`}}`),
+			})
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	frappe_auth {
+		backend site %s {
+			roles
+			refuse_disabled
+		}
+	}
+	reverse_proxy %s {
+		header_up X-Full-Name {http.auth.user.full_name}
+		header_up X-Roles {http.auth.user.roles}
+		header_up X-User {http.auth.user.json}
+	}
+}`, address, site.URL, application))
+			if got := testutil.Get(t, "http://"+address, "Authorization: "+testutil.AlicePair); got.Status != 200 {
+				t.Fatalf("status %d", got.Status)
+			}
+			headers := <-received
+			inOneLine := strings.NewReplacer("\r", " ", "\n", " ", "\t", " ", "\x00", " ", "\x1f", " ", "\x7f", " ", "\u0080", " ", "\u0085", " ", "\u009f", " ",
+				"\u2028", " ", "\u2029", " ").Replace(name)
+			if got := headers.Get("X-Full-Name"); got != strings.TrimSpace(inOneLine) {
+				t.Errorf("the full name is %q", got)
+			}
+			if got := headers.Get("X-Roles"); got != strings.TrimSpace("Sales, East,"+inOneLine) {
+				t.Errorf("the roles are %q", got)
+			}
+			text := headers.Get("X-User")
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+				t.Errorf("not printable ASCII: %q", text)
+			}
+			var user struct {
+				ID, Scheme, Backend string
+				FullName            string `json:"full_name"`
+				Roles, Scopes       []string
+			}
+			if err := json.Unmarshal([]byte(text), &user); err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			if user.ID != "alice@example.com" || user.Scheme != "token" || user.Backend != "site" || user.FullName != name ||
+				!slices.Equal(user.Roles, []string{"Sales, East", name}) || user.Scopes == nil {
+				t.Errorf("%+v of %s", user, text)
+			}
+		})
+	}
+}
+
+// TestUserHeaderCannotBeForged attacks the header that tells an application the user.
+func TestUserHeaderCannotBeForged(t *testing.T) {
+	received := make(chan http.Header, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header.Clone() }))
+	defer application.Close()
+	address, viaHeaderUp := testutil.FreeAddress(t), testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`
+{
+	servers {
+		expected_underscore_headers X_Frappe_User
+		expected_dot_headers X.Frappe.User
+	}
+}
+http://%[1]s {
+	frappe_auth {
+		%[3]s
+		anonymous
+		user_header x-frappe-user
+	}
+	reverse_proxy %[4]s
+	handle_errors {
+		reverse_proxy %[4]s
+	}
+}
+http://%[2]s {
+	frappe_auth {
+		%[3]s
+		anonymous
+	}
+	reverse_proxy %[4]s {
+		header_up X-Frappe-User {http.auth.user.id}
+	}
+}`, address, viaHeaderUp, testutil.StaticSite(t), strings.TrimPrefix(application.URL, "http://")))
+
+	for _, test := range []struct {
+		name    string
+		headers []string
+		user    string
+	}{
+		{"no attack", []string{"Authorization: " + testutil.AlicePair}, "alice@example.com"},
+		{"the header itself", []string{"Authorization: " + testutil.AlicePair, "X-Frappe-User: Administrator"}, "alice@example.com"},
+		{"in another case", []string{"Authorization: " + testutil.AlicePair, "x-fRAPPE-uSER: Administrator"}, "alice@example.com"},
+		{"with underscores", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: Administrator"}, "alice@example.com"},
+		{"with dots", []string{"Authorization: " + testutil.AlicePair, "X.Frappe.User: Administrator"}, "alice@example.com"},
+		{"several at once", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: a", "X-Frappe-User: b", "X.Frappe.User: c"}, "alice@example.com"},
+		{"named in Connection", []string{"Authorization: " + testutil.AlicePair, "Connection: keep-alive, X-Frappe-User"}, "alice@example.com"},
+		{"named in Connection with underscores", []string{"Authorization: " + testutil.AlicePair, "Connection: x_frappe_user,close"}, "alice@example.com"},
+		{"anonymous", []string{"X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, "Guest"},
+		{"refused, and proxied by handle_errors", []string{"Authorization: token x:y", "X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, ""},
+	} {
+		for option, via := range map[string]string{"user_header": address, "header_up": viaHeaderUp} {
+			headers := strings.Join(test.headers, "\r\n")
+			otherSpelling := strings.Contains(headers, "X_Frappe_User") || strings.Contains(headers, "X.Frappe.User")
+			if option == "header_up" && (test.user == "" || otherSpelling) {
+				continue // header_up sets one spelling only; Caddy removes the others unless told to expect them
+			}
+			t.Run(test.name+" with "+option, func(t *testing.T) {
+				raw := "GET / HTTP/1.1\r\nHost: " + via + "\r\n" + headers + "\r\n\r\n"
+				testutil.RawRequest(t, via, raw)
+				seen := ""
+				for name, values := range <-received {
+					if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(name), "X-Frappe-User") {
+						seen += strings.Join(values, ",")
+					}
+				}
+				if seen != test.user {
+					t.Errorf("the application sees %q, want %q", seen, test.user)
+				}
+			})
+		}
+	}
+}
+
+// TestUserHeaderTrailersAreRemoved: no trailer of the client's that is named as the header reaches an upstream, which may make no
+// difference between the two; other trailers do.
+func TestUserHeaderTrailersAreRemoved(t *testing.T) {
+	received := make(chan http.Header, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || string(body) != "body" {
+			t.Errorf("the application reads %q %v", body, err)
+		}
+		received <- r.Trailer
+	}))
+	defer application.Close()
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\nuser_header X-Frappe-User\n}\nreverse_proxy %s\n}",
+		address, testutil.StaticSite(t), strings.TrimPrefix(application.URL, "http://")))
+	for _, test := range []struct {
+		name, announced, trailers string
+	}{
+		{"announced", "X-Frappe-User, X-Checksum", "X-Frappe-User: Administrator\r\n"},
+		{"announced, with underscores", "X_Frappe_User, X-Checksum", "X_Frappe_User: Administrator\r\n"},
+		{"not announced, beside one that is", "X-Checksum", "X-Frappe-User: Administrator\r\nx.frappe.user: Administrator\r\n"},
+		{"none", "X-Checksum", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			testutil.RawRequest(t, address, "POST / HTTP/1.1\r\nHost: "+address+"\r\nAuthorization: "+testutil.AlicePair+"\r\nTrailer: "+test.announced+
+				"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n"+test.trailers+"X-Checksum: 1\r\n\r\n")
+			if got := <-received; len(got) != 1 || got.Get("X-Checksum") != "1" {
+				t.Errorf("the application receives the trailers %q", got)
+			}
+		})
+	}
+}
+
+// TestNoSecondExpansion: what a client or Frappe says is never a template.
+func TestNoSecondExpansion(t *testing.T) {
+	t.Setenv("FRAPPE_AUTH_TEST_SECRET", "expanded")
+	const template = "{env.FRAPPE_AUTH_TEST_SECRET}"
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"message": %q}`, template)
+	}))
+	defer site.Close()
+	received := make(chan string, 1)
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header.Get("X-User") }))
+	defer application.Close()
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`
+http://%s {
+	frappe_auth %s {
+		user_header X-User
+	}
+	reverse_proxy %s
+	handle_errors {
+		respond "{http.auth.candidate.id} {http.auth.frappe.error}"
+	}
+}`, address, site.URL, strings.TrimPrefix(application.URL, "http://")))
+	testutil.Get(t, "http://"+address, "Authorization: Bearer x")
+	if user := <-received; user != template {
+		t.Errorf("the user became %q", user)
+	}
+	site.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		io.WriteString(w, `{}`)
+	})
+	if got := testutil.Get(t, "http://"+address, "Authorization: token "+template+":x"); strings.Contains(got.Body, "expanded") {
+		t.Errorf("the API key was expanded: %s", got.Body)
+	}
+}
+
+// TestVariablesHoldNoSecret: what the handler keeps in the request's variables, which any handler or log may print, has no
+// secret in it.
+func TestVariablesHoldNoSecret(t *testing.T) {
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, "http://"+address+" {\nfrappe_auth {\n"+testutil.StaticSite(t)+"}\n"+
+		"respond \"{http.vars.frappe_auth.decision}\"\nhandle_errors {\nrespond \"{http.vars.frappe_auth.decision}\" 401\n}\n}")
+	for _, test := range []struct {
+		name, header, secret string
+		status               int
+	}{
+		{"token", testutil.AlicePair, testutil.AliceSecret, http.StatusOK},
+		{"Basic", testutil.AliceBasic, testutil.AliceSecret, http.StatusOK},
+		{"Bearer", testutil.AliceBearer, testutil.AliceToken, http.StatusOK},
+		{"a bad pair", "token " + testutil.AliceKey + ":not-her-secret", "not-her-secret", http.StatusUnauthorized},
+		{"a bad access token", "Bearer not-her-token", "not-her-token", http.StatusUnauthorized},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := testutil.Get(t, "http://"+address, "Authorization: "+test.header)
+			if got.Status != test.status || got.Body == "" || strings.Contains(got.Body, test.secret) {
+				t.Errorf("%d %s", got.Status, got.Body)
+			}
+		})
+	}
+}
