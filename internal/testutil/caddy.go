@@ -12,10 +12,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/standard" // what Caddy itself can do
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // Caddy's own modules
 )
 
-// Caddy is the Caddy of this process, of which there can be one at a time.
+// Caddy is the Caddy of this process. Only one can run at a time.
 type Caddy struct {
 	// LogFile is the file that everything is logged to.
 	LogFile string
@@ -23,14 +23,14 @@ type Caddy struct {
 	t testing.TB
 }
 
-// NewCaddy returns a Caddy that has no configuration yet, and stops it when the test ends. What it logged is added to Logged.
+// NewCaddy returns a Caddy without a configuration. When the test ends, it is stopped and its log is added to Logged.
 func NewCaddy(t testing.TB) *Caddy {
 	t.Helper()
 	c := &Caddy{t: t, LogFile: filepath.Join(t.TempDir(), "log")}
 	t.Cleanup(func() {
 		c.Stop()
 		logs, err := os.ReadFile(c.LogFile)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is made with the first configuration that is good
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the first valid configuration creates it
 			t.Error(err)
 		}
 		Logged.Write(logs)
@@ -62,7 +62,7 @@ func (c *Caddy) Load(caddyfile string) {
 	}
 }
 
-// TryLoad replaces the configuration, if it is good. A Caddyfile may begin with global options.
+// TryLoad replaces the configuration, or returns why it is wrong. The Caddyfile may begin with global options.
 func (c *Caddy) TryLoad(caddyfile string) error {
 	caddyfile = strings.TrimSpace(caddyfile)
 	if !strings.HasPrefix(caddyfile, "{") {
@@ -76,12 +76,12 @@ func (c *Caddy) TryLoad(caddyfile string) error {
 	return caddy.Load(config, true)
 }
 
-// Adapt makes JSON of a Caddyfile.
+// Adapt converts a Caddyfile to JSON.
 func Adapt(caddyfile string) ([]byte, []caddyconfig.Warning, error) {
 	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 }
 
-// Validate loads a configuration in JSON without running it, and returns why it is bad.
+// Validate loads a JSON configuration without running it, and returns why it is wrong.
 func Validate(t testing.TB, config []byte) error {
 	t.Helper()
 	parsed := new(caddy.Config)
@@ -101,7 +101,7 @@ func (c *Caddy) Logs() string {
 	return string(logs)
 }
 
-// Logged waits until something is logged, and returns the whole line.
+// Logged waits until a line with a text is logged, and returns the line.
 func (c *Caddy) Logged(what string) string {
 	c.t.Helper()
 	var found string

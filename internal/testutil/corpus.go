@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// The credentials of the recorded site, of the users that tests need by name.
+// Credentials of users of the recorded site.
 const (
 	AliceKey    = "2c6245becaa0961"
 	AliceSecret = "61066224add85e6"
@@ -25,7 +25,7 @@ const (
 	BobBearer   = "Bearer 2d6f2973a9c21c820d549cdb01d1b3"
 )
 
-// The sites of the recordings.
+// The recorded sites.
 const (
 	OnMariaDB    = "15.44.2 on MariaDB"
 	OnPostgreSQL = "15.44.2 on PostgreSQL"
@@ -42,7 +42,7 @@ type Recording struct {
 	Frappe        map[string]Verdict `json:"frappe"` // by site
 }
 
-// Verdict is what a recorded site answered.
+// Verdict is the answer of a recorded site.
 type Verdict struct {
 	Status int     `json:"status"`
 	User   *string `json:"user"`
@@ -69,7 +69,7 @@ func Answer(t testing.TB, name string) []byte {
 	return ReadFile(t, path.Join("testdata/answers", name))
 }
 
-// ParsedAnswer returns a recorded answer as a client reads it.
+// ParsedAnswer returns a recorded answer, parsed.
 func ParsedAnswer(t testing.TB, name string) Response {
 	t.Helper()
 	return readResponse(t, bytes.NewReader(Answer(t, name)))
@@ -84,7 +84,7 @@ func readResponse(t testing.TB, from io.Reader) Response {
 	return whole(t, resp)
 }
 
-// StaticSite returns a backend static with what the recorded site lets in. Its keys and tokens are found in the corpus.
+// StaticSite returns a static backend that lists the credentials of the corpus that the recorded site granted.
 func StaticSite(t testing.TB) string {
 	t.Helper()
 	var lines strings.Builder

@@ -10,16 +10,17 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
-// repositoryRoot is the directory of this repository. The go.mod of a module within it has another first line.
+// repositoryRoot returns the directory of this repository. Nested modules have another first line in their go.mod.
 var repositoryRoot = sync.OnceValues(func() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
-		if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && bytes.HasPrefix(mod, []byte("module github.com/caddy-frappe/frappe-auth\n")) {
+		if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil &&
+			bytes.HasPrefix(mod, []byte("module github.com/caddy-frappe/frappe-auth\n")) {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
@@ -30,7 +31,7 @@ var repositoryRoot = sync.OnceValues(func() (string, error) {
 	}
 })
 
-// Path returns the path of a file that is named from the root of the repository.
+// Path returns the path of a file whose name is relative to the root of the repository.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := repositoryRoot()
@@ -40,7 +41,7 @@ func Path(t testing.TB, name string) string {
 	return filepath.Join(dir, filepath.FromSlash(name))
 }
 
-// ReadFile reads a file that is named from the root of the repository.
+// ReadFile reads a file whose name is relative to the root of the repository.
 func ReadFile(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(Path(t, name))
@@ -50,7 +51,8 @@ func ReadFile(t testing.TB, name string) []byte {
 	return raw
 }
 
-// Golden compares a text with a file that is named from the root of the repository. With -update it writes the file.
+// Golden compares a text with a file whose name is relative to the root of the repository. With -update it writes the
+// file.
 func Golden(t testing.TB, name, got string) {
 	t.Helper()
 	if *update {
@@ -59,6 +61,6 @@ func Golden(t testing.TB, name, got string) {
 		}
 	}
 	if want := string(ReadFile(t, name)); got != want {
-		t.Errorf("%s: got\n%s\nwant\n%s\nIf that is right: go test -update", name, got, want)
+		t.Errorf("%s: got\n%s\nwant\n%s\nIf this is intended, run go test -update", name, got, want)
 	}
 }

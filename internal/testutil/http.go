@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// Response is a response, read whole.
+// Response is a response with its whole body.
 type Response struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Client neither follows redirects nor keeps cookies. Its requests outlive a reload of Caddy.
+// Client neither follows redirects nor keeps cookies. Its requests survive a reload of Caddy.
 var Client = &http.Client{
 	Transport:     &AcrossReloads{Transport: new(http.Transport)},
 	Timeout:       20 * time.Second,
@@ -34,12 +34,12 @@ func H2CClient() *http.Client {
 	return &http.Client{Transport: &AcrossReloads{Transport: &http.Transport{Protocols: protocols}}}
 }
 
-// AcrossReloads sends a request again if its connection was closed before any byte of an answer came. At a reload Caddy closes
-// the listener of the old configuration, and the kernel resets the connections that still wait in its queue. Any other error is
-// returned, and so is the fifth of these.
+// AcrossReloads sends a request again if its connection was closed before a response began. At a reload, Caddy closes
+// the listener of the old configuration, and the kernel resets the connections in its queue. Any other error is
+// returned, as is this one after five attempts.
 type AcrossReloads struct {
 	*http.Transport
-	// Again counts what was sent again.
+	// Again counts the requests that were sent again.
 	Again atomic.Int64
 }
 
@@ -71,7 +71,7 @@ func Get(t testing.TB, url string, headers ...string) Response {
 	return RequestOver(t, Client, http.MethodGet, url, headers...)
 }
 
-// RequestOver does as Get does, with a client and a method.
+// RequestOver is Get with another client and method.
 func RequestOver(t testing.TB, client *http.Client, method, url string, headers ...string) Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
@@ -93,7 +93,7 @@ func RequestOver(t testing.TB, client *http.Client, method, url string, headers 
 	return whole(t, resp)
 }
 
-// RawRequest sends bytes as they are over a connection of their own, and reads one response.
+// RawRequest sends bytes unchanged over a new connection, and reads one response.
 func RawRequest(t testing.TB, address, raw string) Response {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// resetting resets the first connections, as the kernel does with those that wait for a listener that closes.
+// resetting resets the first connections, as the kernel does with connections in the queue of a listener that closes.
 type resetting struct {
 	*net.TCPListener
 	resets int
@@ -29,8 +29,8 @@ func (l *resetting) Accept() (net.Conn, error) {
 	}
 }
 
-// TestAcrossReloads: what was reset is sent again with its body, and no more than five times in all; an answer that breaks off
-// is not.
+// TestAcrossReloads: a request whose connection was reset is sent again with its body, up to five times in all. A
+// request whose response breaks off is not.
 func TestAcrossReloads(t *testing.T) {
 	for _, test := range []struct {
 		name    string

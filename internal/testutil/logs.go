@@ -15,11 +15,11 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Logged holds what was logged while the tests of a package ran. Every Caddy of RunCaddy adds its log.
+// Logged holds the logs of all Caddys that the tests of a package ran.
 var Logged Logs
 
 // Main runs the tests of a package, and returns the exit code. It fails the run if a secret of the recorded sites was
-// logged anywhere in it. TestMain is to be os.Exit(testutil.Main(m)).
+// logged anywhere in it. Call os.Exit(testutil.Main(m)) in TestMain.
 func Main(m *testing.M) int {
 	code := m.Run()
 	if err := Logged.FindSecrets(); err != nil {
@@ -29,7 +29,7 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Logs collects what is logged, from any goroutine.
+// Logs collects log lines from any goroutine.
 type Logs struct {
 	mu    sync.Mutex
 	lines bytes.Buffer
@@ -42,12 +42,13 @@ func (l *Logs) Write(p []byte) (int, error) {
 	return l.lines.Write(p)
 }
 
-// Logger returns a logger of everything.
+// Logger returns a logger with all levels that writes here.
 func (l *Logs) Logger() *zap.Logger {
-	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(l), zapcore.DebugLevel))
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(l),
+		zapcore.DebugLevel))
 }
 
-// FindSecrets returns an error if a secret of the recorded sites was logged, in any form in which a client sends it.
+// FindSecrets returns an error if a secret of the recorded sites was logged, in any form that a client sends.
 func (l *Logs) FindSecrets() error {
 	secrets, err := recordedSecrets()
 	if err != nil {
@@ -65,13 +66,14 @@ func (l *Logs) FindSecrets() error {
 	return nil
 }
 
-// secretInHeader is what stands behind a colon, or is no pair: a secret, a token, or base64.
+// secretInHeader matches the secret in a header: what follows the colon of a pair, a token, or base64.
 var secretInHeader = regexp.MustCompile(`(?:^|[ :])([0-9A-Za-z+/=]{12,})$`)
 
 // RecordedSession is the id of the session of the recordings.
 const RecordedSession = "9ad565354bb223aa3823716186757d7be4fe776277ba2f174c156852"
 
-// recordedSecrets are the API secrets, access tokens and base64 pairs of the corpus, and the session of the recordings.
+// recordedSecrets returns the API secrets, access tokens and base64 pairs of the corpus, and the session of the
+// recordings.
 func recordedSecrets() ([]string, error) {
 	root, err := repositoryRoot()
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestSecretsAreFound: the search of the logs would find what it looks for.
-func TestSecretsAreFound(t *testing.T) {
+// TestFindSecrets: a secret in the logs is found.
+func TestFindSecrets(t *testing.T) {
 	for _, secret := range []string{AliceSecret, AliceToken, AliceBasic[len("Basic "):]} {
 		var logs Logs
 		logs.Logger().Debug("refused", zap.String("api_key", "2c62…"))

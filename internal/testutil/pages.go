@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Page returns the text of README.md or of a page of docs/, named from the root of the repository.
+// Page returns the text of README.md or of a page such as docs/security.md.
 func Page(t testing.TB, name string) string {
 	t.Helper()
 	return string(ReadFile(t, name))
@@ -30,7 +30,7 @@ func Pages(t testing.TB) []string {
 	return names
 }
 
-// Section returns what a page has below a heading of the second level.
+// Section returns the text of a page below a second-level heading.
 func Section(t testing.TB, page, title string) string {
 	t.Helper()
 	_, section, ok := strings.Cut(Page(t, page), "\n## "+title+"\n")
@@ -41,7 +41,7 @@ func Section(t testing.TB, page, title string) string {
 	return section
 }
 
-// Blocks returns the fenced blocks of a language in a text. Without any, the test fails.
+// Blocks returns the fenced blocks of a language in a text. It fails the test if there are none.
 func Blocks(t testing.TB, text, language string) []string {
 	t.Helper()
 	var found []string

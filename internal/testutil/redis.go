@@ -13,12 +13,12 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// RedisServer is a Redis or Valkey that runs until the test ends.
+// RedisServer is a Redis or Valkey server that runs until the test ends.
 type RedisServer struct {
 	Address string // host and port
-	Socket  string // without a login, over this Unix socket
+	Socket  string // Unix socket, for connections without a login
 
-	// Config is a configuration file to start with, and Args are further arguments.
+	// Config is an optional configuration file. Args are further arguments.
 	Config string
 	Args   []string
 
@@ -28,7 +28,7 @@ type RedisServer struct {
 	process *exec.Cmd
 }
 
-// StartRedis starts a redis-server. Everybody on this machine may do anything there, unless the arguments say otherwise.
+// StartRedis starts a redis-server. It needs no login from this machine, unless the arguments say so.
 func StartRedis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	s := NewRedisServer(t, RequireProgram(t, "redis-server", "redis-server"))
@@ -46,7 +46,7 @@ func NewRedisServer(t testing.TB, program string) *RedisServer {
 	return s
 }
 
-// Start starts the server, with what it saved if it did.
+// Start starts the server, with the data that it saved, if any.
 func (s *RedisServer) Start() {
 	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
@@ -58,7 +58,8 @@ func (s *RedisServer) Start() {
 	if s.Config != "" {
 		args = append(args, s.Config)
 	}
-	args = append(args, "--port", PortOf(s.Address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--unixsocket", s.Socket)
+	args = append(args, "--port", PortOf(s.Address), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--unixsocket",
+		s.Socket)
 	s.process = exec.Command(s.program, append(args, s.Args...)...) //nolint:noctx // Kill ends it
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
@@ -68,19 +69,20 @@ func (s *RedisServer) Start() {
 		raw, _ := os.ReadFile(log.Name())
 		return string(raw)
 	}
-	if !Holds(patience, func() bool {
+	if !Holds(maxWait, func() bool {
 		conn, err := net.DialTimeout("unix", s.Socket, time.Second)
 		if err != nil {
 			return false
 		}
 		conn.Close()
-		return strings.Contains(output(), "eady to accept connections") || strings.Contains(output(), "+monitor") // a Sentinel
+		log := output()
+		return strings.Contains(log, "eady to accept connections") || strings.Contains(log, "+monitor") // of a Sentinel
 	}) {
 		s.t.Fatalf("%s does not start\n%s", s.program, output())
 	}
 }
 
-// Kill ends the server at once.
+// Kill kills the server.
 func (s *RedisServer) Kill() {
 	if s.process == nil {
 		return
@@ -91,7 +93,7 @@ func (s *RedisServer) Kill() {
 	os.Remove(s.Socket)
 }
 
-// Run runs a command as somebody who may do anything, over the socket.
+// Run runs a command over the socket, with all permissions.
 func (s *RedisServer) Run(args ...string) rueidis.RedisResult {
 	s.t.Helper()
 	option := rueidis.MustParseURL("unix://" + s.Socket)
@@ -100,8 +102,8 @@ func (s *RedisServer) Run(args ...string) rueidis.RedisResult {
 		client rueidis.Client
 		err    error
 	)
-	// A Sentinel that gives a server another role also has it cut all connections.
-	if !Holds(patience, func() bool {
+	// When a Sentinel changes the role of a server, the server closes all connections.
+	if !Holds(maxWait, func() bool {
 		client, err = rueidis.NewClient(option)
 		return err == nil
 	}) {

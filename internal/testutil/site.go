@@ -15,16 +15,16 @@ import (
 	"testing"
 )
 
-// The paths that backend site asks a site for, besides users' documents.
+// The paths that the site backend requests, besides documents of users.
 const (
 	LoggedUser = "/api/method/frappe.auth.get_logged_user"
 	GetRoles   = "/api/method/frappe.core.doctype.user.user.get_roles"
 )
 
-// Answers are what a double of a site answers, status and JSON, by path.
+// Answers maps the paths of a site double to functions that return a status and JSON.
 type Answers map[string]func(r *http.Request) (status int, body string)
 
-// JSONSite is a double of a site. It fails the test when it is asked for a path that answers do not have.
+// JSONSite starts a double of a site. A request for any other path fails the test.
 func JSONSite(t testing.TB, answers Answers) *httptest.Server {
 	t.Helper()
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,12 +43,12 @@ func JSONSite(t testing.TB, answers Answers) *httptest.Server {
 	return site
 }
 
-// Always gives every request the same answer.
+// Always returns an answer that is the same for every request.
 func Always(status int, body string) func(*http.Request) (int, string) {
 	return func(*http.Request) (int, string) { return status, body }
 }
 
-// CountingSite is a double of a site that grants every credential to alice@example.com, and counts how often it is asked.
+// CountingSite starts a double of a site that grants every credential as alice@example.com, and counts the requests.
 func CountingSite(t testing.TB) (url string, asked *atomic.Int64) {
 	t.Helper()
 	asked = new(atomic.Int64)
@@ -59,24 +59,24 @@ func CountingSite(t testing.TB) (url string, asked *atomic.Int64) {
 	return site.URL, asked
 }
 
-// RecordedSite is a double of a Frappe site. It knows the credentials of the recordings, and RecordedSession. It answers with
+// RecordedSite is a double of a Frappe site. It knows the credentials of the corpus and RecordedSession, and returns
 // recorded answers byte for byte.
 type RecordedSite struct {
 	*httptest.Server
 
-	// LoggedOut is whether RecordedSession has ended.
+	// LoggedOut is set once RecordedSession has ended.
 	LoggedOut atomic.Bool
 
-	// Maintenance is whether the site answers nobody.
+	// Maintenance puts the site into maintenance mode.
 	Maintenance atomic.Bool
 
-	on       string            // as in the recordings
-	users    map[string]string // by credential, as CredentialOf has it
+	on       string            // the recorded site
+	users    map[string]string // by credential, as returned by CredentialOf
 	mu       sync.Mutex
 	requests []*http.Request
 }
 
-// NewRecordedSite returns a double of one of the sites of the recordings.
+// NewRecordedSite starts a double of one of the recorded sites.
 func NewRecordedSite(t testing.TB, on string) *RecordedSite {
 	t.Helper()
 	site := &RecordedSite{on: on, users: make(map[string]string)}
@@ -101,10 +101,10 @@ func NewRecordedSite(t testing.TB, on string) *RecordedSite {
 	return site
 }
 
-// recorded returns an answer as the site's version of Frappe has it.
+// recorded returns the recorded answer of the site's version of Frappe.
 func (s *RecordedSite) recorded(t testing.TB, name string) []byte { return Answer(t, s.file(name)) }
 
-// file is that of an answer: 16.4.1 was recorded apart.
+// file returns the file name of an answer.
 func (s *RecordedSite) file(name string) string {
 	if s.on == Version16 {
 		return name + "-16.http"
@@ -115,7 +115,7 @@ func (s *RecordedSite) file(name string) string {
 	return name + ".http"
 }
 
-// answer decides as Frappe does: a bad header is refused, and a session counts before a good header.
+// answer decides as Frappe does: a bad header is refused, and a session takes precedence over a good header.
 func (s *RecordedSite) answer(t testing.TB, r *http.Request) []byte {
 	var session string
 	if cookie, err := r.Cookie("sid"); err == nil && cookie.Value != "Guest" {
@@ -143,7 +143,7 @@ func (s *RecordedSite) answer(t testing.TB, r *http.Request) []byte {
 	return s.granted(t, r, "expired-session-beside-token", user)
 }
 
-// granted returns a recorded answer, about another user if need be.
+// granted returns a recorded answer, changed to name another user if needed.
 func (s *RecordedSite) granted(t testing.TB, r *http.Request, name, user string) []byte {
 	if r.URL.Path == GetRoles {
 		return s.recorded(t, "roles")
@@ -162,17 +162,18 @@ func (s *RecordedSite) granted(t testing.TB, r *http.Request, name, user string)
 	}
 	head, was, _ := strings.Cut(string(s.recorded(t, name)), "\r\n\r\n")
 	length := "\r\nContent-Length: "
-	return []byte(strings.Replace(head, length+strconv.Itoa(len(was)), length+strconv.Itoa(len(changed)), 1) + "\r\n\r\n" + string(changed))
+	return []byte(strings.Replace(head, length+strconv.Itoa(len(was)), length+strconv.Itoa(len(changed)), 1) + "\r\n\r\n" +
+		string(changed))
 }
 
-// Requests returns what the site was asked.
+// Requests returns the requests that the site received.
 func (s *RecordedSite) Requests() []*http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// Asked returns how often the site was asked for a user.
+// Asked returns how often the site was asked for the user of a credential.
 func (s *RecordedSite) Asked() (times int) {
 	for _, r := range s.Requests() {
 		if r.URL.Path == LoggedUser {
@@ -182,7 +183,8 @@ func (s *RecordedSite) Asked() (times int) {
 	return times
 }
 
-// CredentialOf returns what Frappe would look up: `pair` and key and secret, or the scheme and the access token.
+// CredentialOf returns the credential that Frappe would look up: `pair` with key and secret, or the scheme and access
+// token.
 func CredentialOf(r *http.Request) string {
 	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if scheme != "Basic" {
@@ -192,8 +194,8 @@ func CredentialOf(r *http.Request) string {
 	return "pair " + string(pair)
 }
 
-// Reply sends bytes as they are, and closes the connection. A recorded answer that keeps the connection says instead that it is
-// closed: a proxy that believed the recording would send its next request into the closing connection, and answer 502.
+// Reply sends bytes unchanged and closes the connection. It only replaces `Connection: keep-alive` by `close`, because
+// a proxy would otherwise send its next request into the closing connection, and answer 502.
 func Reply(t testing.TB, w http.ResponseWriter, raw []byte) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -201,5 +203,6 @@ func Reply(t testing.TB, w http.ResponseWriter, raw []byte) {
 		return
 	}
 	defer conn.Close()
-	_, _ = conn.Write(bytes.Replace(raw, []byte("\r\nConnection: keep-alive\r\n"), []byte("\r\nConnection: close\r\n"), 1)) // the client may have left
+	raw = bytes.Replace(raw, []byte("\r\nConnection: keep-alive\r\n"), []byte("\r\nConnection: close\r\n"), 1)
+	_, _ = conn.Write(raw) // the client may have left
 }

@@ -1,5 +1,5 @@
-// Package testutil is what the tests of several packages need: free addresses, waiting, recorded answers of real Frappe
-// sites, doubles of sites, and a Caddy that runs in the process of the test.
+// Package testutil has helpers for the tests of several packages: free addresses, waiting, recorded answers of real
+// Frappe sites, doubles of sites, and a Caddy that runs in the process of the test.
 package testutil
 
 import (
@@ -10,15 +10,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// handedOut holds the addresses that FreeAddress has returned: until somebody listens on one, the system may offer it again.
+// handedOut holds the addresses that FreeAddress has returned. The system may offer an address again until it is used.
 var handedOut sync.Map
 
-// FreeAddress returns an address of this machine, host and port, on which nothing listens. Each is handed out once.
+// FreeAddress returns a host and port of this machine where nothing listens. It returns each address only once.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for {
@@ -46,18 +48,18 @@ func PortOf(address string) string {
 	return port
 }
 
-// patience is how long Eventually waits. Only a test that fails takes so long.
-const patience = 30 * time.Second
+// maxWait is how long Eventually waits. Only a failing test takes that long.
+const maxWait = 30 * time.Second
 
 // Eventually waits until a condition holds, and fails the test if it does not within half a minute.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	if !Holds(patience, holds) {
-		t.Fatalf("after %s it still does not hold that %s", patience, what)
+	if !Holds(maxWait, holds) {
+		t.Fatalf("not within %s: %s", maxWait, what)
 	}
 }
 
-// Holds waits until a condition holds, for as long as told at the most, and reports whether it does.
+// Holds waits until a condition holds, for at most a duration, and reports whether it holds.
 func Holds(atMost time.Duration, holds func() bool) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -69,14 +71,14 @@ func Holds(atMost time.Duration, holds func() bool) bool {
 	return true
 }
 
-// Hash returns the hash of a random secret as backend static takes it.
+// Hash returns the hash of a random secret for the static backend.
 func Hash(secret string) string {
 	digest := sha256.Sum256([]byte(secret))
 	return "sha256:" + hex.EncodeToString(digest[:])
 }
 
-// RequireProgram returns the path of the first of several programs that is installed; a name may be a glob pattern of paths,
-// of which the last match counts. Without any, it skips the test, or fails it where CI=true says that everything is there.
+// RequireProgram returns the path of the first of several programs that is installed. A name may be a glob pattern of
+// paths, of which the last match is used. If none is installed, it skips the test, or fails it if CI=true.
 func RequireProgram(t testing.TB, debianPackage string, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -91,7 +93,7 @@ func RequireProgram(t testing.TB, debianPackage string, names ...string) string 
 	return ""
 }
 
-// RequireCommand does as RequireProgram does where a command does not succeed.
+// RequireCommand skips or fails the test, as RequireProgram does, if a command fails.
 func RequireCommand(t testing.TB, debianPackage, program string, args ...string) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), program, args...)
@@ -107,4 +109,12 @@ func missing(t testing.TB, debianPackage, what string) {
 		t.Fatal(message)
 	}
 	t.Skip(message)
+}
+
+// Bubble is synctest.Test on one processor. The timers of a bubble share one context of the race detector, which
+// crashes in Go 1.26 (SIGSEGV, or "CHECK failed" in ThreadSanitizer) if two threads run such timers at once.
+func Bubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	synctest.Test(t, f)
 }

@@ -6,13 +6,13 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// maxRevocations is how many revocations are remembered. Beyond that, the cache is swept for the verdicts they concern.
+// maxRevocations is how many revocations are remembered. Beyond that, the cache removes all revoked verdicts.
 const maxRevocations = 4096
 
 // Cache keeps grants of type G and denials. All methods may be called from many goroutines at once.
 //
-// A revocation takes constant time: it records tags. A verdict with one of them that was asked for before the revocation is
-// dropped at its next lookup.
+// A revocation takes constant time: it only records tags. A verdict with one of these tags is dropped at its next
+// lookup if its backend was asked before the revocation.
 type Cache[G Grant] struct {
 	mu      sync.Mutex
 	granted *simplelru.LRU[Key, G]
@@ -54,8 +54,8 @@ func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
 	return g, nil
 }
 
-// Begin must be called before a backend is asked; store the Moment with the verdict. The cache can then tell that a
-// revocation came while the backend was asked, and that a verdict is older than the cached one.
+// Begin must be called before a backend is asked. Store the Moment with the verdict. The cache then detects a
+// revocation that came while the backend was asked, and a verdict that is older than the cached one.
 func (c *Cache[G]) Begin() Moment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,9 +70,9 @@ func (c *Cache[G]) Revision() uint64 {
 	return c.now.revision
 }
 
-// Grant caches a granted verdict in place of any other on the subject. It does nothing if the credential was revoked
-// after the backend was asked, or if the cached verdict is newer. It reports whether it did, and whether another verdict was
-// evicted.
+// Grant caches a granted verdict, and replaces any other on the subject. It does nothing if the credential was revoked
+// after the backend was asked, or if the cached verdict is newer. It reports whether it cached the verdict, and whether
+// another verdict was evicted.
 func (c *Cache[G]) Grant(s Subject, g G) (cached, evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,8 +83,8 @@ func (c *Cache[G]) Grant(s Subject, g G) (cached, evicted bool) {
 	return true, c.granted.Add(s.Key, g)
 }
 
-// Adopt is like Grant, for a verdict of another Caddy. Its backend was asked before any that this Caddy is asking now, so it
-// never replaces an answer to this Caddy. read is the moment before the verdict was read.
+// Adopt is like Grant, for a verdict of another Caddy. It was made before any verdict that this Caddy is waiting for,
+// so it never replaces one of them. read is the moment before the verdict was read.
 func (c *Cache[G]) Adopt(s Subject, g G, read Moment) (cached, evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,9 +103,9 @@ func (c *Cache[G]) Adopt(s Subject, g G, read Moment) (cached, evicted bool) {
 	return true, c.granted.Add(s.Key, g)
 }
 
-// Deny removes the granted verdict on the subject and caches the denial, unless the cached verdict is newer. It does not
-// cache the denial if the credential was revoked after the backend was asked. It reports whether another verdict was
-// evicted.
+// Deny removes the granted verdict on the subject and caches the denial, unless the cached verdict is newer. It does
+// not cache the denial if the credential was revoked after the backend was asked. It reports whether another verdict
+// was evicted.
 func (c *Cache[G]) Deny(s Subject, d Entry) (evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +134,7 @@ func (c *Cache[G]) removeGrant(s Subject) {
 	}
 }
 
-// isSuperseded reports whether the cached verdict is newer than one that was asked for at that moment.
+// isSuperseded reports whether the cached verdict is newer than one whose backend was asked at that moment.
 func (c *Cache[G]) isSuperseded(s Subject, asked Moment) bool {
 	if g, ok := c.granted.Peek(s.Key); ok && g.entry().Moment.lookup > asked.lookup {
 		return true
@@ -162,7 +162,7 @@ func (c *Cache[G]) isTooLate(e *Entry) bool {
 	return e.Moment.revision < c.swept || c.isRevoked(e)
 }
 
-// Revoke drops the verdicts that have one of the tags. Verdicts that a backend is being asked for right now are affected too.
+// Revoke drops the verdicts that have one of the tags. Verdicts that are in flight are affected too.
 func (c *Cache[G]) Revoke(tags []uint64) {
 	if len(tags) == 0 {
 		return
@@ -178,15 +178,15 @@ func (c *Cache[G]) Revoke(tags []uint64) {
 	}
 }
 
-// Purge drops every verdict. Verdicts that a backend is being asked for right now are affected too.
+// Purge drops every verdict. Verdicts that are in flight are affected too.
 func (c *Cache[G]) Purge() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.purge()
 }
 
-// PurgeOwn is like Purge. It returns the claims of the granted verdicts that were not adopted. It does nothing before the first
-// backend is asked.
+// PurgeOwn is like Purge. It returns the claims of the granted verdicts that were not adopted. It does nothing before
+// the first backend is asked.
 func (c *Cache[G]) PurgeOwn() (claims []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,7 +229,7 @@ func (c *Cache[G]) forgetRevocations() {
 	clear(c.revoked)
 }
 
-// Resize sets how many granted, and how many denied, verdicts fit.
+// Resize sets the maximum number of granted verdicts, and of denied ones.
 func (c *Cache[G]) Resize(size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -238,7 +238,7 @@ func (c *Cache[G]) Resize(size int) {
 	c.denied.Resize(size)
 }
 
-// Fill returns how many granted and denied verdicts are cached, and how many of each fit.
+// Fill returns how many granted and denied verdicts are cached, and the maximum of each.
 func (c *Cache[G]) Fill() (granted, denied, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,8 +5,8 @@ import "testing"
 // grant is the grant of a test.
 type grant struct{ Entry }
 
-// TestAdopt: the verdict of another Caddy is cached unless it was revoked since it was read, or this Caddy has a newer one. It
-// never replaces the answer of a backend to this Caddy.
+// TestAdopt: a verdict of another Caddy is cached unless it was revoked after it was read, or this Caddy has a newer
+// one. It never replaces an answer of a backend to this Caddy.
 func TestAdopt(t *testing.T) {
 	s := Subject{Spelling: 1}
 	granted := func(at int64) *grant {
@@ -14,8 +14,8 @@ func TestAdopt(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name   string
-		before func(c *Cache[*grant]) // the verdict is read
-		since  func(c *Cache[*grant])
+		before func(c *Cache[*grant]) // before the verdict is read
+		since  func(c *Cache[*grant]) // after it was read
 		want   bool
 	}{
 		{"nothing known", nil, nil, true},
@@ -51,7 +51,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// TestManyRevocations: they are forgotten only after what they concern was removed, and an answer from before is not cached.
+// TestManyRevocations: revocations are forgotten only after the revoked verdicts were removed, and an older answer is
+// not cached.
 func TestManyRevocations(t *testing.T) {
 	c := New[*grant]()
 	c.Resize(10)

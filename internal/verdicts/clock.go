@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// clockSlack is how far the wall clock may run ahead before a Clock follows it: it is set in small steps all the time.
+// clockSlack is how far the wall clock may run ahead before a Clock follows it, because NTP adjusts it in small steps.
 const clockSlack = time.Second
 
-// Clock is the clock that ages are measured by. It never goes back, and it goes on while the machine is suspended, when the
-// monotonic clock of Linux stands still. So it follows the wall clock forwards: a change of the wall clock can make a verdict
-// older, and never younger.
+// Clock measures the age of verdicts. It never goes back. It also counts the time while the machine is suspended, when
+// the monotonic clock of Linux stops: it follows the wall clock forwards. So a change of the wall clock can make a
+// verdict older, but never younger.
 type Clock struct {
 	start time.Time
-	ahead atomic.Int64 // of the monotonic clock
+	ahead atomic.Int64 // nanoseconds ahead of the monotonic clock
 }
 
 // NewClock returns a clock that starts now.
@@ -21,7 +21,7 @@ func NewClock(now time.Time) *Clock { return &Clock{start: now} }
 
 // At converts a time to the clock, in nanoseconds since its start.
 func (c *Clock) At(now time.Time) int64 {
-	return c.at(now.Sub(c.start), now.Round(0).Sub(c.start.Round(0))) // Round takes the monotonic reading away
+	return c.at(now.Sub(c.start), now.Round(0).Sub(c.start.Round(0))) // Round removes the monotonic reading
 }
 
 func (c *Clock) at(monotonic, wall time.Duration) int64 {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestClock: time that passes by either clock ages a verdict, and no change of the wall clock makes it younger.
+// TestClock: time that passes on either clock makes a verdict older, and no change of the wall clock makes it younger.
 func TestClock(t *testing.T) {
 	clock := NewClock(time.Time{})
 	for _, test := range []struct {
@@ -13,10 +13,10 @@ func TestClock(t *testing.T) {
 		monotonic, wall, want time.Duration
 	}{
 		{"start", 0, 0, 0},
-		{"both go on", time.Minute, time.Minute, time.Minute},
-		{"the wall clock is set by a little", 2 * time.Minute, 2*time.Minute + time.Second/2, 2 * time.Minute},
+		{"both advance", time.Minute, time.Minute, time.Minute},
+		{"the wall clock is adjusted a little", 2 * time.Minute, 2*time.Minute + time.Second/2, 2 * time.Minute},
 		{"the wall clock is set back", 3 * time.Minute, -time.Hour, 3 * time.Minute},
-		{"and right again", 4 * time.Minute, 4 * time.Minute, 4 * time.Minute},
+		{"and is corrected", 4 * time.Minute, 4 * time.Minute, 4 * time.Minute},
 		{"suspended for an hour", 4 * time.Minute, 64 * time.Minute, 64 * time.Minute},
 		{"the wall clock is set back afterwards", 5 * time.Minute, 0, 65 * time.Minute},
 		{"suspended again, for less than it was set back", 6 * time.Minute, 30 * time.Minute, 66 * time.Minute},

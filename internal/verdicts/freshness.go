@@ -2,27 +2,27 @@ package verdicts
 
 import "time"
 
-// Lifetimes is how long verdicts serve after their backend was asked.
+// Lifetimes are how long verdicts are used after their backend was asked.
 type Lifetimes struct {
-	// TTL is for grants, except for those that BearerTTL and SessionTTL are for.
+	// TTL applies to grants, unless BearerTTL or SessionTTL applies.
 	TTL time.Duration
 
-	// BearerTTL is for access tokens whose expiry the backend cannot see.
+	// BearerTTL applies to access tokens whose expiry the backend cannot see.
 	BearerTTL time.Duration
 
-	// SessionTTL is for sessions.
+	// SessionTTL applies to sessions.
 	SessionTTL time.Duration
 
-	// NegativeTTL is for denials.
+	// NegativeTTL applies to denials.
 	NegativeTTL time.Duration
 
-	// StaleIfError is how much longer a grant serves while the backends are unavailable.
+	// StaleIfError is how much longer a grant is used while the backends are unavailable.
 	StaleIfError time.Duration
 }
 
-// Validity is what limits how long a grant serves, besides Lifetimes.
+// Validity limits how long a grant is used, besides Lifetimes.
 type Validity struct {
-	// Expiry is that of the credential, in Unix nanoseconds; 0: none.
+	// Expiry is when the credential expires, in Unix nanoseconds. 0 means that it does not.
 	Expiry int64
 
 	// ExpiryUnknown is set for an access token or session whose expiry the backend cannot see.
@@ -32,7 +32,7 @@ type Validity struct {
 	Session bool
 }
 
-// Freshness says how a cached grant may be used. A smaller one is better.
+// Freshness is how a cached grant may be used. A smaller value is better.
 type Freshness int
 
 // How a cached grant may be used.
@@ -44,9 +44,9 @@ const (
 	CredentialExpired           // the credential itself has expired
 )
 
-// Freshness is the only rule on how long a grant is served. It is served for its ttl after a backend was asked, and for
-// StaleIfError longer while the backends are unavailable. It is never served past the credential's expiry, and never
-// stale if that expiry is not known. age is how long ago the backend was asked.
+// Freshness is the only rule for how long a grant is used: for its ttl after a backend was asked, and for StaleIfError
+// longer while the backends are unavailable. It is never used after the credential has expired, and never stale if the
+// expiry is not known. age is how long ago the backend was asked.
 func (l Lifetimes) Freshness(of Validity, age time.Duration, now time.Time) Freshness {
 	if of.Expiry != 0 && now.UnixNano() >= of.Expiry {
 		return CredentialExpired
@@ -74,7 +74,7 @@ func (l Lifetimes) For(of Validity) time.Duration {
 	return l.TTL
 }
 
-// Longest returns how long a grant may be kept after its backend was asked: no longer than it can serve.
+// Longest returns how long a grant can be used after its backend was asked.
 func (l Lifetimes) Longest(of Validity, now time.Time) time.Duration {
 	longest := l.For(of)
 	if !of.ExpiryUnknown {

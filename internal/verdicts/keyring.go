@@ -11,15 +11,15 @@ import (
 	"sync"
 )
 
-// Keyring computes the keys and tags of a cache. The secret of the keys is random and lives as long as the cache. That of the
-// tags is the same in all Caddys that share a store, or else random, too.
+// Keyring computes the keys and tags of a cache. The secret of the keys is random and lives as long as the cache. All
+// Caddys that share a store have the same secret for tags; without a store, it is random too.
 type Keyring struct {
 	macs    *sync.Pool // of *mac, for keys
 	tagMacs *sync.Pool // of *mac, for tags
 	seed    maphash.Seed
 }
 
-// NewKeyring returns a keyring with that secret for its tags; nil: a random one.
+// NewKeyring returns a keyring with a secret for its tags. If the secret is nil, it is random.
 func NewKeyring(tagSecret []byte) *Keyring {
 	secret := make([]byte, sha256.Size)
 	rand.Read(secret) //nolint:errcheck // never fails (crypto/rand)
@@ -39,8 +39,9 @@ func newMacs(secret []byte) *sync.Pool {
 	}}
 }
 
-// Subject returns the subject of a credential for the sites: its kind, its public part, and its secret if it has one. Every
-// field is preceded by its length, so two credentials cannot collide by moving characters from one field to the next.
+// Subject returns the subject of a credential for the sites. kind, claim and secret are its kind, its public part, and
+// its secret if it has one. Every field is preceded by its length, so two credentials cannot collide by moving
+// characters from one field to the next.
 func (k *Keyring) Subject(sites []string, kind, claim, secret string) (s Subject) {
 	s.Uncached = IsOdd(claim)
 	m := k.macs.Get().(*mac)
@@ -62,8 +63,7 @@ func (k *Keyring) Subject(sites []string, kind, claim, secret string) (s Subject
 	return s
 }
 
-// Tag returns the tag of something that has a kind and a name. Tags ignore case, as MariaDB does when Frappe looks a
-// credential up.
+// Tag returns the tag of a kind and a name. Tags ignore case, as MariaDB does when Frappe looks up a credential.
 func (k *Keyring) Tag(kind, name string) uint64 {
 	m := k.tagMacs.Get().(*mac)
 	m.add("tag")
@@ -74,7 +74,7 @@ func (k *Keyring) Tag(kind, name string) uint64 {
 	return tag
 }
 
-// IsOdd reports whether a claim has a character outside RFC 6750 section 2.1. Frappe uses none of those.
+// IsOdd reports whether a claim has a character outside RFC 6750 section 2.1. Frappe never uses such characters.
 func IsOdd(claim string) bool {
 	for i := range len(claim) {
 		switch b := claim[i]; {

@@ -9,17 +9,18 @@ import (
 	"unsafe"
 )
 
-// TestNothingOutlivesTheRequest: nothing that a key or tag was made from stays in what is pooled, the hash's own state
-// included.
+// TestNothingOutlivesTheRequest: the pooled buffers, including the state of the hash, keep nothing of the credential.
 func TestNothingOutlivesTheRequest(t *testing.T) {
 	k := NewKeyring(nil)
-	for _, secret := range []string{"short s3cret", strings.Repeat("long s3cret ", 4), strings.Repeat("longer s3cret ", 100)} {
+	for _, secret := range []string{
+		"short s3cret", strings.Repeat("long s3cret ", 4), strings.Repeat("longer s3cret ", 100),
+	} {
 		unwiped := k.macs.New().(*mac)
 		unwiped.add(secret)
 		unwiped.Write(unwiped.in)
 		unwiped.in = nil
 		if !holds(reflect.ValueOf(unwiped), "s3cret", nil) {
-			t.Fatal("the search does not find a secret that is there")
+			t.Fatal("the search does not find an existing secret")
 		}
 		m := k.macs.New().(*mac)
 		for use := range 3 {

@@ -1,13 +1,13 @@
-// Package verdicts is a cache of verdicts on credentials. It keeps granted and denied ones in an LRU each, so that a flood of
-// bad credentials never evicts a good one. It knows nothing of what a verdict contains, and it has no clock: the caller
-// decides how long a verdict is fresh.
+// Package verdicts is a cache of verdicts on credentials. Granted and denied verdicts have an LRU each, so that a flood
+// of bad credentials never evicts a good one. The cache does not know what a verdict contains, and has no clock: the
+// caller decides how long a verdict is fresh.
 //
-// The cache holds no credential. A verdict is found by a keyed hash of what it depends on, and revoked by its tags, which are
-// keyed hashes too.
+// The cache holds no credential. It finds a verdict by a keyed hash of everything that the verdict depends on, and
+// revokes it by its tags, which are keyed hashes too.
 //
-// An answer that took long must not outlive what happened meanwhile. So the caller calls Begin before it asks a backend and
-// stores the Moment with the verdict. The cache then refuses a verdict that was revoked since, or that is older than the one
-// it has.
+// A slow answer must not undo a revocation that came while a backend was asked. So the caller calls Begin before it
+// asks a backend and stores the Moment with the verdict. The cache then rejects a verdict that was revoked since, or
+// that is older than the cached one.
 package verdicts
 
 // Subject identifies what a verdict is about.
@@ -16,7 +16,7 @@ type Subject struct {
 	// equal, and a client could otherwise fill the cache with spellings of one good credential.
 	Key Key
 
-	// Spelling tells these spellings apart. A verdict applies only to the spelling that was asked about.
+	// Spelling distinguishes these spellings. A verdict applies only to the spelling that the backend was asked about.
 	Spelling uint64
 
 	// Uncached is set if the API key or access token has characters that Frappe never uses (IsOdd). MariaDB's collation
@@ -25,12 +25,12 @@ type Subject struct {
 	Uncached bool
 }
 
-// Key is the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything that a verdict depends on. The HMAC's key
-// is random and lives as long as the cache, so the Key reveals nothing about the credential.
+// Key is the first 128 bits (RFC 2104 section 5) of an HMAC-SHA256 over everything that a verdict depends on. The
+// HMAC's key is random and lives as long as the cache, so the Key reveals nothing about the credential.
 type Key [16]byte
 
-// Tags are what a verdict can be revoked by. Each identifies a user, a credential or a site by 64 bits of a keyed hash. Two
-// that share a tag are revoked together, which only costs one more backend call.
+// Tags identify what a verdict can be revoked by: a user, a credential or a site. Each is 64 bits of a keyed hash. If
+// two names have the same tag, they are revoked together, which only costs one more backend call.
 type Tags struct {
 	User  uint64 // 0 for a denial
 	Claim uint64 // of the API key, access token or session
@@ -38,7 +38,7 @@ type Tags struct {
 	Site  uint64
 }
 
-// All returns every tag that revokes the verdict. One of a user or claim at a site is the two tags combined by XOR.
+// All returns every tag that revokes the verdict. The tag of a user or claim at a site is the XOR of the two tags.
 func (t Tags) All() [7]uint64 {
 	return [7]uint64{t.User, t.Claim, t.Hash, t.Site, t.User ^ t.Site, t.Claim ^ t.Site, t.Hash ^ t.Site}
 }
@@ -49,21 +49,22 @@ type Moment struct {
 	revision uint64 // number of revocations so far
 }
 
-// Lookup returns the number of the lookup. No two lookups of a cache have the same.
+// Lookup returns the number of the lookup, which is unique in a cache.
 func (m Moment) Lookup() uint64 { return m.lookup }
 
-// Entry is what the cache must know of a verdict. As it is, it is a denial; a type for grants embeds it.
+// Entry is what the cache needs to know about a verdict. An Entry alone is a denial. The type of grants embeds it.
 type Entry struct {
-	// Spelling is that of the Subject.
+	// Spelling is the spelling of the Subject.
 	Spelling uint64
 
 	// Tags are what the verdict can be revoked by.
 	Tags Tags
 
-	// At is when the backend was asked, on the clock of the caller.
+	// At is when the backend was asked, on the caller's clock.
 	At int64
 
-	// Moment is when the backend was asked, in the order of the cache. Once the entry is in the cache, the cache guards it.
+	// Moment is when the backend was asked, in the order of the cache. The lock of the cache guards it once the entry is
+	// cached.
 	Moment Moment
 }
 
