@@ -1,24 +1,25 @@
-// Package directive reads configuration: the blocks of Caddyfile directives, and the values that options have in common, such
-// as ports, durations and placeholders. All directives that use it report the same mistakes in the same way, with file and line.
+// Package directive reads configuration: the blocks of Caddyfile directives, and common kinds of values, such as ports,
+// durations and placeholders. All directives that use it report the same mistakes in the same way, with file and line.
 package directive
 
 import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // Option parses the option at the dispenser's position, including its block.
 type Option func(d *caddyfile.Dispenser) error
 
-// Block describes what a directive or an option may have in its block.
+// Block describes the options in the block of a directive or of another option.
 type Block struct {
-	// Owner is the name of what the block belongs to, for errors, such as `frappe_auth` or `backend static`.
+	// Owner is what the block belongs to, such as `frappe_auth` or `backend static`. Errors name it.
 	Owner string
 
 	// Options maps the name of each option to its parser.
@@ -32,7 +33,8 @@ type Block struct {
 	// <name>`. The options of other blocks need no entry if these are registered.
 	Instead map[string]string
 
-	// Positions, if not nil, gets the position of each option, for errors that show only when the whole block has been read.
+	// Positions, if not nil, receives the position of each option, for errors that are found after the whole block was
+	// read.
 	Positions Positions
 
 	// Check is called after each option, so that its error names the option's line. Nil means that nothing is checked.
@@ -42,8 +44,8 @@ type Block struct {
 // registered holds the names of the options of the registered blocks, by owner.
 var registered = make(map[string][]string)
 
-// Register makes blocks known to all others, so that the error about an option in the wrong block says where it belongs. Call it
-// from init functions only.
+// Register makes blocks known to all others, so that the error about an option in the wrong block says where it
+// belongs. Call it from init functions only.
 func Register(blocks ...Block) {
 	for _, b := range blocks {
 		registered[b.Owner] = slices.Sorted(maps.Keys(b.Options))
@@ -88,7 +90,8 @@ func (b Block) Read(d *caddyfile.Dispenser) error {
 // unexpected returns an error about an argument that the owner of the block does not take.
 func (b Block) unexpected(d *caddyfile.Dispenser) error {
 	if strings.HasPrefix(d.Val(), "{") {
-		return d.Errf("%s: unexpected %s; end the line with an opening brace and put each option on a line of its own", b.Owner, d.Val())
+		return d.Errf("%s: unexpected %s; end the line with an opening brace and put each option on its own line", b.Owner,
+			d.Val())
 	}
 	return d.Errf("%s: unexpected argument %s; options go into a block", b.Owner, d.Val())
 }
@@ -108,7 +111,8 @@ func (b Block) unknown(d *caddyfile.Dispenser, name string) error {
 	return Unknown(d, b.Owner, name, options)
 }
 
-// elsewhere maps names that are not options here to what to do instead: the options of the registered blocks, and Instead.
+// elsewhere maps names that are not options here to what to do instead: the options of the registered blocks, and
+// Instead.
 func (b Block) elsewhere() map[string]string {
 	owners := make(map[string][]string)
 	for _, owner := range slices.Sorted(maps.Keys(registered)) {
@@ -124,7 +128,7 @@ func (b Block) elsewhere() map[string]string {
 	return advice
 }
 
-// Unknown returns the error for a name that is none of the options of an owner. It names the nearest one, or all of them.
+// Unknown returns the error for a name that is not an option of an owner. It names the nearest option, or all of them.
 func Unknown(d *caddyfile.Dispenser, owner, name string, options []string) error {
 	if nearest, ok := Nearest(name, options); ok {
 		return d.Errf("%s has no option %s; did you mean %s?", owner, name, nearest)
@@ -159,7 +163,7 @@ func Text(into *string) Option {
 	}
 }
 
-// List parses an option with one or more arguments. without says what is wrong if there are none.
+// List parses an option with one or more arguments. without is the error if there are none.
 func List[S ~string](into *[]S, without string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -179,7 +183,7 @@ func Number(into *int) Option { return parsed(ParseNumber, into) }
 // Duration parses an option with a duration that is not negative.
 func Duration(into *caddy.Duration) Option { return parsed(ParseDuration, into) }
 
-// parsed parses an option with one argument by parse.
+// parsed parses an option with one argument, using parse.
 func parsed[T any](parse func(text string) (T, error), into *T) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -195,7 +199,7 @@ func parsed[T any](parse func(text string) (T, error), into *T) Option {
 	}
 }
 
-// PositiveDuration is like Duration, but does not take 0, which in JSON means the default.
+// PositiveDuration is like Duration, but rejects 0, which means the default in JSON.
 func PositiveDuration(into *caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
@@ -209,7 +213,7 @@ func PositiveDuration(into *caddy.Duration) Option {
 	}
 }
 
-// OptionalDuration is like Duration, but keeps 0 apart from an option that was not given.
+// OptionalDuration is like Duration, but distinguishes 0 from an option that is missing.
 func OptionalDuration(into **caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {
 		*into = new(caddy.Duration)
@@ -219,29 +223,11 @@ func OptionalDuration(into **caddy.Duration) Option {
 
 // NoBlock returns an error if a block follows the option of that name.
 func NoBlock(d *caddyfile.Dispenser, name string) error {
-	// NextBlock skips an empty block. Then its end is the current token; as an argument, it would be quoted.
+	// NextBlock skips an empty block. The current token is then its closing brace, which would be quoted as an argument.
 	if d.NextBlock(d.Nesting()) || d.ValRaw() == "}" {
 		return d.Errf("%s takes no block", name)
 	}
 	return nil
-}
-
-// ParseNumber parses a positive whole number.
-func ParseNumber(text string) (int, error) {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		return 0, fmt.Errorf("%s is not a positive whole number", text)
-	}
-	return n, nil
-}
-
-// ParseDuration parses a duration that is not negative.
-func ParseDuration(text string) (caddy.Duration, error) {
-	parsed, err := caddy.ParseDuration(text)
-	if err != nil || parsed < 0 {
-		return 0, fmt.Errorf("%s is not a duration; write it as 30s, 5m or 1h", text)
-	}
-	return caddy.Duration(parsed), nil
 }
 
 // Positions holds the positions of the options of a block by name, in the order in which they were given.
@@ -261,4 +247,72 @@ func (p Positions) At(option string, index int, err error) error {
 type position struct {
 	file string
 	line int
+}
+
+// Requirement parses a line `require` and adds it to a list.
+func Requirement(list *[]frappe.Requirement) Option {
+	return func(d *caddyfile.Dispenser) error {
+		if !d.NextArg() {
+			return d.Err("write require role, user, scope or client and its names")
+		}
+		kind, names := d.Val(), d.RemainingArgs()
+		var required frappe.Requirement
+		into, ok := map[string]*[]string{
+			"role": &required.Roles, "user": &required.Users, "scope": &required.Scopes, "client": &required.Clients,
+		}[kind]
+		if !ok {
+			return d.Errf("unknown requirement %s; write require role, user, scope or client and its names", kind)
+		}
+		if len(names) == 0 {
+			return d.Errf("require %s needs at least one name", kind)
+		}
+		*into = names
+		*list = append(*list, required)
+		return NoBlock(d, "require")
+	}
+}
+
+// Nearest returns the candidate that a misspelled name is probably meant to be, the first of equally similar ones.
+// found is false if no candidate is similar enough.
+func Nearest(name string, candidates []string) (nearest string, found bool) {
+	name = strings.ToLower(name)
+	best := min(3, (len(name)+1)/3) + 1
+	for _, candidate := range candidates {
+		if d := distance(name, candidate); d < best {
+			nearest, best, found = candidate, d, true
+		}
+	}
+	if found || len(name) < 4 {
+		return nearest, found
+	}
+	for _, candidate := range candidates {
+		if len(candidate) >= 4 && (strings.Contains(candidate, name) || strings.Contains(name, candidate)) {
+			return candidate, true
+		}
+	}
+	return "", false
+}
+
+// distance returns how many insertions, deletions, replacements and swaps of neighbors turn a into b (optimal string
+// alignment).
+func distance(a, b string) int {
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before, above, row = above, row, before
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := above[j]
+			if a[i] != b[j] {
+				replace++
+			}
+			row[j+1] = min(replace, above[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+	}
+	return row[len(b)]
 }

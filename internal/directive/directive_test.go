@@ -19,7 +19,7 @@ func init() {
 	)
 }
 
-// TestBlock: what a block reads, and what each mistake in it is told, with its line.
+// TestBlock: the values that a block reads, and the error for each mistake, with its line.
 func TestBlock(t *testing.T) {
 	for _, test := range []struct {
 		name, input string
@@ -31,14 +31,29 @@ func TestBlock(t *testing.T) {
 		{"misspelled", "d {\nnumbr 1\n}", "d has no option numbr; did you mean number?, at file:2"},
 		{"part of a name", "d {\noptional_time 1s\n}", "d has no option optional_time; did you mean optional?, at file:2"},
 		{"another name", "d {\nfor x\n}", "d has no option for; write text <x>, at file:2"},
-		{"another name, misspelled", "d {\nelswhere x\n}", "d has no option elswhere; if you mean elsewhere, write it elsewhere, at file:2"},
-		{"option of other blocks", "d {\nsize 1\n}", "d has no option size; write it directly in the block of big or small, at file:2"},
-		{"option of another block, misspelled", "d {\nweigt 1\n}", "d has no option weigt; if you mean weight, write it directly in the block of big, at file:2"},
+		{
+			"another name, misspelled", "d {\nelswhere x\n}",
+			"d has no option elswhere; if you mean elsewhere, write it elsewhere, at file:2",
+		},
+		{
+			"option of other blocks", "d {\nsize 1\n}",
+			"d has no option size; write it directly in the block of big or small, at file:2",
+		},
+		{
+			"option of another block, misspelled", "d {\nweigt 1\n}",
+			"d has no option weigt; if you mean weight, write it directly in the block of big, at file:2",
+		},
 		{"option of another block with an advice", "d {\nadvised 1\n}", "d has no option advised; write text <x>, at file:2"},
-		{"unlike any", "d {\nxyz\n}", "d has no option xyz; it has duration, list, number, on, optional, positive, text, at file:2"},
+		{
+			"unlike any", "d {\nxyz\n}",
+			"d has no option xyz; it has duration, list, number, on, optional, positive, text, at file:2",
+		},
 		{"given twice", "d {\non\nnumber 1\non\n}", "on is given twice, at file:4"},
 		{"argument of the block", "d off", "d: unexpected argument off; options go into a block, at file:1"},
-		{"braces without spaces", "d {number 1}", "d: unexpected {number; end the line with an opening brace and put each option on a line of its own, at file:1"},
+		{
+			"braces without spaces", "d {number 1}",
+			"d: unexpected {number; end the line with an opening brace and put each option on its own line, at file:1",
+		},
 		{"toggle with an argument", "d {\non yes\n}", "on takes no argument; leave the line out to turn it off, at file:2"},
 		{"toggle with a block", "d {\non {\nx\n}\n}", "on takes no block, at file:3"},
 		{"text without a value", "d {\ntext\n}", "text needs a value, at file:2"},
@@ -52,7 +67,9 @@ func TestBlock(t *testing.T) {
 		{"no number", "d {\nnumber many\n}", "number: many is not a positive whole number, at file:2"},
 		{"zero", "d {\nnumber 0\n}", "number: 0 is not a positive whole number, at file:2"},
 		{"no unit", "d {\nduration 60\n}", "duration: 60 is not a duration; write it as 30s, 5m or 1h, at file:2"},
-		{"negative duration", "d {\noptional -1s\n}", "optional: -1s is not a duration; write it as 30s, 5m or 1h, at file:2"},
+		{
+			"negative duration", "d {\noptional -1s\n}", "optional: -1s is not a duration; write it as 30s, 5m or 1h, at file:2",
+		},
 		{"positive duration", "d {\npositive 5s\n}", "false  0 5s - "},
 		{"duration of 0", "d {\npositive 0\n}", "positive must not be 0; remove the line to use the default, at file:2"},
 		{"unlucky number", "d {\non\nnumber 13\non\n}", "13 is unlucky, at file:3"},
@@ -86,7 +103,9 @@ func TestBlock(t *testing.T) {
 					},
 				},
 				Repeatable: []string{"list"},
-				Instead:    map[string]string{"for": "write text <x>", "elsewhere": "write it elsewhere", "advised": "write text <x>"},
+				Instead: map[string]string{
+					"for": "write text <x>", "elsewhere": "write it elsewhere", "advised": "write text <x>",
+				},
 				Check: func() error {
 					if number == 13 {
 						return errors.New("13 is unlucky")
@@ -98,7 +117,9 @@ func TestBlock(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			} else {
-				got = strings.Join([]string{caddy.ToString(on), text, caddy.ToString(number), time.Duration(duration).String(), shown(optional), list}, " ")
+				got = strings.Join([]string{
+					caddy.ToString(on), text, caddy.ToString(number), time.Duration(duration).String(), shown(optional), list,
+				}, " ")
 			}
 			if got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
@@ -114,7 +135,7 @@ func shown(d *caddy.Duration) string {
 	return time.Duration(*d).String()
 }
 
-// TestPositions: an error that shows only after the block has been read still names the line of its option.
+// TestPositions: an error that is found after the block was read still names the line of its option.
 func TestPositions(t *testing.T) {
 	tokens, err := caddyfile.Tokenize([]byte("d {\ntext a\nnumber 1\n\ntext b\n}"), "file")
 	if err != nil {
@@ -144,26 +165,14 @@ func TestPositions(t *testing.T) {
 func TestNearest(t *testing.T) {
 	options := []string{"backend", "cache", "failures", "max_inflight", "require", "schemes", "ttl", "user_header"}
 	for name, want := range map[string]string{
-		"chache": "cache", "cahce": "cache", "backends": "backend", "scheme": "schemes", "max_in_flight": "max_inflight", "inflight": "max_inflight",
-		"requires": "require", "failure": "failures", "tll": "ttl", "TTL": "ttl", "header": "user_header", "": "", "x": "", "log": "", "proxy": "", "handler": "",
+		"chache": "cache", "cahce": "cache", "backends": "backend", "scheme": "schemes", "max_in_flight": "max_inflight",
+		"inflight": "max_inflight",
+		"requires": "require", "failure": "failures", "tll": "ttl", "TTL": "ttl", "header": "user_header", "": "", "x": "",
+		"log": "", "proxy": "", "handler": "",
 	} {
 		got, found := directive.Nearest(name, options)
 		if got != want || found != (want != "") {
 			t.Errorf("%q: %q %t, want %q", name, got, found, want)
-		}
-	}
-}
-
-func TestCheckDuration(t *testing.T) {
-	for d, ok := range map[time.Duration]bool{
-		0: true, 1: false, 60: false, time.Millisecond - 1: false, time.Millisecond: true, time.Minute: true, -1: true,
-	} {
-		err := directive.CheckDuration("cache ttl", caddy.Duration(d))
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", d, err)
-		}
-		if err != nil && !strings.HasSuffix(err.Error(), `write a text such as "60s"`) {
-			t.Error(err)
 		}
 	}
 }

@@ -14,19 +14,20 @@ type Guest struct {
 	// Option is the name of the option.
 	Option string
 
-	// Kind is what the module is. It is the inline key of its JSON, and its namespace is `http.frappe_auth.` and its plural.
+	// Kind is the kind of the module, such as `backend`. It is the inline key of its JSON. The namespace is
+	// `http.frappe_auth.` and the plural of Kind.
 	Kind string
 
-	// Example is the arguments of a module, the name first.
+	// Example is an example of the arguments, beginning with the name of a module.
 	Example string
 
-	// Optional is a module that must be compiled in, and the folder of its package.
+	// Optional is the name of a module that not every Caddy has, and Package is the directory of its package.
 	Optional, Package string
 }
 
 func (g Guest) namespace() string { return "http.frappe_auth." + g.Kind + "s" }
 
-// names returns the names of the modules that there are, and of the optional one.
+// names returns the names of the modules of this Caddy, and of the optional one.
 func names(g Guest) []string {
 	modules := caddy.GetModules(g.namespace())
 	all := make([]string, 0, len(modules)+1)
@@ -44,14 +45,16 @@ func Module[T any](d *caddyfile.Dispenser, g Guest) (json.RawMessage, error) {
 	}
 	name := d.Val()
 	if strings.Contains(name, "://") {
-		return nil, d.Errf("the type of the %s is missing; write %s %s %s", g.Kind, g.Option, strings.Fields(g.Example)[0], name)
+		return nil, d.Errf("the type of the %s is missing; write %s %s %s", g.Kind, g.Option, strings.Fields(g.Example)[0],
+			name)
 	}
 	id := g.namespace() + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
 		if nearest, ok := Nearest(name, names(g)); ok && nearest != name {
 			return nil, d.Errf("this Caddy has no %s %s; did you mean %s?", g.Kind, name, nearest)
 		}
-		return nil, d.Errf("this Caddy has no %s %s; build Caddy with it: for %s, add --with github.com/caddy-frappe/frappe-auth/%s",
+		return nil, d.Errf("this Caddy has no %s %s; build Caddy with it: for %s, add --with "+
+			"github.com/caddy-frappe/frappe-auth/%s",
 			g.Kind, name, g.Optional, g.Package)
 	}
 	module, err := caddyfile.UnmarshalModule(d, id)

@@ -50,7 +50,9 @@ func TestWord(t *testing.T) {
 
 // FuzzWord: Caddy reads back what was written, in a whole block of a Caddyfile.
 func FuzzWord(f *testing.F) {
-	for _, text := range []string{"a b", "\u2028", `\"`, "<<x", "#", "`", `"`, "{", "\\", "a\\", "\ufeff", "import", "&(x)"} {
+	for _, text := range []string{
+		"a b", "\u2028", `\"`, "<<x", "#", "`", `"`, "{", "\\", "a\\", "\ufeff", "import", "&(x)",
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -64,7 +66,8 @@ func FuzzWord(f *testing.F) {
 		if word == text && strings.ContainsFunc(text, unicode.IsSpace) {
 			t.Errorf("%q is not quoted", text)
 		}
-		blocks, err := caddyfile.Parse("Caddyfile", []byte("localhost {\n\tdirective {\n\t\ttoken "+word+" "+word+"\n\t\tnext\n\t}\n}\n"))
+		blocks, err := caddyfile.Parse("Caddyfile",
+			[]byte("localhost {\n\tdirective {\n\t\ttoken "+word+" "+word+"\n\t\tnext\n\t}\n}\n"))
 		if err != nil {
 			t.Fatalf("%q, written %q: %v", text, word, err)
 		}

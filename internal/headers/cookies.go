@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// RemoveCookie removes every cookie of that name from the Cookie headers. It leaves every byte of the other cookies as it
-// is, and a header without the cookie altogether. A header in which nothing is left is removed.
+// RemoveCookie removes every cookie with a name from the Cookie headers. It does not change the bytes of other cookies,
+// nor a header without the cookie. It removes a header in which nothing is left.
 func RemoveCookie(header http.Header, name string) {
 	lines := header["Cookie"]
 	kept := make([]string, 0, len(lines))
@@ -26,8 +26,8 @@ func RemoveCookie(header http.Header, name string) {
 	}
 }
 
-// withoutCookie returns a line without the cookie. ok is false if nothing is left of it. Cookies end at every semicolon
-// (RFC 6265 section 5.2), also within quotes, where some applications look for them.
+// withoutCookie returns a line without the cookie. ok is false if nothing is left. Cookies end at every semicolon (RFC
+// 6265 section 5.2), also within quotes, because some applications read them like that.
 func withoutCookie(line, name string) (rest string, ok bool) {
 	var kept []string
 	found := false
@@ -45,6 +45,6 @@ func withoutCookie(line, name string) (rest string, ok bool) {
 	return rest, strings.Trim(rest, "; \t") != ""
 }
 
-// aroundName reports whether an application may take a character off the name of a cookie. Frappe takes each byte for a
-// character of Latin-1, in which a byte that is no UTF-8 may be a space.
+// aroundName reports whether an application may trim a character from the name of a cookie. Frappe reads each byte as a
+// Latin-1 character, and a byte that is not UTF-8 may be a space in Latin-1.
 func aroundName(r rune) bool { return r <= ' ' || r == utf8.RuneError || unicode.IsSpace(r) }

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
 )
 
-// TestRemoveCookie: the cookie goes, and of the others every byte stays.
+// TestRemoveCookie: the cookie is removed, and the bytes of the others do not change.
 func TestRemoveCookie(t *testing.T) {
 	for _, test := range []struct {
 		name       string
@@ -26,7 +26,11 @@ func TestRemoveCookie(t *testing.T) {
 		{"with white space of Latin-1", []string{"a=1; sid\xa0=x; \x85sid=y; b=2"}, []string{"a=1; b=2"}},
 		{"without a value", []string{"sid; a=1"}, []string{"a=1"}},
 		{"within quotes", []string{`a="1; sid=x; 2"`}, []string{`a="1; 2"`}},
-		{"not there", []string{" a = \"1;2\" ;; sidx=1; SID=2; x_sid=3 "}, []string{" a = \"1;2\" ;; sidx=1; SID=2; x_sid=3 "}},
+		{
+			"not there",
+			[]string{" a = \"1;2\" ;; sidx=1; SID=2; x_sid=3 "},
+			[]string{" a = \"1;2\" ;; sidx=1; SID=2; x_sid=3 "},
+		},
 		{"no cookies", nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

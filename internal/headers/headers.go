@@ -1,5 +1,5 @@
-// Package headers reads and cleans the headers of requests. It tells who sent a request and to which host, and removes cookies
-// and whatever an upstream could take for a header that only Caddy may set.
+// Package headers reads and cleans the headers of requests. It finds the client and the host of a request, and removes
+// cookies and whatever an upstream could take for a header that only Caddy may set.
 package headers
 
 import (
@@ -12,18 +12,21 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// reserved frame the message, route it, or carry the credential. A name that ends with a hyphen is a prefix.
+// reserved are headers that frame the message, route it, or carry the credential. A name that ends with a hyphen is a
+// prefix.
 var reserved = []string{
 	// framing and connection: RFC 9110 sections 7.6.1, 7.8, 10.1.1 and 10.1.4, RFC 9112 sections 6 and 7
-	"Connection", "Content-", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Connection", "Content-", "Expect", "HTTP2-Settings", "Keep-Alive", "Proxy-", "TE", "Trailer", "Transfer-Encoding",
+	"Upgrade",
 	// routing, and what proxies say about the client
-	"Forwarded", "Host", "Max-Forwards", "Via", "X-Forwarded-By", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port",
-	"X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Frappe-Site-Name", "X-Real-IP",
+	"Forwarded", "Host", "Max-Forwards", "Via", "X-Forwarded-By", "X-Forwarded-For", "X-Forwarded-Host",
+	"X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme", "X-Forwarded-Server",
+	"X-Frappe-Site-Name", "X-Real-IP",
 	// credentials, and headers that browsers set and scripts cannot
 	"Authorization", "Cookie", "Frappe-Authorization-Source", "Origin", "Sec-",
 }
 
-// CheckName returns an error if a header must not be used to tell an upstream who the user is.
+// CheckName returns an error if a header must not be used to pass the user to an upstream.
 func CheckName(name string) error {
 	if !httpguts.ValidHeaderFieldName(name) {
 		return fmt.Errorf("%q is not a header name", name)
@@ -37,7 +40,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Fold returns the same text for all header names that become the same variable name in CGI or PHP.
+// Fold returns the same text for all header names that become the same variable in CGI or PHP.
 func Fold(name string) string {
 	folded := []byte(name)
 	for i := range folded {

@@ -10,15 +10,15 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// ClientIP is the client's address as Caddy determined it: forwarding headers count only if they come from a trusted
-// proxy.
+// ClientIP returns the client's address as determined by Caddy, which uses forwarding headers only if they come from a
+// trusted proxy.
 func ClientIP(r *http.Request) string {
 	address, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return address
 }
 
-// Addressed returns the scheme and the host that the client asked for. As in Caddy's reverse_proxy, headers tell them only
-// if they come from a trusted proxy.
+// Addressed returns the scheme and the host that the client asked for. Like Caddy's reverse_proxy, it uses forwarding
+// headers only if they come from a trusted proxy.
 func Addressed(r *http.Request) (scheme, host string) {
 	scheme, host = "https", r.Host
 	if r.TLS == nil {
@@ -36,7 +36,7 @@ func Addressed(r *http.Request) (scheme, host string) {
 	return scheme, host
 }
 
-// lastValue returns the last value of a list in a header, which the nearest proxy added.
+// lastValue returns the last value of a list in a header: the one that the nearest proxy added.
 func lastValue(header http.Header, name string) string {
 	values := header[name]
 	if len(values) == 0 {

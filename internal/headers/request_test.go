@@ -12,8 +12,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
 )
 
-// TestAddressed: headers tell scheme and host only if they come from a trusted proxy and make sense; of a list, the nearest
-// proxy's value counts.
+// TestAddressed: forwarding headers are used only if they come from a trusted proxy and are valid. In a list, the value
+// of the nearest proxy is used.
 func TestAddressed(t *testing.T) {
 	for _, test := range []struct {
 		name        string
@@ -27,15 +27,21 @@ func TestAddressed(t *testing.T) {
 		{"not trusted", false, false, []string{"https"}, []string{"there.example"}, "http://here.example"},
 		{"trusted", true, false, []string{"https"}, []string{"there.example"}, "https://there.example"},
 		{"a list", true, true, []string{"https, http"}, []string{"forged.example, there.example"}, "http://there.example"},
-		{"two lines", true, true, []string{"https", "http"}, []string{"forged.example", "there.example"}, "http://there.example"},
-		{"nonsense", true, true, []string{"javascript"}, []string{"a b"}, "https://here.example"},
+		{
+			"two lines", true, true,
+			[]string{"https", "http"},
+			[]string{"forged.example", "there.example"},
+			"http://there.example",
+		},
+		{"invalid", true, true, []string{"javascript"}, []string{"a b"}, "https://here.example"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "http://here.example/", nil)
 			if test.tls {
 				r.TLS = new(tls.ConnectionState)
 			}
-			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey,
+				map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
 			if test.proto != nil {
 				r.Header["X-Forwarded-Proto"], r.Header["X-Forwarded-Host"] = test.proto, test.host
 			}

@@ -29,7 +29,7 @@ func NewEmitter(ctx caddy.Context) Emitter {
 	return Emitter{ctx: ctx, app: app}
 }
 
-// Emit emits an event if anything subscribed to it. pairs are names and values of its data.
+// Emit emits an event if anything subscribed to it. pairs are the names and values of its data, in turn.
 func (e Emitter) Emit(name string, pairs ...string) {
 	if e.app != nil && e.app.ShouldEmit(name) {
 		e.emit(name, pairs)

@@ -21,10 +21,10 @@ type Snapshot struct {
 type BackendSnapshot struct {
 	InFlight, Waiting int64
 	OpenBreakers      int
-	WatchAge          *time.Duration // since the last look for changes; nil: none of them watches
+	WatchAge          *time.Duration // since the last check for changes; nil: none of them watches
 }
 
-// AddWatch adds that a backend or feed of that name last looked for changes so long ago. Of several, the longest counts.
+// AddWatch adds the time since a backend or feed with that name last checked for changes. The longest time is kept.
 func (s *Snapshot) AddWatch(name string, age time.Duration) {
 	of := s.Backends[name]
 	if of.WatchAge == nil || age > *of.WatchAge {
@@ -40,20 +40,25 @@ var (
 	cacheEntries    = desc("cache_entries", "Cached verdicts.", "verdict")
 	cacheMaxEntries = desc("cache_max_entries", "Maximum number of cached verdicts.", "verdict")
 	callsInFlight   = desc("backend_calls_in_flight", "Backend calls in flight.", "backend")
-	callsWaiting    = desc("backend_calls_waiting", "Verifications that wait for the in-flight limit of a backend.", "backend")
-	openBreakers    = desc("backend_breakers_open", "Sites of the backend whose circuit breakers are open or half-open.", "backend")
-	watchAge        = desc("backend_watch_age_seconds",
-		"Seconds since the backend last looked for changes at its source, or since it started to watch.", "backend")
+	callsWaiting    = desc("backend_calls_waiting", "Verifications that wait for the in-flight limit of a backend.",
+		"backend")
+	openBreakers = desc("backend_breakers_open", "Sites of the backend whose circuit breakers are open or half-open.",
+		"backend")
+	watchAge = desc("backend_watch_age_seconds",
+		"Seconds since the backend last checked its source for changes, or since it started to watch.", "backend")
 	failingClients = desc("failing_clients", "Clients with recently denied credentials.")
 )
 
 var (
 	storeUp        = desc("store_up", "1 if the shared store can be used, else 0.")
 	storeFailures  = desc("store_failures_total", "Operations of the shared store that failed.")
-	storePublished = desc("store_revocations_published_total", "Revocations that this Caddy published to the shared store.")
-	storeReceived  = desc("store_revocations_received_total", "Revocations of other Caddys that came through the shared store.")
-	storeLookAge   = desc("store_look_age_seconds", "Seconds since the revocations in the shared store were last read; absent before the first time.")
-	storePending   = desc("store_revocations_pending", "Revoked users, credentials and sites that wait to be published.")
+	storePublished = desc("store_revocations_published_total",
+		"Revocations that this Caddy published to the shared store.")
+	storeReceived = desc("store_revocations_received_total",
+		"Revocations by other Caddys that were received from the shared store.")
+	storeLookAge = desc("store_look_age_seconds",
+		"Seconds since the revocations in the shared store were last read; absent before the first time.")
+	storePending = desc("store_revocations_pending", "Revoked users, credentials and sites that wait to be published.")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -103,7 +108,9 @@ func collectStores(stores []fleet.Stats, found chan<- prometheus.Metric) {
 		age = -1.0
 	)
 	for _, s := range stores {
-		sum.Failures, sum.Published, sum.Received = sum.Failures+s.Failures, sum.Published+s.Published, sum.Received+s.Received
+		sum.Failures += s.Failures
+		sum.Published += s.Published
+		sum.Received += s.Received
 		sum.Pending += s.Pending
 		if !s.Up {
 			up = 0

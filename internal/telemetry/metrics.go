@@ -1,9 +1,9 @@
-// Package telemetry reports what frappe_auth does: as Prometheus metrics, as events of Caddy's events app, and as spans below
-// those of Caddy's `tracing`.
+// Package telemetry reports what frappe_auth does: as Prometheus metrics, as events of Caddy's events app, and as spans
+// below those of Caddy's `tracing`.
 //
-// The metrics count what all handlers of this Caddy do, across reloads, whether or not the configuration enables metrics;
-// Register makes them visible. No label contains anything from a client. Every series exists before its first event, so that a
-// rate includes that event: the package that owns a label's values declares them with Expect….
+// The metrics count what all handlers of this Caddy do, across reloads, whether or not the configuration enables
+// metrics; Register makes them visible. No label contains anything from a client. Every series exists before its first
+// event, so that a rate includes that event: the package that owns a label's values declares them with Expect….
 package telemetry
 
 import (
@@ -18,11 +18,12 @@ import (
 const namespace, subsystem = "caddy", "frappe_auth"
 
 var (
-	requests    = counter("requests_total", "Requests, by scheme of the credential and outcome.", "scheme", "outcome")
-	lookups     = counter("cache_lookups_total", "Verdicts, by where they came from: hit, hit_denied, miss, stale or shared.", "result")
-	evictions   = counter("cache_evictions_total", "Cached verdicts that were evicted to make room for others.", "verdict")
-	calls       = counter("backend_calls_total", "Calls of backends, by outcome.", "backend", "outcome")
-	rejections  = counter("backend_rejections_total", "Verifications that were rejected before the backend was called, by reason.", "backend", "reason")
+	requests   = counter("requests_total", "Requests, by scheme of the credential and outcome.", "scheme", "outcome")
+	lookups    = counter("cache_lookups_total", "Verdicts, by origin: hit, hit_denied, miss, stale or shared.", "result")
+	evictions  = counter("cache_evictions_total", "Cached verdicts that were evicted to make room for others.", "verdict")
+	calls      = counter("backend_calls_total", "Calls of backends, by outcome.", "backend", "outcome")
+	rejections = counter("backend_rejections_total",
+		"Verifications that were rejected before the backend was called, by reason.", "backend", "reason")
 	revocations = counter("revocations_total", "Changes that dropped cached verdicts, by source.", "source")
 	deliveries  = counter("webhook_deliveries_total", "Webhook deliveries, by outcome.", "outcome")
 	duration    = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -34,7 +35,9 @@ var (
 )
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
+	}, labels)
 }
 
 // Register adds the collectors, and gauges of what read returns, to the registry of a configuration. It may be called
@@ -51,11 +54,11 @@ func Register(registry prometheus.Registerer, read func() Snapshot) error {
 	return nil
 }
 
-// requestLabels are the label values of a series of requests.
+// requestLabels are the label values of a request series.
 type requestLabels struct{ scheme, outcome string }
 
-// The series that every request needs. Their map spares the request the allocations of WithLabelValues. Once requests are
-// served, it is only read.
+// The series that every request needs. The maps avoid the allocations of WithLabelValues. They are only read once
+// requests are served.
 var (
 	requestSeries = make(map[requestLabels]prometheus.Counter)
 	lookupSeries  = make(map[string]prometheus.Counter)
@@ -63,7 +66,10 @@ var (
 
 // ExpectRequests creates the series of requests with these outcomes. Call it when the program starts.
 func ExpectRequests(outcomes ...string) {
-	for _, scheme := range []string{noScheme, string(frappe.SchemeToken), string(frappe.SchemeBasic), string(frappe.SchemeBearer), string(frappe.SchemeSession)} {
+	for _, scheme := range []string{
+		noScheme, string(frappe.SchemeToken), string(frappe.SchemeBasic), string(frappe.SchemeBearer),
+		string(frappe.SchemeSession),
+	} {
 		for _, outcome := range outcomes {
 			requestSeries[requestLabels{scheme, outcome}] = requests.WithLabelValues(scheme, outcome)
 		}
@@ -93,7 +99,7 @@ func ExpectLookups(results ...string) {
 	}
 }
 
-// CountLookup counts a verdict by where it came from.
+// CountLookup counts a verdict by its origin.
 func CountLookup(result string) {
 	series, ok := lookupSeries[result]
 	if !ok {
@@ -118,7 +124,7 @@ const (
 	callUnavailable = "unavailable"
 )
 
-// callOutcome returns the label for what a backend answered.
+// callOutcome returns the label for the answer of a backend.
 func callOutcome(err error) string {
 	switch {
 	case err == nil:
@@ -135,7 +141,7 @@ func CountCall(backend string, err error, took time.Duration) {
 	duration.WithLabelValues(backend).Observe(took.Seconds())
 }
 
-// Reason says why a verification was rejected before the backend was called.
+// Reason is why a verification was rejected before the backend was called.
 type Reason string
 
 // The reasons.
@@ -161,7 +167,7 @@ func ExpectBackend(backend string) {
 	duration.WithLabelValues(backend)
 }
 
-// Source says where a revocation came from.
+// Source is the origin of a revocation.
 type Source string
 
 // The sources.

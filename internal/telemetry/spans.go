@@ -12,8 +12,8 @@ import (
 // tracerName is the instrumentation scope of the spans.
 const tracerName = "github.com/caddy-frappe/frappe-auth"
 
-// StartDecisionSpan starts the span around a decision if the request is traced, that is, if Caddy's `tracing` comes before
-// the handler. Otherwise the span is nil.
+// StartDecisionSpan starts the span around a decision if the request is traced, that is, if Caddy's `tracing` comes
+// before the handler. Otherwise the span is nil.
 func StartDecisionSpan(ctx context.Context) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.SpanContext().IsValid() {
@@ -24,7 +24,7 @@ func StartDecisionSpan(ctx context.Context) (context.Context, trace.Span) {
 
 // DecisionSpan has the attributes of the span of a decision.
 type DecisionSpan struct {
-	User, Backend          string // both empty unless the request goes on
+	User, Backend          string // both empty unless the request is accepted
 	Scheme, Cache, Outcome string
 	Err                    error // nil unless the backends were unavailable
 }
@@ -45,13 +45,16 @@ func EndDecisionSpan(span trace.Span, d DecisionSpan) {
 	}
 }
 
-// StartCallSpan starts the span around a backend call, below the span of the request that runs it. It may end after that one.
-// The caller must call end with the backend's error.
-func StartCallSpan(ctx context.Context, parent trace.Span, backend, site string) (called context.Context, end func(error)) {
+// StartCallSpan starts the span around a backend call, below the span of the request that runs it. It may end after the
+// request's span. The caller must call end with the backend's error.
+func StartCallSpan(
+	ctx context.Context, parent trace.Span, backend, site string,
+) (called context.Context, end func(error)) {
 	if parent == nil || !parent.SpanContext().IsValid() {
 		return ctx, func(error) {}
 	}
-	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(trace.ContextWithSpan(ctx, parent), "frappe_auth "+backend,
+	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(trace.ContextWithSpan(ctx, parent),
+		"frappe_auth "+backend,
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("frappe_auth.backend", backend)))
 	if site != "" {
 		span.SetAttributes(attribute.String("frappe_auth.site", site))

@@ -1,5 +1,5 @@
-// Package webhook receives the deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`. It checks
-// their signatures and says what has changed.
+// Package webhook receives deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`. It checks
+// their signatures and returns what has changed.
 package webhook
 
 import (
@@ -36,9 +36,9 @@ type Outcome string
 const (
 	Accepted       Outcome = "accepted"
 	BadSignature   Outcome = "bad_signature"
-	Malformed      Outcome = "malformed" // also: wrong method, too long, too slow
+	Malformed      Outcome = "malformed" // also a wrong method, or a body that is too long or too slow
 	UnknownHandler Outcome = "unknown_handler"
-	Unpublished    Outcome = "unpublished" // revoked here, but other Caddys could not be told
+	Unpublished    Outcome = "unpublished" // revoked here, but not published to other Caddys
 )
 
 // Outcomes are all outcomes of deliveries.
@@ -48,28 +48,28 @@ var Outcomes = []Outcome{Accepted, BadSignature, Malformed, UnknownHandler, Unpu
 type Refusal struct {
 	Outcome Outcome
 	Status  int
-	Reason  string // says what is wrong and what to do
+	Reason  string // what is wrong and what to do
 }
 
 func malformed(status int, reason string) *Refusal {
 	return &Refusal{Outcome: Malformed, Status: status, Reason: reason}
 }
 
-// NotPublished is the answer if other Caddys that share the store could not be told.
+// NotPublished returns the answer if the change could not be published to the other Caddys that share the store.
 func NotPublished() *Refusal {
 	return &Refusal{
 		Outcome: Unpublished, Status: http.StatusServiceUnavailable,
-		Reason: "the change took effect in this Caddy, but the shared store is not available, so the other Caddys were not told yet; " +
-			"they are told when it is back",
+		Reason: "the change took effect in this Caddy, but the shared store is not available, so the other Caddys were " +
+			"not told yet; they are told when it is back",
 	}
 }
 
-// NoHandler is the answer if no handler has the name that the webhook is for.
+// NoHandler returns the answer if no handler has the name in the webhook's option `handler`.
 func NoHandler(name string) *Refusal {
 	return &Refusal{
 		Outcome: UnknownHandler, Status: http.StatusInternalServerError,
-		Reason: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of frappe_auth_webhook or "+
-			"`name` of frappe_auth", name),
+		Reason: fmt.Sprintf("no frappe_auth is named %s, so nothing was revoked; in Caddy, correct `handler` of "+
+			"frappe_auth_webhook or `name` of frappe_auth", name),
 	}
 }
 
@@ -94,20 +94,22 @@ type Receiver struct {
 	bodies drain.Drain
 }
 
-// Receive reads a delivery and returns what has changed, or why the delivery is refused. A refusal does not wait for the
-// rest of the body.
+// Receive reads a delivery and returns what has changed, or why the delivery is refused. A refusal does not wait for
+// the rest of the body.
 func (v *Receiver) Receive(w http.ResponseWriter, r *http.Request) ([]frappe.Change, *Refusal) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		v.bodies.End(w, r)
-		return nil, malformed(http.StatusMethodNotAllowed, "deliveries must be sent with POST; set Request Method to POST in the Webhook")
+		return nil, malformed(http.StatusMethodNotAllowed,
+			"deliveries must be sent with POST; set Request Method to POST in the Webhook")
 	}
 	body, err := readBody(w, r)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		v.bodies.End(w, r)
-		return nil, malformed(http.StatusRequestEntityTooLarge, "the body is longer than 64 KiB; send only doctype, name and api_key")
+		return nil, malformed(http.StatusRequestEntityTooLarge,
+			"the body is longer than 64 KiB; send only doctype, name and api_key")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, malformed(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive within %s", maxDeliveryTime))
 	case err != nil:
@@ -115,8 +117,8 @@ func (v *Receiver) Receive(w http.ResponseWriter, r *http.Request) ([]frappe.Cha
 	case !v.signed(body, r.Header[signatureHeader]):
 		return nil, &Refusal{
 			Outcome: BadSignature, Status: http.StatusForbidden,
-			Reason: "the signature is missing or wrong; tick Enable Security in the Webhook, and set its Webhook Secret to the secret of " +
-				"frappe_auth_webhook in Caddy",
+			Reason: "the signature is missing or wrong; tick Enable Security in the Webhook, and set its Webhook Secret to " +
+				"the secret of frappe_auth_webhook in Caddy",
 		}
 	}
 	changes, err := parse(body)
@@ -132,7 +134,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &http.MaxBytesError{Limit: maxDelivery}
 	}
 	err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(maxDeliveryTime))
-	if err != nil && !errors.Is(err, http.ErrNotSupported) { // if not supported, the timeouts of Caddy's server apply
+	if err != nil && !errors.Is(err, http.ErrNotSupported) { // otherwise the timeouts of Caddy's server apply
 		return nil, err
 	}
 	return io.ReadAll(http.MaxBytesReader(w, r.Body, maxDelivery))
@@ -155,8 +157,8 @@ func parse(body []byte) ([]frappe.Change, error) {
 		AccessToken string `json:"access_token"` // or its hash
 	}
 	if err := json.Unmarshal(body, &delivery); err != nil {
-		return nil, errors.New("the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON Request Body " +
-			"to the one in docs/freshness.md of frappe-auth")
+		return nil, errors.New("the body is not a JSON object; set Request Structure to JSON in the Webhook, and its JSON " +
+			"Request Body to the one in docs/freshness.md of frappe-auth")
 	}
 	switch {
 	case delivery.Name == "":
@@ -170,5 +172,6 @@ func parse(body []byte) ([]frappe.Change, error) {
 		}
 		return changes, nil
 	}
-	return nil, errors.New(`the doctype of the body must be "User" or "OAuth Bearer Token"; webhooks of other documents revoke nothing`)
+	return nil, errors.New(`the doctype of the body must be "User" or "OAuth Bearer Token"; ` +
+		"webhooks of other documents revoke nothing")
 }

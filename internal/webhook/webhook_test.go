@@ -3,18 +3,24 @@ package webhook_test
 import (
 	"bufio"
 	"bytes"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/webhook"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestRecordedDeliveries: what Frappe 15.44.2 sent, signed with `s3cret`, says what has changed, and nothing to a receiver
-// with another secret.
+// TestRecordedDeliveries: deliveries of Frappe 15.44.2, signed with `s3cret`, say what has changed. A receiver with
+// another secret refuses them.
 func TestRecordedDeliveries(t *testing.T) {
 	for _, test := range []struct {
 		file string
@@ -44,4 +50,68 @@ func TestRecordedDeliveries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pipeListener accepts one connection.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l pipeListener) Close() error {
+	close(l.closed)
+	return nil
+}
+
+func (pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestSlowBody: a delivery whose body does not arrive within 10 seconds is refused.
+func TestSlowBody(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		receiver := &webhook.Receiver{Secret: "s3cret"}
+		listener := pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			changes, refusal := receiver.Receive(w, r)
+			if refusal == nil {
+				t.Errorf("accepted: %v", changes)
+				return
+			}
+			if err := refusal.Write(w); err != nil {
+				t.Error(err)
+			}
+		})}
+		go server.Serve(listener) //nolint:errcheck // it is closed
+		client, conn := net.Pipe()
+		listener.conns <- conn
+
+		began := time.Now()
+		const begun = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+		go io.WriteString(client, begun) //nolint:errcheck // the response is checked
+		resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != http.StatusRequestTimeout ||
+			!strings.Contains(string(body), `"error":"the body did not arrive within 10s"`) || !resp.Close {
+			t.Errorf("%d %q, close %t", resp.StatusCode, body, resp.Close)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		client.Close()
+		server.Close()
+	})
 }
