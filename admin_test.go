@@ -53,7 +53,7 @@ func TestAdminDuringReload(t *testing.T) {
 	wg.Wait()
 }
 
-// serveAdmin answers a request as Caddy's admin API does.
+// serveAdmin routes a request as Caddy's admin API does.
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	routes := frappeauth.AdminAPI{}.Routes()
 	i := slices.IndexFunc(routes, func(route caddy.AdminRoute) bool { return route.Pattern == r.URL.Path })

@@ -15,7 +15,7 @@ import (
 // TestMain fails the test run if a secret was logged anywhere in it.
 func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 
-// TestInputs drives the table of what each input gets through a running Caddy.
+// TestInputs: what each kind of request gets from a running Caddy: the status, the challenges, the placeholders.
 func TestInputs(t *testing.T) {
 	asked := make(chan struct{}, 100)
 	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -23,13 +23,15 @@ func TestInputs(t *testing.T) {
 		w.WriteHeader(http.StatusInternalServerError)
 	}))
 	defer down.Close()
-	open, strict, bearerOnly, anonymous, unknown := testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t)
+	open, strict, bearerOnly, anonymous, unknown := testutil.FreeAddress(t), testutil.FreeAddress(t),
+		testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t)
 	respond := `respond "{http.auth.user.id}|{http.auth.user.scheme}|{http.auth.user.full_name}|{http.auth.user.roles}|{http.auth.user.scopes}|{http.auth.user.backend}|{http.auth.frappe.cache}|{http.auth.frappe.error}|{header.Authorization}"
 	handle_errors {
 		respond "{err.status_code} {err.message}|{http.auth.frappe.error}|{http.auth.user.id}|{http.auth.user.roles}|{http.auth.candidate.id}"
 	}`
 	site := "backend static {\n" +
-		"token " + testutil.AliceKey + " " + testutil.Hash(testutil.AliceSecret) + ` alice@example.com "System Manager" "Report Manager"` + "\n" +
+		"token " + testutil.AliceKey + " " + testutil.Hash(testutil.AliceSecret) +
+		` alice@example.com "System Manager" "Report Manager"` + "\n" +
 		"token 5f200e7119f1d3c " + testutil.Hash("091f121aa6a0031") + " bob@example.com\n" +
 		"bearer " + testutil.Hash("641cc7393fbf7e529b94837c181e81") + " alice@example.com \"System Manager\"\n" +
 		"bearer " + testutil.Hash("2d6f2973a9c21c820d549cdb01d1b3") + " bob@example.com\n}\n"
@@ -98,37 +100,58 @@ http://%s {
 		body          string
 		challenges    []string
 	}{
-		{"token", open, []string{testutil.AlicePair}, 200, "alice@example.com|token||System Manager,Report Manager||static|miss||" + testutil.AlicePair, nil},
-		{"Basic", open, []string{testutil.AliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|miss||" + testutil.AliceBasic, nil},
-		{"Bearer", open, []string{testutil.AliceBearer}, 200, "alice@example.com|bearer||System Manager||static|miss||" + testutil.AliceBearer, nil},
-		{"a user without roles", open, []string{testutil.BobPair}, 200, "bob@example.com|token||||static|miss||" + testutil.BobPair, nil},
+		{"token", open, []string{testutil.AlicePair}, 200,
+			"alice@example.com|token||System Manager,Report Manager||static|miss||" + testutil.AlicePair, nil},
+		{"Basic", open, []string{testutil.AliceBasic}, 200,
+			"alice@example.com|basic||System Manager,Report Manager||static|miss||" + testutil.AliceBasic, nil},
+		{"Bearer", open, []string{testutil.AliceBearer}, 200,
+			"alice@example.com|bearer||System Manager||static|miss||" + testutil.AliceBearer, nil},
+		{"a user without roles", open, []string{testutil.BobPair}, 200,
+			"bob@example.com|token||||static|miss||" + testutil.BobPair, nil},
 		{"none", open, nil, 401, "401 no credential|no credential|||", plain},
 		{"empty", open, []string{""}, 401, "401 no credential|no credential|||", plain},
-		{"wrong secret", open, []string{"token " + testutil.AliceKey + ":x"}, 401, "401 credential denied|credential denied|||" + testutil.AliceKey, denied},
+		{"wrong secret", open, []string{"token " + testutil.AliceKey + ":x"}, 401,
+			"401 credential denied|credential denied|||" + testutil.AliceKey, denied},
 		{"unknown key", open, []string{"token x:x"}, 401, "401 credential denied|credential denied|||x", denied},
 		{"unknown token", open, []string{"Bearer x"}, 401, "401 credential denied|credential denied|||", denied},
-		{"JWT", open, []string{"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"}, 401, "401 credential denied|credential denied|||", denied},
-		{"no colon", open, []string{"token x"}, 401, "", described("an API key and an API secret are needed, joined by one colon")},
-		{"two colons", open, []string{"token x:y:z"}, 401, "", described("there must be exactly one colon, the one between API key and API secret")},
-		{"two spaces", open, []string{"token  x:y"}, 401, "", described("there must be exactly one space, the one between scheme and credential")},
-		{"no padding", open, []string{strings.TrimRight(testutil.AliceBasic, "=")}, 401, "", described("the credential is not base64 that ends with its padding")},
-		{"Python's bytes", open, []string{"Basic b'" + testutil.AliceBasic[6:] + "'"}, 401, "", described("the base64 was sent as Python 3 prints bytes, b'...': call .decode() on the result of base64.b64encode before putting it into the header")},
+		{"JWT", open, []string{"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"}, 401,
+			"401 credential denied|credential denied|||", denied},
+		{"no colon", open, []string{"token x"}, 401, "",
+			described("an API key and an API secret are needed, joined by one colon")},
+		{"two colons", open, []string{"token x:y:z"}, 401, "",
+			described("there must be exactly one colon, the one between API key and API secret")},
+		{"two spaces", open, []string{"token  x:y"}, 401, "",
+			described("there must be exactly one space, the one between scheme and credential")},
+		{"no padding", open, []string{strings.TrimRight(testutil.AliceBasic, "=")}, 401, "",
+			described("the credential is not base64 that ends with its padding")},
+		{"Python's bytes", open, []string{"Basic b'" + testutil.AliceBasic[6:] + "'"}, 401, "",
+			described("the base64 was sent as Python 3 prints bytes, b'...': call .decode() on the result of base64.b64encode before putting it into the header")},
 		{"another scheme", open, []string{"Digest x:y"}, 401, "", described("the scheme is none of token, Basic and Bearer")},
 		{"too long", open, []string{tooLong}, 401, "", described("the Authorization header is longer than 8192 bytes")},
-		{"two headers", open, []string{testutil.AlicePair, testutil.AlicePair}, 400, "400 more than one Authorization header|more than one Authorization header|||", nil},
-		{"requirements met, by a verdict that another handler asked for", strict, []string{testutil.AlicePair}, 200, "alice@example.com|token||System Manager,Report Manager||static|hit||", nil},
-		{"and met again by the other scheme", strict, []string{testutil.AliceBasic}, 200, "alice@example.com|basic||System Manager,Report Manager||static|hit||", nil},
-		{"requirement not met", strict, []string{testutil.BobPair}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||5f200e7119f1d3c", nil},
-		{"requirement not met by an access token", strict, []string{testutil.BobBearer}, 403, "403 the user does not meet the requirements|the user does not meet the requirements|||", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
-		{"nor from the cache", strict, []string{testutil.BobBearer}, 403, "", []string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
+		{"two headers", open, []string{testutil.AlicePair, testutil.AlicePair}, 400,
+			"400 more than one Authorization header|more than one Authorization header|||", nil},
+		{"requirements met, by a verdict that another handler asked for", strict, []string{testutil.AlicePair}, 200,
+			"alice@example.com|token||System Manager,Report Manager||static|hit||", nil},
+		{"and met again by the other scheme", strict, []string{testutil.AliceBasic}, 200,
+			"alice@example.com|basic||System Manager,Report Manager||static|hit||", nil},
+		{"requirement not met", strict, []string{testutil.BobPair}, 403,
+			"403 the user does not meet the requirements|the user does not meet the requirements|||5f200e7119f1d3c", nil},
+		{"requirement not met by an access token", strict, []string{testutil.BobBearer}, 403,
+			"403 the user does not meet the requirements|the user does not meet the requirements|||",
+			[]string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
+		{"nor from the cache", strict, []string{testutil.BobBearer}, 403, "",
+			[]string{`Bearer realm="The \"inner\" ring", error="insufficient_scope"`}},
 		{"an accepted scheme", bearerOnly, []string{testutil.AliceBearer}, 200, "", nil},
-		{"a scheme that is not accepted", bearerOnly, []string{testutil.AlicePair}, 401, "", []string{plain[1] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
+		{"a scheme that is not accepted", bearerOnly, []string{testutil.AlicePair}, 401, "",
+			[]string{plain[1] + `, error="invalid_token", error_description="the scheme of the credential is not accepted here"`}},
 		{"anonymous", anonymous, nil, 200, "Guest||||||||", nil},
 		{"anonymous, with an empty header", anonymous, []string{" "}, 200, "Guest||||||||", nil},
 		{"not anonymous with a good credential", anonymous, []string{testutil.AlicePair}, 200, "", nil},
 		{"not anonymous with a bad one", anonymous, []string{"token x:y"}, 401, "", denied},
-		{"not anonymous with a malformed one", anonymous, []string{"token"}, 401, "", described("a scheme and a credential are needed, separated by one space")},
-		{"unavailable", unknown, []string{testutil.AliceBearer}, 503, "503 the credential could not be verified|the credential could not be verified|||", nil},
+		{"not anonymous with a malformed one", anonymous, []string{"token"}, 401, "",
+			described("a scheme and a credential are needed, separated by one space")},
+		{"unavailable", unknown, []string{testutil.AliceBearer}, 503,
+			"503 the credential could not be verified|the credential could not be verified|||", nil},
 		{"known to the first backend", unknown, []string{testutil.AlicePair}, 200, "", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,7 +179,7 @@ http://%s {
 	}
 }
 
-// TestRequirements: every line must be met, users compare with case, and a Guest meets none.
+// TestRequirements: every require line must be met, names of users compare with case, and Guest meets no requirement.
 func TestRequirements(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`

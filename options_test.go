@@ -21,7 +21,8 @@ func TestUserHeaderNames(t *testing.T) {
 	}{
 		{"", []string{
 			"X-Frappe-User", "x_frappe_user", "Remote-User", "X-Remote-User", "X-Forwarded-User",
-			"X-Forwarded-Preferred-Username", "X-Auth-Request-User", "X-WEBAUTH-USER", "User", "Contentious", "Hosts", "Proxy", "Security-User", "Tea",
+			"X-Forwarded-Preferred-Username", "X-Auth-Request-User", "X-WEBAUTH-USER", "User", "Contentious", "Hosts", "Proxy",
+			"Security-User", "Tea",
 		}},
 		{"already has a meaning", []string{
 			"Connection", "CONNECTION", "Keep-Alive", "keep_alive", "Keep.Alive", "TE", "te", "Trailer", "Transfer-Encoding",
@@ -52,7 +53,7 @@ func TestUserHeaderNames(t *testing.T) {
 				err = h.Provision(ctx)
 				switch {
 				case err == nil:
-					defer h.Cleanup() //nolint:errcheck // of no consequence here
+					defer h.Cleanup() //nolint:errcheck // the test is over
 					if test.wrong != "" {
 						t.Error("it is accepted")
 					}
@@ -65,22 +66,29 @@ func TestUserHeaderNames(t *testing.T) {
 	}
 }
 
-// TestErrorsInJSON: what is wrong is an error in JSON too, in the handler and in the provider.
+// TestErrorsInJSON: mistakes in JSON are errors, too, in the handler and in the provider.
 func TestErrorsInJSON(t *testing.T) {
 	const site = `{"backend": "site", "urls": ["https://erp.example.com"]}`
-	static := `{"backend": "static", "tokens": [{"key": "k", "hash": "` + testutil.Hash("x") + `", "user": "alice@example.com", "roles": ["Employee"]}]}`
+	static := `{"backend": "static", "tokens": [{"key": "k", "hash": "` + testutil.Hash("x") +
+		`", "user": "alice@example.com", "roles": ["Employee"]}]}`
 	for _, test := range []struct{ name, options, want string }{
 		{"well", `"backends": [` + site + `], "cache": {"ttl": "60s"}`, ""},
 		{"no ttl", `"backends": [` + site + `], "cache": {"ttl": 0}`, ""},
 		{"ttl in nanoseconds that are enough", `"backends": [` + site + `], "cache": {"ttl": 60000000000}`, ""},
-		{"ttl as a bare number", `"backends": [` + site + `], "cache": {"ttl": 60}`, `cache ttl: 60ns is shorter than a millisecond`},
-		{"negative_ttl as a bare number", `"backends": [` + site + `], "cache": {"negative_ttl": 5}`, `cache negative_ttl: 5ns is shorter`},
-		{"stale_if_error as a bare number", `"backends": [` + site + `], "cache": {"stale_if_error": 3600}`, `cache stale_if_error: 3.6µs is shorter`},
+		{"ttl as a bare number", `"backends": [` + site + `], "cache": {"ttl": 60}`,
+			`cache ttl: 60ns is shorter than a millisecond`},
+		{"negative_ttl as a bare number", `"backends": [` + site + `], "cache": {"negative_ttl": 5}`,
+			`cache negative_ttl: 5ns is shorter`},
+		{"stale_if_error as a bare number", `"backends": [` + site + `], "cache": {"stale_if_error": 3600}`,
+			`cache stale_if_error: 3.6µs is shorter`},
 		{"window as a bare number", `"backends": [` + site + `], "failures": {"window": 60}`, `write a text such as "60s"`},
-		{"two identical backends", `"backends": [` + site + `, {"urls": [ "https://erp.example.com" ], "backend": "site"}]`, "the same backend is given twice"},
+		{"two identical backends", `"backends": [` + site + `, {"urls": [ "https://erp.example.com" ], "backend": "site"}]`,
+			"the same backend is given twice"},
 		{"two different backends", `"backends": [` + site + `, ` + static + `]`, ""},
-		{"role that nobody has", `"backends": [` + static + `], "require": [{"roles": ["Employee"]}, {"roles": ["System", "Manager"]}]`, "role System or role Manager"},
-		{"user who is not listed", `"backends": [` + static + `], "require": [{"users": ["bob@example.com"]}]`, "user bob@example.com"},
+		{"role that nobody has", `"backends": [` + static +
+			`], "require": [{"roles": ["Employee"]}, {"roles": ["System", "Manager"]}]`, "role System or role Manager"},
+		{"user who is not listed", `"backends": [` + static + `], "require": [{"users": ["bob@example.com"]}]`,
+			"user bob@example.com"},
 		{"role that somebody has", `"backends": [` + static + `], "require": [{"roles": ["Manager", "Employee"]}]`, ""},
 	} {
 		for form, config := range map[string]string{

@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// siteDouble lets good-token in, and knows several sites.
+// siteDouble returns the URL of a double of a bench with several sites, which accepts good-token.
 func siteDouble(t *testing.T) string {
 	t.Helper()
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +120,7 @@ http://%s {
 			{"GET", "unknown", "", 404},
 			{"GET", "cache", "", 405},
 			{"POST", "cache", "", 405},
-			{"DELETE", "cache?usr=alice@example.com", "", 400}, // a slip must not drop everything
+			{"DELETE", "cache?usr=alice@example.com", "", 400}, // a misspelled name must not drop everything
 			{"DELETE", "cache?user=", "", 400},
 			{"DELETE", "cache?user=a&user=b", "", 400},
 			{"DELETE", "cache?user=%zz", "", 400},

@@ -19,7 +19,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// refusals are sites, by address, and a credential that each refuses with the status.
+// refusals returns sites that refuse requests, and for each of them a request with the status that it gets.
 func refusals(t *testing.T, further string) (caddyfile string, cases []refusedRequest) {
 	t.Helper()
 	site := func(options, authorization string, status int) {
@@ -30,7 +30,8 @@ func refusals(t *testing.T, further string) (caddyfile string, cases []refusedRe
 		caddyfile += fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\nrespond passed\n%s\n}\n", address, options, further)
 		cases = append(cases, refusedRequest{address, authorization, status})
 	}
-	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " + testutil.Hash("bob") + " bob@example.com\n}\n"
+	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " +
+		testutil.Hash("bob") + " bob@example.com\n}\n"
 	site(known, "Authorization: token x:y\r\n", 401)
 	site(known, "", 401)
 	site(known, "Authorization: token\r\n", 401)
@@ -46,7 +47,7 @@ type refusedRequest struct {
 	status                 int
 }
 
-// exhaust makes a client's failures too many, where the site has a limit of one.
+// exhaust uses up the failures that a site with a limit of one allows.
 func exhaust(t *testing.T, cases []refusedRequest) {
 	t.Helper()
 	for _, c := range cases {
@@ -56,10 +57,11 @@ func exhaust(t *testing.T, cases []refusedRequest) {
 	}
 }
 
-// soon is how long a refusal may take that waits for nothing but the bounds on a body that does not come.
+// soon is the time within which a refusal comes, even if the body does not.
 const soon = 2 * time.Second
 
-// TestRefusalDoesNotWaitForBody: over HTTP/1, whatever the client says of a body and however little of it comes, each refusal comes.
+// TestRefusalDoesNotWaitForBody: over HTTP/1, each refusal comes, whatever the client announces about its body and
+// however little of it arrives.
 func TestRefusalDoesNotWaitForBody(t *testing.T) {
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.Header.Get("X-Status"))
@@ -67,7 +69,8 @@ func TestRefusalDoesNotWaitForBody(t *testing.T) {
 		io.WriteString(w, strings.Repeat("an error page", 1000))
 	}))
 	defer application.Close()
-	proxied := "handle_errors {\nreverse_proxy " + strings.TrimPrefix(application.URL, "http://") + " {\nheader_up X-Status {err.status_code}\n}\n}"
+	proxied := "handle_errors {\nreverse_proxy " + strings.TrimPrefix(application.URL, "http://") +
+		" {\nheader_up X-Status {err.status_code}\n}\n}"
 	for name, further := range map[string]string{
 		"by Caddy":              "",
 		"by handle_errors":      "handle_errors {\nrespond {err.status_code}\n}",
@@ -80,7 +83,7 @@ func TestRefusalDoesNotWaitForBody(t *testing.T) {
 			testutil.RunCaddy(t, caddyfile)
 			exhaust(t, cases)
 			if further != "" {
-				cases = cases[:1] // the status makes no difference to these
+				cases = cases[:1] // the status makes no difference here
 			}
 			for _, c := range cases {
 				for _, sent := range []struct {
@@ -129,7 +132,7 @@ func TestRefusalDoesNotWaitForBody(t *testing.T) {
 							if resp.StatusCode != c.status {
 								t.Errorf("status %d", resp.StatusCode)
 							}
-							// Where error routes answer, a body that is there already is not waited for either.
+							// Error routes do not wait for a body either, not even for one that has arrived.
 							closed := sent.closed || strings.Contains(further, "handle_errors") && sent.more != ""
 							if resp.Close != closed {
 								t.Errorf("the connection closes: %v, want %v", resp.Close, closed)
@@ -145,7 +148,7 @@ func TestRefusalDoesNotWaitForBody(t *testing.T) {
 	}
 }
 
-// TestRefusalEndsStalledConnection: a client that neither sends its body nor goes away does not hold the connection.
+// TestRefusalEndsStalledConnection: a client that neither sends its body nor disconnects loses the connection.
 func TestRefusalEndsStalledConnection(t *testing.T) {
 	caddyfile, cases := refusals(t, "")
 	testutil.RunCaddy(t, caddyfile)
@@ -168,7 +171,7 @@ func TestRefusalEndsStalledConnection(t *testing.T) {
 	}
 }
 
-// TestRefusalDoesNotWaitForBodyOverHTTP2: over HTTP/2, too, and the connection goes on.
+// TestRefusalDoesNotWaitForBodyOverHTTP2: over HTTP/2, each refusal comes, too, and the connection stays open.
 func TestRefusalDoesNotWaitForBodyOverHTTP2(t *testing.T) {
 	caddyfile, cases := refusals(t, "")
 	testutil.RunCaddy(t, "{\nservers {\nprotocols h1 h2c\n}\n}\n"+caddyfile)
@@ -208,7 +211,7 @@ func TestRefusalDoesNotWaitForBodyOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestErrorRoutesSeeNoBody: an application that answers refusals gets the request without its body, not one that breaks off.
+// TestErrorRoutesSeeNoBody: an application behind handle_errors gets the request without its body, not with half of it.
 func TestErrorRoutesSeeNoBody(t *testing.T) {
 	type received struct {
 		length int64
@@ -245,7 +248,7 @@ func TestErrorRoutesSeeNoBody(t *testing.T) {
 	}
 }
 
-// TestWebhookRefusalDoesNotWaitForBody: what a delivery cannot be is refused at once, too.
+// TestWebhookRefusalDoesNotWaitForBody: the webhook refuses a request at once if it cannot be a delivery.
 func TestWebhookRefusalDoesNotWaitForBody(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, "http://"+address+" {\nfrappe_auth_webhook s3cret\n}")
@@ -280,14 +283,16 @@ func TestWebhookRefusalDoesNotWaitForBody(t *testing.T) {
 	}
 }
 
-// TestRefusedUploads: clients that people use see the status of a refusal, whatever the size of the body they send with it.
+// TestRefusedUploads: curl and Python's requests see the status of a refusal, whatever the size of the body that they
+// send.
 func TestRefusedUploads(t *testing.T) {
 	requireProgram(t, "curl", "curl", "--version")
 	plain, secure, page := testutil.FreeAddress(t), "localhost:"+freePort(t), "localhost:"+freePort(t)
 	data := t.TempDir()
 	site := "frappe_auth {\n" + alice + "failures off\n}\nrespond passed\n"
 	start(t, "skip_install_trust\nauto_https disable_redirects\nservers {\nprotocols h1 h2\n}",
-		fmt.Sprintf("http://%s {\n%s}\nhttps://%s {\ntls internal\n%s}\nhttps://%s {\ntls internal\n%shandle_errors {\nrespond {err.status_code}\n}\n}",
+		fmt.Sprintf("http://%s {\n%s}\nhttps://%s {\ntls internal\n%s}\nhttps://%s {\ntls internal\n%shandle_errors {\n"+
+			"respond {err.status_code}\n}\n}",
 			plain, site, secure, site, page, site), "XDG_DATA_HOME="+data)
 	body := func(size int) string {
 		file := filepath.Join(data, fmt.Sprint(size))
@@ -303,10 +308,13 @@ func TestRefusedUploads(t *testing.T) {
 		not   string // what must not be in the transcript
 	}{
 		{"curl asks before it sends", 3, []string{"http://" + plain, "--data-binary", "@" + body(10<<20)}, "100 Continue"},
-		{"curl asks before it sends little", 3, []string{"http://" + plain, "-H", "Expect: 100-continue", "-d", "body"}, "100 Continue"},
-		{"curl asks before it sends over TLS", 3, []string{"https://" + secure, "--http1.1", "--data-binary", "@" + body(10<<20)}, "100 Continue"},
+		{"curl asks before it sends little", 3, []string{"http://" + plain, "-H", "Expect: 100-continue", "-d", "body"},
+			"100 Continue"},
+		{"curl asks before it sends over TLS", 3, []string{"https://" + secure, "--http1.1", "--data-binary",
+			"@" + body(10<<20)}, "100 Continue"},
 		{"curl does not ask", 5, []string{"http://" + plain, "-H", "Expect:", "--data-binary", "@" + body(10<<20)}, ""},
-		{"curl does not ask over TLS", 5, []string{"https://" + secure, "--http1.1", "-H", "Expect:", "--data-binary", "@" + body(10<<20)}, ""},
+		{"curl does not ask over TLS", 5, []string{"https://" + secure, "--http1.1", "-H", "Expect:", "--data-binary",
+			"@" + body(10<<20)}, ""},
 		{"curl sends little over HTTP/2", 60, []string{"https://" + secure, "--http2", "-d", "body"}, ""},
 		{"curl sends much over HTTP/2", 10, []string{"https://" + secure, "--http2", "--data-binary", "@" + body(1<<20)}, ""},
 		{"an error page over HTTP/2", 20, []string{"https://" + page, "--http2", "-d", "body"}, ""},
@@ -320,7 +328,8 @@ func TestRefusedUploads(t *testing.T) {
 					"-o", os.DevNull, "-w", "status %{http_code}\n",
 				}, test.args...)
 				out, err := exec.CommandContext(t.Context(), "curl", args...).CombinedOutput()
-				if err != nil || !bytes.Contains(out, []byte("status 401")) || (test.not != "" && bytes.Contains(out, []byte(test.not))) {
+				if err != nil || !bytes.Contains(out, []byte("status 401")) ||
+					(test.not != "" && bytes.Contains(out, []byte(test.not))) {
 					if failed++; failed == 1 {
 						t.Errorf("%v\n%s", err, out)
 					}
@@ -337,7 +346,8 @@ func TestRefusedUploads(t *testing.T) {
 		root := filepath.Join(data, "caddy", "pki", "authorities", "local", "root.crt")
 		for _, url := range []string{"http://" + plain, "https://" + secure, "https://" + page} {
 			for _, size := range []int{0, 10, 100 << 10, 1 << 20, 10 << 20} {
-				out, err := exec.CommandContext(t.Context(), pythonPath(), "bodies_client.py", url, fmt.Sprint(size), root).CombinedOutput()
+				out, err := exec.CommandContext(t.Context(), pythonPath(), "bodies_client.py", url, fmt.Sprint(size),
+					root).CombinedOutput()
 				if err != nil || strings.TrimSpace(string(out)) != "401 401 401" {
 					t.Errorf("%d bytes to %s: %v\n%s", size, url, err, out)
 				}

@@ -8,10 +8,11 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestChallengesForScripts: a browser's script gets no challenge that opens the browser's login box, and yet a challenge.
+// TestChallengesForScripts: a script in a browser gets a challenge, but none that opens the browser's login box.
 func TestChallengesForScripts(t *testing.T) {
 	every, basicOnly, basicLast := testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t)
-	testutil.RunCaddy(t, fmt.Sprintf("http://%[1]s {\nfrappe_auth {\n%[4]s\n}\n}\nhttp://%[2]s {\nfrappe_auth {\n%[4]s\nschemes basic\n}\n}\nhttp://%[3]s {\nfrappe_auth {\n%[4]s\nschemes token basic\n}\n}",
+	testutil.RunCaddy(t, fmt.Sprintf("http://%[1]s {\nfrappe_auth {\n%[4]s\n}\n}\nhttp://%[2]s {\nfrappe_auth {\n%[4]s\n"+
+		"schemes basic\n}\n}\nhttp://%[3]s {\nfrappe_auth {\n%[4]s\nschemes token basic\n}\n}",
 		every, basicOnly, basicLast, testutil.StaticSite(t)))
 	for _, test := range []struct {
 		name, address, header, schemes string
@@ -24,7 +25,8 @@ func TestChallengesForScripts(t *testing.T) {
 		{"an image", every, "Sec-Fetch-Dest: image", "Bearer token"},
 		{"a worker", every, "Sec-Fetch-Dest: worker", "Bearer token"},
 		{"an older script's request", every, "X-Requested-With: XMLHttpRequest", "Bearer token"},
-		{"a WebSocket of Chromium", every, "Connection: Upgrade\nUpgrade: websocket\nOrigin: https://erp.example.com", "Bearer token"},
+		{"a WebSocket of Chromium", every, "Connection: Upgrade\nUpgrade: websocket\nOrigin: https://erp.example.com",
+			"Bearer token"},
 		{"a WebSocket of a program", every, "Connection: Upgrade\nUpgrade: websocket", "Basic Bearer token"},
 		{"an Android web view", every, "X-Requested-With: com.example.app", "Basic Bearer token"},
 		{"as configured", basicLast, "", "token Basic"},
@@ -52,7 +54,7 @@ func TestChallengesForScripts(t *testing.T) {
 	}
 }
 
-// TestAllowPreflight: what is a preflight passes, and nothing else.
+// TestAllowPreflight: allow_preflight lets CORS preflights pass without a credential, and no other requests.
 func TestAllowPreflight(t *testing.T) {
 	address, strict := testutil.FreeAddress(t), testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`http://%[1]s {
@@ -85,8 +87,10 @@ http://%[2]s {
 		{"with a bad credential", address, "OPTIONS", []string{origin, method, "Authorization: token x:y"}, 401, ""},
 		{"with a malformed credential", address, "OPTIONS", []string{origin, method, "Authorization: token"}, 401, ""},
 		{"with two credentials", address, "OPTIONS", []string{origin, method, "Authorization: ", "Authorization: "}, 400, ""},
-		{"with a good credential that a requirement refuses", address, "OPTIONS", []string{origin, method, "Authorization: " + testutil.AlicePair}, 403, ""},
-		{"with a good credential", address, "OPTIONS", []string{origin, method, "Authorization: " + testutil.BobPair}, 200, "bob@example.com"},
+		{"with a good credential that a requirement refuses", address, "OPTIONS",
+			[]string{origin, method, "Authorization: " + testutil.AlicePair}, 403, ""},
+		{"with a good credential", address, "OPTIONS", []string{origin, method, "Authorization: " + testutil.BobPair}, 200,
+			"bob@example.com"},
 		{"not allowed", strict, "OPTIONS", []string{origin, method}, 401, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -98,7 +102,7 @@ http://%[2]s {
 	}
 }
 
-// TestSessionChallenges: every 401 has a challenge, and none opens a login box for a script.
+// TestSessionChallenges: with sessions, every 401 has a challenge, and none opens a login box for a script.
 func TestSessionChallenges(t *testing.T) {
 	const cookie = `Cookie realm="Frappe", cookie-name="sid"`
 	for _, test := range []struct {
@@ -112,7 +116,8 @@ func TestSessionChallenges(t *testing.T) {
 		{"sessions and Basic", "schemes session basic", nil, `Basic realm="Frappe", charset="UTF-8"`},
 		{"sessions and Basic, a script", "schemes basic session", []string{"Sec-Fetch-Dest: empty"}, cookie},
 		{"sessions and Bearer", "schemes bearer session", nil, `Bearer realm="Frappe"`},
-		{"an unknown session is no access token", "schemes bearer session", []string{"Cookie: sid=" + deadSession}, `Bearer realm="Frappe"`},
+		{"an unknown session is no access token", "schemes bearer session", []string{"Cookie: sid=" + deadSession},
+			`Bearer realm="Frappe"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address, _ := runSessions(t, test.options)
@@ -124,7 +129,7 @@ func TestSessionChallenges(t *testing.T) {
 	}
 }
 
-// TestRFC6750Examples: the examples of a request and of challenges.
+// TestRFC6750Examples: the request and the challenges that RFC 6750 shows as examples.
 func TestRFC6750Examples(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
@@ -144,9 +149,11 @@ func TestRFC6750Examples(t *testing.T) {
 	}{
 		{"section 2.1", "Authorization: Bearer mF_9.B5f-4.1JqM", 200, ""},
 		{"section 3, no credential", "X: y", 401, `Bearer realm="example"`},
-		{"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401, `Bearer realm="example", error="invalid_token"`},
+		{"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401,
+			`Bearer realm="example", error="invalid_token"`},
 	} {
-		if got := testutil.Get(t, "http://"+address+"/resource", test.header); got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
+		if got := testutil.Get(t, "http://"+address+"/resource", test.header); got.Status != test.status ||
+			got.Header.Get("Www-Authenticate") != test.challenge {
 			t.Errorf("%s: %d %q", test.name, got.Status, got.Header["Www-Authenticate"])
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// command runs `caddy frappe-auth` and returns what it wrote, with its exit code.
+// command runs `caddy frappe-auth` and returns its output and its exit code.
 func command(t *testing.T, input string, args ...string) (screen string, code int) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), binary, append([]string{"frappe-auth"}, args...)...)
@@ -32,7 +32,7 @@ func command(t *testing.T, input string, args ...string) (screen string, code in
 	return string(out), c.ProcessState.ExitCode()
 }
 
-// What differs from run to run on the screens.
+// onScreens replaces what differs from run to run.
 var onScreens = []string{
 	`\b(in|after) \d+(\.\d+)?(µs|ms|s)\b`, "$1 1ms",
 	`127\.0\.0\.1:\d{5}`, "127.0.0.1:65000",
@@ -49,7 +49,7 @@ func configFile(t *testing.T, config string) string {
 	return file
 }
 
-// TestCheckCommand: the tool one reaches for at 2 a.m. The example's credentials, and what goes wrong mostly.
+// TestCheckCommand: what `check` prints about good credentials and about the usual mistakes.
 func TestCheckCommand(t *testing.T) {
 	site, recorded := siteDouble(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	config := configFile(t, fmt.Sprintf(`
@@ -82,21 +82,27 @@ files.example.com {
 		{"without a scheme", aliceKey + ":" + aliceSecret, 2, []string{"--config", "Caddyfile.example"}},
 		{"copied badly", "token 2c6245becaa096:61066224add85e6 ", 2, []string{"--config", "Caddyfile.example"}},
 		{"copied badly too", "token 2c6245becaa096:wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
-		{"as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2, []string{"--config", "Caddyfile.example"}},
+		{"as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2,
+			[]string{"--config", "Caddyfile.example"}},
 		{"several backends", alicePair, 2, []string{"--config", config}},
 		{"unavailable", "Bearer bad-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
-		{"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0, []string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site}},
+		{"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0,
+			[]string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site}},
 		{"tenants", "Bearer good-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
 		{"a JWT", "Bearer eyJ.eyJ.sig", 2, []string{"--config", "Caddyfile.example"}},
-		{"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2, []string{"--config", "Caddyfile.example"}},
+		{"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2,
+			[]string{"--config", "Caddyfile.example"}},
 		{"a site without a configuration", "Bearer good-token", 0, []string{"--site", site}},
 		{"a site without a configuration refuses", alicePair, 2, []string{"--site", site}},
-		{"a site of a bench", alicePair, 2, []string{"--site", namedSite(t, "two.localhost"), "--site-name", "two.localhost"}},
+		{"a site of a bench", alicePair, 2, []string{"--site", namedSite(t, "two.localhost"), "--site-name",
+			"two.localhost"}},
 		{"a site name without a site", alicePair, 1, []string{"--site-name", "two.localhost"}},
 		{"a session", "Cookie: user_id=Administrator; sid=" + testutil.RecordedSession, 0, []string{"--site", recorded.URL}},
 		{"a session that has ended", "cookie: sid=00000000dead", 2, []string{"--site", recorded.URL}},
-		{"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2, []string{"--config", "Caddyfile.example"}},
-		{"a session that is not looked at", "Cookie: sid=" + testutil.RecordedSession, 0, []string{"--config", configFile(t, ":80 {\nfrappe_auth {\nbackend site "+recorded.URL+"\nanonymous\n}\n}")}},
+		{"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2,
+			[]string{"--config", "Caddyfile.example"}},
+		{"a session that is not looked at", "Cookie: sid=" + testutil.RecordedSession, 0,
+			[]string{"--config", configFile(t, ":80 {\nfrappe_auth {\nbackend site "+recorded.URL+"\nanonymous\n}\n}")}},
 		{"no session", "Cookie: sid=Guest", 2, []string{"--site", recorded.URL}},
 		{"a site that is no URL", alicePair, 1, []string{"--site", "erp.example.com"}},
 		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},
@@ -115,7 +121,7 @@ files.example.com {
 	}
 }
 
-// TestPromptHidesCredential: typed in on a terminal, the credential is not shown.
+// TestPromptHidesCredential: a terminal does not show the credential that is typed in.
 func TestPromptHidesCredential(t *testing.T) {
 	requireProgram(t, "python3", pythonPath(), "--version")
 	c := exec.CommandContext(t.Context(), pythonPath(), "terminal.py", "token "+aliceKey+":"+aliceSecret, binary,
@@ -124,7 +130,8 @@ func TestPromptHidesCredential(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"Enter the credential as in an Authorization header", "It lets the request pass, as alice@example.com."} {
+	for _, want := range []string{"Enter the credential as in an Authorization header",
+		"It lets the request pass, as alice@example.com."} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -134,7 +141,8 @@ func TestPromptHidesCredential(t *testing.T) {
 	}
 }
 
-// TestUsageErrors: what is wrong with the command line is said, with the usage, and is no success. Arguments are not shown.
+// TestUsageErrors: a wrong command line prints the error and the usage, and exits with 1. Arguments may be secrets and
+// are not printed.
 func TestUsageErrors(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -167,7 +175,7 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-// TestHashCommand: the line it writes lets in whose credential it was made from.
+// TestHashCommand: backend static grants a credential with the line that `hash` prints for it.
 func TestHashCommand(t *testing.T) {
 	for _, test := range []struct {
 		name, input string
@@ -183,7 +191,8 @@ func TestHashCommand(t *testing.T) {
 				t.Fatal(line)
 			}
 			address := testutil.FreeAddress(t)
-			start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+line+"}\n}\nrespond `{http.auth.user.id} {http.auth.user.roles}`\n}")
+			start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+line+
+				"}\n}\nrespond `{http.auth.user.id} {http.auth.user.roles}`\n}")
 			if _, got := ask(t, "GET", "http://"+address, "", test.header); got != `alice@example.com The "Report" Manager` {
 				t.Errorf("%s lets in %s", line, got)
 			}
@@ -208,10 +217,11 @@ func TestHashCommand(t *testing.T) {
 	}
 }
 
-// TestHashCommandQuotes: whatever white space and quotes a role has, the line lets in whose credential it was made from.
+// TestHashCommandQuotes: the lines that `hash` prints keep white space and quotes in the names of roles.
 func TestHashCommandQuotes(t *testing.T) {
 	var lines strings.Builder
-	roles := []string{"System Manager", "no\u00a0break", "ideo\u3000graphic", "#1", "<<END", `back\slash\`, "`ticks`", `"quotes"`, "Größe"}
+	roles := []string{"System Manager", "no\u00a0break", "ideo\u3000graphic", "#1", "<<END", `back\slash\`, "`ticks`",
+		`"quotes"`, "Größe"}
 	for i, role := range roles {
 		line, code := command(t, fmt.Sprintf("token key%d:secret", i), "hash", "--user", "alice@example.com", "--role", role)
 		if code != 0 {
@@ -220,7 +230,8 @@ func TestHashCommandQuotes(t *testing.T) {
 		lines.WriteString(line)
 	}
 	address := testutil.FreeAddress(t)
-	start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+lines.String()+"}\n}\nrespond {http.auth.user.roles}\n}")
+	start(t, "", "http://"+address+" {\nfrappe_auth {\nbackend static {\n"+lines.String()+
+		"}\n}\nrespond {http.auth.user.roles}\n}")
 	for i, role := range roles {
 		if _, got := ask(t, "GET", "http://"+address, "", fmt.Sprintf("Authorization: token key%d:secret", i)); got != role {
 			t.Errorf("%q becomes %q", role, got)

@@ -10,17 +10,18 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestCorpusWithStatic: a running Caddy that lists the recorded site's credentials lets in what the site let in.
+// TestCorpusWithStatic: a backend static with the credentials of the recorded site grants what the site granted.
 func TestCorpusWithStatic(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, corpusCaddyfile(address, testutil.StaticSite(t)))
 	driveCorpus(t, address, testutil.OnPostgreSQL) // keys and tokens compare with case
 }
 
-// TestCorpusWithSite: a running Caddy that asks the site agrees with it, whichever database the site has, and nothing
-// of a request but the credential reaches the site.
+// TestCorpusWithSite: a backend site grants what the site grants, on each recorded version and database, and only the
+// credential of a request reaches the site.
 func TestCorpusWithSite(t *testing.T) {
-	for _, on := range []string{testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version14, testutil.Version16, testutil.Version16Dev} {
+	for _, on := range []string{testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version14, testutil.Version16,
+		testutil.Version16Dev} {
 		t.Run(on, func(t *testing.T) {
 			site := testutil.NewRecordedSite(t, on)
 			address := testutil.FreeAddress(t)
@@ -48,7 +49,7 @@ func TestCorpusWithSite(t *testing.T) {
 	}
 }
 
-// corpusCaddyfile serves any host, over HTTP/1.1 and HTTP/2.
+// corpusCaddyfile returns a site for any host, over HTTP/1.1 and HTTP/2.
 func corpusCaddyfile(address, backend string) string {
 	return fmt.Sprintf(`
 {
@@ -77,19 +78,21 @@ func driveCorpus(t *testing.T, address, on string) {
 				headers = append(headers, "Authorization: "+value)
 			}
 			switch {
-			case c.Headers["Host"] != "" || c.Headers["X-Frappe-Site-Name"] != "" || c.Headers["Frappe-Authorization-Source"] != "":
-				// These decide in Frappe which site and which doctype is asked. A client has no say in that here.
+			case c.Headers["Host"] != "" || c.Headers["X-Frappe-Site-Name"] != "" ||
+				c.Headers["Frappe-Authorization-Source"] != "":
+				// These headers choose the site or the doctype in Frappe. Here, clients cannot choose these.
 				recorded = onlyCredential(t, c.Authorization[0], on)
 			}
 			for name, value := range c.Headers {
 				headers = append(headers, name+": "+value)
 			}
 
-			// Go's server and client strip white space at both ends of a header over HTTP/1.1 (RFC 9110 section 5.5),
-			// which then is no part of the header; over HTTP/2 it arrives. So does the web server of Frappe 16, but not those
-			// of older ones.
+			// Over HTTP/1.1, Go's client and server strip white space at both ends of a header (RFC 9110 section 5.5),
+			// as the web server of Frappe 16 does. The web servers of older versions do not, so HTTP/2, which keeps it,
+			// stands for these.
 			client := testutil.Client
-			if on != testutil.Version16 && len(c.Authorization) == 1 && strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
+			if on != testutil.Version16 && len(c.Authorization) == 1 &&
+				strings.TrimSpace(c.Authorization[0]) != c.Authorization[0] {
 				client = testutil.H2CClient()
 			}
 			got := testutil.RequestOver(t, client, http.MethodGet, "http://"+address, headers...)
@@ -103,7 +106,7 @@ func driveCorpus(t *testing.T, address, on string) {
 	}
 }
 
-// onlyCredential is what Frappe answered to the credential without other headers.
+// onlyCredential returns what Frappe answered to the credential without other headers.
 func onlyCredential(t *testing.T, authorization, on string) testutil.Verdict {
 	t.Helper()
 	for _, c := range testutil.Corpus(t) {

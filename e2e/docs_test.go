@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// shellLines are the lines of the shell blocks of docs/operations.md that contain a text.
+// shellLines returns the lines with a text in the shell blocks of docs/operations.md.
 func shellLines(t *testing.T, text string) []string {
 	t.Helper()
 	var lines []string
@@ -28,7 +28,7 @@ func shellLines(t *testing.T, text string) []string {
 	return lines
 }
 
-// TestDocsAdmin: the curl lines of docs/operations.md do what it says, on a Caddy with alice's credentials.
+// TestDocsAdmin: the curl lines of docs/operations.md do what the page says.
 func TestDocsAdmin(t *testing.T) {
 	requireProgram(t, "curl", "curl", "--version")
 	address := "127.0.0.1:" + freePort(t)
@@ -72,7 +72,7 @@ func TestDocsAdmin(t *testing.T) {
 	}
 }
 
-// TestDocsCommands: the commands of docs/operations.md do what it says, and the README shows what `check` prints.
+// TestDocsCommands: the commands of docs/operations.md do what the page says, and the README shows what `check` prints.
 func TestDocsCommands(t *testing.T) {
 	credential := "token " + aliceKey + ":" + aliceSecret
 	runs := []struct{ input, file, want string }{
@@ -104,7 +104,7 @@ func TestDocsCommands(t *testing.T) {
 	}
 }
 
-// TestDocsDatabase: the Caddyfile of docs/database.md lets in whom the database of a site knows, and nobody else.
+// TestDocsDatabase: the Caddyfile of docs/database.md grants the credentials in the database of a site, and no others.
 func TestDocsDatabase(t *testing.T) {
 	files := t.TempDir()
 	if err := os.WriteFile(filepath.Join(files, "report.txt"), []byte("report"), 0o600); err != nil {
@@ -115,19 +115,21 @@ func TestDocsDatabase(t *testing.T) {
 	start(t, "", strings.NewReplacer("files.example.com {", "http://"+address+" {",
 		"/home/frappe/frappe-bench/sites/erp.example.com", sqliteSite(t), "/srv/files", files).Replace(example))
 	for header, want := range map[string]int{tokenHeader: 200, wrongHeader: 401} {
-		if status, text := ask(t, "GET", "http://"+address+"/report.txt", "", header); status != want || (text == "report") != (want == 200) {
+		if status, text := ask(t, "GET", "http://"+address+"/report.txt", "", header); status != want ||
+			(text == "report") != (want == 200) {
 			t.Errorf("%d %q, want %d", status, text, want)
 		}
 	}
 }
 
-// TestMetricsDocumented: the page on operations has a row for each metric, with exactly its labels and, where these come
-// from a list, exactly their values.
+// TestMetricsDocumented: docs/operations.md has a row for each metric, with its labels and, if there is a fixed list,
+// their values.
 func TestMetricsDocumented(t *testing.T) {
 	sites, _ := watchedSites(t)
 	address := "127.0.0.1:" + freePort(t)
 	shared, _ := sharingSite(t)
-	p := start(t, "metrics", sites+shared+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}")
+	p := start(t, "metrics", sites+shared+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+
+		"\n}\n}")
 	p.sharing()
 	documented := make(map[string]map[string][]string) // metric, label, values
 	code := regexp.MustCompile("`(\\w+)`")
@@ -154,7 +156,7 @@ func TestMetricsDocumented(t *testing.T) {
 		for _, label := range regexp.MustCompile(`(\w+)="([^"]*)"`).FindAllStringSubmatch(labels, -1) {
 			values := there[name][label[1]]
 			switch label[1] {
-			case "le": // of every histogram
+			case "le": // all histograms have it
 				continue
 			case "backend": // the names of the backends that are configured
 			default:

@@ -14,16 +14,18 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestDoctorWithDatabase: all is well with a site's database, but for what Frappe has set up and this one has not.
+// TestDoctorWithDatabase: what doctor prints about the database of a site.
 func TestDoctorWithDatabase(t *testing.T) {
-	screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}"))
+	screen, code := command(t, "", "doctor", "--config",
+		configFile(t, "files.example.com {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\n}"))
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	golden(t, "doctor database.txt", screen, append(onScreens, `BACKEND +`, "BACKEND  ", `database sqlite \S+`, "database sqlite _site.db", `SQLite [\d.]+`, "SQLite x.y")...)
+	golden(t, "doctor database.txt", screen, append(onScreens, `BACKEND +`, "BACKEND  ", `database sqlite \S+`,
+		"database sqlite _site.db", `SQLite [\d.]+`, "SQLite x.y")...)
 }
 
-// TestDoctorConfiguration: what is wrong with a configuration around its handlers, which all adapt.
+// TestDoctorConfiguration: doctor finds mistakes around the handlers that `caddy adapt` accepts.
 func TestDoctorConfiguration(t *testing.T) {
 	const static = "backend static {\ntoken k sha256:abababababababababababababababababababababababababababababababab alice@example.com Employee\n}\n"
 	site := func(inner string) string { return "files.example.com {\n" + inner + "\n}\n" }
@@ -33,27 +35,36 @@ func TestDoctorConfiguration(t *testing.T) {
 		code         int
 	}{
 		{"well", site(auth), 0},
-		{"placeholders in order", site("route {\n" + auth + "root * /srv/{http.auth.user.id}\nheader X-User {http.auth.user.id}\nfile_server\n}"), 0},
-		{"placeholders where they are lazy", site("log\nlog_append user {http.auth.user.id}\nheader >X-User {http.auth.user.id}\nmap {http.auth.user.id} {user_dir} {\ndefault x\n}\n" +
+		{"placeholders in order", site("route {\n" + auth +
+			"root * /srv/{http.auth.user.id}\nheader X-User {http.auth.user.id}\nfile_server\n}"), 0},
+		{"placeholders where they are lazy", site("log\nlog_append user {http.auth.user.id}\n" +
+			"header >X-User {http.auth.user.id}\nmap {http.auth.user.id} {user_dir} {\ndefault x\n}\n" +
 			"handle_errors {\nrespond {http.auth.frappe.error}\n}\n" + auth + "respond {user_dir}"), 0},
 		{"root", site("root * /srv/{http.auth.user.id}\n" + auth + "file_server"), 2},
 		{"rewrite", site("rewrite * /{http.auth.user.id}{uri}\n" + auth + "file_server"), 2},
 		{"header", site("header X-User {http.auth.user.id}\n" + auth), 2},
 		{"vars", site("vars user {http.auth.user.id}\n" + auth), 2},
-		{"map in a root", site("map {http.auth.user.id} {user_dir} {\ndefault x\n}\nroot * /srv/{user_dir}\n" + auth + "file_server"), 2},
+		{"map in a root", site("map {http.auth.user.id} {user_dir} {\ndefault x\n}\nroot * /srv/{user_dir}\n" + auth +
+			"file_server"), 2},
 		{"matcher", site("@mine path /{http.auth.user.id}/*\nfrappe_auth @mine {\n" + static + "}"), 2},
 		{"expression", site("@mine expression `{http.auth.user.id} == \"alice\"`\nredir @mine /alice\n" + auth), 2},
 		{"try_files", site(auth + "try_files {http.auth.user.id}/{path}\nfile_server"), 2},
-		{"imported, in handle", "(files) {\nroot * /srv/{http.auth.user.id}\n" + auth + "file_server\n}\n" + site("handle /a/* {\nimport files\n}\nhandle {\nrespond ok\n}"), 2},
-		{"in another handle, with another authentication", site("handle /a/* {\nbasic_auth {\nbob $2a$04$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\nroot * /srv/{http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
+		{"imported, in handle", "(files) {\nroot * /srv/{http.auth.user.id}\n" + auth + "file_server\n}\n" +
+			site("handle /a/* {\nimport files\n}\nhandle {\nrespond ok\n}"), 2},
+		{"in another handle, with another authentication",
+			site("handle /a/* {\nbasic_auth {\nbob $2a$04$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\n" +
+				"root * /srv/{http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
 		{"in another site", site(auth) + "others.example.com {\nrespond {http.auth.user.id}\n}", 0},
 		{"in another handle, without any", site("handle /a/* {\nrespond {http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
-		{"named route", "&(files) {\nroot * /srv/{http.auth.user.id}\n}\n" + site("route {\ninvoke files\n"+auth+"file_server\n}"), 2},
+		{"named route", "&(files) {\nroot * /srv/{http.auth.user.id}\n}\n" +
+			site("route {\ninvoke files\n"+auth+"file_server\n}"), 2},
 		{"webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\n" + auth), 2},
-		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static + "name erp\n}"), 0},
+		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static +
+			"name erp\n}"), 0},
 		{"roles", site("frappe_auth {\n" + static + "require role Employee\n}"), 0},
 		{"roles, some unknown", site("frappe_auth {\n" + static + "require role Employee Manager\n}"), 0},
-		{"roles, only a site may know", site("frappe_auth {\n" + static + "backend site http://127.0.0.1:" + freePort(t) + " {\nroles\n}\nrequire role Manager\n}"), 2},
+		{"roles, only a site may know", site("frappe_auth {\n" + static + "backend site http://127.0.0.1:" + freePort(t) +
+			" {\nroles\n}\nrequire role Manager\n}"), 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			screen, code := command(t, "", "doctor", "--config", configFile(t, test.config))
@@ -65,7 +76,7 @@ func TestDoctorConfiguration(t *testing.T) {
 	}
 }
 
-// TestDoctorCommand: what is wrong with a site, and that all is well with the recorded ones.
+// TestDoctorCommand: what doctor prints about a site, and about its usual faults.
 func TestDoctorCommand(t *testing.T) {
 	answer := func(recorded string) func(w http.ResponseWriter, r *http.Request) {
 		parsed := testutil.ParsedAnswer(t, recorded)
@@ -97,12 +108,13 @@ func TestDoctorCommand(t *testing.T) {
 		ping, logged func(w http.ResponseWriter, r *http.Request)
 		options      string // of the backend
 		clock        time.Duration
-		tls          bool // the site speaks it
+		tls          bool // whether the site speaks it
 		code         int
 	}{
 		{name: "well", ping: pong, logged: guest},
 		{name: "clock", ping: pong, logged: guest, clock: time.Hour},
-		{name: "unknown site", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"), options: "site_name erp.example.com", code: 2},
+		{name: "unknown site", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"),
+			options: "site_name erp.example.com", code: 2},
 		{name: "no site_name", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"), code: 2},
 		{name: "maintenance", ping: answer("maintenance.http"), logged: answer("maintenance.http"), code: 2},
 		{name: "database down", ping: answer("database-down.http"), logged: answer("database-down.http"), code: 2},
@@ -132,25 +144,29 @@ func TestDoctorCommand(t *testing.T) {
 			defer site.Close()
 			url := "http://" + site.Listener.Addr().String()
 			backend := "backend site " + url + " {\n" + test.options + "\n}\n"
-			config := configFile(t, "files.example.com {\nfrappe_auth {\n"+backend+alice+"}\n}\nothers.example.com {\nfrappe_auth {\n"+backend+"}\n}")
+			config := configFile(t, "files.example.com {\nfrappe_auth {\n"+backend+alice+
+				"}\n}\nothers.example.com {\nfrappe_auth {\n"+backend+"}\n}")
 			screen, code := command(t, "", "doctor", "--config", config)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
-			golden(t, "doctor "+test.name+".txt", screen, append(onScreens, `(differs from this machine's by )\S+`, "${1}1h;")...)
+			golden(t, "doctor "+test.name+".txt", screen,
+				append(onScreens, `(differs from this machine's by )\S+`, "${1}1h;")...)
 		})
 	}
 	t.Run("plain port", func(t *testing.T) {
 		site := httptest.NewServer(http.HandlerFunc(pong))
 		defer site.Close()
-		screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth https://"+site.Listener.Addr().String()+"\n}"))
+		screen, code := command(t, "", "doctor", "--config",
+			configFile(t, "files.example.com {\nfrappe_auth https://"+site.Listener.Addr().String()+"\n}"))
 		if code != 2 {
 			t.Errorf("exit code %d", code)
 		}
 		golden(t, "doctor plain port.txt", screen, onScreens...)
 	})
 	t.Run("away", func(t *testing.T) {
-		screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+freePort(t)+"\n}"))
+		screen, code := command(t, "", "doctor", "--config",
+			configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+freePort(t)+"\n}"))
 		if code != 2 {
 			t.Errorf("exit code %d", code)
 		}
@@ -158,8 +174,8 @@ func TestDoctorCommand(t *testing.T) {
 	})
 }
 
-// TestDoctorWithRedis: what doctor says of a store and a feed whose Redis is well, refuses the password, is a replica, may
-// evict the log, and is away.
+// TestDoctorWithRedis: what doctor prints about a store and a feed on a Redis that works, that refuses the password,
+// that is a replica, that may evict the log, and that is unreachable.
 func TestDoctorWithRedis(t *testing.T) {
 	const static = "backend static {\ntoken k sha256:abababababababababababababababababababababababababababababababab alice@example.com Employee\n}\n"
 	away := testutil.StartRedis(t)
@@ -174,10 +190,11 @@ func TestDoctorWithRedis(t *testing.T) {
 		{"password", testutil.StartRedis(t, "--requirepass", "s3cret-of-redis"), 2},
 		{"replica", testutil.StartRedis(t, "--replicaof", "127.0.0.1", testutil.PortOf(replicated.Address)), 2},
 		{"evicts", testutil.StartRedis(t, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"), 0},
-		{"away", away, 2},
+		{"unreachable", away, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			screen, code := command(t, "", "doctor", "--config", configFile(t, "files.example.com {\nfrappe_auth {\n"+static+sharing(test.server)+"}\n}"))
+			screen, code := command(t, "", "doctor", "--config",
+				configFile(t, "files.example.com {\nfrappe_auth {\n"+static+sharing(test.server)+"}\n}"))
 			if code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
 			}
@@ -190,11 +207,11 @@ func TestDoctorWithRedis(t *testing.T) {
 	}
 }
 
-// doctorJSON runs `doctor --json` and returns what it wrote to standard output, with its exit code.
+// doctorJSON runs `doctor --json` and returns its standard output and its exit code.
 func doctorJSON(t *testing.T, config string) (report string, code int) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), binary, "frappe-auth", "doctor", "--json", "--config", config)
-	out, _ := c.Output() // the exit code says it
+	out, _ := c.Output() // the exit code is returned
 	var one map[string]any
 	if err := json.Unmarshal(out, &one); err != nil {
 		t.Fatalf("%v in\n%s", err, out)
@@ -202,7 +219,7 @@ func doctorJSON(t *testing.T, config string) (report string, code int) {
 	return string(out), c.ProcessState.ExitCode()
 }
 
-// TestDoctorJSON: a monitor reads the level, and an operator what to do.
+// TestDoctorJSON: the report has a level for monitors, and says what to do.
 func TestDoctorJSON(t *testing.T) {
 	for _, test := range []struct {
 		name, config string
@@ -210,7 +227,8 @@ func TestDoctorJSON(t *testing.T) {
 	}{
 		{"well", "files.example.com {\nfrappe_auth {\n" + alice + "}\n}", 0},
 		{"warning", "files.example.com {\nfrappe_auth {\n" + alice + "require role \"Report Manager\" Nobody\n}\n}", 0},
-		{"trouble", "files.example.com {\nroot * /srv/{http.auth.user.id}\nfrappe_auth {\n" + alice + "require role \"Report Manager\" Nobody\n}\n}", 2},
+		{"trouble", "files.example.com {\nroot * /srv/{http.auth.user.id}\nfrappe_auth {\n" + alice +
+			"require role \"Report Manager\" Nobody\n}\n}", 2},
 		{"bad configuration", "files.example.com {\nfrappe_auth {\nrealm\n}\n}", 1},
 		{"no frappe_auth", "files.example.com {\nrespond ok\n}", 1},
 	} {
@@ -222,7 +240,8 @@ func TestDoctorJSON(t *testing.T) {
 			golden(t, "doctor "+test.name+".json", report, onScreens...)
 		})
 	}
-	if report, code := doctorJSON(t, "/nonexistent/Caddyfile"); code != 1 || !strings.Contains(report, `"level": "trouble"`) {
+	if report, code := doctorJSON(t, "/nonexistent/Caddyfile"); code != 1 ||
+		!strings.Contains(report, `"level": "trouble"`) {
 		t.Errorf("no such file: exit code %d\n%s", code, report)
 	}
 }

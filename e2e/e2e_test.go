@@ -1,4 +1,5 @@
-// Package e2e drives running Caddys with clients: the Caddy of cmd/caddy as a process, and Caddys in the process of the test.
+// Package e2e drives running Caddys with clients: the Caddy of cmd/caddy as a process, and Caddys in the process of the
+// test.
 package e2e
 
 import (
@@ -50,7 +51,8 @@ type process struct {
 	ended   bool
 }
 
-// start runs Caddy with global options and sites, from the root of the project, until the test ends. Everything is logged.
+// start runs Caddy with global options and sites until the test ends, in the root of the repository, and waits until it
+// answers.
 func start(t *testing.T, globals, sites string, env ...string) *process {
 	t.Helper()
 	p := launch(t, globals, sites, env...)
@@ -58,11 +60,12 @@ func start(t *testing.T, globals, sites string, env ...string) *process {
 	return p
 }
 
-// launch does as start does, without waiting until Caddy answers.
+// launch is start without waiting.
 func launch(t *testing.T, globals, sites string, env ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
-	p := &process{t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"), log: filepath.Join(dir, "log")}
+	p := &process{t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"),
+		log: filepath.Join(dir, "log")}
 	p.configure(globals, sites)
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -81,7 +84,7 @@ func launch(t *testing.T, globals, sites string, env ...string) *process {
 	return p
 }
 
-// running waits until Caddy has its configuration.
+// running waits until Caddy has loaded its configuration.
 func (p *process) running() {
 	p.t.Helper()
 	p.eventually("Caddy answers", func() bool {
@@ -95,9 +98,11 @@ func (p *process) running() {
 	})
 }
 
+// configure writes the configuration, with everything logged.
 func (p *process) configure(globals, sites string) {
 	p.t.Helper()
-	config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tlog {\n\t\tlevel DEBUG\n\t\tformat json\n\t}\n%s\n}\n%s", p.admin, globals, sites)
+	config := fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tlog {\n\t\tlevel DEBUG\n\t\tformat json\n\t}\n%s\n}\n%s",
+		p.admin, globals, sites)
 	if err := os.WriteFile(p.config, []byte(config), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
@@ -114,14 +119,14 @@ func (p *process) reload(globals, sites string) {
 	}
 }
 
-// stop ends Caddy as an operator does, and looks for secrets in what it logged.
+// stop ends Caddy as an operator does, and fails the test if a secret was logged.
 func (p *process) stop() {
 	if p.ended {
 		return
 	}
 	p.ended = true
 	p.command.Process.Signal(os.Interrupt)
-	p.command.Wait() //nolint:errcheck // it was interrupted
+	p.command.Wait() //nolint:errcheck // an interrupt is an error
 	logged := p.logged()
 	testutil.Logged.Write([]byte(logged))
 	for _, secret := range secrets {
@@ -135,9 +140,10 @@ func (p *process) stop() {
 	}
 }
 
-// secrets are what no log and no answer may hold, in the forms that a client sends them.
+// secrets are what no log and no answer may contain, in the forms in which clients send them.
 var secrets = []string{
-	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token", testutil.RecordedSession,
+	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token",
+	testutil.RecordedSession,
 }
 
 func (p *process) logged() string {
@@ -154,7 +160,7 @@ func (p *process) eventually(what string, holds func() bool) {
 	testutil.Eventually(p.t, what, holds)
 }
 
-// logLine waits for a line of the log, which is JSON, with that message, and returns it.
+// logLine waits for a line of the log with that message, and returns the last one.
 func (p *process) logLine(message string) map[string]any {
 	p.t.Helper()
 	var found map[string]any
@@ -199,7 +205,8 @@ var (
 	requireProgram = testutil.RequireCommand
 )
 
-// golden compares with a file of testdata. What differs from run to run is replaced.
+// golden compares a text with a file of testdata. The replacements, pairs of a regular expression and a text, come
+// first.
 func golden(t *testing.T, name, got string, replacements ...string) {
 	t.Helper()
 	for i := 0; i < len(replacements); i += 2 {
@@ -208,13 +215,13 @@ func golden(t *testing.T, name, got string, replacements ...string) {
 	testutil.Golden(t, "e2e/testdata/"+strings.ReplaceAll(name, " ", "-"), got)
 }
 
-// sqliteSite is the directory of a site of Frappe 16 whose database is a file, with one user.
+// sqliteSite makes a site of Frappe 16 on SQLite that has one user, alice, and returns its directory.
 func sqliteSite(t *testing.T) string {
 	t.Helper()
 	return sqliteSiteIn(t, t.TempDir())
 }
 
-// sqliteSiteIn is that directory within a bench's directory of sites.
+// sqliteSiteIn is sqliteSite in the directory of sites of a bench.
 func sqliteSiteIn(t *testing.T, sites string) string {
 	t.Helper()
 	dir := filepath.Join(sites, "erp.example.com")
@@ -244,7 +251,8 @@ func sqliteSiteIn(t *testing.T, sites string) string {
 		`CREATE TABLE "tabOAuth Client" ("name", "scopes", "modified")`,
 		`CREATE TABLE "tabDeleted Document" ("deleted_doctype", "deleted_name", "modified")`,
 		`CREATE TABLE "tabSingles" ("doctype", "field", "value")`,
-		`INSERT INTO "tabUser" VALUES ('alice@example.com', '` + aliceKey + `', 1, 'Alice', 'System User', '2026-01-01 00:00:00.000000')`,
+		`INSERT INTO "tabUser" VALUES ('alice@example.com', '` + aliceKey +
+			`', 1, 'Alice', 'System User', '2026-01-01 00:00:00.000000')`,
 		`INSERT INTO "__Auth" VALUES ('User', 'alice@example.com', 'api_secret', '` + string(secret) + `', 1)`,
 		`INSERT INTO "tabSingles" VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`,
 	} {
@@ -262,7 +270,7 @@ const (
 	bobPair     = "5f200e7119f1d3c:" + testutil.BobSecret
 )
 
-// alice is backend static with alice's credentials.
+// alice is a backend static with alice's credentials.
 var alice = `backend static {
 	token ` + aliceKey + ` ` + testutil.Hash(aliceSecret) + ` alice@example.com "Report Manager"
 	bearer ` + testutil.Hash(aliceToken) + ` alice@example.com "Report Manager"

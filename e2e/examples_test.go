@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// startExample runs the example with its ports replaced by free ones, and returns those that stand for 8080 and 8081.
+// startExample runs Caddyfile.example on free ports, and returns the URLs that stand for ports 8080 and 8081.
 func startExample(t *testing.T) (files, application string) {
 	t.Helper()
 	raw, err := os.ReadFile("../Caddyfile.example")
@@ -42,20 +42,28 @@ func TestCurl(t *testing.T) {
 		args []string
 		want string // status and body
 	}{
-		{"token", []string{"-H", "Authorization: token " + aliceKey + ":" + aliceSecret, files}, "200 The files that credentials protect.\n"},
-		{"Basic", []string{"--basic", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"}, "200 You are alice@example.com, by basic.\n"},
-		{"Bearer", []string{"-H", "Authorization: Bearer " + aliceToken, files + "/whoami"}, "200 You are alice@example.com, by bearer.\n"},
-		{"Bearer by curl's own option", []string{"--oauth2-bearer", aliceToken, files + "/whoami"}, "200 You are alice@example.com, by bearer.\n"},
-		{"any scheme, as curl picks one", []string{"--anyauth", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"}, "200 You are alice@example.com, by basic.\n"},
+		{"token", []string{"-H", "Authorization: token " + aliceKey + ":" + aliceSecret, files},
+			"200 The files that credentials protect.\n"},
+		{"Basic", []string{"--basic", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"},
+			"200 You are alice@example.com, by basic.\n"},
+		{"Bearer", []string{"-H", "Authorization: Bearer " + aliceToken, files + "/whoami"},
+			"200 You are alice@example.com, by bearer.\n"},
+		{"Bearer by curl's own option", []string{"--oauth2-bearer", aliceToken, files + "/whoami"},
+			"200 You are alice@example.com, by bearer.\n"},
+		{"any scheme, as curl picks one", []string{"--anyauth", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"},
+			"200 You are alice@example.com, by basic.\n"},
 		{"none", []string{files}, "401 "},
 		{"wrong secret", []string{"-u", aliceKey + ":wrong", files}, "401 "},
-		{"the role", []string{"-u", aliceKey + ":" + aliceSecret, application}, "200 The application sees alice@example.com.\n"},
+		{"the role", []string{"-u", aliceKey + ":" + aliceSecret, application},
+			"200 The application sees alice@example.com.\n"},
 		{"not the role", []string{"-u", bobPair, application}, "403 "},
-		{"a forged identity", []string{"-u", aliceKey + ":" + aliceSecret, "-H", "X-Frappe-User: Administrator", "-H", "Connection: X-Frappe-User", application}, "200 The application sees alice@example.com.\n"},
+		{"a forged identity", []string{"-u", aliceKey + ":" + aliceSecret, "-H", "X-Frappe-User: Administrator", "-H",
+			"Connection: X-Frappe-User", application}, "200 The application sees alice@example.com.\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			body := filepath.Join(t.TempDir(), "body")
-			status, err := exec.CommandContext(t.Context(), "curl", append([]string{"-s", "-o", body, "-w", "%{http_code} "}, test.args...)...).Output()
+			status, err := exec.CommandContext(t.Context(), "curl",
+				append([]string{"-s", "-o", body, "-w", "%{http_code} "}, test.args...)...).Output()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +78,8 @@ func TestCurl(t *testing.T) {
 func TestPythonRequests(t *testing.T) {
 	requireProgram(t, "python3-requests", pythonPath(), "-c", "import requests")
 	files, _ := startExample(t)
-	output, err := exec.CommandContext(t.Context(), pythonPath(), "requests_client.py", files+"/whoami", aliceKey, aliceSecret, aliceToken).Output()
+	output, err := exec.CommandContext(t.Context(), pythonPath(), "requests_client.py", files+"/whoami", aliceKey,
+		aliceSecret, aliceToken).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +101,13 @@ func TestPythonRequests(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if got := answers["Basic of the page"]; got.Status != 401 || !strings.Contains(got.Challenges, "call .decode() on the result of base64.b64encode") {
+	if got := answers["Basic of the page"]; got.Status != 401 ||
+		!strings.Contains(got.Challenges, "call .decode() on the result of base64.b64encode") {
 		t.Errorf("the faulty example of the page: %+v", got)
 	}
 }
 
-// pythonPath is Debian's Python, for which its packages are, if there is one.
+// pythonPath returns the Python of Debian, which has Debian's packages, or else any.
 func pythonPath() string {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		return "/usr/bin/python3"
@@ -105,8 +115,8 @@ func pythonPath() string {
 	return "python3"
 }
 
-// exampleCaddyfile is a Caddyfile of examples/, as global options and sites, without comments above and without the admin
-// endpoint, which is each test's own.
+// exampleCaddyfile returns the global options and the sites of a Caddyfile of examples/. Each test has its own admin
+// endpoint and Redis.
 func exampleCaddyfile(t *testing.T, name string) (globals, sites string) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("../examples", name, "Caddyfile"))
@@ -129,8 +139,8 @@ func exampleCaddyfile(t *testing.T, name string) (globals, sites string) {
 	return globals, sites
 }
 
-// startExamples runs a Caddyfile of examples/ with the addresses and paths of the outside replaced, and returns the address
-// of each port.
+// startExamples runs a Caddyfile of examples/ with replacements for addresses and paths, and returns the address that
+// stands for each port.
 func startExamples(t *testing.T, name string, ports []string, replacements ...string) map[string]string {
 	t.Helper()
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -149,15 +159,17 @@ func startExamples(t *testing.T, name string, ports []string, replacements ...st
 			t.Errorf("%s does not have %q", name, replacements[i])
 		}
 	}
-	start(t, globals, strings.NewReplacer(replacements...).Replace(sites), "FRAPPE_AUTH_SECRET="+strings.Repeat("0123456789abcdef", 4), "REDIS_PASSWORD=unused")
+	start(t, globals, strings.NewReplacer(replacements...).Replace(sites),
+		"FRAPPE_AUTH_SECRET="+strings.Repeat("0123456789abcdef", 4), "REDIS_PASSWORD=unused")
 	return addresses
 }
 
-// TestComposeExample: whom the site's database knows is let in, whom only Frappe knows as well, and nobody else.
+// TestComposeExample: the example grants credentials that the database of the site knows, and no others.
 func TestComposeExample(t *testing.T) {
 	site := siteDouble(t)
 	address := startExamples(t, "compose", []string{"8081"},
-		"/home/frappe/frappe-bench/sites/{$SITE:frontend}", sqliteSite(t), "site_name {$SITE:frontend}", "site_name a.erp.example.com", "http://backend:8000", site)["8081"]
+		"/home/frappe/frappe-bench/sites/{$SITE:frontend}", sqliteSite(t), "site_name {$SITE:frontend}",
+		"site_name a.erp.example.com", "http://backend:8000", site)["8081"]
 	for _, test := range []struct {
 		name   string
 		header string
@@ -178,7 +190,7 @@ func TestComposeExample(t *testing.T) {
 	}
 }
 
-// TestKubernetesExample: probes and metrics have a port of their own, which needs no credential; the other one does.
+// TestKubernetesExample: the port for probes and metrics needs no credential, and the other port does.
 func TestKubernetesExample(t *testing.T) {
 	addresses := startExamples(t, "kubernetes", []string{"9180", "8080"}, "https://erp.example.com", siteDouble(t))
 	testutil.Eventually(t, "the store is used", func() bool {
@@ -186,19 +198,21 @@ func TestKubernetesExample(t *testing.T) {
 		return strings.Contains(body, "\ncaddy_frappe_auth_store_up 1\n")
 	})
 	for path, want := range map[string]string{"/healthz": "", "/metrics": "caddy_frappe_auth_requests_total"} {
-		if status, body := ask(t, "GET", "http://"+addresses["9180"]+path, ""); status != 200 || !strings.Contains(body, want) {
+		if status, body := ask(t, "GET", "http://"+addresses["9180"]+path, ""); status != 200 ||
+			!strings.Contains(body, want) {
 			t.Errorf("%s: %d %.300q", path, status, body)
 		}
 	}
-	for header, want := range map[string]int{"Authorization: Bearer good-token": 200, wrongHeader: 401, "X-Frappe-User: Administrator": 401} {
+	for header, want := range map[string]int{"Authorization: Bearer good-token": 200, wrongHeader: 401,
+		"X-Frappe-User: Administrator": 401} {
 		if status, body := ask(t, "GET", "http://"+addresses["8080"]+"/healthz", "", header); status != want {
 			t.Errorf("%s: %d %q, want %d", header, status, body, want)
 		}
 	}
 }
 
-// TestSystemdExample: after the commands of examples/systemd/README.md, a user who owns nothing can read what Caddy needs of a
-// bench that nobody else may enter, and no other file of it.
+// TestSystemdExample: after the commands of examples/systemd/README.md, the user of Caddy can read what Caddy needs of
+// a bench, and no other file of it.
 func TestSystemdExample(t *testing.T) {
 	requireProgram(t, "acl", "setfacl", "--version")
 	if os.Getuid() != 0 {
@@ -223,13 +237,15 @@ func TestSystemdExample(t *testing.T) {
 		}
 	}
 	config := configFile(t, "files.example.com {\nfrappe_auth {\nbackend database "+site+"\n}\n}")
-	for _, path := range []string{config, filepath.Dir(config), filepath.Dir(filepath.Dir(config)), filepath.Dir(home), filepath.Dir(binary)} {
+	for _, path := range []string{config, filepath.Dir(config), filepath.Dir(filepath.Dir(config)), filepath.Dir(home),
+		filepath.Dir(binary)} {
 		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	asNobody := func(args ...string) (string, bool) {
-		command := exec.CommandContext(t.Context(), "setpriv", append([]string{"--reuid=nobody", "--regid=nogroup", "--clear-groups"}, args...)...)
+		command := exec.CommandContext(t.Context(), "setpriv",
+			append([]string{"--reuid=nobody", "--regid=nogroup", "--clear-groups"}, args...)...)
 		command.Dir = "/"
 		command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
 		out, err := command.CombinedOutput()
@@ -241,7 +257,8 @@ func TestSystemdExample(t *testing.T) {
 	}
 	commands := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(string(raw))[1] +
 		regexp.MustCompile("`(setfacl -R .*?)`").FindStringSubmatch(string(raw))[1]
-	script := exec.CommandContext(t.Context(), "bash", "-euc", strings.NewReplacer("/home/frappe", home, "u:caddy:", "u:nobody:").Replace(commands))
+	script := exec.CommandContext(t.Context(), "bash", "-euc",
+		strings.NewReplacer("/home/frappe", home, "u:caddy:", "u:nobody:").Replace(commands))
 	if out, err := script.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestTooManyFailures drives the last row of the table.
+// TestTooManyFailures: a client past the failure limit gets 429 with Retry-After, and the log says why.
 func TestTooManyFailures(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	c := testutil.RunCaddy(t, fmt.Sprintf(`
@@ -30,14 +30,15 @@ http://%s {
 		}
 	}
 	line := c.Logged(`"too many denied credentials from this client"`)
-	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`, `"logger":"http.handlers.frappe_auth"`} {
+	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`,
+		`"logger":"http.handlers.frappe_auth"`} {
 		if !strings.Contains(line, want) {
 			t.Errorf("log line lacks %s: %s", want, line)
 		}
 	}
 }
 
-// TestGuessedSessionsCountAsFailures: guessed sessions count against the client, and one that is known to be bad counts once.
+// TestGuessedSessionsCountAsFailures: each guessed session is charged to the client once.
 func TestGuessedSessionsCountAsFailures(t *testing.T) {
 	address, _ := runSessions(t, "schemes session\nfailures 2 1h")
 	for _, test := range []struct {
@@ -58,8 +59,8 @@ func TestGuessedSessionsCountAsFailures(t *testing.T) {
 	}
 }
 
-// TestMadeUpHosts: hosts that the bench does not have are 404, as Frappe answers, cost a client's failures, and neither a call
-// each nor a warning.
+// TestMadeUpHosts: a host that the bench does not have is 404, as Frappe answers, and is charged to the client. The
+// bench is asked once about it, and nothing is warned of.
 func TestMadeUpHosts(t *testing.T) {
 	var asked atomic.Int64
 	bench := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +68,8 @@ func TestMadeUpHosts(t *testing.T) {
 		if r.Host != "erp.example.com" {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
 			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprintf(w, "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>%s does not exist</p>\n", r.Host)
+			fmt.Fprintf(w, "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"+
+				"<p>%s does not exist</p>\n", r.Host)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -76,7 +78,8 @@ func TestMadeUpHosts(t *testing.T) {
 	defer bench.Close()
 	address := testutil.FreeAddress(t)
 	_, port, _ := strings.Cut(address, ":")
-	c := testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nfrappe_auth {\nbackend site %s {\nsite_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}", port, bench.URL))
+	c := testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nfrappe_auth {\nbackend site %s {\n"+
+		"site_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}", port, bench.URL))
 	for i, host := range []string{"erp.example.com", "ERP.example.com", "erp.example.com."} {
 		if got := testutil.Get(t, "http://"+address, "Host: "+host, "Authorization: "+testutil.AlicePair); got.Status != 200 {
 			t.Errorf("%s: %d", host, got.Status)
@@ -86,7 +89,8 @@ func TestMadeUpHosts(t *testing.T) {
 		}
 	}
 	for range 10 {
-		if got := testutil.Get(t, "http://"+address, "Host: made-up.example", "Authorization: "+testutil.AlicePair); got.Status != 404 {
+		if got := testutil.Get(t, "http://"+address, "Host: made-up.example",
+			"Authorization: "+testutil.AlicePair); got.Status != 404 {
 			t.Fatalf("a host that the bench does not have: %d", got.Status)
 		}
 	}
@@ -95,7 +99,8 @@ func TestMadeUpHosts(t *testing.T) {
 	}
 	statuses := make(map[int]int)
 	for i := range 300 {
-		statuses[testutil.Get(t, "http://"+address, fmt.Sprintf("Host: made-up-%d.example", i), "Authorization: "+testutil.AlicePair).Status]++
+		statuses[testutil.Get(t, "http://"+address, fmt.Sprintf("Host: made-up-%d.example", i),
+			"Authorization: "+testutil.AlicePair).Status]++
 	}
 	if n := asked.Load(); n != 21 || statuses[404] != 19 || statuses[429] != 281 {
 		t.Errorf("300 made-up hosts: %d calls, %v", n, statuses)

@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"crypto/md5"  //nolint:gosec // what must not be found
+	"crypto/md5"  //nolint:gosec // to search for it
 	"crypto/sha1" //nolint:gosec // the same
 	"crypto/sha256"
 	"encoding/base64"
@@ -17,7 +17,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// monitor records all that a Redis is told until the test ends, and returns what was heard so far.
+// monitor records what a Redis is sent until the test ends, and returns a function that returns the record so far.
 func monitor(t *testing.T, server *testutil.RedisServer) (heard func() string) {
 	t.Helper()
 	conn, err := net.Dial("unix", server.Socket)
@@ -51,7 +51,7 @@ func monitor(t *testing.T, server *testutil.RedisServer) (heard func() string) {
 	return heard
 }
 
-// dump returns all that a Redis holds: names, values, and the entries of streams.
+// dump returns everything in a Redis: names, values, and the entries of streams.
 func dump(t *testing.T, server *testutil.RedisServer) string {
 	t.Helper()
 	names, err := server.Run("KEYS", "*").AsStrSlice()
@@ -67,7 +67,7 @@ func dump(t *testing.T, server *testutil.RedisServer) string {
 		}
 		switch kind {
 		case "string":
-			value, _ := server.Run("GET", name).ToString() // a lock may have ended
+			value, _ := server.Run("GET", name).ToString() // a lock may have expired
 			all.WriteString(value + "\n")
 		case "stream":
 			entries, err := server.Run("XRANGE", name, "-", "+").AsXRange()
@@ -79,7 +79,7 @@ func dump(t *testing.T, server *testutil.RedisServer) string {
 					all.WriteString(field + " " + value + "\n")
 				}
 			}
-		case "none": // it has expired since
+		case "none": // it has expired
 		default:
 			t.Errorf("%s is a %s", name, kind)
 		}
@@ -87,8 +87,8 @@ func dump(t *testing.T, server *testutil.RedisServer) string {
 	return all.String()
 }
 
-// forms returns a text in the forms in which it could be found: itself, hexadecimal, Base64 wherever in a longer text it
-// begins, and hashes without a key, by which a guess can be checked.
+// forms returns the forms of a text to search for: plain, hexadecimal, base64 at any offset, and hashes without a key,
+// with which guesses can be checked.
 func forms(text string) []string {
 	found := []string{text, strings.ToLower(text), strings.ToUpper(text)}
 	raw := func(b []byte) {
@@ -102,7 +102,8 @@ func forms(text string) []string {
 	}
 	raw([]byte(text))
 	for _, lower := range []string{text, strings.ToLower(text)} {
-		long, short, old := sha256.Sum256([]byte(lower)), sha1.Sum([]byte(lower)), md5.Sum([]byte(lower)) //nolint:gosec // see above
+		long, short, old := sha256.Sum256([]byte(lower)), sha1.Sum([]byte(lower)),
+			md5.Sum([]byte(lower)) //nolint:gosec // see above
 		for _, sum := range [][]byte{long[:], short[:], old[:]} {
 			found = append(found, string(sum))
 			raw(sum)
@@ -111,13 +112,15 @@ func forms(text string) []string {
 	return found
 }
 
-// TestSearchFindsEncodings: the search finds what it is to find.
+// TestSearchFindsEncodings: contains finds every form of a text.
 func TestSearchFindsEncodings(t *testing.T) {
 	sum := sha256.Sum256([]byte("needle-1234"))
 	for _, text := range []string{
-		"a needle-1234 here", "NEEDLE-1234", hex.EncodeToString([]byte("x needle-1234 y")), hex.EncodeToString(sum[:]), string(sum[:]),
+		"a needle-1234 here", "NEEDLE-1234", hex.EncodeToString([]byte("x needle-1234 y")), hex.EncodeToString(sum[:]),
+		string(sum[:]),
 		base64.StdEncoding.EncodeToString([]byte("needle-1234")), base64.StdEncoding.EncodeToString([]byte(".needle-1234.")),
-		base64.URLEncoding.EncodeToString([]byte("..needle-1234..")), base64.StdEncoding.EncodeToString([]byte("...needle-1234...")),
+		base64.URLEncoding.EncodeToString([]byte("..needle-1234..")),
+		base64.StdEncoding.EncodeToString([]byte("...needle-1234...")),
 		base64.StdEncoding.EncodeToString(sum[:]),
 	} {
 		if !contains(text, "needle-1234") {
@@ -138,13 +141,14 @@ func contains(haystack, needle string) bool {
 	return false
 }
 
-// TestFleetStoreHoldsNoNames: neither what Redis holds nor anything that it was ever told names a user, a role, a key, a secret, a token or a
-// session, whether they were granted, denied, revoked or renewed.
+// TestFleetStoreHoldsNoNames: neither the contents of Redis nor any command that it gets contain a user, a role, a key,
+// a secret, a token or a session, whether granted, denied, revoked or refreshed.
 func TestFleetStoreHoldsNoNames(t *testing.T) {
 	server := testutil.StartRedis(t)
 	heard := monitor(t, server)
 	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
-	nodes := launchFleet(t, 2, "site "+site.URL+" {\nroles\n}", server, patient, func(int) string { return "failures 1000 1m\nschemes basic bearer token session" })
+	nodes := launchFleet(t, 2, "site "+site.URL+" {\nroles\n}", server, patient,
+		func(int) string { return "failures 1000 1m\nschemes basic bearer token session" })
 	sent := map[string]int{
 		testutil.AlicePair: 200, testutil.AliceBearer: 200, testutil.BobPair: 200, testutil.BobBearer: 200,
 		"sid=" + testutil.RecordedSession:  200,
@@ -181,10 +185,13 @@ func TestFleetStoreHoldsNoNames(t *testing.T) {
 	}
 	for what, where := range map[string]string{"holds": held, "was told": heard()} {
 		for _, private := range []string{
-			testutil.AliceKey, testutil.AliceSecret, testutil.AliceToken, "alice@example.com", "Report Manager", "System Manager",
-			strings.TrimPrefix(testutil.BobPair, "token "), testutil.BobSecret, strings.TrimPrefix(testutil.BobBearer, "Bearer "), "bob@example.com",
+			testutil.AliceKey, testutil.AliceSecret, testutil.AliceToken, "alice@example.com", "Report Manager",
+			"System Manager",
+			strings.TrimPrefix(testutil.BobPair, "token "), testutil.BobSecret,
+			strings.TrimPrefix(testutil.BobBearer, "Bearer "), "bob@example.com",
 			testutil.RecordedSession, "Administrator", testutil.AliceSecret + "x",
-			"nobodys-key", "nobodys-secret", "nobodys-token", "nobodys-session", "s3cret", fleetSecret, strings.TrimPrefix(site.URL, "http://"),
+			"nobodys-key", "nobodys-secret", "nobodys-token", "nobodys-session", "s3cret", fleetSecret,
+			strings.TrimPrefix(site.URL, "http://"),
 		} {
 			if contains(where, private) {
 				t.Errorf("Redis %s %s", what, private)
@@ -193,7 +200,7 @@ func TestFleetStoreHoldsNoNames(t *testing.T) {
 	}
 }
 
-// resultNames returns the names of the results that a Redis holds.
+// resultNames returns the names of the verdicts in a Redis.
 func resultNames(t *testing.T, server *testutil.RedisServer) []string {
 	t.Helper()
 	names, err := server.Run("KEYS", "*:value:verdict:*").AsStrSlice()
@@ -203,7 +210,7 @@ func resultNames(t *testing.T, server *testutil.RedisServer) []string {
 	return names
 }
 
-// shared makes a Caddy share the result on a credential that nobody knows yet, and returns its name and value in Redis.
+// shared makes a Caddy share the verdict on a new credential, and returns its name and value in Redis.
 func (n *node) shared(t *testing.T, server *testutil.RedisServer, sent string) (name, value string) {
 	t.Helper()
 	before := resultNames(t, server)
@@ -224,10 +231,10 @@ func (n *node) shared(t *testing.T, server *testutil.RedisServer, sent string) (
 	return "", ""
 }
 
-// kinds of credentials, by whose they are.
+// kinds are the kinds of credentials, each as a function of the user.
 var kinds = map[string]func(who string) string{"key": goodPair, "token": goodToken, "session": goodSession}
 
-// TestFleetTampering: whoever may write to Redis can make results be forgotten, and nothing else.
+// TestFleetTampering: writing to Redis can make Caddys forget verdicts, and nothing else.
 func TestFleetTampering(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
 	nodes := startFleet(t, 2, site.backend(), server, patient, func(int) string {
@@ -252,7 +259,8 @@ func TestFleetTampering(t *testing.T) {
 		{"cut short", func(name, value, _ string) { set(name, value[:len(value)-1]) }, false},
 		{"only a nonce", func(name, value, _ string) { set(name, value[:12]) }, false},
 		{"garbage", func(name, _, _ string) { set(name, strings.Repeat("x", 1<<20)) }, false},
-		{"a plain identity", func(name, _, _ string) { set(name, `{"p":{"backend":0,"identity":{"User":"Administrator"}}}`) }, false},
+		{"a plain identity", func(name, _, _ string) { set(name, `{"p":{"backend":0,"identity":{"User":"Administrator"}}}`) },
+			false},
 		{"another type", func(name, _, _ string) { server.Must("DEL", name); server.Must("RPUSH", name, "x") }, false},
 		{"deleted", func(name, _, _ string) { server.Must("DEL", name) }, false},
 		{"the value of another user under its name", func(name, _, _ string) {
@@ -298,7 +306,7 @@ func TestFleetTampering(t *testing.T) {
 	}
 }
 
-// revokeEve tells one Caddy that eve changed, and waits until the other has heard of it. At the site nothing changes.
+// revokeEve tells one Caddy that eve has changed, and waits until the other knows. Nothing changes in the site.
 func revokeEve(t *testing.T, nodes []*node) {
 	t.Helper()
 	canary := goodPair(fmt.Sprint("eve", probes.Add(1)))
@@ -309,10 +317,11 @@ func revokeEve(t *testing.T, nodes []*node) {
 	if status, answer := nodes[0].deliver(t, "eve@example.com", ""); status != 204 {
 		t.Fatalf("webhook: %d %s", status, answer)
 	}
-	testutil.Eventually(t, "the other has heard", func() bool { _, cache := nodes[1].get(t, canary); return cache != "hit" })
+	testutil.Eventually(t, "the other has heard",
+		func() bool { _, cache := nodes[1].get(t, canary); return cache != "hit" })
 }
 
-// TestFleetReplay: a result that is put back after its ttl is no result.
+// TestFleetReplay: a verdict that is put back after its ttl is not used.
 func TestFleetReplay(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
 	nodes := startFleet(t, 2, site.backend(), server, patient, func(int) string {

@@ -15,10 +15,10 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// faultyTTL is the ttl of the Caddys of TestFleetFaults. Each fault lasts for longer.
+// faultyTTL is the ttl in TestFleetFaults. Each fault lasts longer.
 const faultyTTL = time.Second
 
-// got counts what clients got, by what they sent.
+// got counts the answers by what clients sent.
 type got struct {
 	mu      sync.Mutex
 	answers map[string]map[string]int
@@ -35,7 +35,7 @@ func (g *got) add(what, answer string, took time.Duration) {
 	g.slowest[what] = max(g.slowest[what], took)
 }
 
-// table shows the counts in Markdown, one row for each thing that was sent.
+// table returns the counts in Markdown, one row for each thing that clients sent.
 func (g *got) table(fault string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -45,12 +45,13 @@ func (g *got) table(fault string) string {
 		for _, answer := range slices.Sorted(maps.Keys(g.answers[what])) {
 			cells = append(cells, fmt.Sprintf("%d × %s", g.answers[what][answer], answer))
 		}
-		fmt.Fprintf(&rows, "| %s | %s | %s | %s |\n", fault, what, strings.Join(cells, ", "), g.slowest[what].Round(time.Millisecond))
+		fmt.Fprintf(&rows, "| %s | %s | %s | %s |\n", fault, what, strings.Join(cells, ", "),
+			g.slowest[what].Round(time.Millisecond))
 	}
 	return rows.String()
 }
 
-// repeatedly does something until the returned function is called, which returns once that is over.
+// repeatedly calls a function until the returned function is called, which waits for the last call.
 func repeatedly(every time.Duration, do func()) (stop func()) {
 	end := make(chan struct{})
 	var done sync.WaitGroup
@@ -67,8 +68,8 @@ func repeatedly(every time.Duration, do func()) (stop func()) {
 	return func() { close(end); done.Wait() }
 }
 
-// TestFleetFaults: whatever happens to Redis under load, no good credential is refused, no answer is an error of the server while
-// the site is up, and a revoked credential works for no longer than ttl. The log has the table of docs/fleet.md.
+// TestFleetFaults: whatever happens to Redis under load, no good credential is refused, no answer is 5xx while the site
+// is up, and a revoked credential works for no longer than the ttl. The log has the table of docs/fleet.md.
 func TestFleetFaults(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
 	nodes := startFleet(t, 3, site.backend(), server, "100ms", func(int) string {
@@ -156,7 +157,7 @@ func answers(server *testutil.RedisServer) bool {
 	return n > 0
 }
 
-// load is what clients send during one fault.
+// load is the requests during one fault.
 type load struct {
 	t     *testing.T
 	site  *fleetSite
@@ -165,11 +166,12 @@ type load struct {
 
 	name, known, revoked string
 	mu                   sync.Mutex
-	told, refused        time.Time // when the first Caddy had been told of the revocation, and when the site had begun to refuse
+	told, refused        time.Time // when the first Caddy knew of the revocation, and when the site began to refuse
 }
 
 func newLoad(t *testing.T, site *fleetSite, nodes []*node, g *got, name string) *load {
-	return &load{t: t, site: site, nodes: nodes, got: g, name: name, known: goodPair("known-" + name), revoked: goodPair("revoked-" + name)}
+	return &load{t: t, site: site, nodes: nodes, got: g, name: name, known: goodPair("known-" + name),
+		revoked: goodPair("revoked-" + name)}
 }
 
 // know makes all Caddys know the credentials.
@@ -180,7 +182,7 @@ func (l *load) know() {
 	}
 }
 
-// last waits while the load goes on.
+// last waits while requests are sent.
 func (l *load) last(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -231,7 +233,7 @@ func (l *load) start() (stop func()) {
 	}
 }
 
-// allowed is what clients may get, by what they sent.
+// allowed are the answers that clients may get, by what they sent.
 var allowed = map[string][]string{
 	"known":                              {"200"},
 	"new":                                {"200"},
@@ -247,7 +249,7 @@ func (l *load) send(n *node, what, credential string) {
 	told, refused := l.told, l.refused
 	l.mu.Unlock()
 	if what == "revoked" && (refused.IsZero() || n == l.nodes[0] && told.IsZero()) {
-		return // it is not known yet what is right
+		return // any answer is right by now
 	}
 	began := time.Now()
 	status, _, err := n.request(l.t, credential)

@@ -25,18 +25,19 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// fleetSite is a double of a site that knows any number of credentials: those of goodPair and goodToken that are not revoked.
+// fleetSite is a double of a site that grants the credentials of goodPair, goodToken and goodSession until they are
+// revoked.
 type fleetSite struct {
 	*httptest.Server
 
 	down atomic.Bool
 
 	mu      sync.Mutex
-	asked   map[string]int  // by credential, as testutil.CredentialOf has it
+	asked   map[string]int  // by credential, in the form of testutil.CredentialOf
 	revoked map[string]bool // the same
 }
 
-// backend is the backend that asks the site.
+// backend returns the backend that asks the site.
 func (s *fleetSite) backend() string { return "site " + s.URL }
 
 func newFleetSite(t *testing.T) *fleetSite {
@@ -66,7 +67,7 @@ func newFleetSite(t *testing.T) *fleetSite {
 	return s
 }
 
-// userOf returns whose a credential is, or nothing. All names that begin with eve are eve's.
+// userOf returns the user of a credential, or an empty text. Names that begin with eve belong to eve.
 func userOf(credential string) string {
 	kind, value, _ := strings.Cut(credential, " ")
 	name, secret, _ := strings.Cut(value, ":")
@@ -88,7 +89,7 @@ func userOf(credential string) string {
 	return name + "@example.com"
 }
 
-// What clients send: an Authorization, or a cookie.
+// What clients send: the value of Authorization, or a cookie.
 func goodPair(key string) string { return "token " + key + ":secret-of-" + key }
 
 func badPair(key string) string { return "token " + key + ":guessed" }
@@ -97,7 +98,7 @@ func goodToken(who string) string { return "Bearer token-of-" + who }
 
 func goodSession(who string) string { return "sid=sessionof" + who }
 
-// credentialOf returns what the site is asked about what a client sent.
+// credentialOf returns what a client sent in the form of testutil.CredentialOf.
 func credentialOf(sent string) string {
 	return strings.NewReplacer("token ", "pair ", "sid=", "session ").Replace(sent)
 }
@@ -109,7 +110,7 @@ func (s *fleetSite) times(sent string) int {
 	return s.asked[credentialOf(sent)]
 }
 
-// revoke revokes a credential. Answers that are on their way by then were written before it returns.
+// revoke revokes a credential. When it returns, the site has written all answers from before.
 func (s *fleetSite) revoke(sent string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,22 +124,24 @@ type node struct {
 	sites   string
 }
 
-// fleetClient keeps enough connections for all that the tests send at once.
+// fleetClient keeps enough connections for all requests that the tests send at once.
 var fleetClient = &http.Client{Timeout: 30 * time.Second, Transport: &testutil.AcrossReloads{
 	Transport: &http.Transport{MaxIdleConnsPerHost: 200},
 }}
 
-// startFleet starts Caddys that share a Redis, and waits until each of them uses it. block returns the further options of each.
-// They answer with the user and with where the result came from.
-func startFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string, block func(i int) string) []*node {
+// startFleet starts Caddys that share a Redis, and waits until each of them uses it. block returns further options for
+// each. They answer with the user and the source of the verdict.
+func startFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string,
+	block func(i int) string) []*node {
 	t.Helper()
 	nodes := launchFleet(t, n, backend, server, timeout, block)
 	shareAll(t, nodes)
 	return nodes
 }
 
-// launchFleet does as startFleet does, for a site that may not know the credentials of probes.
-func launchFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string, block func(i int) string) []*node {
+// launchFleet is startFleet for a site that does not know the credentials of shareAll.
+func launchFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string,
+	block func(i int) string) []*node {
 	t.Helper()
 	nodes := make([]*node, n)
 	for i := range nodes {
@@ -160,8 +163,8 @@ func launchFleet(t *testing.T, n int, backend string, server *testutil.RedisServ
 	return nodes
 }
 
-// launchAll starts Caddys, at once, since one after the other would take long. It waits until each has read the log in Redis:
-// before that it neither takes results from there nor leaves any.
+// launchAll starts Caddys at the same time, and waits until each has read the log in Redis. Before that, a Caddy
+// neither reads verdicts there nor writes any.
 func launchAll(t *testing.T, nodes []*node) {
 	t.Helper()
 	for _, n := range nodes {
@@ -178,7 +181,7 @@ func launchAll(t *testing.T, nodes []*node) {
 
 var probes atomic.Int64
 
-// shareAll waits until each Caddy takes results of the one before from Redis.
+// shareAll waits until each Caddy uses verdicts that the one before it has written to Redis.
 func shareAll(t *testing.T, nodes []*node) {
 	t.Helper()
 	for i, n := range nodes {
@@ -192,7 +195,7 @@ func shareAll(t *testing.T, nodes []*node) {
 	}
 }
 
-// get sends a request with a credential, and returns the status, and where the result came from.
+// get sends a request with a credential, and returns the status and the source of the verdict.
 func (n *node) get(t *testing.T, sent string) (status int, cache string) {
 	t.Helper()
 	status, body, err := n.request(t, sent)
@@ -229,31 +232,33 @@ func (n *node) request(t *testing.T, sent string) (status int, body string, err 
 // fleetSecret is the secret of the shared stores of these tests.
 const fleetSecret = "81d5c4a2f0b94e6fb1d5c4a2f0b94e6f"
 
-// sharing are the options by which a handler uses a real Redis.
+// sharing returns the options with which a handler uses a real Redis.
 func sharing(server *testutil.RedisServer) string {
-	return "share redis redis://" + server.Address + " {\nsecret " + fleetSecret + "\n}\nfeed frappe_events redis://" + server.Address + "\n"
+	return "share redis redis://" + server.Address + " {\nsecret " + fleetSecret + "\n}\nfeed frappe_events redis://" +
+		server.Address + "\n"
 }
 
-// sharingSite is a site whose handler shares through a real Redis, and its address.
+// sharingSite returns a site whose handler uses a real Redis, and its address.
 func sharingSite(t *testing.T) (site, address string) {
 	t.Helper()
 	server := testutil.StartRedis(t)
 	address = testutil.FreeAddress(t)
-	return "\nhttp://" + address + " {\nfrappe_auth {\nbackend site " + siteDouble(t) + "\n" + sharing(server) + "}\nrespond ok\n}", address
+	return "\nhttp://" + address + " {\nfrappe_auth {\nbackend site " + siteDouble(t) + "\n" + sharing(server) +
+		"}\nrespond ok\n}", address
 }
 
-// sharing waits until the shared store is used.
+// sharing waits until Caddy uses its store.
 func (p *process) sharing() {
 	p.t.Helper()
 	p.eventually("the store is used", func() bool { return p.scrape()["caddy_frappe_auth_store_up"] == 1 })
 }
 
-// patient is how long requests wait for Redis where a test counts, so that a machine that is busy does not miscount.
+// patient is the timeout of Redis in tests that count, so that a busy machine does not change the count.
 const patient = "5s"
 
 func noOptions(int) string { return "" }
 
-// TestFleetAsksOnce: however many Caddys get a credential, and whatever the order, the site is asked about it once.
+// TestFleetAsksOnce: the site is asked once about a credential, however many Caddys get it, and in whatever order.
 func TestFleetAsksOnce(t *testing.T) {
 	t.Run("four Caddys, 1,000 credentials", func(t *testing.T) {
 		site := newFleetSite(t)
@@ -317,16 +322,17 @@ func TestFleetAsksOnce(t *testing.T) {
 	})
 }
 
-// deliver sends what Frappe's webhook for a user does, signed.
+// deliver sends a signed delivery of Frappe's webhook for a user, and returns the status and the body of the answer.
 func (n *node) deliver(t *testing.T, user, key string) (status int, answer string) {
 	t.Helper()
 	body := fmt.Sprintf(`{"doctype": "User", "name": %q, "api_key": %q}`, user, key)
 	mac := hmac.New(sha256.New, []byte("s3cret"))
 	mac.Write([]byte(body))
-	return ask(t, "POST", "http://"+n.address+"/hook", body, "X-Frappe-Webhook-Signature: "+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	return ask(t, "POST", "http://"+n.address+"/hook", body,
+		"X-Frappe-Webhook-Signature: "+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 }
 
-// announcement is what a real Frappe 15 published when eve's keys were generated.
+// announcement returns the event that a real Frappe 15 published when it generated keys for eve.
 func announcement(t *testing.T) string {
 	t.Helper()
 	for line := range bytes.Lines(testutil.ReadFile(t, "redis/testdata/events.jsonl")) {
@@ -345,14 +351,15 @@ func announcement(t *testing.T) string {
 	return ""
 }
 
-// TestFleetRevocation: a change that one of ten Caddys learns of takes effect at all of them, in less than a second.
+// TestFleetRevocation: a change that one of ten Caddys learns of takes effect at all of them. The log has how long that
+// takes.
 func TestFleetRevocation(t *testing.T) {
 	const rounds = 12
 	site, server := newFleetSite(t), testutil.StartRedis(t)
 	nodes := startFleet(t, 10, site.backend(), server, patient, func(i int) string {
 		options := "failures off\ncache {\nttl 1h\n}"
 		if i == 0 {
-			options += "\nfeed frappe_events redis://" + server.Address // the others hear of it through the log alone
+			options += "\nfeed frappe_events redis://" + server.Address // the others learn of it from the log in Redis
 		}
 		return options
 	})
@@ -367,7 +374,8 @@ func TestFleetRevocation(t *testing.T) {
 			}
 		}},
 		{"admin API", func(string) {
-			if status, answer := ask(t, "DELETE", "http://"+nodes[0].admin+"/frappe_auth/cache?user=eve@example.com", ""); status != 204 {
+			if status, answer := ask(t, "DELETE", "http://"+nodes[0].admin+"/frappe_auth/cache?user=eve@example.com",
+				""); status != 204 {
 				t.Errorf("%d %s", status, answer)
 			}
 		}},
@@ -388,7 +396,8 @@ func TestFleetRevocation(t *testing.T) {
 	}
 }
 
-// revokedEverywhere revokes a credential that all Caddys know, and returns how long after that each of the others refused it.
+// revokedEverywhere revokes a credential that all Caddys know, and returns how long it took until each of the others
+// refused it.
 func revokedEverywhere(t *testing.T, site *fleetSite, nodes []*node, revoke func(key string)) []time.Duration {
 	t.Helper()
 	key := fmt.Sprint("eve", probes.Add(1))
@@ -420,11 +429,13 @@ func revokedEverywhere(t *testing.T, site *fleetSite, nodes []*node, revoke func
 	return took
 }
 
-// TestFleetRestartsDuringOutage: all Caddys are replaced while the site is down. Known credentials go on from the first request
-// of each new Caddy on; those that nobody knows, that are revoked meanwhile, or whose expiry is not known, get 503.
+// TestFleetRestartsDuringOutage: while the site is down, all Caddys are restarted. The first request of each new Caddy
+// is granted if its credential is known. Credentials that are unknown, revoked meanwhile, or without a known expiry get
+// 503.
 func TestFleetRestartsDuringOutage(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
-	nodes := startFleet(t, 4, site.backend(), server, patient, func(int) string { return "cache {\nttl 1s\nstale_if_error 1h\n}" })
+	nodes := startFleet(t, 4, site.backend(), server, patient,
+		func(int) string { return "cache {\nttl 1s\nstale_if_error 1h\n}" })
 	known, revoked, token := goodPair("known"), goodPair("revoked"), goodToken("tina")
 	for _, credential := range []string{known, revoked, token} {
 		if status, _ := nodes[0].get(t, credential); status != 200 {
@@ -435,7 +446,8 @@ func TestFleetRestartsDuringOutage(t *testing.T) {
 	if status, answer := nodes[0].deliver(t, "revoked@example.com", "revoked"); status != 204 {
 		t.Errorf("webhook: %d %s", status, answer)
 	}
-	testutil.Eventually(t, "the result is stale", func() bool { _, cache := nodes[1].get(t, known); return cache == "stale" })
+	testutil.Eventually(t, "the result is stale",
+		func() bool { _, cache := nodes[1].get(t, known); return cache == "stale" })
 	for _, n := range nodes {
 		n.stop()
 	}
@@ -449,7 +461,8 @@ func TestFleetRestartsDuringOutage(t *testing.T) {
 		}
 	}
 	for i, n := range nodes {
-		for name, credential := range map[string]string{"unknown": goodPair(fmt.Sprint("unknown", i)), "revoked": revoked, "token": token} {
+		for name, credential := range map[string]string{"unknown": goodPair(fmt.Sprint("unknown", i)), "revoked": revoked,
+			"token": token} {
 			if status, _ := n.get(t, credential); status != 503 {
 				t.Errorf("at Caddy %d, %s: %d", i, name, status)
 			}
@@ -467,7 +480,7 @@ func TestFleetRestartsDuringOutage(t *testing.T) {
 	}
 }
 
-// first returns the answer to the first request that a Caddy which is starting can be sent.
+// first sends requests to a Caddy that is starting, and returns the first answer.
 func (n *node) first(t *testing.T, sent string) (status int, body string) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -481,7 +494,8 @@ func (n *node) first(t *testing.T, sent string) (status int, body string) {
 	return 0, ""
 }
 
-// TestFleetIdentity: a Caddy that takes a result from Redis decides and publishes as the one that asked the backend.
+// TestFleetIdentity: a Caddy with a verdict from Redis decides and publishes the same as the Caddy that has asked the
+// backend.
 func TestFleetIdentity(t *testing.T) {
 	dir := sqliteSite(t)
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "db", "_site.db"))
@@ -507,14 +521,18 @@ func TestFleetIdentity(t *testing.T) {
 		status                 int
 		body                   string
 	}{
-		{"key", "database " + dir, "", []string{tokenHeader}, 200, "alice@example.com|token|Alice|Report Manager,All,Guest||database|"},
-		{"token", "database " + dir, "", []string{bearerHeader}, 200, "alice@example.com|bearer|Alice|Report Manager,All,Guest|all openid|database|"},
-		{"session", "site " + recorded.URL + " {\nroles\n}", "schemes session", []string{session}, 200, "Administrator|session||System Manager,Report Manager,All,Guest,Desk User||site|"},
+		{"key", "database " + dir, "", []string{tokenHeader}, 200,
+			"alice@example.com|token|Alice|Report Manager,All,Guest||database|"},
+		{"token", "database " + dir, "", []string{bearerHeader}, 200,
+			"alice@example.com|bearer|Alice|Report Manager,All,Guest|all openid|database|"},
+		{"session", "site " + recorded.URL + " {\nroles\n}", "schemes session", []string{session}, 200,
+			"Administrator|session||System Manager,Report Manager,All,Guest,Desk User||site|"},
 		{"role", "database " + dir, `require role "Report Manager"`, []string{tokenHeader}, 200, "alice@example.com|"},
 		{"another role", "database " + dir, "require role Auditor", []string{tokenHeader}, 403, ""},
 		{"scope", "database " + dir, "require scope openid", []string{bearerHeader}, 200, "alice@example.com|"},
 		{"another scope", "database " + dir, "require scope project", []string{bearerHeader}, 403, ""},
-		{"key, which has every scope", "database " + dir, "require scope project", []string{tokenHeader}, 200, "alice@example.com|"},
+		{"key, which has every scope", "database " + dir, "require scope project", []string{tokenHeader}, 200,
+			"alice@example.com|"},
 		{"client", "database " + dir, "require client mcp", []string{bearerHeader}, 200, "alice@example.com|"},
 		{"another client", "database " + dir, "require client other", []string{bearerHeader}, 403, ""},
 		{"key, which has no client", "database " + dir, "require client mcp", []string{tokenHeader}, 403, ""},
@@ -558,7 +576,7 @@ func TestFleetIdentity(t *testing.T) {
 // commandsPerCall matches a line of INFO commandstats.
 var commandsPerCall = regexp.MustCompile(`(?m)^cmdstat_([a-z|]+):calls=(\d+),`)
 
-// commands returns how often Redis was sent each command since the last call. Those of Lua scripts are counted, too.
+// commands returns how often Redis ran each command since the last call, also in Lua scripts.
 func commands(t *testing.T, server *testutil.RedisServer) map[string]int {
 	t.Helper()
 	info, err := server.Run("INFO", "commandstats").ToString()
@@ -573,7 +591,7 @@ func commands(t *testing.T, server *testutil.RedisServer) map[string]int {
 	return counts
 }
 
-// TestFleetCosts: what docs/fleet.md says of the size of a result and of the commands for a request.
+// TestFleetCosts: the size of a verdict and the number of commands for a request are as docs/fleet.md says.
 func TestFleetCosts(t *testing.T) {
 	const n = 200
 	site, server := newFleetSite(t), testutil.StartRedis(t)
@@ -594,13 +612,13 @@ func TestFleetCosts(t *testing.T) {
 		status int
 		want   map[string]int // for each request
 	}{
-		{"nobody knows it", nodes[0], goodPair, 200, map[string]int{"getrange": 2, "set": 2, "evalsha": 3, "del": 1}},
+		{"a new credential", nodes[0], goodPair, 200, map[string]int{"getrange": 2, "set": 2, "evalsha": 3, "del": 1}},
 		{"known here", nodes[0], goodPair, 200, map[string]int{}},
 		{"known elsewhere", nodes[1], goodPair, 200, map[string]int{"getrange": 1}},
 	} {
 		got := all(test.node, test.of, test.status)
 		for _, command := range []string{"getrange", "set", "evalsha", "del", "xadd"} {
-			// A few more come from following the log.
+			// Reading the log takes a few more.
 			if want := n * test.want[command]; got[command] < want || got[command] > want+n/4 {
 				t.Errorf("%s: %d × %s for %d requests", test.name, got[command], command, n)
 			}

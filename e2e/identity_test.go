@@ -15,12 +15,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// upstream is an application that passes on the headers and trailers of what it gets.
+// upstream runs an application, and returns its address and the headers and trailers of the requests that it gets.
 func upstream(t *testing.T) (address string, received <-chan http.Header) {
 	t.Helper()
 	seen := make(chan http.Header, 1)
 	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // the trailers come after it, or nothing
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // only the trailers count
 		headers := r.Header.Clone()
 		for name, values := range r.Trailer {
 			headers[name] = append(headers[name], values...)
@@ -31,7 +31,7 @@ func upstream(t *testing.T) (address string, received <-chan http.Header) {
 	return strings.TrimPrefix(application.URL, "http://"), seen
 }
 
-// identityOf is all that an application could take for the header.
+// identityOf returns the values of every header that an application could take for the one with that name.
 func identityOf(headers http.Header, name string) string {
 	var values []string
 	for field, all := range headers {
@@ -43,7 +43,7 @@ func identityOf(headers http.Header, name string) string {
 	return strings.Join(values, ",")
 }
 
-// asAdministrator are the ways to forge the header X-Frappe-User.
+// asAdministrator are ways to forge the header X-Frappe-User.
 var asAdministrator = []string{
 	"X-Frappe-User: Administrator\r\n",
 	"x-fRAPPE-uSER: Administrator\r\n",
@@ -56,17 +56,19 @@ var asAdministrator = []string{
 	"Transfer-Encoding: chunked\r\nTrailer: X-Other\r\n\r\n0\r\nX_Frappe_User: Administrator\r\n",
 }
 
-// expectForgeries has Caddy pass on header names that it otherwise drops by itself.
-const expectForgeries = "{\nservers {\nexpected_underscore_headers X_Frappe_User\nexpected_dot_headers X.Frappe.User\n}\n}\n"
+// expectForgeries are global options that make Caddy pass on spellings that it drops by default.
+const expectForgeries = "{\nservers {\nexpected_underscore_headers X_Frappe_User\n" +
+	"expected_dot_headers X.Frappe.User\n}\n}\n"
 
-// preflight makes a request a CORS preflight.
+// preflight are the headers of a CORS preflight.
 const preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: POST\r\n"
 
-// TestNoForgedIdentity: whatever frappe_auth does with a request, the application sees the identity that frappe_auth found,
-// or none.
+// TestNoForgedIdentity: whatever frappe_auth does with a request, the application sees the identity that frappe_auth
+// has verified, or none.
 func TestNoForgedIdentity(t *testing.T) {
 	application, received := upstream(t)
-	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " + testutil.Hash("bob") + " bob@example.com\n}\nuser_header X-Frappe-User\n"
+	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " +
+		testutil.Hash("bob") + " bob@example.com\n}\nuser_header X-Frappe-User\n"
 	none := strings.Replace(known, "user_header X-Frappe-User", "user_header x_frappe_user", 1)
 	for _, test := range []struct {
 		name, site    string
@@ -74,24 +76,40 @@ func TestNoForgedIdentity(t *testing.T) {
 	}{
 		{"granted", "frappe_auth {\n" + known + "}", "GET / token", "alice@example.com"},
 		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "Guest"},
-		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\nrequire user bob@example.com\n}", "OPTIONS / " + preflight, "Guest"},
+		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\nrequire user bob@example.com\n}",
+			"OPTIONS / " + preflight, "Guest"},
 		{"refused", "frappe_auth {\n" + known + "}\nhandle_errors {\nreverse_proxy " + application + "\n}", "GET /", ""},
-		{"a method that the matcher leaves out", "@methods not method OPTIONS\nfrappe_auth @methods {\n" + known + "}", "OPTIONS /", ""},
+		{"a method that the matcher leaves out", "@methods not method OPTIONS\nfrappe_auth @methods {\n" + known + "}",
+			"OPTIONS /", ""},
 		{"a path that the matcher leaves out", "frappe_auth /api/* {\n" + known + "}", "GET /", ""},
 		{"left out, with a good credential", "frappe_auth /api/* {\n" + known + "}", "GET / token", ""},
-		{"left out in a route", "route {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /", ""},
-		{"left out in a handle", "handle {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /", ""},
-		{"left out in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /x", ""},
-		{"matched in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET /x/api/ token", "alice@example.com"},
-		{"the first of two matches", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /api/ token", "alice@example.com"},
-		{"the second of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token", "alice@example.com"},
-		{"the first of two matches, spelled otherwise", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + none + "}", "GET /api/ token", "alice@example.com"},
-		{"the second of two matches, spelled otherwise", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + none + "}", "GET /api/ token", "alice@example.com"},
-		{"both of two match", "frappe_auth {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token", "alice@example.com"},
+		{"left out in a route", "route {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}",
+			"GET /", ""},
+		{"left out in a handle", "handle {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}",
+			"GET /", ""},
+		{"left out in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " +
+			application + "\n}", "GET /x", ""},
+		{"matched in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application +
+			"\n}", "GET /x/api/ token", "alice@example.com"},
+		{"the first of two matches", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}",
+			"GET /api/ token", "alice@example.com"},
+		{"the second of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}",
+			"GET /api/ token", "alice@example.com"},
+		{"the first of two matches, spelled otherwise",
+			"frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + none + "}", "GET /api/ token",
+			"alice@example.com"},
+		{"the second of two matches, spelled otherwise",
+			"frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + none + "}", "GET /api/ token",
+			"alice@example.com"},
+		{"both of two match", "frappe_auth {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token",
+			"alice@example.com"},
 		{"none of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /", ""},
-		{"the first has another header", "frappe_auth / {\n" + strings.Replace(known, "X-Frappe-User", "X-Other", 1) + "}\nfrappe_auth /api/* {\n" + known + "}", "GET / token", ""},
-		{"left out in the error routes, too", "frappe_auth {\n" + known + "}\nhandle_errors {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}", "GET / ", ""},
-		{"the matcher fails", "@fails expression `{header.X-Frappe-User}.nothing == 1`\nfrappe_auth @fails {\n" + known + "}\nhandle_errors {\nreverse_proxy " + application + "\n}", "GET /", ""},
+		{"the first has another header", "frappe_auth / {\n" + strings.Replace(known, "X-Frappe-User", "X-Other", 1) +
+			"}\nfrappe_auth /api/* {\n" + known + "}", "GET / token", ""},
+		{"left out in the error routes, too", "frappe_auth {\n" + known + "}\nhandle_errors {\nfrappe_auth /api/* {\n" +
+			known + "}\nreverse_proxy " + application + "\n}", "GET / ", ""},
+		{"the matcher fails", "@fails expression `{header.X-Frappe-User}.nothing == 1`\nfrappe_auth @fails {\n" + known +
+			"}\nhandle_errors {\nreverse_proxy " + application + "\n}", "GET /", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)
@@ -111,21 +129,24 @@ func TestNoForgedIdentity(t *testing.T) {
 	}
 }
 
-// everyPlaceholder are all of ours.
+// everyPlaceholder are all placeholders of frappe_auth.
 var everyPlaceholder = []string{
-	"{http.auth.user.id}", "{http.auth.user.scheme}", "{http.auth.user.full_name}", "{http.auth.user.roles}", "{http.auth.user.scopes}",
-	"{http.auth.user.backend}", "{http.auth.user.json}", "{http.auth.frappe.cache}", "{http.auth.frappe.error}", "{http.auth.candidate.id}",
+	"{http.auth.user.id}", "{http.auth.user.scheme}", "{http.auth.user.full_name}", "{http.auth.user.roles}",
+	"{http.auth.user.scopes}",
+	"{http.auth.user.backend}", "{http.auth.user.json}", "{http.auth.frappe.cache}", "{http.auth.frappe.error}",
+	"{http.auth.candidate.id}",
 }
 
-// TestUnsetPlaceholdersAreEmpty: on whatever path a request takes, an application sees what a placeholder of ours stands
-// for, if nothing, an empty text.
+// TestUnsetPlaceholdersAreEmpty: whatever frappe_auth does with a request, its placeholders are replaced, by an empty
+// text if nothing else.
 func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 	application, received := upstream(t)
 	hash, err := bcrypt.GenerateFromPassword([]byte("s"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com Employee\nbearer " + testutil.Hash("bob") + " bob\n}\n"
+	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) +
+		" alice@example.com Employee\nbearer " + testutil.Hash("bob") + " bob\n}\n"
 	proxy := "reverse_proxy " + application + " {\nheader_up X-All `" + strings.Join(everyPlaceholder, "|") + "`\n}\n"
 	const guest = `Guest||||||{"id":"Guest","scheme":"","full_name":"","roles":[],"scopes":[],"backend":""}|||`
 	const asAlice = `alice@example.com|token||Employee||static|{"id":"alice@example.com","scheme":"token","full_name":"","roles":["Employee"],"scopes":[],"backend":"static"}`
@@ -135,18 +156,28 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 	}{
 		{"granted", "frappe_auth {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
 		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "", guest},
-		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\n}", "OPTIONS /", strings.TrimSuffix(preflight, "\r\n"), guest},
+		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\n}", "OPTIONS /", strings.TrimSuffix(preflight, "\r\n"),
+			guest},
 		{"no credential", "frappe_auth {\n" + known + "}", "GET /", "", "||||||||no credential|"},
 		{"denied", "frappe_auth {\n" + known + "}", "GET /", "Authorization: token x:y", "|||||||miss|credential denied|x"},
-		{"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=", "|||||||miss|credential denied|a b"},
-		{"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", "Authorization: " + testutil.AlicePair, "|||||||miss|the user does not meet the requirements|" + aliceKey},
-		{"two headers", "frappe_auth {\n" + known + "}", "GET /", "Authorization: x\r\nAuthorization: y", "||||||||more than one Authorization header|"},
-		{"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, "|||||||||"},
-		{"left out twice", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /", "", "|||||||||"},
-		{"left out second", "frappe_auth / {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
-		{"left out first", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth / {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
-		{"refused second", "frappe_auth {\n" + known + "}\nfrappe_auth / {\n" + known + "require user bob\n}", "GET /", "Authorization: " + testutil.AlicePair, "|||||||hit|the user does not meet the requirements|" + aliceKey},
-		{"left out behind basic_auth", "basic_auth {\nbob " + string(hash) + "\n}\nfrappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: Basic Ym9iOnM=", "bob|||||||||"},
+		{"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=",
+			"|||||||miss|credential denied|a b"},
+		{"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", "Authorization: " + testutil.AlicePair,
+			"|||||||miss|the user does not meet the requirements|" + aliceKey},
+		{"two headers", "frappe_auth {\n" + known + "}", "GET /", "Authorization: x\r\nAuthorization: y",
+			"||||||||more than one Authorization header|"},
+		{"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair,
+			"|||||||||"},
+		{"left out twice", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /", "",
+			"|||||||||"},
+		{"left out second", "frappe_auth / {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /",
+			"Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+		{"left out first", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth / {\n" + known + "}", "GET /",
+			"Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+		{"refused second", "frappe_auth {\n" + known + "}\nfrappe_auth / {\n" + known + "require user bob\n}", "GET /",
+			"Authorization: " + testutil.AlicePair, "|||||||hit|the user does not meet the requirements|" + aliceKey},
+		{"left out behind basic_auth", "basic_auth {\nbob " + string(hash) + "\n}\nfrappe_auth /api/* {\n" + known + "}",
+			"GET /", "Authorization: Basic Ym9iOnM=", "bob|||||||||"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)
@@ -166,11 +197,12 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 	}
 }
 
-// TestNamesInHeaders: an application gets a user whatever characters are in the names, and as JSON it gets the names.
+// TestNamesInHeaders: names with any characters reach the application in headers, and unchanged in the JSON.
 func TestNamesInHeaders(t *testing.T) {
 	application, received := upstream(t)
 	for _, name := range []string{
-		"Alice", "Alice\nLiddell", "Alice\r\nX-Admin: 1", "a\tb", "\x00\x1f\x7f", "\u0080\u0085\u009f", "a\u2028b\u2029c", "Jürgen, \"Joe\" \\ 李 🙂 <b>&", "",
+		"Alice", "Alice\nLiddell", "Alice\r\nX-Admin: 1", "a\tb", "\x00\x1f\x7f", "\u0080\u0085\u009f", "a\u2028b\u2029c",
+		"Jürgen, \"Joe\" \\ 李 🙂 <b>&", "",
 	} {
 		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
 			quoted, err := json.Marshal(name)
@@ -178,9 +210,10 @@ func TestNamesInHeaders(t *testing.T) {
 				t.Fatal(err)
 			}
 			site := testutil.JSONSite(t, testutil.Answers{
-				testutil.LoggedUser:                    testutil.Always(200, `{"message":"alice@example.com"}`),
-				testutil.GetRoles:                      testutil.Always(200, `{"message":["Sales, East",`+string(quoted)+`]}`),
-				"/api/resource/User/alice@example.com": testutil.Always(200, `{"data":{"name":"alice@example.com","enabled":1,"full_name":`+string(quoted)+`}}`),
+				testutil.LoggedUser: testutil.Always(200, `{"message":"alice@example.com"}`),
+				testutil.GetRoles:   testutil.Always(200, `{"message":["Sales, East",`+string(quoted)+`]}`),
+				"/api/resource/User/alice@example.com": testutil.Always(200,
+					`{"data":{"name":"alice@example.com","enabled":1,"full_name":`+string(quoted)+`}}`),
 			})
 			address := testutil.FreeAddress(t)
 			testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
@@ -200,7 +233,8 @@ func TestNamesInHeaders(t *testing.T) {
 				t.Fatalf("status %d", got.Status)
 			}
 			headers := <-received
-			inOneLine := strings.NewReplacer("\r", " ", "\n", " ", "\t", " ", "\x00", " ", "\x1f", " ", "\x7f", " ", "\u0080", " ", "\u0085", " ", "\u009f", " ",
+			inOneLine := strings.NewReplacer("\r", " ", "\n", " ", "\t", " ", "\x00", " ", "\x1f", " ", "\x7f", " ", "\u0080",
+				" ", "\u0085", " ", "\u009f", " ",
 				"\u2028", " ", "\u2029", " ").Replace(name)
 			if got := headers.Get("X-Full-Name"); got != strings.TrimSpace(inOneLine) {
 				t.Errorf("the full name is %q", got)
@@ -228,10 +262,13 @@ func TestNamesInHeaders(t *testing.T) {
 	}
 }
 
-// TestUserHeaderCannotBeForged attacks the header that tells an application the user.
+// TestUserHeaderCannotBeForged: a client cannot set the header that user_header names, nor the one of header_up.
 func TestUserHeaderCannotBeForged(t *testing.T) {
 	received := make(chan http.Header, 1)
-	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header.Clone() }))
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
+		r *http.Request) {
+		received <- r.Header.Clone()
+	}))
 	defer application.Close()
 	address, viaHeaderUp := testutil.FreeAddress(t), testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`
@@ -268,15 +305,22 @@ http://%[2]s {
 		user    string
 	}{
 		{"no attack", []string{"Authorization: " + testutil.AlicePair}, "alice@example.com"},
-		{"the header itself", []string{"Authorization: " + testutil.AlicePair, "X-Frappe-User: Administrator"}, "alice@example.com"},
-		{"in another case", []string{"Authorization: " + testutil.AlicePair, "x-fRAPPE-uSER: Administrator"}, "alice@example.com"},
-		{"with underscores", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: Administrator"}, "alice@example.com"},
+		{"the header itself", []string{"Authorization: " + testutil.AlicePair, "X-Frappe-User: Administrator"},
+			"alice@example.com"},
+		{"in another case", []string{"Authorization: " + testutil.AlicePair, "x-fRAPPE-uSER: Administrator"},
+			"alice@example.com"},
+		{"with underscores", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: Administrator"},
+			"alice@example.com"},
 		{"with dots", []string{"Authorization: " + testutil.AlicePair, "X.Frappe.User: Administrator"}, "alice@example.com"},
-		{"several at once", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: a", "X-Frappe-User: b", "X.Frappe.User: c"}, "alice@example.com"},
-		{"named in Connection", []string{"Authorization: " + testutil.AlicePair, "Connection: keep-alive, X-Frappe-User"}, "alice@example.com"},
-		{"named in Connection with underscores", []string{"Authorization: " + testutil.AlicePair, "Connection: x_frappe_user,close"}, "alice@example.com"},
+		{"several at once", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: a", "X-Frappe-User: b",
+			"X.Frappe.User: c"}, "alice@example.com"},
+		{"named in Connection", []string{"Authorization: " + testutil.AlicePair, "Connection: keep-alive, X-Frappe-User"},
+			"alice@example.com"},
+		{"named in Connection with underscores", []string{"Authorization: " + testutil.AlicePair,
+			"Connection: x_frappe_user,close"}, "alice@example.com"},
 		{"anonymous", []string{"X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, "Guest"},
-		{"refused, and proxied by handle_errors", []string{"Authorization: token x:y", "X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, ""},
+		{"refused, and proxied by handle_errors", []string{"Authorization: token x:y", "X-Frappe-User: Administrator",
+			"X_Frappe_User: Administrator"}, ""},
 	} {
 		for option, via := range map[string]string{"user_header": address, "header_up": viaHeaderUp} {
 			headers := strings.Join(test.headers, "\r\n")
@@ -301,8 +345,8 @@ http://%[2]s {
 	}
 }
 
-// TestUserHeaderTrailersAreRemoved: no trailer of the client's that is named as the header reaches an upstream, which may make no
-// difference between the two; other trailers do.
+// TestUserHeaderTrailersAreRemoved: a trailer with the name of the user header does not reach an application, as some
+// applications take trailers for headers. Other trailers do.
 func TestUserHeaderTrailersAreRemoved(t *testing.T) {
 	received := make(chan http.Header, 1)
 	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -321,11 +365,13 @@ func TestUserHeaderTrailersAreRemoved(t *testing.T) {
 	}{
 		{"announced", "X-Frappe-User, X-Checksum", "X-Frappe-User: Administrator\r\n"},
 		{"announced, with underscores", "X_Frappe_User, X-Checksum", "X_Frappe_User: Administrator\r\n"},
-		{"not announced, beside one that is", "X-Checksum", "X-Frappe-User: Administrator\r\nx.frappe.user: Administrator\r\n"},
+		{"not announced, beside one that is", "X-Checksum",
+			"X-Frappe-User: Administrator\r\nx.frappe.user: Administrator\r\n"},
 		{"none", "X-Checksum", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			testutil.RawRequest(t, address, "POST / HTTP/1.1\r\nHost: "+address+"\r\nAuthorization: "+testutil.AlicePair+"\r\nTrailer: "+test.announced+
+			testutil.RawRequest(t, address, "POST / HTTP/1.1\r\nHost: "+address+"\r\nAuthorization: "+testutil.AlicePair+
+				"\r\nTrailer: "+test.announced+
 				"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n"+test.trailers+"X-Checksum: 1\r\n\r\n")
 			if got := <-received; len(got) != 1 || got.Get("X-Checksum") != "1" {
 				t.Errorf("the application receives the trailers %q", got)
@@ -334,7 +380,7 @@ func TestUserHeaderTrailersAreRemoved(t *testing.T) {
 	}
 }
 
-// TestNoSecondExpansion: what a client or Frappe says is never a template.
+// TestNoSecondExpansion: placeholders in the text of a client or of Frappe are not expanded.
 func TestNoSecondExpansion(t *testing.T) {
 	t.Setenv("FRAPPE_AUTH_TEST_SECRET", "expanded")
 	const template = "{env.FRAPPE_AUTH_TEST_SECRET}"
@@ -344,7 +390,10 @@ func TestNoSecondExpansion(t *testing.T) {
 	}))
 	defer site.Close()
 	received := make(chan string, 1)
-	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.Header.Get("X-User") }))
+	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
+		r *http.Request) {
+		received <- r.Header.Get("X-User")
+	}))
 	defer application.Close()
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`
@@ -366,17 +415,18 @@ http://%s {
 		w.WriteHeader(http.StatusUnauthorized)
 		io.WriteString(w, `{}`)
 	})
-	if got := testutil.Get(t, "http://"+address, "Authorization: token "+template+":x"); strings.Contains(got.Body, "expanded") {
+	if got := testutil.Get(t, "http://"+address, "Authorization: token "+template+":x"); strings.Contains(got.Body,
+		"expanded") {
 		t.Errorf("the API key was expanded: %s", got.Body)
 	}
 }
 
-// TestVariablesHoldNoSecret: what the handler keeps in the request's variables, which any handler or log may print, has no
-// secret in it.
+// TestVariablesHoldNoSecret: the variable of the handler, which other handlers and logs can print, contains no secret.
 func TestVariablesHoldNoSecret(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, "http://"+address+" {\nfrappe_auth {\n"+testutil.StaticSite(t)+"}\n"+
-		"respond \"{http.vars.frappe_auth.decision}\"\nhandle_errors {\nrespond \"{http.vars.frappe_auth.decision}\" 401\n}\n}")
+		"respond \"{http.vars.frappe_auth.decision}\"\nhandle_errors {\nrespond \"{http.vars.frappe_auth.decision}\" 401\n"+
+		"}\n}")
 	for _, test := range []struct {
 		name, header, secret string
 		status               int

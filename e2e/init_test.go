@@ -24,7 +24,7 @@ func runInit(t *testing.T, input string, args ...string) (file, screen string, c
 	c.Stdin = strings.NewReader(input)
 	var out, err bytes.Buffer
 	c.Stdout, c.Stderr = &out, &err
-	_ = c.Run() // the exit code says it
+	_ = c.Run() // the exit code is returned
 	for _, secret := range []string{"s3cret", "38jWnH1vU3H1INnP", "MUx-kgDuoW3K9ELDxqTkj66Ki", "AAAAAAAAAAAAAAAA"} {
 		if strings.Contains(out.String()+err.String(), secret) {
 			t.Errorf("%s is shown:\n%s%s", secret, err.String(), out.String())
@@ -33,7 +33,7 @@ func runInit(t *testing.T, input string, args ...string) (file, screen string, c
 	return out.String(), err.String(), c.ProcessState.ExitCode()
 }
 
-// namedSite is a double of a bench's web server, which has one site and finds it by its name.
+// namedSite returns the URL of a double of a bench's web server with one site, which it finds by its name.
 func namedSite(t *testing.T, name string) (url string) {
 	t.Helper()
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +51,7 @@ func namedSite(t *testing.T, name string) (url string) {
 	return site.URL
 }
 
-// makeBench is a bench with the configuration of all sites, and its directory of sites.
+// makeBench makes a bench with a configuration of all sites, and returns its directory and that of its sites.
 func makeBench(t *testing.T, common string) (dir, sites string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -80,7 +80,7 @@ func recordedSiteIn(t *testing.T, sites, name string) {
 	}
 }
 
-// TestInit: what it writes is what doctor passes, and Caddy runs.
+// TestInit: doctor accepts the Caddyfile that init writes, and Caddy runs it.
 func TestInit(t *testing.T) {
 	named := namedSite(t, "erp.example.com")
 	namedPort := named[strings.LastIndexByte(named, ':')+1:]
@@ -99,7 +99,7 @@ func TestInit(t *testing.T) {
 	for _, test := range []struct {
 		name, input string
 		args        []string
-		golden      string // some cases write the same
+		golden      string // some cases share one
 	}{
 		{"site", "", []string{"--site", namedSite(t, "")}, "site"},
 		{"site by name", "", []string{"--site", named, "--site-name", "erp.example.com"}, "site by name"},
@@ -122,7 +122,8 @@ func TestInit(t *testing.T) {
 			if code != 0 {
 				t.Fatalf("exit code %d:\n%s", code, screen)
 			}
-			golden(t, "init "+test.golden+".txt", file, append(onScreens, `database \S+/`, "database /home/frappe/frappe-bench/sites/")...)
+			golden(t, "init "+test.golden+".txt", file,
+				append(onScreens, `database \S+/`, "database /home/frappe/frappe-bench/sites/")...)
 			doctor, code := command(t, "", "doctor", "--config", configFile(t, file))
 			if code != 0 {
 				t.Errorf("doctor does not pass it:\n%s", doctor)
@@ -135,7 +136,7 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// TestInitServes: the Caddyfile of a bench lets in whom the site's database knows.
+// TestInitServes: the Caddyfile for a bench grants the credentials in the database of its site.
 func TestInitServes(t *testing.T) {
 	dir, sites := makeBench(t, `{}`)
 	sqliteSiteIn(t, sites)
@@ -153,7 +154,7 @@ func TestInitServes(t *testing.T) {
 	}
 }
 
-// TestInitFindsBench: without flags, it proposes the bench in the current directory or in the home.
+// TestInitFindsBench: without flags, init proposes the bench in the current directory or in the home directory.
 func TestInitFindsBench(t *testing.T) {
 	home := t.TempDir()
 	sites := filepath.Join(home, "frappe-bench", "sites")
@@ -173,9 +174,10 @@ func TestInitFindsBench(t *testing.T) {
 	}
 }
 
-// TestInitFails: where nothing works, nothing is written, and it says why.
+// TestInitFails: if nothing works, init writes no file and says why.
 func TestInitFails(t *testing.T) {
-	serverBench, sites := makeBench(t, `{"db_host": "127.0.0.1", "db_port": `+freePort(t)+`, "webserver_port": `+freePort(t)+`}`)
+	serverBench, sites := makeBench(t, `{"db_host": "127.0.0.1", "db_port": `+freePort(t)+`, "webserver_port": `+
+		freePort(t)+`}`)
 	recordedSiteIn(t, sites, "erp.example.com")
 	recordedSiteIn(t, sites, "other.example.com")
 	for _, test := range []struct {
@@ -186,8 +188,10 @@ func TestInitFails(t *testing.T) {
 	}{
 		{"nobody there", "", []string{"--site", "http://127.0.0.1:" + freePort(t)}, 2, "connection refused"},
 		{"no site of that name", "", []string{"--site", namedSite(t, "erp.example.com")}, 2, "TROUBLE"},
-		{"nothing runs", "", []string{"--bench", serverBench, "--site-name", "erp.example.com"}, 2, "Mend what is marked TROUBLE"},
-		{"several sites", "", []string{"--bench", serverBench}, 1, "choose one with --site-name: erp.example.com, other.example.com"},
+		{"nothing runs", "", []string{"--bench", serverBench, "--site-name", "erp.example.com"}, 2,
+			"Mend what is marked TROUBLE"},
+		{"several sites", "", []string{"--bench", serverBench}, 1,
+			"choose one with --site-name: erp.example.com, other.example.com"},
 		{"no such site", "", []string{"--bench", serverBench, "--site-name", "x"}, 1, "no site of that name"},
 		{"no bench", "", []string{"--bench", t.TempDir()}, 1, "no bench"},
 		{"no directory", "", []string{"--bench", "/nonexistent"}, 1, "/nonexistent"},
@@ -197,7 +201,8 @@ func TestInitFails(t *testing.T) {
 		{"password in the URL", "", []string{"--site", "https://alice:s3cret@erp.example.com"}, 1, "remove it"},
 		{"password in the answer", "https://alice:s3cret@erp.example.com\n\n\n", nil, 2, "remove it"},
 		{"placeholder", "", []string{"--site", "https://{env.SITE}"}, 1, "cannot be written in a Caddyfile"},
-		{"address", "", []string{"--site", "https://erp.example.com", "--address", "ftp://x"}, 1, "--address: write an address"},
+		{"address", "", []string{"--site", "https://erp.example.com", "--address", "ftp://x"}, 1,
+			"--address: write an address"},
 		{"no answer", "", nil, 1, "use --site or --bench"},
 		{"argument", "", []string{"https://erp.example.com"}, 1, "unexpected argument"},
 	} {
@@ -210,7 +215,7 @@ func TestInitFails(t *testing.T) {
 	}
 }
 
-// TestInitOutput: a file is not overwritten without --force, not even where nothing else is wrong.
+// TestInitOutput: init does not overwrite a file without --force.
 func TestInitOutput(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "Caddyfile")
 	args := []string{"--site", namedSite(t, ""), "--output", name}
@@ -244,9 +249,10 @@ func TestInitOutput(t *testing.T) {
 	}
 }
 
-// TestInitHint: the command that starts Caddy works, whatever the file is called.
+// TestInitHint: the command to start Caddy that init prints works, whatever the name of the file.
 func TestInitHint(t *testing.T) {
-	for name, flags := range map[string]string{"Caddyfile": "", "Caddyfile.new": "", "erp.caddyfile": "", "erp.conf": " --adapter caddyfile"} {
+	for name, flags := range map[string]string{"Caddyfile": "", "Caddyfile.new": "", "erp.caddyfile": "",
+		"erp.conf": " --adapter caddyfile"} {
 		file := filepath.Join(t.TempDir(), name)
 		_, screen, _ := runInit(t, "", "--site", namedSite(t, ""), "--output", file)
 		if want := "Start Caddy with: caddy run --config " + file + flags + "\n"; !strings.HasSuffix(screen, want) {
@@ -259,7 +265,7 @@ func TestInitHint(t *testing.T) {
 	}
 }
 
-// TestInitFeed: the feed that init suggests for a bench works when the line is uncommented.
+// TestInitFeed: the feed that init suggests for a bench works once its line is uncommented.
 func TestInitFeed(t *testing.T) {
 	server := testutil.StartRedis(t)
 	bench, sites := makeBench(t, `{"redis_queue": "redis://`+server.Address+`"}`)
@@ -272,7 +278,8 @@ func TestInitFeed(t *testing.T) {
 	if !strings.Contains(file, line) {
 		t.Fatalf("no feed is suggested:\n%s", file)
 	}
-	doctor, code := command(t, "", "doctor", "--config", configFile(t, strings.Replace(file, line, strings.Replace(line, "# ", "", 1), 1)))
+	doctor, code := command(t, "", "doctor", "--config",
+		configFile(t, strings.Replace(file, line, strings.Replace(line, "# ", "", 1), 1)))
 	if code != 0 || !strings.Contains(doctor, "events may be heard") {
 		t.Errorf("exit code %d:\n%s", code, doctor)
 	}

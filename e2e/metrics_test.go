@@ -20,7 +20,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// watchedSites are sites whose requests move every metric: a static one, one with a site that answers and one without.
+// watchedSites returns three sites whose requests move every metric: with a backend static, with a site that answers,
+// and with a site that does not.
 func watchedSites(t *testing.T) (sites string, addresses [3]string) {
 	t.Helper()
 	for i := range addresses {
@@ -52,7 +53,7 @@ http://%s {
 }`, addresses[0], alice+"backend static {\nbearer "+testutil.Hash("of nobody")+" x\n}\n", addresses[1], siteDouble(t), addresses[2], freePort(t)), addresses
 }
 
-// drive sends requests of every sort. When it is not the first time, they get other answers.
+// drive sends requests of every kind. Their answers are checked only the first time, as later ones differ.
 func drive(t *testing.T, addresses [3]string, first bool) {
 	t.Helper()
 	files, site, away := "http://"+addresses[0], "http://"+addresses[1], "http://"+addresses[2]
@@ -87,7 +88,8 @@ func drive(t *testing.T, addresses [3]string, first bool) {
 		}
 	}
 	body := `{"doctype":"User","name":"alice@example.com"}`
-	if status, _ := ask(t, "POST", files+"/hook", body, "X-Frappe-Webhook-Signature: ZO7Iaypk4RGe0YykB17YIQrK1s8d34F7k3bwiM4ksJA="); status != 204 {
+	if status, _ := ask(t, "POST", files+"/hook", body,
+		"X-Frappe-Webhook-Signature: ZO7Iaypk4RGe0YykB17YIQrK1s8d34F7k3bwiM4ksJA="); status != 204 {
 		t.Errorf("webhook: %d", status)
 	}
 }
@@ -112,7 +114,7 @@ func (p *process) scrape() map[string]float64 {
 	return samples
 }
 
-// TestMetrics: every sort of request is counted once, under labels that no client has a say in, across reloads, and only
+// TestMetrics: every kind of request is counted once, under labels that clients cannot choose, across reloads, and only
 // while metrics are on.
 func TestMetrics(t *testing.T) {
 	sites, addresses := watchedSites(t)
@@ -181,7 +183,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestPromtool: the metrics are as Prometheus wants them, and so are the alert rules.
+// TestPromtool: promtool accepts the metrics and the alert rules, and the tests of the rules pass.
 func TestPromtool(t *testing.T) {
 	requireProgram(t, "prometheus", "promtool", "--version")
 	sites, addresses := watchedSites(t)
@@ -190,7 +192,7 @@ func TestPromtool(t *testing.T) {
 	p.sharing()
 	drive(t, addresses, true)
 	_, text := ask(t, "GET", "http://"+p.admin+"/metrics", "")
-	var ours strings.Builder // Caddy's own are not ours to answer for
+	var ours strings.Builder // without Caddy's own metrics
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, "caddy_frappe_auth_") {
 			ours.WriteString(line)
@@ -210,15 +212,15 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// TestMonitoring: a real Prometheus scrapes a running Caddy, and every query of the dashboard and of the alerts has an
-// answer.
+// TestMonitoring: with a real Prometheus, every query of the dashboard and of the alerts has an answer.
 func TestMonitoring(t *testing.T) {
 	requireProgram(t, "prometheus", "prometheus", "--version")
 	sites, addresses := watchedSites(t)
-	// What only the database backend and the shared store have is also looked at.
+	// The database backend and the shared store have further metrics.
 	database := testutil.FreeAddress(t)
 	shared, _ := sharingSite(t)
-	p := start(t, "metrics", sites+shared+"\nhttp://"+database+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+"\n}\nrespond ok\n}")
+	p := start(t, "metrics", sites+shared+"\nhttp://"+database+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+
+		"\n}\nrespond ok\n}")
 	if status, body := ask(t, "GET", "http://"+database, "", tokenHeader); status != 200 {
 		t.Errorf("database: %d %s", status, body)
 	}
@@ -240,7 +242,8 @@ func TestMonitoring(t *testing.T) {
 	// Rates need two scrapes with requests in between.
 	drive(t, addresses, true)
 	testutil.Eventually(t, "Prometheus has scraped twice", func() bool {
-		return slices.ContainsFunc(prometheus.query(t, `count_over_time(caddy_frappe_auth_failing_clients[1m]) > 1`), func(float64) bool { return true })
+		return slices.ContainsFunc(prometheus.query(t, `count_over_time(caddy_frappe_auth_failing_clients[1m]) > 1`),
+			func(float64) bool { return true })
 	})
 	drive(t, addresses, false)
 	if len(dashboard.Panels) < 10 {
@@ -280,14 +283,16 @@ func startPrometheus(t *testing.T, target string) prometheusServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("global:\n  scrape_interval: 1s\nrule_files: [%q]\nscrape_configs:\n- job_name: caddy\n  static_configs:\n  - targets: [%q]\n", rules, target)
+	text := fmt.Sprintf("global:\n  scrape_interval: 1s\nrule_files: [%q]\nscrape_configs:\n- job_name: caddy\n"+
+		"  static_configs:\n  - targets: [%q]\n", rules, target)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := prometheusServer{address: testutil.FreeAddress(t)}
 	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(context.Background())
-	command := exec.CommandContext(ctx, "prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+s.address)
+	command := exec.CommandContext(ctx, "prometheus", "--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+s.address)
 	command.Stdout, command.Stderr = &log, &log
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

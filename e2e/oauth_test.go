@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// Access tokens of peopleBackend.
+// Access tokens that backend test_people knows.
 const (
 	allOfMCP      = "Authorization: Bearer all-of-mcp"
 	openIDOfOther = "Authorization: Bearer openid-of-other"
@@ -24,7 +24,8 @@ func TestRequireScopeAndClient(t *testing.T) {
 		session   = "Cookie: sid=" + loggedIn
 		forbidden = `Bearer realm="Frappe", error="insufficient_scope"`
 
-		openIDAsked = "\nprotected_resource {\nauthorization_server https://erp.example.com\nresource https://mcp.example.com\nscopes openid\n}"
+		openIDAsked = "\nprotected_resource {\nauthorization_server https://erp.example.com\n" +
+			"resource https://mcp.example.com\nscopes openid\n}"
 	)
 	for _, test := range []struct {
 		name, options, header string
@@ -34,17 +35,22 @@ func TestRequireScopeAndClient(t *testing.T) {
 		{"scope, a token with it", "require scope all", allOfMCP, 200, ""},
 		{"scope, a token without it", "require scope all", openIDOfOther, 403, forbidden + `, scope="all"`},
 		{"one of two scopes", "require scope all openid", openIDOfOther, 200, ""},
-		{"two scopes, one of them there", "require scope all\nrequire scope openid", openIDOfOther, 403, forbidden + `, scope="all openid"`},
+		{"two scopes, one of them there", "require scope all\nrequire scope openid", openIDOfOther, 403,
+			forbidden + `, scope="all openid"`},
 		{"two scopes, both there", "require scope all\nrequire scope openid", allOfMCP, 200, ""},
 		{"scope, an API key", "require scope all", tokenHeader, 200, ""},
 		{"scope, an API key by Basic", "require scope all", "Authorization: " + testutil.AliceBasic, 200, ""},
 		{"scope, a session", "require scope all", session, 200, ""},
 		{"scope, no credential", "require scope all", "X: y", 401, `Bearer realm="Frappe", scope="all"`},
-		{"scope, an unknown token", "require scope all", "Authorization: Bearer x", 401, `Bearer realm="Frappe", error="invalid_token", scope="all"`},
+		{"scope, an unknown token", "require scope all", "Authorization: Bearer x", 401,
+			`Bearer realm="Frappe", error="invalid_token", scope="all"`},
 		{"scope and role", "require scope all\nrequire role Auditor", allOfMCP, 403, forbidden + `, scope="all"`},
-		{"more scopes than clients ask for, no credential", "require scope all" + openIDAsked, "X: y", 401, `Bearer realm="Frappe", scope="openid", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
-		{"more scopes than clients ask for", "require scope all" + openIDAsked, openIDOfOther, 403, forbidden + `, scope="all", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
-		{"no scope, a client that asks for one", "require client mcp" + openIDAsked, openIDOfOther, 403, forbidden + `, resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
+		{"more scopes than clients ask for, no credential", "require scope all" + openIDAsked, "X: y", 401,
+			`Bearer realm="Frappe", scope="openid", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
+		{"more scopes than clients ask for", "require scope all" + openIDAsked, openIDOfOther, 403,
+			forbidden + `, scope="all", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
+		{"no scope, a client that asks for one", "require client mcp" + openIDAsked, openIDOfOther, 403,
+			forbidden + `, resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
 		{"client, its token", "require client x mcp", allOfMCP, 200, ""},
 		{"client, another's token", "require client mcp", openIDOfOther, 403, forbidden},
 		{"client, an API key", "require client mcp", tokenHeader, 403, ""},
@@ -53,7 +59,7 @@ func TestRequireScopeAndClient(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := runPeople(t, "schemes bearer basic token session\n"+test.options)
-			for range 2 { // the second is answered from the cache
+			for range 2 { // the second comes from the cache
 				got := testutil.Get(t, "http://"+address, test.header)
 				if got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
 					t.Errorf("%d %q", got.Status, got.Header["Www-Authenticate"])
@@ -63,19 +69,20 @@ func TestRequireScopeAndClient(t *testing.T) {
 	}
 }
 
-// TestProtectedResourceMetadata: who may read the metadata where, what is in it, and how a challenge leads there.
+// TestProtectedResourceMetadata: where the metadata is, what it contains, and how the challenge points to it.
 func TestProtectedResourceMetadata(t *testing.T) {
 	const (
 		path  = "/.well-known/oauth-protected-resource"
 		proxy = "X-Forwarded-Proto: https"
 	)
 	defaults := "protected_resource {\nauthorization_server https://erp.example.com\n}"
-	mcp := "protected_resource {\nauthorization_server https://erp.example.com\nauthorization_server https://two.example.com\nresource https://mcp.example.com/mcp\nscopes all openid\n}"
+	mcp := "protected_resource {\nauthorization_server https://erp.example.com\n" +
+		"authorization_server https://two.example.com\nresource https://mcp.example.com/mcp\nscopes all openid\n}"
 	for _, test := range []struct {
 		name, matcher, options, trusted string
 		headers                         []string
 		paths, not                      []string
-		metadata                        string // with HOST for that of the request
+		metadata                        string // with HOST in place of the host of the request
 		challenge                       string
 	}{
 		{
@@ -109,20 +116,23 @@ func TestProtectedResourceMetadata(t *testing.T) {
 			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
 		},
 		{
-			name: "a client that makes up where it is", options: defaults, headers: []string{proxy, "X-Forwarded-Host: evil.example.net"},
-			paths: []string{path}, not: []string{"/"},
+			name: "a client that makes up where it is", options: defaults,
+			headers: []string{proxy, "X-Forwarded-Host: evil.example.net"},
+			paths:   []string{path}, not: []string{"/"},
 			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
 			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
 		},
 		{
-			name: "a trusted proxy", options: defaults, trusted: "127.0.0.1", headers: []string{proxy, "X-Forwarded-Host: evil.example.net, mcp.example.com"},
-			paths: []string{path}, not: []string{"/"},
+			name: "a trusted proxy", options: defaults, trusted: "127.0.0.1",
+			headers: []string{proxy, "X-Forwarded-Host: evil.example.net, mcp.example.com"},
+			paths:   []string{path}, not: []string{"/"},
 			metadata:  `{"resource":"https://mcp.example.com","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
 			challenge: `Bearer realm="Frappe", resource_metadata="https://mcp.example.com` + path + `"`,
 		},
 		{
-			name: "a trusted proxy that sends nonsense", options: defaults, trusted: "127.0.0.1", headers: []string{"X-Forwarded-Proto: gopher", `X-Forwarded-Host: "\`},
-			paths: []string{path}, not: []string{"/"},
+			name: "a trusted proxy that sends nonsense", options: defaults, trusted: "127.0.0.1",
+			headers: []string{"X-Forwarded-Proto: gopher", `X-Forwarded-Host: "\`},
+			paths:   []string{path}, not: []string{"/"},
 			metadata:  `{"resource":"http://HOST","authorization_servers":["https://erp.example.com"],"bearer_methods_supported":["header"]}`,
 			challenge: `Bearer realm="Frappe", resource_metadata="http://HOST` + path + `"`,
 		},
@@ -133,18 +143,22 @@ func TestProtectedResourceMetadata(t *testing.T) {
 			if test.trusted != "" {
 				global = "{\nservers {\ntrusted_proxies static " + test.trusted + "\n}\n}\n"
 			}
-			site := strings.Replace(caddyfileOf(address, "backend test_people\nschemes bearer\n"+test.options), "frappe_auth {", "frappe_auth "+test.matcher+" {", 1)
+			site := strings.Replace(caddyfileOf(address, "backend test_people\nschemes bearer\n"+test.options), "frappe_auth {",
+				"frappe_auth "+test.matcher+" {", 1)
 			testutil.RunCaddy(t, global+site)
 			inPlace := strings.NewReplacer("HOST", address)
 			for _, path := range test.paths {
 				got := testutil.Get(t, "http://"+address+path, test.headers...)
-				if got.Status != 200 || strings.TrimSpace(got.Body) != inPlace.Replace(test.metadata) || !json.Valid([]byte(got.Body)) {
+				if got.Status != 200 || strings.TrimSpace(got.Body) != inPlace.Replace(test.metadata) ||
+					!json.Valid([]byte(got.Body)) {
 					t.Errorf("%s: %d %s", path, got.Status, got.Body)
 				}
 				if got.Header.Get("Access-Control-Allow-Origin") != "*" || got.Header.Get("Content-Type") != "application/json" {
 					t.Errorf("%s: %v", path, got.Header)
 				}
-				preflight := testutil.RequestOver(t, testutil.Client, http.MethodOptions, "http://"+address+path, "Origin: https://inspector.example.com", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: mcp-protocol-version")
+				preflight := testutil.RequestOver(t, testutil.Client, http.MethodOptions, "http://"+address+path,
+					"Origin: https://inspector.example.com", "Access-Control-Request-Method: GET",
+					"Access-Control-Request-Headers: mcp-protocol-version")
 				if preflight.Status != 204 || preflight.Header.Get("Access-Control-Allow-Headers") != "*" {
 					t.Errorf("%s: preflight %d %v", path, preflight.Status, preflight.Header)
 				}
@@ -165,11 +179,12 @@ func TestProtectedResourceMetadata(t *testing.T) {
 	}
 }
 
-// TestProtectedResourceWithoutHost: a request that names no host gets no URL.
+// TestProtectedResourceWithoutHost: a request without a host gets no resource_metadata, as there is no URL for it.
 func TestProtectedResourceWithoutHost(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	testutil.RunCaddy(t, caddyfileOf(":"+port, "backend test_people\nschemes bearer\nprotected_resource {\nauthorization_server https://erp.example.com\n}"))
+	testutil.RunCaddy(t, caddyfileOf(":"+port, "backend test_people\nschemes bearer\nprotected_resource {\n"+
+		"authorization_server https://erp.example.com\n}"))
 	for _, path := range []string{"/", "/.well-known/oauth-protected-resource"} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -187,11 +202,13 @@ func TestProtectedResourceWithoutHost(t *testing.T) {
 	}
 }
 
-// TestSeveralProtectedResources: each handler describes its own resource, and the first one that of the host.
+// TestSeveralProtectedResources: each handler serves the metadata of its path, and the first one that of the host.
 func TestSeveralProtectedResources(t *testing.T) {
 	address := testutil.FreeAddress(t)
-	one := "{\nbackend test_people\nprotected_resource {\nauthorization_server https://erp.example.com\nresource https://example.com/%[1]s\n}\n}\n"
-	testutil.RunCaddy(t, "http://"+address+" {\nroute {\nfrappe_auth /a/* "+fmt.Sprintf(one, "a")+"frappe_auth /b/* "+fmt.Sprintf(one, "b")+"respond passed\n}\n}")
+	one := "{\nbackend test_people\nprotected_resource {\nauthorization_server https://erp.example.com\n" +
+		"resource https://example.com/%[1]s\n}\n}\n"
+	testutil.RunCaddy(t, "http://"+address+" {\nroute {\nfrappe_auth /a/* "+fmt.Sprintf(one, "a")+"frappe_auth /b/* "+
+		fmt.Sprintf(one, "b")+"respond passed\n}\n}")
 	for path, want := range map[string]string{"": "a", "/a": "a", "/b": "b"} {
 		got := testutil.Get(t, "http://"+address+"/.well-known/oauth-protected-resource"+path)
 		if !strings.Contains(got.Body, `"resource":"https://example.com/`+want+`"`) {
@@ -200,7 +217,8 @@ func TestSeveralProtectedResources(t *testing.T) {
 	}
 }
 
-// runPeople runs a site with frappe_auth and these options, which answers with what it knows of a request.
+// runPeople runs a site with backend test_people and these options, which answers with the user and the credential that
+// it gets.
 func runPeople(t *testing.T, options string) (address string) {
 	t.Helper()
 	address = testutil.FreeAddress(t)

@@ -21,7 +21,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// span is a span as OpenTelemetry's console exporter writes it.
+// span is a span in the form of OpenTelemetry's console exporter.
 type span struct {
 	Name        string
 	SpanContext struct{ TraceID, SpanID string }
@@ -41,7 +41,7 @@ func (s span) attributes() map[string]any {
 	return all
 }
 
-// spans are what the process has exported.
+// spans returns the spans that Caddy has exported.
 func (p *process) spans() []span {
 	var all []span
 	for line := range strings.Lines(p.logged()) {
@@ -53,8 +53,8 @@ func (p *process) spans() []span {
 	return all
 }
 
-// TestTracing: a traced request has a span around its verification, and one around each call of a backend, which the site
-// gets as traceparent; nothing else of the client's trace does.
+// TestTracing: a traced request has a span around its verification, and one around each call of a backend. The site
+// gets the latter as traceparent, and nothing else of the client's trace.
 func TestTracing(t *testing.T) {
 	var (
 		mu   sync.Mutex
@@ -77,17 +77,20 @@ func TestTracing(t *testing.T) {
 	}))
 	defer site.Close()
 	traced, plain := testutil.FreeAddress(t), testutil.FreeAddress(t)
-	p := start(t, "", fmt.Sprintf("http://%s {\ntracing\nfrappe_auth %s\nrespond ok\n}\nhttp://%s {\nfrappe_auth %s {\ncache {\nttl 0\n}\n}\nrespond ok\n}", traced, site.URL, plain, site.URL),
+	p := start(t, "", fmt.Sprintf("http://%s {\ntracing\nfrappe_auth %s\nrespond ok\n}\nhttp://%s {\nfrappe_auth %s {\n"+
+		"cache {\nttl 0\n}\n}\nrespond ok\n}", traced, site.URL, plain, site.URL),
 		"OTEL_TRACES_EXPORTER=console", "OTEL_BSP_SCHEDULE_DELAY=50")
 
 	const trace = "0af7651916cd43dd8448eb211c80319c"
 	for _, credential := range []string{"good-token", "good-token", "bad-token", "other"} {
-		ask(t, "GET", "http://"+traced, "", "Authorization: Bearer "+credential, "traceparent: 00-"+trace+"-b7ad6b7169203331-01",
+		ask(t, "GET", "http://"+traced, "", "Authorization: Bearer "+credential,
+			"traceparent: 00-"+trace+"-b7ad6b7169203331-01",
 			"tracestate: secret=from-the-client", "baggage: also=from-the-client")
 	}
 	mu.Lock()
 	for _, header := range seen {
-		if !strings.HasPrefix(header.Get("Traceparent"), "00-"+trace+"-") || header["Tracestate"] != nil || header["Baggage"] != nil {
+		if !strings.HasPrefix(header.Get("Traceparent"), "00-"+trace+"-") || header["Tracestate"] != nil ||
+			header["Baggage"] != nil {
 			t.Errorf("the site got %v", header)
 		}
 	}
@@ -119,9 +122,11 @@ func TestTracing(t *testing.T) {
 			continue
 		}
 		a := s.attributes()
-		line := fmt.Sprint(a["enduser.id"], " ", a["frappe_auth.scheme"], " ", a["frappe_auth.backend"], " ", a["frappe_auth.cache"], " ", a["frappe_auth.outcome"], " ", s.Status.Code)
+		line := fmt.Sprint(a["enduser.id"], " ", a["frappe_auth.scheme"], " ", a["frappe_auth.backend"], " ",
+			a["frappe_auth.cache"], " ", a["frappe_auth.outcome"], " ", s.Status.Code)
 		if call, ok := calls[s.SpanContext.SpanID]; ok {
-			line += fmt.Sprint(", asked: ", call.attributes()["frappe_auth.backend"], " ", call.attributes()["frappe_auth.outcome"], " ", call.Status.Code)
+			line += fmt.Sprint(", asked: ", call.attributes()["frappe_auth.backend"], " ",
+				call.attributes()["frappe_auth.outcome"], " ", call.Status.Code)
 		}
 		found = append(found, line)
 	}
@@ -141,8 +146,8 @@ func TestTracing(t *testing.T) {
 	}
 }
 
-// TestAccessLog: the access log tells how a request was judged, and the debug log which key was refused, up to four
-// characters of it.
+// TestAccessLog: the access log has the decision on a request, and the debug log has the first four characters of a
+// refused key.
 func TestAccessLog(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	p := start(t, "", "http://"+address+" {\nlog\nfrappe_auth {\n"+alice+"\n}\nrespond ok\n}")
@@ -157,7 +162,10 @@ func TestAccessLog(t *testing.T) {
 	} {
 		before := strings.Count(p.logged(), `"logger":"http.log.access`)
 		ask(t, "GET", "http://"+address, "", test.header)
-		p.eventually("the request is logged", func() bool { return strings.Count(p.logged(), `"logger":"http.log.access`) > before })
+		p.eventually("the request is logged", func() bool {
+			return strings.Count(p.logged(),
+				`"logger":"http.log.access`) > before
+		})
 		entry := p.logLine("handled request")
 		if got := fmt.Sprint(entry["frappe_auth"]); got != "map["+test.want+"]" || entry["user_id"] != test.user {
 			t.Errorf("%s: %s, user_id %v; want %s", test.header, got, entry["user_id"], test.want)
@@ -167,20 +175,24 @@ func TestAccessLog(t *testing.T) {
 	for line := range strings.Lines(p.logged()) {
 		var entry map[string]any
 		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == "refused" {
-			refused = append(refused, fmt.Sprint(entry["level"], " ", entry["status"], " ", entry["scheme"], " ", entry["api_key"]))
+			refused = append(refused, fmt.Sprint(entry["level"], " ", entry["status"], " ", entry["scheme"], " ",
+				entry["api_key"]))
 		}
 	}
-	if got, want := strings.Join(refused, "\n"), "debug 401 token 2c62…\ndebug 401 token 2c62…\ndebug 401  <nil>\ndebug 401  <nil>"; got != want {
+	if got, want := strings.Join(refused, "\n"), "debug 401 token 2c62…\ndebug 401 token 2c62…\ndebug 401  <nil>\n"+
+		"debug 401  <nil>"; got != want {
 		t.Errorf("refusals:\n%s\nwant:\n%s", got, want)
 	}
 }
 
-// TestUnmatchedRequestsAreNotObserved: a request that the matcher leaves out is neither counted nor logged as one that was judged, and
-// keeps its credential.
+// TestUnmatchedRequestsAreNotObserved: a request that the matcher leaves out has no decision in the log, and keeps its
+// credential.
 func TestUnmatchedRequestsAreNotObserved(t *testing.T) {
 	address := testutil.FreeAddress(t)
-	c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth /api/* {\n%s\nhide_credentials\n}\nrespond {header.Authorization}\n}", address, testutil.StaticSite(t)))
-	if got := testutil.Get(t, "http://"+address+"/left-out", "Authorization: "+testutil.AlicePair); got.Body != testutil.AlicePair {
+	c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth /api/* {\n%s\nhide_credentials\n}\n"+
+		"respond {header.Authorization}\n}", address, testutil.StaticSite(t)))
+	if got := testutil.Get(t, "http://"+address+"/left-out",
+		"Authorization: "+testutil.AlicePair); got.Body != testutil.AlicePair {
 		t.Errorf("left out: %q", got.Body)
 	}
 	if got := testutil.Get(t, "http://"+address+"/api/judged", "Authorization: "+testutil.AlicePair); got.Body != "" {
@@ -198,7 +210,7 @@ func init() {
 	caddy.RegisterModule(eventRecorder{})
 }
 
-// eventRecorder is a handler of Caddy's events app that keeps what it gets.
+// eventRecorder is a handler of Caddy's events that records them.
 type eventRecorder struct{}
 
 var recorded struct {
@@ -223,7 +235,7 @@ func (eventRecorder) Handle(_ context.Context, e caddy.Event) error {
 
 var _ caddyevents.Handler = eventRecorder{}
 
-// TestEvents: operators can hook into what happens, and learn no secret.
+// TestEvents: a denial, a throttled client, an outage and its end are events, without secrets.
 func TestEvents(t *testing.T) {
 	recorded.Lock()
 	recorded.events = nil
@@ -243,7 +255,8 @@ func TestEvents(t *testing.T) {
 	}))
 	defer site.Close()
 	address := testutil.FreeAddress(t)
-	adapted, _, err := testutil.Adapt(fmt.Sprintf("{\nadmin off\n}\nhttp://%s {\nfrappe_auth %s {\nfailures 1 1h\ncache {\nttl 0\n}\n}\nrespond ok\n}", address, site.URL))
+	adapted, _, err := testutil.Adapt(fmt.Sprintf("{\nadmin off\n}\nhttp://%s {\nfrappe_auth %s {\nfailures 1 1h\n"+
+		"cache {\nttl 0\n}\n}\nrespond ok\n}", address, site.URL))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +265,8 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	config["apps"].(map[string]any)["events"] = map[string]any{"subscriptions": []any{map[string]any{
-		"events":   []string{"frappe_auth.denied", "frappe_auth.throttled", "frappe_auth.unavailable", "frappe_auth.recovered"},
+		"events": []string{"frappe_auth.denied", "frappe_auth.throttled", "frappe_auth.unavailable",
+			"frappe_auth.recovered"},
 		"handlers": []any{map[string]any{"handler": "frappe_auth_test"}},
 	}}}
 	raw, err := json.Marshal(config)

@@ -12,9 +12,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestProvider: the same verification in Caddy's authentication handler, beside another provider.
+// TestProvider: the provider verifies credentials in Caddy's authentication handler, beside another provider.
 func TestProvider(t *testing.T) {
-	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+	}))
 	defer down.Close()
 	good, unavailable := testutil.FreeAddress(t), testutil.FreeAddress(t)
 	server := func(address string, backend any) map[string]any {
@@ -75,17 +78,18 @@ func TestProvider(t *testing.T) {
 	}
 }
 
-// providerConfig is a site whose only authentication provider is frappe with these options.
+// providerConfig returns a configuration whose only authentication provider is frappe with these options.
 func providerConfig(address, options string) []byte {
 	return fmt.Appendf(nil, `{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [{"handle": [
 		{"handler": "authentication", "providers": {"frappe": {%s}}}, {"handler": "static_response", "body": "{http.auth.user.id}"}]}]}}}}}`, address, options)
 }
 
-// TestProviderSessions: the provider takes sessions, too, and refuses them across sites.
+// TestProviderSessions: the provider accepts sessions, and refuses them on requests across sites.
 func TestProviderSessions(t *testing.T) {
 	address, site := testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	testutil.RunCaddy(t, "")
-	if err := caddy.Load(providerConfig(address, `"backends": [{"backend": "site", "urls": ["`+site.URL+`"]}], "schemes": ["session"], "trusted_origins": ["https://app.example.com"]`), true); err != nil {
+	if err := caddy.Load(providerConfig(address, `"backends": [{"backend": "site", "urls": ["`+site.URL+
+		`"]}], "schemes": ["session"], "trusted_origins": ["https://app.example.com"]`), true); err != nil {
 		t.Fatal(err)
 	}
 	const cookie = "Cookie: sid=" + loggedIn
@@ -101,7 +105,8 @@ func TestProviderSessions(t *testing.T) {
 		{"a trusted origin", "POST", []string{cookie, "Origin: https://app.example.com"}, 200, "Administrator"},
 	} {
 		got := testutil.RequestOver(t, testutil.Client, test.method, "http://"+address, test.headers...)
-		if got.Status != test.status || got.Body != test.body || (got.Status == 401) != (got.Header.Get("Www-Authenticate") != "") {
+		if got.Status != test.status || got.Body != test.body ||
+			(got.Status == 401) != (got.Header.Get("Www-Authenticate") != "") {
 			t.Errorf("%s: %d %q %v", test.name, got.Status, got.Body, got.Header)
 		}
 	}

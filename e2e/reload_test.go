@@ -17,12 +17,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestReloadUnderLoad: a reload fails no request that Caddy has read, and asks for no verdict again, whatever else it
-// changes; one that changes the backend asks for all of them.
+// TestReloadUnderLoad: a reload fails no request that Caddy has read. The verdicts survive it, unless it changes the
+// backend.
 func TestReloadUnderLoad(t *testing.T) {
 	url, asked := testutil.CountingSite(t)
 	other, askedOther := testutil.CountingSite(t)
-	// Over TCP a reload of Caddy may reset connections that nobody has accepted yet; a Unix socket is passed on.
+	// Over TCP, a reload of Caddy may reset connections that are not accepted yet. A Unix socket is passed on.
 	socket := filepath.Join(t.TempDir(), "s")
 	transport := &testutil.AcrossReloads{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -31,7 +31,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}}
 	client := &http.Client{Transport: transport}
 	config := func(url, options string) string {
-		return fmt.Sprintf("http://localhost {\nlog\nbind unix/%s\nfrappe_auth %s {\n%s\n}\nrespond {http.auth.user.id}\n}", socket, url, options)
+		return fmt.Sprintf("http://localhost {\nlog\nbind unix/%s\nfrappe_auth %s {\n%s\n}\nrespond {http.auth.user.id}\n}",
+			socket, url, options)
 	}
 	c := testutil.RunCaddy(t, config(url, ""))
 
@@ -76,7 +77,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	if again > reloads*workers {
 		t.Errorf("%d requests had to be sent again in %d reloads of %d connections", again, reloads, workers)
 	}
-	// A request that Caddy handled, and whose answer got lost, would be one that was sent again and is in the log twice.
+	// A request whose answer got lost was sent again, so that it would be in the log twice.
 	if handled := strings.Count(c.Logs(), `"msg":"handled request"`); int64(handled) != served.Load() {
 		t.Errorf("Caddy handled %d requests, of which %d were answered", handled, served.Load())
 	}
@@ -113,7 +114,7 @@ func bearerStatus(t *testing.T, client *http.Client, url, token string) (status 
 	return resp.StatusCode, err
 }
 
-// mustBearer sends an access token that has to be good.
+// mustBearer sends an access token that must be granted.
 func mustBearer(t *testing.T, client *http.Client, url, token string) {
 	t.Helper()
 	if status, err := bearerStatus(t, client, url, token); err != nil || status != http.StatusOK {
@@ -121,7 +122,7 @@ func mustBearer(t *testing.T, client *http.Client, url, token string) {
 	}
 }
 
-// TestReloadsLeakNothing: goroutines and heap return to where they were.
+// TestReloadsLeakNothing: after many reloads there are as many goroutines as before, and as much heap.
 func TestReloadsLeakNothing(t *testing.T) {
 	reloads := 1000
 	if testing.Short() {
@@ -156,7 +157,7 @@ http://%s {
 		return runtime.NumGoroutine(), stats.HeapInuse
 	}
 	for i := range 50 {
-		c.Load(config(i)) // what Caddy itself keeps
+		c.Load(config(i)) // so that Caddy has all that it keeps
 	}
 	goroutines, heap := measure()
 	for i := range reloads {
@@ -171,7 +172,8 @@ http://%s {
 		after, heapAfter = measure()
 		return after <= goroutines+2
 	})
-	t.Logf("%d reloads: goroutines %d, then %d; heap %d KiB, then %d KiB", reloads, goroutines, after, heap>>10, heapAfter>>10)
+	t.Logf("%d reloads: goroutines %d, then %d; heap %d KiB, then %d KiB", reloads, goroutines, after, heap>>10,
+		heapAfter>>10)
 	if after > goroutines+2 {
 		t.Errorf("%d goroutines, then %d", goroutines, after)
 	}
@@ -180,10 +182,12 @@ http://%s {
 	}
 }
 
-// TestReloadReadsPlaceholdersAgain: what a placeholder of a backend stands for is part of what the backend is.
+// TestReloadReadsPlaceholdersAgain: a backend with a placeholder that has another value is another backend.
 func TestReloadReadsPlaceholdersAgain(t *testing.T) {
 	address := testutil.FreeAddress(t)
-	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\nbearer {env.FRAPPE_AUTH_TEST_TOKEN} alice@example.com\n}\ncache {\nttl 1h\n}\n}\nrespond {http.auth.user.id}\n}", address)
+	config := fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend static {\n"+
+		"bearer {env.FRAPPE_AUTH_TEST_TOKEN} alice@example.com\n}\ncache {\nttl 1h\n}\n}\nrespond {http.auth.user.id}\n}",
+		address)
 	t.Setenv("FRAPPE_AUTH_TEST_TOKEN", testutil.Hash("first"))
 	testutil.RunCaddy(t, config)
 	if got := testutil.Get(t, "http://"+address, "Authorization: Bearer first"); got.Status != 200 {

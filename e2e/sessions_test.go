@@ -15,8 +15,7 @@ const (
 	deadSession = "0000000000000000000000000000000000000000000000000000dead"
 )
 
-// runSessions runs a site with frappe_auth and these options, which answers with what it knows of a request, in front of a
-// double of the recorded site.
+// runSessions runs sessionsCaddyfile with a double of the recorded site.
 func runSessions(t *testing.T, options string) (address string, site *testutil.RecordedSite) {
 	t.Helper()
 	address, site = testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
@@ -28,7 +27,7 @@ func sessionsCaddyfile(address string, site *testutil.RecordedSite, options stri
 	return caddyfileOf(address, "backend site "+site.URL+" {\nroles\n}\n"+options)
 }
 
-// caddyfileOf is a site with frappe_auth, which answers with what it knows of a request.
+// caddyfileOf returns a site with frappe_auth, which answers with the user and the credential that it gets.
 func caddyfileOf(address, block string) string {
 	return "http://" + address + ` {
 	log
@@ -39,7 +38,7 @@ func caddyfileOf(address, block string) string {
 }`
 }
 
-// TestSession: which request is judged by a session, and what the next handler sees of it.
+// TestSession: which requests are granted by a session, and what the next handler sees of it.
 func TestSession(t *testing.T) {
 	const (
 		cookie = "Cookie: a=1; sid=" + loggedIn + ";b=2"
@@ -50,34 +49,44 @@ func TestSession(t *testing.T) {
 		name, options string
 		headers       []string
 		status        int
-		body          string // of a request that passes
+		body          string // if the request passes
 		asked         int
 	}{
-		{"session", "schemes basic session", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
-		{"session in quotes", "schemes session", []string{`Cookie: sid="` + loggedIn + `"`}, 200, `Administrator|session|sid="` + loggedIn + `"|`, 1},
+		{"session", "schemes basic session", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|",
+			1},
+		{"session in quotes", "schemes session", []string{`Cookie: sid="` + loggedIn + `"`}, 200,
+			`Administrator|session|sid="` + loggedIn + `"|`, 1},
 		{"session, hidden", "schemes session\nhide_credentials", []string{cookie}, 200, "Administrator|session|a=1;b=2|", 1},
-		{"only the session, hidden", "schemes session\nhide_credentials", []string{"Cookie: sid=" + loggedIn}, 200, "Administrator|session||", 1},
+		{"only the session, hidden", "schemes session\nhide_credentials", []string{"Cookie: sid=" + loggedIn}, 200,
+			"Administrator|session||", 1},
 		{"session that is not accepted", "", []string{cookie}, 401, "", 0},
-		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, tokenHeader}, 200, "alice@example.com|token|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"session that is not accepted, beside a key", "hide_credentials", []string{cookie, tokenHeader}, 200,
+			"alice@example.com|token|a=1; sid=" + loggedIn + ";b=2|", 1},
 		{"unknown session", "schemes session", []string{dead}, 401, "", 1},
 		{"session of Guest", "schemes session", []string{"Cookie: sid=Guest"}, 401, "", 0},
 		{"empty session", "schemes session", []string{"Cookie: sid="}, 401, "", 0},
 		{"no session", "schemes session", []string{"Cookie: a=1"}, 401, "", 0},
 		{"the first of two", "schemes session", []string{"Cookie: sid=" + deadSession + "; sid=" + loggedIn}, 401, "", 1},
-		{"a key beside it", "schemes token session\nhide_credentials", []string{dead, tokenHeader}, 200, "alice@example.com|token||", 1},
+		{"a key beside it", "schemes token session\nhide_credentials", []string{dead, tokenHeader}, 200,
+			"alice@example.com|token||", 1},
 		{"a bad key beside it", "schemes token session", []string{cookie, wrong}, 401, "", 1},
 		{"a malformed header beside it", "schemes token session", []string{cookie, "Authorization: token"}, 401, "", 0},
 		{"a scheme that is not accepted beside it", "schemes session", []string{cookie, tokenHeader}, 401, "", 0},
 		{"two headers beside it", "schemes token session", []string{cookie, tokenHeader, tokenHeader}, 400, "", 0},
-		{"an empty header beside it", "schemes session", []string{cookie, "Authorization: "}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
-		{"a scheme named session in the header", "schemes session", []string{"Authorization: session " + loggedIn}, 401, "", 0},
+		{"an empty header beside it", "schemes session", []string{cookie, "Authorization: "}, 200,
+			"Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"a scheme named session in the header", "schemes session", []string{"Authorization: session " + loggedIn}, 401, "",
+			0},
 		{"anonymous, no session", "schemes session\nanonymous", nil, 200, "Guest|||", 0},
 		{"anonymous, Guest", "schemes session\nanonymous", []string{"Cookie: sid=Guest"}, 200, "Guest||sid=Guest|", 0},
 		{"anonymous, unknown session", "schemes session\nanonymous", []string{dead}, 401, "", 1},
 		{"role that the user lacks", "schemes session\nrequire role Auditor", []string{cookie}, 403, "", 1},
-		{"role that the user has", "schemes session\nrequire role \"Report Manager\"", []string{"Cookie: sid=" + loggedIn}, 200, "Administrator|session|sid=" + loggedIn + "|", 1},
+		{"role that the user has", "schemes session\nrequire role \"Report Manager\"", []string{"Cookie: sid=" + loggedIn},
+			200, "Administrator|session|sid=" + loggedIn + "|", 1},
 		{"session in capitals", "schemes session", []string{"Cookie: sid=" + strings.ToUpper(loggedIn)}, 401, "", 0},
-		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " + testutil.Hash("s") + " bob@example.com\n}", []string{cookie}, 200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
+		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " +
+			testutil.Hash("s") + " bob@example.com\n}", []string{cookie}, 200,
+			"Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address, site := runSessions(t, test.options)
@@ -92,11 +101,12 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestLogoutEndsSession: a logout takes effect when the cached result expires, and while the site does not tell, nobody is sent to
-// the login page. The site's own cookies reach nobody.
+// TestLogoutEndsSession: a logout takes effect when the cached verdict expires. While the site is unavailable, browsers
+// are not sent to the login page. Cookies of the site's answers do not reach clients.
 func TestLogoutEndsSession(t *testing.T) {
 	const navigation = "Sec-Fetch-Mode: navigate"
-	address, site := runSessions(t, "schemes session\nlogin https://erp.example.com/login\ncache {\nttl 0\nnegative_ttl 0\n}")
+	address, site := runSessions(t, "schemes session\nlogin https://erp.example.com/login\ncache {\nttl 0\n"+
+		"negative_ttl 0\n}")
 	for _, test := range []struct {
 		name                   string
 		loggedOut, maintenance bool
@@ -111,14 +121,15 @@ func TestLogoutEndsSession(t *testing.T) {
 		site.Maintenance.Store(test.maintenance)
 		got := testutil.Get(t, "http://"+address, "Cookie: sid="+loggedIn, navigation)
 		cookies := strings.Join(got.Header["Set-Cookie"], "")
-		if got.Status != test.status || len(got.Header["Set-Cookie"]) > 1 || !strings.HasPrefix(cookies+"frappe_auth_login=", "frappe_auth_login=") {
+		if got.Status != test.status || len(got.Header["Set-Cookie"]) > 1 ||
+			!strings.HasPrefix(cookies+"frappe_auth_login=", "frappe_auth_login=") {
 			t.Errorf("%s: %d %v", test.name, got.Status, got.Header)
 		}
 	}
 }
 
-// TestCrossSiteRequests: a request that another site made a browser send with a session is refused before any backend is asked, if it
-// may change something.
+// TestCrossSiteRequests: a request that another site makes a browser send with a session, and that may change
+// something, is refused before any backend is asked.
 func TestCrossSiteRequests(t *testing.T) {
 	const (
 		cookie  = "Cookie: sid=" + loggedIn
@@ -128,7 +139,9 @@ func TestCrossSiteRequests(t *testing.T) {
 		upgrade = "Upgrade: websocket"
 	)
 	address, site := testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
-	testutil.RunCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+sessionsCaddyfile(address, site, "schemes token session\ntrusted_origins https://app.example.com https://other.example.com"))
+	testutil.RunCaddy(t, "{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n"+
+		sessionsCaddyfile(address, site, "schemes token session\n"+
+			"trusted_origins https://app.example.com https://other.example.com"))
 	for _, test := range []struct {
 		name, method string
 		headers      []string
@@ -140,13 +153,15 @@ func TestCrossSiteRequests(t *testing.T) {
 		{"a form of a sibling", "PUT", []string{cookie, "Sec-Fetch-Site: same-site", "Origin: https://x.example.com"}, 403},
 		{"a form of the same origin", "POST", []string{cookie, "Sec-Fetch-Site: same-origin"}, 200},
 		{"a form of the same origin, old browser", "POST", []string{cookie, "Origin: http://" + address}, 200},
-		{"a form of the same origin behind a proxy", "POST", []string{cookie, "Origin: https://erp.example.com", "X-Forwarded-Host: erp.example.com"}, 200},
+		{"a form of the same origin behind a proxy", "POST",
+			[]string{cookie, "Origin: https://erp.example.com", "X-Forwarded-Host: erp.example.com"}, 200},
 		{"a form of a trusted origin", "DELETE", []string{cookie, cross, trusted}, 200},
 		{"no browser", "POST", []string{cookie}, 200},
 		{"a link of another site", "GET", []string{cookie, cross, "Sec-Fetch-Mode: navigate"}, 200},
 		{"a preflight", "OPTIONS", []string{cookie, cross, evil, "Access-Control-Request-Method: POST"}, 200},
 		{"a WebSocket of another site", "GET", []string{cookie, upgrade, "Connection: Upgrade", evil}, 403},
-		{"a WebSocket of the same origin", "GET", []string{cookie, upgrade, "Connection: Upgrade", "Origin: http://" + address}, 200},
+		{"a WebSocket of the same origin", "GET", []string{cookie, upgrade, "Connection: Upgrade",
+			"Origin: http://" + address}, 200},
 		{"an API key across sites", "POST", []string{tokenHeader, cross, evil}, 200},
 		{"an API key across sites, beside a session", "POST", []string{tokenHeader, cookie, cross, evil}, 200},
 		{"no session", "POST", []string{cross, evil}, 401},
@@ -168,7 +183,7 @@ func TestCrossSiteRequests(t *testing.T) {
 	}
 }
 
-// TestLoginRedirect: a navigation without a session is sent to the login page, and nothing else is.
+// TestLoginRedirect: navigations without a session are redirected to the login page, and no other requests.
 func TestLoginRedirect(t *testing.T) {
 	const (
 		navigate = "Sec-Fetch-Mode: navigate"
@@ -214,7 +229,8 @@ http://localhost:`+testutil.PortOf(address)+` {
 		{"a good session", "GET", address, "/", []string{navigate, "Cookie: sid=" + loggedIn}, 200, ""},
 		{"another host in the path", "GET", address, "//evil.example.net", []string{navigate}, 302, login + "%2F"},
 		{"another host in the path, escaped", "GET", address, "/%5cevil.example.net", []string{navigate}, 302, login + "%2F"},
-		{"another host in the absolute form", "GET", address, "http://" + address + "//evil.example.net/", []string{navigate}, 302, login + "%2F"},
+		{"another host in the absolute form", "GET", address, "http://" + address + "//evil.example.net/", []string{navigate},
+			302, login + "%2F"},
 		{"a script", "GET", address, "/", []string{"Sec-Fetch-Mode: cors", html}, 401, ""},
 		{"curl", "GET", address, "/", []string{"Accept: */*"}, 401, ""},
 		{"a form", "POST", address, "/", []string{navigate, html}, 401, ""},
@@ -222,7 +238,8 @@ http://localhost:`+testutil.PortOf(address)+` {
 		{"an empty header", "GET", address, "/", []string{navigate, "Authorization: "}, 401, ""},
 		{"a good header", "GET", address, "/", []string{navigate, "Authorization: " + testutil.AliceBasic}, 200, ""},
 		{"unavailable", "GET", address, "/", []string{navigate, "Cookie: sid=unavailable"}, 503, ""},
-		{"the path before it was stripped", "GET", "localhost", "/bi/x", []string{navigate}, 302, "/login?redirect-to=%2Fbi%2Fx"},
+		{"the path before it was stripped", "GET", "localhost", "/bi/x", []string{navigate}, 302,
+			"/login?redirect-to=%2Fbi%2Fx"},
 		{"Guest may not pass", "GET", "localhost", "/bi", []string{navigate}, 302, "/login?redirect-to=%2Fbi"},
 		{"a user may not pass", "GET", "localhost", "/bi", []string{navigate, "Cookie: sid=" + loggedIn}, 403, ""},
 		{"the login page", "GET", "localhost", "/login?redirect-to=%2F", []string{navigate}, 401, ""},
@@ -234,20 +251,22 @@ http://localhost:`+testutil.PortOf(address)+` {
 			if host == "localhost" {
 				host += ":" + testutil.PortOf(address)
 			}
-			raw := test.method + " " + test.target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + strings.Join(test.headers, "\r\n") + "\r\n\r\n"
+			raw := test.method + " " + test.target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" +
+				strings.Join(test.headers, "\r\n") + "\r\n\r\n"
 			got := testutil.RawRequest(t, address, raw)
 			if got.Status != test.status || got.Header.Get("Location") != test.location {
 				t.Errorf("%d to %q", got.Status, got.Header.Get("Location"))
 			}
-			if got.Status == http.StatusFound && (got.Header.Get("Cache-Control") != "no-store" || got.Header["Www-Authenticate"] != nil) {
+			if got.Status == http.StatusFound && (got.Header.Get("Cache-Control") != "no-store" ||
+				got.Header["Www-Authenticate"] != nil) {
 				t.Errorf("%v", got.Header)
 			}
 		})
 	}
 }
 
-// TestLoginRedirectsInACircle: where the login page takes a session for good that is refused here, it sends the browser straight back, and the
-// browser then gets 401. Without a session, it is sent to the login page again and again.
+// TestLoginRedirectsInACircle: if the login page accepts a session that is refused here, it sends the browser back at
+// once, and the browser then gets 401. Without a session, each navigation is redirected to the login page.
 func TestLoginRedirectsInACircle(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, `http://`+address+` {

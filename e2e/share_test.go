@@ -21,7 +21,7 @@ func init() {
 	caddy.RegisterModule(doubleFeed{})
 }
 
-// doubleStore is a store as a guest module. All of them share theStore.
+// doubleStore is `share double`. All of them use theClient.
 type doubleStore struct{ *testutil.StoreClient }
 
 var (
@@ -30,7 +30,8 @@ var (
 )
 
 func (doubleStore) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.frappe_auth.stores.double", New: func() caddy.Module { return &doubleStore{theClient} }}
+	return caddy.ModuleInfo{ID: "http.frappe_auth.stores.double",
+		New: func() caddy.Module { return &doubleStore{theClient} }}
 }
 
 func (*doubleStore) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }
@@ -49,7 +50,7 @@ func (*doubleFeed) CheckHealth(context.Context) []frappe.Finding {
 	return []frappe.Finding{frappe.Trouble("feed", "double")}
 }
 
-// doubleFeed is a change feed as a guest module. It reports what is sent to theFeed.
+// doubleFeed is `feed double`. It reports what is sent to theFeed.
 type doubleFeed struct{}
 
 var theFeed = make(chan frappe.Change)
@@ -70,8 +71,8 @@ func (*doubleFeed) Watch(ctx context.Context, observe func([]frappe.Change)) {
 	}
 }
 
-// TestChangesWithoutTheSharedStore: what a feed reports is revoked, a webhook and the admin API say if the other Caddys could not be told, and
-// the metrics show it.
+// TestChangesWithoutTheSharedStore: changes of a feed, a webhook and the admin API take effect here while the store is
+// unreachable. The webhook and the admin API say that other Caddys do not know yet, and the metrics show it.
 func TestChangesWithoutTheSharedStore(t *testing.T) {
 	t.Cleanup(func() { theClient.SetAway(false) })
 	address, metrics := testutil.FreeAddress(t), testutil.FreeAddress(t)
@@ -108,7 +109,8 @@ func TestChangesWithoutTheSharedStore(t *testing.T) {
 	body := []byte(`{"doctype": "User", "name": "alice@example.com"}`)
 	theClient.SetAway(true)
 	before := len(theStore.Log())
-	if got := deliver(t, "http://"+address+"/hook", body, sign(string(body))); got.Status != http.StatusServiceUnavailable ||
+	if got := deliver(t, "http://"+address+"/hook", body,
+		sign(string(body))); got.Status != http.StatusServiceUnavailable ||
 		!strings.Contains(errorOf(t, got), "shared store") {
 		t.Errorf("a delivery without the store: %d %s", got.Status, got.Body)
 	}
@@ -130,11 +132,14 @@ func TestChangesWithoutTheSharedStore(t *testing.T) {
 		return recorder
 	}
 	drop := func() *httptest.ResponseRecorder { return admin(http.MethodDelete, "/frappe_auth/cache") }
-	if got := admin(http.MethodGet, "/frappe_auth/").Body.String(); !strings.Contains(got, `"store":{"up":`) || strings.Contains(got, `"failures":0`) ||
-		!strings.Contains(got, `"revocations_pending":1`) || !strings.Contains(got, `"feeds":[{"name":"double","watch_age_seconds":`) {
+	if got := admin(http.MethodGet, "/frappe_auth/").Body.String(); !strings.Contains(got, `"store":{"up":`) ||
+		strings.Contains(got, `"failures":0`) ||
+		!strings.Contains(got, `"revocations_pending":1`) ||
+		!strings.Contains(got, `"feeds":[{"name":"double","watch_age_seconds":`) {
 		t.Errorf("the overview without the store: %s", got)
 	}
-	if got := drop(); got.Code != http.StatusServiceUnavailable || !strings.Contains(got.Body.String(), "dropped here") || strings.Contains(got.Body.String(), "\n") {
+	if got := drop(); got.Code != http.StatusServiceUnavailable || !strings.Contains(got.Body.String(), "dropped here") ||
+		strings.Contains(got.Body.String(), "\n") {
 		t.Errorf("a drop without the store: %d %s", got.Code, got.Body)
 	}
 	if got := fetch(); got != "miss" {
@@ -150,8 +155,10 @@ func TestChangesWithoutTheSharedStore(t *testing.T) {
 	for _, want := range []string{
 		"caddy_frappe_auth_store_up ", "caddy_frappe_auth_store_failures_total ", "caddy_frappe_auth_store_look_age_seconds ",
 		"caddy_frappe_auth_store_revocations_published_total ", "caddy_frappe_auth_store_revocations_received_total ",
-		`caddy_frappe_auth_backend_watch_age_seconds{backend="double"}`, `caddy_frappe_auth_revocations_total{source="feed"} 1`,
-		`caddy_frappe_auth_cache_lookups_total{result="shared"}`, `caddy_frappe_auth_webhook_deliveries_total{outcome="unpublished"} 1`,
+		`caddy_frappe_auth_backend_watch_age_seconds{backend="double"}`,
+		`caddy_frappe_auth_revocations_total{source="feed"} 1`,
+		`caddy_frappe_auth_cache_lookups_total{result="shared"}`,
+		`caddy_frappe_auth_webhook_deliveries_total{outcome="unpublished"} 1`,
 	} {
 		if !strings.Contains(scraped, want) {
 			t.Errorf("the metrics lack %s", want)
@@ -159,7 +166,8 @@ func TestChangesWithoutTheSharedStore(t *testing.T) {
 	}
 }
 
-// TestReloadWithNewSecret: a reload takes over a secret that was changed where the configuration only names it.
+// TestReloadWithNewSecret: a reload uses the new secret, even if the configuration, which only refers to it, is
+// unchanged.
 func TestReloadWithNewSecret(t *testing.T) {
 	before := theClient.Key
 	t.Cleanup(func() { theClient.Key = before })

@@ -13,13 +13,14 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestUpgradesAndStreamsPassThrough: upgrades and streams reach the next handler as without the module, over HTTP/1.1 and HTTP/2.
+// TestUpgradesAndStreamsPassThrough: the next handler can upgrade and stream over HTTP/1.1 and HTTP/2, as without
+// frappe_auth.
 func TestUpgradesAndStreamsPassThrough(t *testing.T) {
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
 			io.WriteString(w, "first\n")
 			w.(http.Flusher).Flush()
-			<-r.Context().Done() // the client has read the first part while this waits
+			<-r.Context().Done() // the client has read the first part by then
 			return
 		}
 		conn, buffered, err := w.(http.Hijacker).Hijack()
@@ -55,7 +56,8 @@ http://%s {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\nAuthorization: %s\r\n\r\n", address, testutil.AlicePair)
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\nAuthorization: %s\r\n\r\n",
+			address, testutil.AlicePair)
 		buffered := bufio.NewReader(conn)
 		resp, err := http.ReadResponse(buffered, nil)
 		if err != nil || resp.StatusCode != 101 {
@@ -66,7 +68,8 @@ http://%s {
 			t.Errorf("echo is %q", line)
 		}
 	})
-	for name, client := range map[string]*http.Client{"stream over HTTP/1.1": testutil.Client, "stream over HTTP/2": testutil.H2CClient()} {
+	for name, client := range map[string]*http.Client{"stream over HTTP/1.1": testutil.Client,
+		"stream over HTTP/2": testutil.H2CClient()} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
 			r.Header.Set("Authorization", testutil.AlicePair)

@@ -20,7 +20,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// delivery is a recorded delivery of Frappe's, signed with `s3cret`.
+// delivery returns a recorded delivery of Frappe, which is signed with `s3cret`.
 func delivery(t *testing.T, name string) (body []byte, signature string) {
 	t.Helper()
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(testutil.ReadFile(t, "testdata/webhook/"+name))))
@@ -55,7 +55,7 @@ func deliver(t *testing.T, url string, body []byte, signatures ...string) testut
 	return testutil.Response{Status: resp.StatusCode, Header: resp.Header, Body: string(text)}
 }
 
-// errorOf is what the answer to a delivery says, as Frappe's log shows it.
+// errorOf returns the error in the answer to a delivery, which Frappe's log shows.
 func errorOf(t *testing.T, got testutil.Response) string {
 	t.Helper()
 	if got.Status == http.StatusNoContent {
@@ -67,14 +67,15 @@ func errorOf(t *testing.T, got testutil.Response) string {
 	var answer struct {
 		Error string `json:"error"`
 	}
-	if err := json.Unmarshal([]byte(got.Body), &answer); err != nil || got.Header.Get("Content-Type") != "application/json" {
+	if err := json.Unmarshal([]byte(got.Body), &answer); err != nil ||
+		got.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%v: %q %q", err, got.Header.Get("Content-Type"), got.Body)
 	}
 	return answer.Error
 }
 
-// TestWebhookLogsRefusals: what is refused is warned of at the default log level, once for each cause, and counted. handle_errors
-// does not hide the answer from Frappe.
+// TestWebhookLogsRefusals: each cause of refusals is warned of once at the default log level, and each refusal is
+// counted. handle_errors does not change the answer to Frappe.
 func TestWebhookLogsRefusals(t *testing.T) {
 	address := testutil.FreeAddress(t)
 	c := testutil.RunCaddy(t, fmt.Sprintf(`
@@ -92,7 +93,7 @@ http://%s {
 	}
 }`, address))
 	url := "http://" + address
-	// The count goes on across tests, as it does across reloads.
+	// Counters keep their values across tests, as across reloads.
 	counted := func(outcome string) (n int) {
 		t.Helper()
 		series := fmt.Sprintf("caddy_frappe_auth_webhook_deliveries_total{outcome=%q} ", outcome)
@@ -132,7 +133,8 @@ http://%s {
 	}
 }
 
-// TestWebhookDeliveries: the recorded deliveries drop what they concern; what is not signed does nothing.
+// TestWebhookDeliveries: a recorded delivery drops the verdicts on its user or token. A request without a valid
+// signature has no effect.
 func TestWebhookDeliveries(t *testing.T) {
 	var mu sync.Mutex
 	asked := make(map[string]int)
@@ -181,10 +183,11 @@ http://%s {
 	const appeared = `{"doctype":"User","name":"dave@example.com","api_key":"dave"}`
 
 	credentials := map[string]string{
-		"alice": testutil.AlicePair, "bob's key": testutil.BobPair, "bob's token": testutil.BobBearer, "dave's key": "token dave:x", "nobody's token": "Bearer x",
+		"alice": testutil.AlicePair, "bob's key": testutil.BobPair, "bob's token": testutil.BobBearer,
+		"dave's key": "token dave:x", "nobody's token": "Bearer x",
 	}
 	names := []string{"alice", "bob's key", "bob's token", "dave's key", "nobody's token"}
-	// asks says of which credentials the site is asked when all are sent.
+	// asks sends all credentials, and returns those that the site was asked about.
 	asks := func() string {
 		var fresh []string
 		for _, name := range names {
@@ -240,7 +243,8 @@ http://%s {
 		{"new key of a user", url, []byte(appeared), []string{sign(appeared)}, 204, "", "dave's key"},
 		{"first byte of the body changed", url, changed(user, 0), []string{userSignature}, 403, badSignature, ""},
 		{"last byte of the body changed", url, changed(user, len(user)-1), []string{userSignature}, 403, badSignature, ""},
-		{"byte of the signature changed", url, user, []string{string(changed([]byte(userSignature), 5))}, 403, badSignature, ""},
+		{"byte of the signature changed", url, user, []string{string(changed([]byte(userSignature), 5))}, 403, badSignature,
+			""},
 		{"signature of another delivery", url, user, []string{tokenSignature}, 403, badSignature, ""},
 		{"no signature", url, user, nil, 403, badSignature, ""},
 		{"empty signature", url, user, []string{""}, 403, badSignature, ""},
@@ -253,7 +257,8 @@ http://%s {
 		{"list", url, []byte("[]"), []string{sign("[]")}, 422, noObject, ""},
 		{"null", url, []byte("null"), []string{sign("null")}, 422, noName, ""},
 		{"no name", url, []byte(`{"doctype":"User"}`), []string{sign(`{"doctype":"User"}`)}, 422, noName, ""},
-		{"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`), []string{sign(`{"doctype":"ToDo","name":"x"}`)}, 422, wrongDoctype, ""},
+		{"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`), []string{sign(`{"doctype":"ToDo","name":"x"}`)},
+			422, wrongDoctype, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := deliver(t, strings.ReplaceAll(test.url, "/frappe/../", "/"), test.body, test.signatures...)
@@ -278,7 +283,8 @@ http://%s {
 	}
 }
 
-// TestWebhookRevokesHashedToken: the newest versions of Frappe name a token by its hash, in a document with a random name.
+// TestWebhookRevokesHashedToken: the newest versions of Frappe send the hash of a token, in a document with a random
+// name.
 func TestWebhookRevokesHashedToken(t *testing.T) {
 	site, asked := testutil.CountingSite(t)
 	address := testutil.FreeAddress(t)
@@ -291,7 +297,7 @@ func TestWebhookRevokesHashedToken(t *testing.T) {
 	hash := sha256.Sum256([]byte("the-token"))
 	for _, test := range []struct {
 		name, token string
-		asked       int64 // in all, after the next request
+		asked       int64 // how often in all, after the next request
 	}{
 		{"a hash", hex.EncodeToString(hash[:]), 2},
 		{"the token", "the-token", 3},
@@ -309,8 +315,8 @@ func TestWebhookRevokesHashedToken(t *testing.T) {
 	}
 }
 
-// TestWebhookRevokesEverySpelling: MariaDB, with the collation of Frappe's tables, takes each of these for the access token
-// of the recorded delivery, so a client that knows the token can have a verdict cached for each.
+// TestWebhookRevokesEverySpelling: with the collation of Frappe's tables, MariaDB takes each of these spellings for the
+// access token of the recorded delivery. So each can have a verdict, and the delivery drops all of them.
 func TestWebhookRevokesEverySpelling(t *testing.T) {
 	const token = "2d6f2973a9c21c820d549cdb01d1b3"
 	var asked atomic.Int64
@@ -321,11 +327,12 @@ func TestWebhookRevokesEverySpelling(t *testing.T) {
 		},
 	})
 	address := testutil.FreeAddress(t)
-	testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth_webhook /hook s3cret\nfrappe_auth %s\nrespond ok\n}", address, site.URL))
+	testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth_webhook /hook s3cret\nfrappe_auth %s\nrespond ok\n}",
+		address, site.URL))
 	body, signature := delivery(t, "oauth-bearer-token-on_update.http")
 	for _, test := range []struct {
 		name, token string
-		kept        bool // Frappe makes tokens of such characters
+		kept        bool // whether it is cached, as Frappe makes tokens of such characters
 	}{
 		{"as it is", token, true},
 		{"in capitals", strings.ToUpper(token), true},
