@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -41,10 +43,20 @@ var parameters = []string{"addr", "client_name", "db", "master_set"}
 
 // address is how to reach Redis, with all placeholders expanded.
 type address struct {
-	option rueidis.ClientOption
-	shown  string // the URL without the password
-	key    string // a digest that names the address among others
+	option    rueidis.ClientOption // but for the server
+	network   string               // as net.Dial has it
+	servers   []string             // of the URL: at least one
+	masterSet string               // the primary's name, if the servers are Sentinels
+	sentinel  login
+	slot      uint16 // of the keys, in a Cluster
+	shown     string // the URL without the password
+	key       string // a digest that names the address among others
 }
+
+// login is how to log in.
+type login struct{ user, password string }
+
+func (a *address) login() login { return login{a.option.Username, a.option.Password} }
 
 // String returns the URL without the password.
 func (a *address) String() string { return a.shown }
@@ -55,8 +67,10 @@ func (a *address) public(err error) error {
 		return nil
 	}
 	text, _, found := strings.Cut(err.Error(), ", with args beginning with")
-	if password := a.option.Password; password != "" && strings.Contains(text, password) {
-		text, found = "the server refused the login in its own words, which have the password in them", true
+	for _, password := range []string{a.option.Password, a.sentinel.password} {
+		if password != "" && strings.Contains(text, password) {
+			text, found = "the server refused the login in its own words, which have the password in them", true
+		}
 	}
 	if !found {
 		return err
@@ -142,43 +156,116 @@ func expand(name, value string) (string, error) {
 	return strings.TrimRight(expanded, "\r\n"), err
 }
 
-// newAddress expands and checks the options that say how to reach Redis.
-func newAddress(rawURL, password, ca string) (*address, error) {
-	for _, option := range []struct {
-		name  string
-		value *string
-	}{{"url", &rawURL}, {"password", &password}, {"tls_ca", &ca}} {
-		var err error
-		if *option.value, err = expand(option.name, *option.value); err != nil {
-			return nil, err
+// access are the options that say how to reach Redis, the same for a store and a feed.
+type access struct {
+	url, password                  *string
+	sentinelUser, sentinelPassword *string
+	ca, cert, key, serverName      *string
+}
+
+// options returns the options of a Caddyfile.
+func (a access) options() map[string]directive.Option {
+	options := make(map[string]directive.Option)
+	for name, value := range a.byName() {
+		if name != "url" {
+			options[name] = directive.Text(value)
 		}
 	}
-	if rawURL == "" {
-		return nil, checkURL("")
+	return options
+}
+
+func (a access) byName() map[string]*string {
+	return map[string]*string{
+		"url": a.url, "password": a.password, "sentinel_user": a.sentinelUser, "sentinel_password": a.sentinelPassword,
+		"tls_ca": a.ca, "tls_cert": a.cert, "tls_key": a.key, "tls_server_name": a.serverName,
 	}
-	u, err := parseURL(rawURL)
+}
+
+// check returns an error if the options cannot be right. A URL with placeholders is checked when these are known.
+func (a access) check() error {
+	if err := checkURL(*a.url); err != nil {
+		return err
+	}
+	switch {
+	case *a.cert != "" && *a.key == "":
+		return errors.New("tls_cert needs tls_key, a PEM file with the key of that certificate")
+	case *a.key != "" && *a.cert == "":
+		return errors.New("tls_key needs tls_cert, a PEM file with the certificate of that key")
+	case *a.sentinelUser != "" && *a.sentinelPassword == "":
+		return errors.New("sentinel_user needs sentinel_password")
+	case strings.Contains(*a.url, "{"):
+		return nil
+	}
+	u, err := parseURL(*a.url)
+	if err != nil {
+		return err
+	}
+	return a.fit(u)
+}
+
+// fit returns an error if an option has no effect with a URL.
+func (a access) fit(u *url.URL) error {
+	if u.Scheme != "rediss" && u.Scheme != "valkeys" {
+		for _, name := range []string{"tls_ca", "tls_cert", "tls_server_name"} {
+			if *a.byName()[name] != "" {
+				return errors.New(name + " needs TLS; write the URL as rediss://…")
+			}
+		}
+	}
+	if *a.sentinelPassword != "" && u.Query().Get("master_set") == "" {
+		return errors.New("sentinel_password needs Sentinels; add ?master_set=<name> to the URL, with the name of the primary that they watch")
+	}
+	return nil
+}
+
+// expanded returns the options without placeholders.
+func (a access) expanded() (access, error) {
+	var values [8]string
+	copied := access{&values[0], &values[1], &values[2], &values[3], &values[4], &values[5], &values[6], &values[7]}
+	to := copied.byName()
+	for name, value := range a.byName() {
+		var err error
+		if *to[name], err = expand(name, *value); err != nil {
+			return access{}, err
+		}
+	}
+	return copied, copied.check()
+}
+
+// newAddress expands and checks the options that say how to reach Redis. prefix is what the names of all keys begin with,
+// in braces, by which a Cluster chooses the node.
+func newAddress(configured access, prefix string) (*address, error) {
+	with, err := configured.expanded()
 	if err != nil {
 		return nil, err
 	}
-	a := new(address)
-	if a.option, err = rueidis.ParseURL(rawURL); err != nil {
+	u, err := parseURL(*with.url)
+	if err != nil {
+		return nil, err
+	}
+	if err := with.fit(u); err != nil {
+		return nil, err
+	}
+	a := &address{slot: slotOf(prefix)}
+	if a.option, err = rueidis.ParseURL(*with.url); err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "redis: ") + " in the URL of Redis; write one such as " + exampleURL)
 	}
-	if password != "" {
+	if *with.password != "" {
 		if a.option.Password != "" {
 			return nil, errors.New("the password is given twice, in the URL and as an option; remove it from the URL")
 		}
-		a.option.Password = password
+		a.option.Password = *with.password
 	}
 	if a.option.Username != "" && a.option.Password == "" {
 		return nil, fmt.Errorf("user %s has no password; add the option password", a.option.Username)
 	}
-	content, err := a.trust(ca)
+	content, err := a.secure(with)
 	if err != nil {
 		return nil, err
 	}
 	a.shown = shown(u)
-	if a.key, err = directive.Fingerprint(rawURL, password, content); err != nil {
+	a.sentinel = login{user: *with.sentinelUser, password: cmp.Or(*with.sentinelPassword, a.option.Password)}
+	if a.key, err = directive.Fingerprint(*with.url, a.option.Password, a.sentinel.user, a.sentinel.password, content, *with.serverName, prefix); err != nil {
 		return nil, err
 	}
 	a.complete()
@@ -197,22 +284,37 @@ func shown(u *url.URL) string {
 	return public.String()
 }
 
-// trust makes a file with CA certificates the only ones that Redis's certificate may be issued by.
-func (a *address) trust(ca string) (content []byte, err error) {
-	if ca == "" {
-		return nil, nil
+// secure sets what a connection with TLS trusts and shows. It returns the contents of the files.
+func (a *address) secure(with access) (contents [3][]byte, err error) {
+	conf := a.option.TLSConfig
+	if conf == nil {
+		return contents, nil // check has seen that no option needs it
 	}
-	if a.option.TLSConfig == nil {
-		return nil, errors.New("tls_ca needs TLS; write the URL as rediss://…")
+	for i, file := range []struct{ option, path string }{{"tls_ca", *with.ca}, {"tls_cert", *with.cert}, {"tls_key", *with.key}} {
+		if file.path == "" {
+			continue
+		}
+		if contents[i], err = os.ReadFile(file.path); err != nil {
+			return contents, fmt.Errorf("%s: %w", file.option, err)
+		}
 	}
-	if content, err = os.ReadFile(ca); err != nil { //nolint:gosec // the configuration names it
-		return nil, fmt.Errorf("tls_ca: %w", err)
+	ca, cert, key := contents[0], contents[1], contents[2]
+	if ca != nil {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(ca) {
+			return contents, fmt.Errorf("tls_ca: %s contains no certificate; give a PEM file", *with.ca)
+		}
 	}
-	a.option.TLSConfig.RootCAs = x509.NewCertPool()
-	if !a.option.TLSConfig.RootCAs.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("tls_ca: %s contains no certificate; give a PEM file", ca)
+	if cert != nil {
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return contents, fmt.Errorf("tls_cert %s, tls_key %s: %s; give two PEM files, with a certificate and its key", *with.cert, *with.key,
+				strings.TrimPrefix(err.Error(), "tls: "))
+		}
+		conf.Certificates = []tls.Certificate{pair}
 	}
-	return content, nil
+	conf.ServerName = cmp.Or(*with.serverName, conf.ServerName)
+	return contents, nil
 }
 
 // complete sets what the URL does not say.
@@ -224,40 +326,73 @@ func (a *address) complete() {
 	a.option.DisableCache = true                          // nothing is read twice
 	a.option.DisableRetry = true                          // requests go on without Redis instead
 	a.option.ClientSetInfo = rueidis.DisableClientSetInfo // one command less that a user of Redis needs
+	a.option.ForceSingleClient = true                     // servers.go follows Sentinels and a Cluster
 	a.option.PipelineMultiplex = -1                       // one connection, however many processors
-	a.option.BlockingPoolSize = maxCalls                  // one is in use for each log that is followed, so one for each list of backends
+	a.option.BlockingPoolSize = maxCalls                  // one is in use for each log that is followed
 	a.option.BlockingPoolCleanup = time.Minute
-	if a.option.Sentinel.MasterSet != "" {
-		a.option.Sentinel.Dialer = a.option.Dialer
-		a.option.Sentinel.TLSConfig = a.option.TLSConfig
-		a.option.Sentinel.TopologyRefreshInterval = 5 * time.Second
+	a.servers, a.option.InitAddress = a.option.InitAddress, nil
+	a.masterSet, a.option.Sentinel.MasterSet = a.option.Sentinel.MasterSet, ""
+	a.network = "tcp"
+	if a.option.DialCtxFn != nil {
+		a.network = "unix"
 	}
 }
 
-// within returns the options for connections that end with ctx, and that bring no more than the limits.
-func (a *address) within(ctx context.Context, l limits) rueidis.ClientOption {
+// link is a connection to one server, which the library replaces when it is lost.
+type link struct {
+	client rueidis.Client
+	where  string       // as the URL, a Sentinel or a node names it
+	remote atomic.Value // its address, a string
+	local  atomic.Bool  // it is on this machine
+}
+
+// connect connects to a server. The link ends with ctx, and brings no more than the limits. once is set if it must not be
+// replaced when it is lost.
+func (a *address) connect(ctx context.Context, to string, as login, l limits, once bool) (*link, error) {
+	made := &link{where: to}
 	option := a.option
-	network := "tcp"
-	if a.option.DialCtxFn != nil {
-		network = "unix"
+	option.InitAddress = []string{to}
+	option.Username, option.Password = as.user, as.password
+	if l == sentinelLimits {
+		option.SelectDB = 0
 	}
+	var dialed atomic.Bool
 	option.DialCtxFn = func(dialing context.Context, to string, dialer *net.Dialer, conf *tls.Config) (net.Conn, error) {
+		if dialed.Swap(true) && once {
+			return nil, errConnectionLost
+		}
 		dialing, cancel := context.WithTimeout(dialing, dialTimeout)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		var conn net.Conn
 		var err error
 		if conf != nil {
-			conn, err = (&tls.Dialer{NetDialer: dialer, Config: conf}).DialContext(dialing, network, to)
+			conn, err = (&tls.Dialer{NetDialer: dialer, Config: conf}).DialContext(dialing, a.network, to)
 		} else {
-			conn, err = dialer.DialContext(dialing, network, to)
+			conn, err = dialer.DialContext(dialing, a.network, to)
 		}
 		if err != nil {
 			return nil, err
 		}
-		return &boundConn{Conn: &limitedConn{Conn: conn, limits: l}, release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+		made.remote.Store(conn.RemoteAddr().String())
+		made.local.Store(isLocal(conn))
+		return &boundConn{Conn: guard(conn, l), release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
 	}
-	return option
+	var err error
+	if made.client, err = rueidis.NewClient(option); err != nil {
+		if made.client != nil {
+			made.client.Close()
+		}
+		return nil, err
+	}
+	return made, nil
+}
+
+// isLocal reports whether a connection ends on this machine. The kernel then takes the same address for both ends.
+func isLocal(conn net.Conn) bool {
+	remote, ok := conn.RemoteAddr().(*net.TCPAddr)
+	local, ok2 := conn.LocalAddr().(*net.TCPAddr)
+	return !ok || !ok2 || remote.IP.IsLoopback() || remote.IP.Equal(local.IP)
 }
 
 // boundConn is a connection that is closed when a context ends.

@@ -18,6 +18,17 @@ func TestCaddyfile(t *testing.T) {
 			"all", "redis rediss://user@h:6379/0 {\npassword {env.P}\ntls_ca /ca.pem\nsecret {file./s}\nprefix p\ntimeout 50ms\n}",
 			`{"url":"rediss://user@h:6379/0","password":"{env.P}","tls_ca":"/ca.pem","secret":"{file./s}","prefix":"p","timeout":50000000}`,
 		},
+		{
+			"TLS and Sentinels", "redis rediss://h?master_set=m {\nsecret {file./s}\ntls_cert /c\ntls_key /k\ntls_server_name n\nsentinel_user u\nsentinel_password p\n}",
+			`{"url":"rediss://h?master_set=m","sentinel_user":"u","sentinel_password":"p","tls_cert":"/c","tls_key":"/k","tls_server_name":"n","secret":"{file./s}"}`,
+		},
+		{"certificate without its key", "redis rediss://h {\nsecret {env.S}\ntls_cert /c\n}", "tls_cert needs tls_key, a PEM file with the key of that certificate, at Caddyfile:4"},
+		{"key without its certificate", "redis rediss://h {\nsecret {env.S}\ntls_key /k\n}", "tls_key needs tls_cert, a PEM file with the certificate of that key, at Caddyfile:4"},
+		{"certificate without TLS", "redis redis://h {\nsecret {env.S}\ntls_cert /c\ntls_key /k\n}", "tls_cert needs TLS; write the URL as rediss://…, at Caddyfile:5"},
+		{"server name without TLS", "redis redis://h {\nsecret {env.S}\ntls_server_name n\n}", "tls_server_name needs TLS; write the URL as rediss://…, at Caddyfile:4"},
+		{"password of no Sentinel", "redis redis://h {\nsecret {env.S}\nsentinel_password p\n}", "sentinel_password needs Sentinels; add ?master_set=<name> to the URL, with the name of the primary that they watch, at Caddyfile:4"},
+		{"user of a Sentinel without a password", "redis redis://h?master_set=m {\nsecret {env.S}\nsentinel_user u\n}", "sentinel_user needs sentinel_password, at Caddyfile:4"},
+		{"another name for the certificate", short + "cert x\n}", "share redis has no option cert; write tls_cert <file> and tls_key <file>, at Caddyfile:3"},
 		{"least", short + "}", `{"url":"redis://h","secret":"` + secret + `"}`},
 		{"placeholder", "redis {env.URL} {\nsecret {env.S}\n}", `{"url":"{env.URL}","secret":"{env.S}"}`},
 		{"no URL", "redis", "the URL of Redis is missing; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
@@ -43,7 +54,12 @@ func TestCaddyfile(t *testing.T) {
 		{"bad prefix", short + "prefix a/b\n}", "prefix: use up to 64 letters, digits, and _ . : -, at Caddyfile:3"},
 		{"too long a timeout", short + "timeout 1m\n}", "timeout: 1m0s is not between 10ms and 5s, at Caddyfile:3"},
 		{"no timeout", short + "timeout 0\n}", "timeout must not be 0; remove the line to use the default, at Caddyfile:3"},
-		{"feed", "frappe_events redis://h:11000 {\npassword p\nsite a b\nsite c\ntls_ca /ca\n}", `{"url":"redis://h:11000","password":"p","tls_ca":"/ca","sites":["a","b","c"]}`},
+		{"feed", "frappe_events rediss://h:11000 {\npassword p\nsite a b\nsite c\ntls_ca /ca\n}", `{"url":"rediss://h:11000","password":"p","tls_ca":"/ca","sites":["a","b","c"]}`},
+		{
+			"feed, TLS and Sentinels", "frappe_events rediss://h?master_set=m {\ntls_cert /c\ntls_key /k\ntls_server_name n\nsentinel_password p\n}",
+			`{"url":"rediss://h?master_set=m","sentinel_password":"p","tls_cert":"/c","tls_key":"/k","tls_server_name":"n"}`,
+		},
+		{"feed, certificate without its key", "frappe_events rediss://h {\ntls_cert /c\n}", "tls_cert needs tls_key, a PEM file with the key of that certificate, at Caddyfile:3"},
 		{"feed, least", "frappe_events unix:///s?db=1", `{"url":"unix:///s?db=1"}`},
 		{"feed without a URL", "frappe_events", "the URL of Redis is missing; write one such as redis://redis.internal:6379/0, at Caddyfile:1"},
 		{"feed, slip", "frappe_events redis://h {\nsites a\n}", "feed frappe_events has no option sites; did you mean site?, at Caddyfile:2"},
@@ -82,8 +98,10 @@ func TestCaddyfile(t *testing.T) {
 // TestProvision: what only shows when placeholders are expanded, or in JSON, is told when the configuration is loaded.
 func TestProvision(t *testing.T) {
 	t.Setenv("TEST_SHORT", "short\n")
+	t.Setenv("TEST_PLAIN", "redis://h")
 	t.Setenv("TEST_PORT", "redis://h:65536")
 	t.Setenv("TEST_URL", "nonsense://user:hidden@h")
+	dir := certificates(t)
 	for _, test := range []struct {
 		name  string
 		store Store
@@ -102,6 +120,10 @@ func TestProvision(t *testing.T) {
 		{"CA without TLS", Store{URL: "redis://h", TLSCA: "/ca.pem"}, "tls_ca needs TLS; write the URL as rediss://…"},
 		{"no CA", Store{URL: "rediss://h", TLSCA: "/not/there"}, "tls_ca: open /not/there: no such file or directory"},
 		{"nonsense as CA", Store{URL: "rediss://h", TLSCA: "store_test.go"}, "tls_ca: store_test.go contains no certificate; give a PEM file"},
+		{"no certificate", Store{URL: "rediss://h", TLSCert: "/not/there", TLSKey: "/not/there"}, "tls_cert: open /not/there: no such file or directory"},
+		{"key of another certificate", Store{URL: "rediss://h", TLSCert: dir + "/cert.pem", TLSKey: dir + "/client.key"}, "tls_cert " + dir + "/cert.pem, tls_key " + dir + "/client.key: private key does not match public key; give two PEM files, with a certificate and its key"},
+		{"key as certificate", Store{URL: "rediss://h", TLSCert: dir + "/key.pem", TLSKey: dir + "/key.pem"}, "tls_cert " + dir + "/key.pem, tls_key " + dir + "/key.pem: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched; give two PEM files, with a certificate and its key"},
+		{"TLS options that only a placeholder shows to be wrong", Store{URL: "{env.TEST_PLAIN}", TLSServerName: "n"}, "tls_server_name needs TLS; write the URL as rediss://…"},
 		{"prefix", Store{URL: "redis://h", Prefix: "{env.TEST_SHORT}}"}, "prefix: use up to 64 letters, digits, and _ . : -"},
 		{"bare number", Store{URL: "redis://h", RequestTimeout: 100}, `timeout: 100ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`},
 	} {

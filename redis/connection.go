@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,8 +31,11 @@ const (
 	// maxConnectWait is the longest wait between two attempts to connect a store. A store is back soon after Redis is.
 	maxConnectWait = 2 * time.Second
 
-	// renewEvery is how often a connection is replaced at most because Redis is read-only.
+	// renewEvery is the longest wait between two attempts to find a better server than the current one, which fails or is read-only.
 	renewEvery = 5 * time.Second
+
+	// askEvery is how often Sentinels are asked where the primary is.
+	askEvery = time.Second
 )
 
 var (
@@ -48,15 +53,15 @@ type connection struct {
 	end     context.CancelFunc
 	done    chan struct{} // closed when run has returned
 	tried   chan struct{} // closed after the first attempt to connect
-	renew   chan struct{} // asks for a new client, since Redis is read-only
+	renew   chan string   // asks for another server; to which one, if that is known
 	calls   chan struct{} // one element for each call under way
 	current atomic.Pointer[attempt]
 }
 
-// attempt is the last attempt to connect: a client, or an error.
+// attempt is the last attempt to connect: a link, or an error.
 type attempt struct {
-	client rueidis.Client
-	err    error
+	*link
+	err error
 }
 
 // connect begins to connect, and returns at once.
@@ -65,7 +70,7 @@ func connect(a *address) *connection {
 		address: a,
 		done:    make(chan struct{}),
 		tried:   make(chan struct{}),
-		renew:   make(chan struct{}, 1),
+		renew:   make(chan string, 1),
 		calls:   make(chan struct{}, maxCalls),
 	}
 	c.ended, c.end = context.WithCancel(context.Background())
@@ -81,51 +86,92 @@ func (c *connection) Destruct() error {
 	return nil
 }
 
-// run connects, and connects anew when Redis turns out to be read-only: it may have failed over to another server behind
-// the same name. The library itself replaces connections that were lost.
+// run keeps the connection up, whatever happens to it.
 func (c *connection) run() {
 	defer close(c.done)
-	var client rueidis.Client
-	for c.ended.Err() == nil {
-		fresh := c.open(client)
-		if client != nil && fresh != nil {
-			client.Close()
-		}
-		if fresh != nil {
-			client = fresh
-		}
-		pause(c.ended, renewEvery)
-		select {
-		case <-c.renew:
-		case <-c.ended.Done():
-		}
-	}
-	if client != nil {
-		client.Close()
+	for wait := minWait; c.ended.Err() == nil; wait = min(2*wait, maxWait) {
+		c.tell(&attempt{err: safely(c.follow)})
+		pause(c.ended, jitter(wait))
 	}
 }
 
-// open connects, with growing waits. If there is a client already, it tries once.
-func (c *connection) open(client rueidis.Client) rueidis.Client {
-	for wait := minWait; ; wait = min(2*wait, maxConnectWait) {
-		fresh, err := rueidis.NewClient(c.address.within(c.ended, limits{bulk: maxBulk, answers: maxAnswers}))
-		if err == nil {
-			c.current.Store(&attempt{client: fresh})
-		} else if client == nil {
-			c.current.Store(&attempt{err: err})
+// tell makes an attempt known.
+func (c *connection) tell(a *attempt) {
+	c.current.Store(a)
+	select {
+	case <-c.tried:
+	default:
+		close(c.tried)
+	}
+}
+
+// follow connects, and connects anew when the server fails or is read-only: another one may have taken its place, behind
+// the same name or not. The library itself replaces connections that were lost.
+func (c *connection) follow() error {
+	f := finder{address: c.address, sentinels: sentinels{address: c.address}}
+	defer f.sentinels.close()
+	var now *link
+	defer func() {
+		if now != nil {
+			now.client.Close()
 		}
-		select {
-		case <-c.tried:
-		default:
-			close(c.tried)
+	}()
+	wait := minWait
+	for c.ended.Err() == nil {
+		fresh, err := f.connect(c.ended)
+		switch {
+		case err == nil:
+			c.tell(&attempt{link: fresh})
+			if now != nil {
+				now.client.Close()
+			}
+			now = fresh
+		case now == nil:
+			c.tell(&attempt{err: err})
+			pause(c.ended, jitter(wait))
+			wait = min(2*wait, maxConnectWait)
+			continue
 		}
-		if err == nil {
-			return fresh
-		}
-		if client != nil || !pause(c.ended, jitter(wait)) {
-			return nil
+		began := time.Now()
+		pause(c.ended, jitter(wait))
+		f.moved = c.hint(&f.sentinels, now)
+		if wait = min(2*wait, renewEvery); time.Since(began) > renewEvery {
+			wait = minWait
 		}
 	}
+	return errNotYet
+}
+
+// hint returns when there may be a better server than the current one. It returns which one, if a node of a Cluster said so.
+func (c *connection) hint(s *sentinels, now *link) (moved string) {
+	var ticks <-chan time.Time
+	if c.address.masterSet != "" {
+		ticker := time.NewTicker(askEvery)
+		defer ticker.Stop()
+		ticks = ticker.C
+	}
+	for {
+		select {
+		case moved = <-c.renew:
+			return moved
+		case <-c.ended.Done():
+			return ""
+		case <-ticks:
+			if to, err := s.primary(c.ended); err == nil && to != now.where {
+				return ""
+			}
+		}
+	}
+}
+
+// safely runs what uses the library, which panics at times.
+func safely(run func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the client of Redis failed: %v", p)
+		}
+	}()
+	return run()
 }
 
 // pause waits. It returns false if ctx ended first.
@@ -145,8 +191,8 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1) //nolint:gosec // nobody gains from guessing it
 }
 
-// ready returns the client. It waits for the first attempt to connect only.
-func (c *connection) ready(ctx context.Context) (rueidis.Client, error) {
+// ready returns the link. It waits for the first attempt to connect only.
+func (c *connection) ready(ctx context.Context) (*link, error) {
 	select {
 	case <-c.tried:
 	case <-ctx.Done():
@@ -154,7 +200,7 @@ func (c *connection) ready(ctx context.Context) (rueidis.Client, error) {
 	case <-c.ended.Done():
 	}
 	a := c.current.Load()
-	return a.client, a.err
+	return a.link, a.err
 }
 
 // command is a command or a script, and what to make of its answer.
@@ -173,7 +219,7 @@ func wait[T any](ctx context.Context, c *connection, outlive context.Context, at
 		err   error
 	}
 	var r result
-	client, err := c.ready(ctx)
+	l, err := c.ready(ctx)
 	if err != nil {
 		return r.value, c.failed(err)
 	}
@@ -187,11 +233,14 @@ func wait[T any](ctx context.Context, c *connection, outlive context.Context, at
 		defer func() { <-c.calls }()
 		inner, cancel := context.WithTimeout(outlive, atMost)
 		defer cancel()
-		value, err := run(inner, client)
-		if newer := c.current.Load().client; newer != nil && newer != client && errors.Is(err, rueidis.ErrClosing) {
-			value, err = run(inner, newer) // it was replaced just now, and refused the command
+		var r result
+		r.err = safely(func() (err error) { r.value, err = run(inner, l.client); return err })
+		if newer := c.current.Load().link; newer != nil && newer != l && errors.Is(r.err, rueidis.ErrClosing) {
+			// it was replaced just now, and refused the command
+			r.err = safely(func() (err error) { r.value, err = run(inner, newer.client); return err })
 		}
-		returned <- result{value, err}
+		c.judge(r.err, l)
+		returned <- r
 	}()
 	select {
 	case r = <-returned:
@@ -206,11 +255,32 @@ func wait[T any](ctx context.Context, c *connection, outlive context.Context, at
 
 // failed adds the address to an error.
 func (c *connection) failed(err error) error {
-	if answer, ok := rueidis.IsRedisErr(err); ok && strings.Contains(answer.Error(), "READONLY ") {
-		select {
-		case c.renew <- struct{}{}:
-		default:
-		}
-	}
 	return fmt.Errorf("%s: %w", c.address, c.address.public(err))
+}
+
+// judge asks for another server if the error of a command suggests that there is a better one.
+func (c *connection) judge(err error, l *link) {
+	var moved string
+	if answer, refused := errors.AsType[*rueidis.RedisError](err); refused {
+		switch text := answer.Error(); {
+		case strings.HasPrefix(text, "MOVED "):
+			if moved, err = l.nodeOf(text); err != nil {
+				return
+			}
+		case !strings.Contains(text, "READONLY ") && !strings.HasPrefix(text, "CLUSTERDOWN "):
+			return
+		}
+	} else if !isLost(err) {
+		return
+	}
+	select {
+	case c.renew <- moved:
+	default:
+	}
+}
+
+// isLost reports whether an error is that of a connection, and not of the command.
+func isLost(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network && !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -38,8 +38,25 @@ type FrappeEvents struct {
 	// The password of the user in the URL, or of Redis's default user. Default: none.
 	Password string `json:"password,omitempty"`
 
+	// The user of the Sentinels, if the URL has them. Default: their default user.
+	SentinelUser string `json:"sentinel_user,omitempty"`
+
+	// The password of the Sentinels. Default: that of Redis.
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
 	// A PEM file with the CA of Redis's certificate, for `rediss://`. Default: the CAs that the system trusts.
 	TLSCA string `json:"tls_ca,omitempty"`
+
+	// A PEM file with the certificate that Caddy shows to Redis, which asks for one unless its `tls-auth-clients` is `no`. It
+	// is read when the configuration is loaded. Default: none.
+	TLSCert string `json:"tls_cert,omitempty"`
+
+	// A PEM file with the key of that certificate.
+	TLSKey string `json:"tls_key,omitempty"`
+
+	// The name that the certificates of Redis, and of Sentinels and nodes of a Cluster, must be valid for. Default: the host
+	// in the URL.
+	TLSServerName string `json:"tls_server_name,omitempty"`
 
 	// The names of the sites to hear, as their directories in the bench are called. Messages that do not say which site they
 	// are from are always heard. Default: all sites of the bench.
@@ -82,7 +99,7 @@ func (f *FrappeEvents) Provision(ctx caddy.Context) error {
 		sites[i] = strings.ToLower(expanded)
 	}
 	slices.Sort(sites)
-	to, err := newAddress(f.URL, f.Password, f.TLSCA)
+	to, err := newAddress(f.access(), "")
 	if err != nil {
 		return err
 	}
@@ -115,6 +132,13 @@ func (f *FrappeEvents) Cleanup() error {
 
 // validate returns an error if the options are wrong.
 func (f *FrappeEvents) validate() error {
+	if err := f.validateSites(); err != nil {
+		return err
+	}
+	return f.access().check()
+}
+
+func (f *FrappeEvents) validateSites() error {
 	for _, site := range f.Sites {
 		if strings.Contains(site, "{") {
 			continue
@@ -123,7 +147,15 @@ func (f *FrappeEvents) validate() error {
 			return err
 		}
 	}
-	return checkURL(f.URL)
+	return nil
+}
+
+// access returns the options that say how to reach Redis.
+func (f *FrappeEvents) access() access {
+	return access{
+		url: &f.URL, password: &f.Password, sentinelUser: &f.SentinelUser, sentinelPassword: &f.SentinelPassword,
+		ca: &f.TLSCA, cert: &f.TLSCert, key: &f.TLSKey, serverName: &f.TLSServerName,
+	}
 }
 
 // checkSite returns an error if no site can have this name: with it, the feed would hear nothing.

@@ -19,7 +19,7 @@ const (
 
 	// maxRead is how many bytes of data Read returns, about. Older entries are left out: its caller sees a gap. 100,000 entries
 	// with a few tags each have less. A page is always within it.
-	maxRead = maxAnswers
+	maxRead = maxAnswer
 )
 
 // entry is an entry of the log, and the ID of the one that was the last when it was written.

@@ -138,6 +138,7 @@ func TestRights(t *testing.T) {
 		rules := documentedUser(t, "caddy")
 		server.Must(rules...)
 		server.Must(documentedUser(t, "caddy_events")...)
+		server.Must("SADD", "rq:queues", "rq:queue:default")
 		s := open(t, &Store{URL: "redis://caddy@" + server.Address, Password: "chosen"})
 		if err := usable(t, s); err != nil {
 			t.Error(err)
@@ -171,7 +172,8 @@ func TestRights(t *testing.T) {
 	})
 }
 
-// certificates makes a CA and a certificate for 127.0.0.1, and returns the directory of ca.pem, cert.pem and key.pem.
+// certificates makes a CA, a certificate for 127.0.0.1 and redis.test, and one for a client, and returns the directory of
+// ca.pem, cert.pem, key.pem, client.pem and client.key.
 func certificates(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -191,50 +193,192 @@ func certificates(t testing.TB) string {
 		t.Fatal(err)
 	}
 	ca := template(1)
+	ca.Subject.CommonName = "test CA" // OpenSSL takes a certificate with the name of its issuer for one that issued itself
 	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	write("ca.pem", "CERTIFICATE", der)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	issue := func(certificate, keyFile string, serial int64, addresses ...net.IP) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := template(serial)
+		if leaf.IPAddresses = addresses; addresses != nil {
+			leaf.DNSNames = []string{"redis.test"}
+		}
+		if der, err = x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey); err != nil {
+			t.Fatal(err)
+		}
+		write(certificate, "CERTIFICATE", der)
+		if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
+			t.Fatal(err)
+		}
+		write(keyFile, "PRIVATE KEY", der)
 	}
-	leaf := template(2)
-	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	if der, err = x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey); err != nil {
-		t.Fatal(err)
-	}
-	write("cert.pem", "CERTIFICATE", der)
-	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-		t.Fatal(err)
-	}
-	write("key.pem", "PRIVATE KEY", der)
+	issue("cert.pem", "key.pem", 2, net.IPv4(127, 0, 0, 1))
+	issue("client.pem", "client.key", 3)
 	return dir
 }
 
-// TestTLS: with rediss, the certificate is verified.
-func TestTLS(t *testing.T) {
-	dir := certificates(t)
+// startTLS starts a server that also listens with TLS, with further arguments, and returns that address.
+func startTLS(t testing.TB, dir string, args ...string) string {
+	t.Helper()
 	secure := testutil.FreeAddress(t)
-	startRedis(t, "--tls-port", testutil.PortOf(secure), "--tls-cert-file", filepath.Join(dir, "cert.pem"),
-		"--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"), "--tls-auth-clients", "no")
+	startRedis(t, append([]string{
+		"--tls-port", testutil.PortOf(secure), "--tls-cert-file", filepath.Join(dir, "cert.pem"),
+		"--tls-key-file", filepath.Join(dir, "key.pem"), "--tls-ca-cert-file", filepath.Join(dir, "ca.pem"),
+	}, args...)...)
+	return secure
+}
+
+// TestTLS: with rediss, both sides show certificates that the other one verifies, and doctor says what to do where one fails.
+func TestTLS(t *testing.T) {
+	dir, foreign := certificates(t), certificates(t)
+	lenient, strict, old := startTLS(t, dir, "--tls-auth-clients", "no"), startTLS(t, dir), startTLS(t, dir, "--tls-protocols", "TLSv1.2")
+	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
+	plain := startRedis(t)
 	for _, test := range []struct {
 		name  string
 		store Store
-		want  string
+		want  string // in what doctor says; empty if all is well
 	}{
-		{"its CA", Store{URL: "rediss://" + secure, TLSCA: filepath.Join(dir, "ca.pem")}, ""},
-		{"the system's CAs", Store{URL: "rediss://" + secure}, "certificate"},
-		{"another CA", Store{URL: "rediss://" + secure, TLSCA: filepath.Join(certificates(t), "ca.pem")}, "certificate"},
-		{"another host", Store{URL: "rediss://localhost:" + testutil.PortOf(secure), TLSCA: filepath.Join(dir, "ca.pem")}, "certificate"},
-		{"no TLS", Store{URL: "redis://" + secure}, "reachable"},
+		{"its CA", Store{URL: "rediss://" + lenient, TLSCA: ca}, ""},
+		{"the system's CAs", Store{URL: "rediss://" + lenient}, "write the option tls_ca"},
+		{"another CA", Store{URL: "rediss://" + lenient, TLSCA: filepath.Join(foreign, "ca.pem")}, "correct the option tls_ca"},
+		{"another host", Store{URL: "rediss://localhost:" + testutil.PortOf(lenient), TLSCA: ca}, "write the option tls_server_name"},
+		{"another host, whose certificate is known", Store{URL: "rediss://localhost:" + testutil.PortOf(lenient), TLSCA: ca, TLSServerName: "redis.test"}, ""},
+		{"another name", Store{URL: "rediss://" + lenient, TLSCA: ca, TLSServerName: "other.test"}, "now it must be valid for other.test"},
+		{"no TLS here", Store{URL: "redis://" + lenient}, "rediss://"},
+		{"no TLS there", Store{URL: "rediss://" + plain.Address, TLSCA: ca}, "write redis://"},
+		{"a client's certificate", Store{URL: "rediss://" + strict, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
+		{"no certificate", Store{URL: "rediss://" + strict, TLSCA: ca}, "write the options tls_cert and tls_key"},
+		{"a foreign certificate", Store{
+			URL: "rediss://" + strict, TLSCA: ca, TLSCert: filepath.Join(foreign, "client.pem"), TLSKey: filepath.Join(foreign, "client.key"),
+		}, "Redis refuses the certificate of tls_cert"},
+		{"TLS 1.2, a client's certificate", Store{URL: "rediss://" + old, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
+		{"TLS 1.2, no certificate", Store{URL: "rediss://" + old, TLSCA: ca}, "write the options tls_cert and tls_key"},
+		{"TLS 1.2, a foreign certificate", Store{
+			URL: "rediss://" + old, TLSCA: ca, TLSCert: filepath.Join(foreign, "client.pem"), TLSKey: filepath.Join(foreign, "client.key"),
+		}, "Redis refuses the certificate of tls_cert"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := usable(t, open(t, &test.store))
-			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-				t.Error(err)
+			s := open(t, &test.store)
+			f := openFeed(t, &FrappeEvents{
+				URL: s.URL, TLSCA: s.TLSCA, TLSCert: s.TLSCert, TLSKey: s.TLSKey, TLSServerName: s.TLSServerName,
+			})
+			for _, found := range []frappe.Finding{s.CheckHealth(soon(t))[0], f.CheckHealth(soon(t))[0]} {
+				if test.want == "" && found.Result != frappe.ResultOK || !strings.Contains(found.Advice, test.want) {
+					t.Error(found)
+				}
+			}
+			if test.want == "" {
+				if err := usable(t, s); err != nil {
+					t.Error(err)
+				}
+				w := watch(t, f)
+				testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
+			}
+		})
+	}
+}
+
+// TestRenewedCertificate: another certificate in the same files is used from the next load on.
+func TestRenewedCertificate(t *testing.T) {
+	dir, foreign := certificates(t), certificates(t)
+	strict := startTLS(t, dir)
+	files := t.TempDir()
+	install := func(from string) {
+		for _, name := range []string{"client.pem", "client.key"} {
+			content, err := os.ReadFile(filepath.Join(from, name))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(files, name), content, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	load := func() *Store {
+		return open(t, &Store{
+			URL: "rediss://" + strict, TLSCA: filepath.Join(dir, "ca.pem"),
+			TLSCert: filepath.Join(files, "client.pem"), TLSKey: filepath.Join(files, "client.key"),
+		})
+	}
+	install(foreign)
+	if err := usable(t, load()); err == nil {
+		t.Error("a foreign certificate works")
+	}
+	install(dir)
+	if err := usable(t, load()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSentinelLogin: Sentinels get their own password, or that of Redis, and their own certificates are verified.
+func TestSentinelLogin(t *testing.T) {
+	dir := certificates(t)
+	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
+	primary := startRedis(t, "--requirepass", "of-redis")
+	secure := startTLS(t, dir)
+	sentinel := func(lines ...string) string {
+		s := &server{testutil.NewRedisServer(t, requireServer(t, "redis-server"))}
+		s.Args = []string{"--sentinel"}
+		s.Config = file(t, strings.Join(lines, "\n")+"\n")
+		s.Start()
+		return s.Address
+	}
+	watching := "sentinel monitor main 127.0.0.1 " + testutil.PortOf(primary.Address) + " 1\nsentinel auth-pass main of-redis"
+	bare, same := sentinel(watching), sentinel(watching, "requirepass of-redis")
+	other := sentinel(watching, "requirepass of-sentinel", "user caddy on >of-caddy allchannels +@all")
+	private := testutil.FreeAddress(t)
+	sentinel("sentinel monitor main 127.0.0.1 "+testutil.PortOf(secure)+" 1", "tls-replication yes", "tls-port "+testutil.PortOf(private),
+		"tls-cert-file "+filepath.Join(dir, "cert.pem"), "tls-key-file "+filepath.Join(dir, "key.pem"), "tls-ca-cert-file "+ca)
+	const name = "?master_set=main"
+	for _, test := range []struct {
+		test string
+		Store
+		want string // in what doctor says; empty if all is well
+	}{
+		{"none", Store{URL: "redis://" + bare + name, Password: "of-redis"}, ""},
+		{"that of Redis", Store{URL: "redis://" + same + name, Password: "of-redis"}, ""},
+		{"its own", Store{URL: "redis://" + other + name, Password: "of-redis", SentinelPassword: "of-sentinel"}, ""},
+		{"a user's", Store{URL: "redis://" + other + name, Password: "of-redis", SentinelUser: "caddy", SentinelPassword: "of-caddy"}, ""},
+		{"the second Sentinel knows", Store{URL: "redis://" + testutil.FreeAddress(t) + name + "&addr=" + bare, Password: "of-redis"}, ""},
+		{"not its own", Store{URL: "redis://" + other + name, Password: "of-redis"}, "write the option sentinel_password"},
+		{"a wrong one", Store{URL: "redis://" + other + name, Password: "of-redis", SentinelPassword: "wrong"}, "write the option sentinel_password"},
+		{"no password at all", Store{URL: "redis://" + other + name}, "write the option sentinel_password"},
+		{"a wrong one for Redis", Store{URL: "redis://" + other + name, Password: "wrong", SentinelPassword: "of-sentinel"}, "correct the option password"},
+		{"none for Redis", Store{URL: "redis://" + bare + name}, "write the option password"},
+		{"another primary", Store{URL: "redis://" + bare + "?master_set=other", Password: "of-redis"}, "correct master_set in the URL"},
+		{"no Sentinel", Store{URL: "redis://" + primary.Address + name, Password: "of-redis"}, "remove master_set from the URL"},
+		{"no Sentinel there", Store{URL: "redis://" + testutil.FreeAddress(t) + name, Password: "of-redis"}, "start the Sentinel"},
+		{"no name", Store{URL: "redis://" + bare, Password: "of-redis"}, "add ?master_set=<name> to the URL"},
+		{"TLS", Store{URL: "rediss://" + private + name, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
+		{
+			"TLS, by another name",
+			Store{URL: "rediss://localhost:" + testutil.PortOf(private) + name, TLSCA: ca, TLSCert: cert, TLSKey: key, TLSServerName: "redis.test"}, "",
+		},
+		{"TLS, no certificate", Store{URL: "rediss://" + private + name, TLSCA: ca}, "write the options tls_cert and tls_key"},
+	} {
+		t.Run(test.test, func(t *testing.T) {
+			s := open(t, &test.Store)
+			found := s.CheckHealth(soon(t))[0]
+			if test.want == "" && found.Result != frappe.ResultOK || !strings.Contains(found.Advice, test.want) {
+				t.Error(found)
+			}
+			if strings.Contains(found.String(), "of-") {
+				t.Errorf("a password is shown: %s", found)
+			}
+			f := openFeed(t, &FrappeEvents{
+				URL: s.URL, Password: s.Password, SentinelUser: s.SentinelUser, SentinelPassword: s.SentinelPassword,
+				TLSCA: s.TLSCA, TLSCert: s.TLSCert, TLSKey: s.TLSKey, TLSServerName: s.TLSServerName,
+			})
+			if test.want == "" {
+				w := watch(t, f)
+				testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
 			}
 		})
 	}

@@ -44,8 +44,25 @@ type Store struct {
 	// removed. Default: none.
 	Password string `json:"password,omitempty"`
 
+	// The user of the Sentinels, if the URL has them. Default: their default user.
+	SentinelUser string `json:"sentinel_user,omitempty"`
+
+	// The password of the Sentinels. Default: that of Redis.
+	SentinelPassword string `json:"sentinel_password,omitempty"`
+
 	// A PEM file with the CA of Redis's certificate, for `rediss://`. Default: the CAs that the system trusts.
 	TLSCA string `json:"tls_ca,omitempty"`
+
+	// A PEM file with the certificate that Caddy shows to Redis, which asks for one unless its `tls-auth-clients` is `no`. It
+	// is read when the configuration is loaded. Default: none.
+	TLSCert string `json:"tls_cert,omitempty"`
+
+	// A PEM file with the key of that certificate.
+	TLSKey string `json:"tls_key,omitempty"`
+
+	// The name that the certificates of Redis, and of Sentinels and nodes of a Cluster, must be valid for. Default: the host
+	// in the URL.
+	TLSServerName string `json:"tls_server_name,omitempty"`
 
 	// What names and values in Redis are protected with: at least 32 bytes, the same for all Caddys, such as the output of
 	// `openssl rand -hex 32`. A newline at the end is removed. A Caddy with another secret shares nothing. Required.
@@ -106,7 +123,7 @@ func (s *Store) Provision(caddy.Context) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
-	to, err := newAddress(s.URL, s.Password, s.TLSCA)
+	to, err := newAddress(s.access(), "{"+prefix+"}")
 	if err != nil {
 		return err
 	}
@@ -129,7 +146,7 @@ func (s *Store) Cleanup() error {
 
 // validate returns an error if the options are wrong. Options with placeholders are checked when these are known.
 func (s *Store) validate() error {
-	if err := checkURL(s.URL); err != nil {
+	if err := s.access().check(); err != nil {
 		return err
 	}
 	if s.SharedSecret == "" {

@@ -17,7 +17,7 @@ const (
 	// maxValue is how long a value may be, in bytes.
 	maxValue = 128 << 10
 
-	// maxEntry is how long the data of an entry of the log may be, in bytes. A page of such entries is within maxAnswers.
+	// maxEntry is how long the data of an entry of the log may be, in bytes. A page of such entries is within maxAnswer.
 	maxEntry = 64 << 10
 )
 

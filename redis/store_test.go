@@ -285,9 +285,6 @@ func TestTime(t *testing.T) {
 func TestPrefixes(t *testing.T) {
 	server := startRedis(t)
 	a, b := open(t, &Store{URL: server.url(), Prefix: "a"}), open(t, &Store{URL: server.url(), Prefix: "b"})
-	if a.connection != b.connection {
-		t.Error("they have two connections")
-	}
 	a.Set(soon(t), "n", []byte("x"), time.Minute)
 	if got, err := b.Get(soon(t), "n"); got != nil || err != nil {
 		t.Error(got, err)

@@ -2,10 +2,8 @@ package redis
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +73,8 @@ func (s *subscription) Destruct() error {
 func (s *subscription) run(ctx context.Context) {
 	defer close(s.done)
 	for wait := minWait; ctx.Err() == nil; wait = min(2*wait, maxWait) {
-		heard, err := s.listen(ctx)
+		var heard bool
+		err := safely(func() (err error) { heard, err = s.listen(ctx); return err })
 		if ctx.Err() != nil {
 			return
 		}
@@ -97,10 +96,13 @@ func (s *subscription) run(ctx context.Context) {
 func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	client, err := s.dial(ctx)
+	asked := sentinels{address: s.address}
+	defer asked.close()
+	l, err := s.connect(ctx, &asked)
 	if err != nil {
 		return false, err
 	}
+	client := l.client
 	defer client.Close()
 	subscribed, ended := hear(ctx, client, s.take)
 	timeout := time.NewTimer(silence)
@@ -128,6 +130,11 @@ func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 		if err != nil {
 			return true, fmt.Errorf("no answer to a ping: %w", err)
 		}
+		if s.address.masterSet != "" {
+			if to, err := asked.primary(ctx); err == nil && to != l.where {
+				return true, errNewPrimary
+			}
+		}
 		s.watchers.Report(nil)
 	}
 }
@@ -138,7 +145,9 @@ func hear(ctx context.Context, client rueidis.Client, take func(message string))
 	go func() {
 		var once sync.Once
 		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { once.Do(func() { close(confirmed) }) })
-		err := client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) { take(m.Message) })
+		err := safely(func() error {
+			return client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) { take(m.Message) })
+		})
 		if err == nil {
 			err = errConnectionLost
 		}
@@ -147,28 +156,18 @@ func hear(ctx context.Context, client rueidis.Client, take func(message string))
 	return confirmed, end
 }
 
-// dial returns a client with a single connection that it does not replace: a ping must not succeed on another connection
-// than the one that is subscribed.
-func (s *subscription) dial(ctx context.Context) (rueidis.Client, error) {
-	option := s.address.within(ctx, limits{bulk: maxAnnounced})
-	if option.Sentinel.MasterSet == "" {
-		option.ForceSingleClient = true
-		option.InitAddress = option.InitAddress[s.dials%len(option.InitAddress):][:1] // another one each time
-		s.dials++
-		var dialed atomic.Bool
-		dial := option.DialCtxFn
-		option.DialCtxFn = func(ctx context.Context, to string, dialer *net.Dialer, conf *tls.Config) (net.Conn, error) {
-			if dialed.Swap(true) {
-				return nil, errConnectionLost
-			}
-			return dial(ctx, to, dialer, conf)
+// connect connects to the primary that the Sentinels name, or else to another server of the URL each time. The link is not
+// replaced: a ping must not succeed on another connection than the one that is subscribed.
+func (s *subscription) connect(ctx context.Context, asked *sentinels) (*link, error) {
+	to := s.address.servers[s.dials%len(s.address.servers)]
+	s.dials++
+	if s.address.masterSet != "" {
+		var err error
+		if to, err = asked.primary(ctx); err != nil {
+			return nil, err
 		}
 	}
-	client, err := rueidis.NewClient(option)
-	if err != nil && client != nil {
-		client.Close()
-	}
-	return client, err
+	return s.address.connect(ctx, to, s.address.login(), feedLimits, true)
 }
 
 // announce reports that messages are heard from now on, and that everything may have changed if some were missed.

@@ -195,7 +195,7 @@ func TestVersions(t *testing.T) {
 		{"", "", frappe.ResultWarning, "not known; Redis 6.2 or later is needed"},
 	} {
 		t.Run(test.redis+test.valkey, func(t *testing.T) {
-			got := node{info: map[string]string{"redis_version": test.redis, "valkey_version": test.valkey}}.version(6, 2)
+			got := node{"redis_version": test.redis, "valkey_version": test.valkey}.version(6, 2)
 			if got.Result != test.want || got.Detail != test.detail {
 				t.Errorf("%v", got)
 			}
