@@ -96,12 +96,51 @@ func TestErrorsInJSON(t *testing.T) {
 			"provider": `{"handler": "authentication", "providers": {"frappe": {` + test.options + `}}}`,
 		} {
 			t.Run(test.name+", "+form, func(t *testing.T) {
-				raw := fmt.Sprintf(`{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {"listen": ["127.0.0.1:0"], "routes": [{"handle": [%s]}]}}}}}`, config)
-				err := testutil.Validate(t, []byte(raw))
+				err := validate(t, config)
 				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 					t.Errorf("%v, want %q", err, test.want)
 				}
 			})
+		}
+	}
+}
+
+// validate loads a configuration in JSON with one handler, and returns why it is bad.
+func validate(t *testing.T, handler string) error {
+	t.Helper()
+	return testutil.Validate(t, fmt.Appendf(nil, `{"admin": {"disabled": true}, "apps": {"http": {"servers": {"s": {
+		"listen": ["127.0.0.1:0"], "routes": [{"handle": [%s]}]}}}}}`, handler))
+}
+
+// TestProviderRefusesHandlerOptions: an option that only the handler has is an error that says so. So is an unknown
+// option.
+func TestProviderRefusesHandlerOptions(t *testing.T) {
+	for name, value := range map[string]string{
+		"login": `"/login"`, "protected_resource": `{}`, "anonymous": `true`, "allow_preflight": `true`,
+		"hide_credentials": `true`, "user_header": `"X-Frappe-User"`, "match": `[]`, "logn": `"/login"`,
+		"trusted_origins": `["https://app.example.com"]`,
+	} {
+		err := validate(t, `{"handler": "authentication", "providers": {"frappe": {
+			"backends": [{"backend": "site", "urls": ["https://erp.example.com"]}], "`+name+`": `+value+`}}}`)
+		want := "has no option " + name + "; it cannot answer or change requests, so use the handler frappe_auth"
+		switch name {
+		case "logn":
+			want = `unknown field "logn"`
+		case "trusted_origins":
+			want = "add session to schemes"
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestWebhookUnknownFields: unknown fields are errors, and the one for the former name of a field has the new name.
+func TestWebhookUnknownFields(t *testing.T) {
+	for field, want := range map[string]string{"for": "write handler_name", "fro": `unknown field "fro"`} {
+		err := validate(t, `{"handler": "frappe_auth_webhook", "secret": "s3cret", "`+field+`": "erp"}`)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", field, err, want)
 		}
 	}
 }
