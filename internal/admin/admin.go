@@ -1,4 +1,5 @@
-// Package admin serves the endpoints of frappe_auth in Caddy's admin API.
+// Package admin serves the endpoints of frappe_auth in Caddy's admin API. It also parses the input that these endpoints
+// share with the commands.
 package admin
 
 import (
@@ -17,16 +18,16 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// Source is what the endpoints show and change. An empty name means all handlers.
+// Source is what the endpoints show and change. An empty handler name means all handlers.
 type Source interface {
 	// Overview returns the caches of this Caddy.
 	Overview() []Cache
 
-	// Drop drops what a change selects from the caches of the handlers with that name. found is false if there is none. An
-	// error says that other Caddys could not be told yet.
+	// Drop drops what a change selects from the caches of the handlers with a name. found is false if no handler has that
+	// name. An error means that the change was not published to other Caddys yet.
 	Drop(ctx context.Context, handler string, change frappe.Change) (found bool, err error)
 
-	// Check returns what the handlers with that name would do with a credential, as ParseCredential reads it.
+	// Check returns what the handlers with a name would do with a credential in the form that ParseCredential reads.
 	Check(ctx context.Context, handler, line string, repl *caddy.Replacer) []Verdict
 }
 
@@ -86,8 +87,11 @@ func (e endpoints) check(w http.ResponseWriter, r *http.Request) error {
 		return apiError(http.StatusBadRequest, "the body ended early")
 	}
 	header := TrimLineBreak(body)
-	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) || strings.TrimSpace(header) == "" {
-		return apiError(http.StatusBadRequest, "send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`, or a session as `Cookie: sid=<session>`")
+	if strings.ContainsFunc(header, func(c rune) bool { return c == '\r' || c == '\n' || c == 0 }) ||
+		strings.TrimSpace(header) == "" {
+		return apiError(http.StatusBadRequest,
+			"send the value of one Authorization header as the body, such as `token <api_key>:<api_secret>`, or a session as "+
+				"`Cookie: sid=<session>`")
 	}
 	repl, err := NewReplacer(query.Get("url"))
 	if err != nil {
@@ -105,7 +109,8 @@ func (e endpoints) check(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, answer)
 }
 
-// requested checks the method and the query, which may contain only the given parameters, and returns the query.
+// requested checks the method and the query of a request, and returns the query. It may contain only the given
+// parameters.
 func requested(w http.ResponseWriter, r *http.Request, method string, parameters ...string) (url.Values, error) {
 	if r.Method != method {
 		w.Header().Set("Allow", method)
@@ -118,7 +123,8 @@ func requested(w http.ResponseWriter, r *http.Request, method string, parameters
 	for name, values := range query {
 		switch {
 		case !slices.Contains(parameters, name):
-			return nil, apiError(http.StatusBadRequest, "%s does not take that parameter; it takes: %s", r.URL.Path, strings.Join(parameters, ", "))
+			return nil, apiError(http.StatusBadRequest, "%s does not take that parameter; it takes: %s", r.URL.Path,
+				strings.Join(parameters, ", "))
 		case len(values) != 1 || values[0] == "":
 			return nil, apiError(http.StatusBadRequest, "give %s exactly once, with a value", name)
 		}
@@ -136,5 +142,5 @@ func writeJSON(w http.ResponseWriter, body any) error {
 }
 
 func noSuchHandler() error {
-	return apiError(http.StatusNotFound, "no frappe_auth handler has that name; give it one with the option `name`")
+	return apiError(http.StatusNotFound, "no frappe_auth handler has that name; set one with the option `name`")
 }

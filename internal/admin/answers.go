@@ -35,10 +35,10 @@ type Store struct {
 	Published uint64   `json:"revocations_published"`
 	Received  uint64   `json:"revocations_received"`
 	Pending   int      `json:"revocations_pending"`
-	LookAge   *float64 `json:"look_age_seconds,omitempty"` // missing before the revocations were read for the first time
+	LookAge   *float64 `json:"look_age_seconds,omitempty"` // absent before the revocations were first read
 }
 
-// StoreOf returns a store as it is shown.
+// StoreOf converts the state of a store.
 func StoreOf(stats fleet.Stats) *Store {
 	shown := &Store{
 		Source: stats.Source, Up: stats.Up, Failures: stats.Failures,
@@ -50,7 +50,7 @@ func StoreOf(stats fleet.Stats) *Store {
 	return shown
 }
 
-// Seconds returns a duration as it is shown.
+// Seconds converts a duration.
 func Seconds(d time.Duration) *float64 {
 	s := d.Seconds()
 	return &s
@@ -60,10 +60,10 @@ func Seconds(d time.Duration) *float64 {
 type Feed struct {
 	Name     string   `json:"name"`
 	Source   string   `json:"source,omitempty"`
-	WatchAge *float64 `json:"watch_age_seconds,omitempty"` // missing while it does not listen
+	WatchAge *float64 `json:"watch_age_seconds,omitempty"` // absent while it does not listen
 }
 
-// FeedsOf returns feeds as they are shown, each once, by name and source.
+// FeedsOf converts the states of feeds. Feeds with the same name and source are one.
 func FeedsOf(feeds *backends.Feeds, now time.Time) (shown []Feed) {
 	feeds.Each(now, func(f backends.Feed, age time.Duration, ok bool) {
 		if n := len(shown); n > 0 && shown[n-1].Name == f.Name && shown[n-1].Source == f.Source {
@@ -98,7 +98,7 @@ type Backend struct {
 	InFlight    int64    `json:"in_flight"`
 	Waiting     int64    `json:"waiting"`
 	CircuitOpen []string `json:"circuit_open"`                // sites; an empty name if the backend serves only one
-	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // only for backends that look for changes
+	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // only for backends that watch for changes
 }
 
 // Checked is the answer to POST /frappe_auth/check.
@@ -112,7 +112,7 @@ type Checked struct {
 type Verdict struct {
 	Handler  string     `json:"handler"`
 	Backends []string   `json:"backends"`
-	Status   int        `json:"status"` // of the answer; 200 means that the request goes on
+	Status   int        `json:"status"` // of the response; 200 if the request is accepted
 	Outcome  string     `json:"outcome"`
 	Reason   string     `json:"reason,omitempty"` // with the backend's error if it was unavailable
 	User     string     `json:"user,omitempty"`

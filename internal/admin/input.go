@@ -14,10 +14,10 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// cookiePrefix is what a line with a session begins with.
+// cookiePrefix is the beginning of a line that holds a session.
 const cookiePrefix = "Cookie: "
 
-// Cookie returns the value of a line that is a Cookie header, which may hold a session.
+// Cookie returns the value of a line that is a whole Cookie header.
 func Cookie(line string) (value string, ok bool) {
 	if len(line) < len(cookiePrefix) || !strings.EqualFold(line[:len(cookiePrefix)], cookiePrefix) {
 		return "", false
@@ -25,7 +25,8 @@ func Cookie(line string) (value string, ok bool) {
 	return line[len(cookiePrefix):], true
 }
 
-// ParseCredential parses a credential that an operator wrote: the value of an Authorization header, or a whole Cookie header.
+// ParseCredential parses a credential that an operator wrote: the value of an Authorization header, or a whole Cookie
+// header.
 func ParseCredential(line string) (frappe.Credential, error) {
 	cookie, ok := Cookie(line)
 	if !ok {
@@ -34,8 +35,8 @@ func ParseCredential(line string) (frappe.Credential, error) {
 	if session, ok := frappe.ParseSession([]string{cookie}); ok {
 		return session, nil
 	}
-	return frappe.Credential{}, errors.New("the first cookie `sid` is missing, or is no session of Frappe, which has lower-case letters and digits only; " +
-		"write `Cookie: sid=<session>`")
+	return frappe.Credential{}, errors.New("there is no cookie `sid`, or the first one is not a session of Frappe, " +
+		"which has lower-case letters and digits only; write `Cookie: sid=<session>`")
 }
 
 // TrimLineBreak returns a line without its line break.
@@ -43,8 +44,8 @@ func TrimLineBreak(line []byte) string {
 	return string(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")))
 }
 
-// NewReplacer returns a replacer with the placeholders of a request for a URL. If the URL is empty, it has only those that do
-// not depend on a request.
+// NewReplacer returns a replacer with the placeholders of a request for a URL. If the URL is empty, it has only those
+// that do not depend on a request.
 func NewReplacer(requestURL string) (*caddy.Replacer, error) {
 	repl := caddy.NewReplacer()
 	if requestURL == "" {

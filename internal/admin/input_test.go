@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
 )
 
-// TestParseCredential: what an operator writes is read as it would be in a request.
+// TestParseCredential: the input of an operator is read as in a request.
 func TestParseCredential(t *testing.T) {
 	for _, test := range []struct {
 		line string

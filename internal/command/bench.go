@@ -12,7 +12,7 @@ import (
 	"strconv"
 )
 
-// bench is a bench on this machine, with what it says about its sites. Passwords and keys are not read.
+// bench is the configuration of a bench on this machine. Passwords and keys are not read.
 type bench struct {
 	// sitesDir is the absolute path of the directory with the sites.
 	sitesDir string
@@ -31,13 +31,13 @@ type bench struct {
 	webserverPort int
 }
 
-// errNoBench is the error of openBench for a directory that exists and is not a bench.
-var errNoBench = errors.New("no bench")
+// errNoBench is the error for a directory that is not a bench.
+var errNoBench = errors.New("not a bench")
 
-// maxConfigSize is the size of the longest common_site_config.json.
+// maxConfigSize is the maximum size of common_site_config.json.
 const maxConfigSize = 1 << 20
 
-// openBench reads a bench: the directory of the bench, or its directory of sites.
+// openBench reads the bench in a directory. The directory may also be its sites directory.
 func openBench(dir string) (bench, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -49,20 +49,22 @@ func openBench(dir string) (bench, error) {
 	b := bench{sitesDir: dir, webserverPort: 8000}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrPermission) {
-		return bench{}, fmt.Errorf("%w: let this user list the directory, for example with `setfacl -m u:caddy:rx %s`", err, dir)
+		return bench{}, fmt.Errorf("%w: let this user list the directory, for example with `setfacl -m u:caddy:rx %s`", err,
+			dir)
 	}
 	if err != nil {
 		return bench{}, err
 	}
 	for _, entry := range entries {
-		// A site that may not be entered is one, too. Its backend says what to do.
+		// A site whose directory cannot be read counts too. Its backend reports what to do.
 		_, err := os.Lstat(filepath.Join(dir, entry.Name(), "site_config.json"))
 		if err == nil || errors.Is(err, fs.ErrPermission) {
 			b.sites = append(b.sites, entry.Name())
 		}
 	}
 	if len(b.sites) == 0 {
-		return bench{}, fmt.Errorf("%s: %w: neither its directories nor those in its sites have a site_config.json", dir, errNoBench)
+		return bench{}, fmt.Errorf("%s: %w: there is no site_config.json in its directories or in those of its sites", dir,
+			errNoBench)
 	}
 	return b, b.readCommon()
 }
@@ -72,7 +74,7 @@ func isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// readCommon reads common_site_config.json. Sites work without one, and so they do if this user may not read it.
+// readCommon reads common_site_config.json. It is optional, and this user may not be allowed to read it.
 func (b *bench) readCommon() error {
 	name := filepath.Join(b.sitesDir, "common_site_config.json")
 	file, err := os.Open(name) //nolint:gosec // the operator names the bench
@@ -89,7 +91,7 @@ func (b *bench) readCommon() error {
 		WebserverPort json.RawMessage `json:"webserver_port"` // a number, sometimes in quotes
 	}
 	if err := json.NewDecoder(io.LimitReader(file, maxConfigSize)).Decode(&common); err != nil {
-		return fmt.Errorf("%s is not a JSON object as Frappe writes it", name) // the error could quote a secret
+		return fmt.Errorf("%s is not a JSON object like Frappe's", name) // the error could quote a secret
 	}
 	if slices.Contains(b.sites, common.DefaultSite) {
 		b.defaultSite = common.DefaultSite
@@ -105,7 +107,7 @@ func (b *bench) readCommon() error {
 	return nil
 }
 
-// findBench returns the bench in the first of some directories that is one.
+// findBench returns the first directory that is a bench.
 func findBench(dirs ...string) (dir string, found bool) {
 	for _, dir := range dirs {
 		if _, err := openBench(dir); err == nil {

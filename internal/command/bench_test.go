@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// tree makes a directory with files.
+// tree creates a directory with files.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,30 +26,57 @@ func tree(t *testing.T, files map[string]string) string {
 }
 
 func TestOpenBench(t *testing.T) {
-	const a, b, common = "sites/a.example/site_config.json", "sites/b.example/site_config.json", "sites/common_site_config.json"
+	const a, b, common = "sites/a.example/site_config.json", "sites/b.example/site_config.json",
+		"sites/common_site_config.json"
 	for _, test := range []struct {
 		name  string
 		files map[string]string
 		want  bench
 		err   string
 	}{
-		{"one site", map[string]string{a: "{}", "sites/assets/x": ""}, bench{sites: []string{"a.example"}, webserverPort: 8000}, ""},
 		{
-			"all that is known",
-			map[string]string{a: "{}", b: "{}", common: `{"default_site": "b.example", "redis_queue": "redis://127.0.0.1:11000", "webserver_port": 8001}`},
-			bench{sites: []string{"a.example", "b.example"}, defaultSite: "b.example", redisQueue: "redis://127.0.0.1:11000", webserverPort: 8001},
+			"one site",
+			map[string]string{a: "{}", "sites/assets/x": ""},
+			bench{sites: []string{"a.example"}, webserverPort: 8000},
 			"",
 		},
-		{"port in quotes", map[string]string{a: "{}", common: `{"webserver_port": "8001"}`}, bench{sites: []string{"a.example"}, webserverPort: 8001}, ""},
 		{
-			"nonsense is left out",
+			"everything",
+			map[string]string{
+				a: "{}", b: "{}",
+				common: `{"default_site": "b.example", "redis_queue": "redis://127.0.0.1:11000", "webserver_port": 8001}`,
+			},
+			bench{
+				sites: []string{"a.example", "b.example"}, defaultSite: "b.example", redisQueue: "redis://127.0.0.1:11000",
+				webserverPort: 8001,
+			},
+			"",
+		},
+		{
+			"port in quotes",
+			map[string]string{a: "{}", common: `{"webserver_port": "8001"}`},
+			bench{sites: []string{"a.example"}, webserverPort: 8001},
+			"",
+		},
+		{
+			"invalid values are ignored",
 			map[string]string{a: "{}", common: `{"default_site": "gone", "webserver_port": {}}`},
 			bench{sites: []string{"a.example"}, webserverPort: 8000},
 			"",
 		},
-		{"the directory of sites", map[string]string{"a.example/site_config.json": "{}"}, bench{sites: []string{"a.example"}, webserverPort: 8000}, ""},
-		{"no site", map[string]string{common: "{}"}, bench{}, "no bench"},
-		{"broken", map[string]string{a: "{}", common: `{"db_password": "s3cret"`}, bench{}, "is not a JSON object as Frappe writes it"},
+		{
+			"the directory of sites",
+			map[string]string{"a.example/site_config.json": "{}"},
+			bench{sites: []string{"a.example"}, webserverPort: 8000},
+			"",
+		},
+		{"no site", map[string]string{common: "{}"}, bench{}, "not a bench"},
+		{
+			"broken",
+			map[string]string{a: "{}", common: `{"db_password": "s3cret"`},
+			bench{},
+			"is not a JSON object like Frappe's",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := tree(t, test.files)

@@ -55,18 +55,19 @@ not be verified, 1 if the command line or the configuration is wrong.`,
 func (l loader) check(fl caddycmd.Flags) (int, error) {
 	repl, err := admin.NewReplacer(fl.String("url"))
 	if err != nil {
-		return caddy.ExitCodeFailedStartup, errors.New("--url: write the URL of a request, such as https://files.example.com/")
+		return caddy.ExitCodeFailedStartup, errors.New("--url: write the URL of a request, " +
+			"such as https://files.example.com/")
 	}
 	ctx, cancel, err := newContext()
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	defer cancel()
-	toAsk, err := toCheck(fl)
+	configured, err := toCheck(fl)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	handlers, err := l.load(ctx, toAsk)
+	handlers, err := l.load(ctx, configured)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -77,8 +78,8 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 	return explain(os.Stdout, handlers, repl, header), nil
 }
 
-// toCheck returns the handlers to check. With --site, that site replaces their backends. With --site and without
-// --config, it returns one handler for that site.
+// toCheck returns the handlers to check. With --site, that site replaces their backends. Without --config, it then
+// returns one handler for that site.
 func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
 	site, name := fl.String("site"), fl.String("site-name")
 	if site == "" && name != "" {
@@ -93,7 +94,8 @@ func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
 	if site != "" && fl.String("config") == "" {
 		all := []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
 		return []configuredHandler{{
-			module: handlerModule, options: map[string]any{"backends": ask(false), "schemes": all}, where: "with every scheme, for --site",
+			module: handlerModule, options: map[string]any{"backends": ask(false), "schemes": all},
+			where: "with every scheme, for --site",
 		}}, nil
 	}
 	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
@@ -125,7 +127,9 @@ func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string
 		return exitRefused
 	}
 	if err != nil {
-		fmt.Fprintf(w, "  none: %v\n\nEvery handler answers 401, or with `anonymous` lets the request pass as Guest. No backend is asked.\n", err)
+		fmt.Fprintf(w,
+			"  none: %v\n\nEvery handler answers 401, or with `anonymous` lets the request pass as Guest. "+
+				"No backend is asked.\n", err)
 		return exitRefused
 	}
 	describe(w, cred)
@@ -136,7 +140,7 @@ func explain(w io.Writer, handlers []loaded, repl *caddy.Replacer, header string
 	return code
 }
 
-// describe writes what was parsed and what is unusual about it.
+// describe writes what was parsed from the credential, and what is unusual about it.
 func describe(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  scheme      %s\n", cred.Scheme)
 	switch cred.Scheme {
@@ -145,7 +149,9 @@ func describe(w io.Writer, cred frappe.Credential) {
 	case frappe.SchemeBearer:
 		fmt.Fprintf(w, "  token       %d characters\n", len(cred.Token))
 		if strings.Count(cred.Token, ".") == 2 {
-			fmt.Fprintln(w, "              Three parts separated by dots look like a JWT; Frappe accepts one only if an app has auth_hooks for it.")
+			fmt.Fprintln(w,
+				"              Three parts separated by dots look like a JWT; Frappe accepts one only if an app has auth_hooks "+
+					"for it.")
 		}
 	default:
 		describePair(w, cred)
@@ -156,13 +162,16 @@ func describePair(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  API key     %s, %d characters\n", cred.KeyPrefix(), len(cred.Key))
 	fmt.Fprintf(w, "  API secret  %d characters\n", len(cred.Secret))
 	if strings.Contains(cred.Key, "@") {
-		fmt.Fprintln(w, "              This looks like a login name and a password. Frappe takes only an API key and an API secret here:")
+		fmt.Fprintln(w,
+			"              This looks like a login name and a password. Frappe takes only an API key and an API secret here:")
 		fmt.Fprintln(w, "              generate them in the user's form, under Settings, API Access.")
 		return
 	}
 	for _, part := range []struct{ name, text string }{{"key", cred.Key}, {"secret", cred.Secret}} {
 		if _, err := hex.DecodeString(part.text + "0"); err != nil || len(part.text) != frappeHash {
-			fmt.Fprintf(w, "              Frappe generates an API %s of %d hexadecimal digits; check that exactly this was copied\n", part.name, frappeHash)
+			fmt.Fprintf(w,
+				"              Frappe generates an API %s of %d hexadecimal digits; check that exactly this was copied\n",
+				part.name, frappeHash)
 		}
 	}
 }
@@ -170,7 +179,7 @@ func describePair(w io.Writer, cred frappe.Credential) {
 // frappeHash is the length of the keys and secrets that Frappe generates (generate_hash, User.generate_keys).
 const frappeHash = 15
 
-// explain writes what one handler does with a header, without using its cache.
+// explain writes what one handler does with a credential, without its cache.
 func (h loaded) explain(w io.Writer, repl *caddy.Replacer, header string, cred frappe.Credential) int {
 	asked := 0
 	d := h.Check(context.Background(), header, repl, func(a Answer) {
@@ -186,7 +195,9 @@ func (h loaded) explain(w io.Writer, repl *caddy.Replacer, header string, cred f
 	}
 	switch {
 	case d.Reason == nil && asked == 0:
-		fmt.Fprintf(w, "  It looks at no session; accepted: %s. It lets the request pass, as %s, like one without a credential.\n", join(h.Schemes()), d.User)
+		fmt.Fprintf(w,
+			"  It does not accept sessions; accepted: %s. The request passes as %s, like one without a credential.\n",
+			join(h.Schemes()), d.User)
 		return 0
 	case d.Reason == nil:
 		fmt.Fprintf(w, "  It lets the request pass, as %s.\n", d.User)
@@ -194,7 +205,7 @@ func (h loaded) explain(w io.Writer, repl *caddy.Replacer, header string, cred f
 	case d.Status == http.StatusUnauthorized && asked == 0: // the credential is well-formed, so its scheme was the reason
 		fmt.Fprintf(w, "  %v; accepted: %s\n  It answers 401, and no backend is asked.\n", d.Reason, join(h.Schemes()))
 	case d.Status == http.StatusBadRequest:
-		fmt.Fprintf(w, "  The site depends on the request, and --url names none.\n  It answers 400.\n")
+		fmt.Fprintf(w, "  The site depends on the request; set --url to the URL of the request.\n  It answers 400.\n")
 	case d.Status == http.StatusServiceUnavailable:
 		fmt.Fprintln(w, "  It answers 503: no backend granted, and one was unavailable.")
 		return exitUnavailable

@@ -1,5 +1,5 @@
-// Package command implements `caddy frappe-auth`. It reads a configuration and asks its backends, without a running
-// Caddy.
+// Package command implements `caddy frappe-auth`. Its commands read a configuration and call its backends, without a
+// running Caddy.
 package command
 
 import (
@@ -26,26 +26,26 @@ type Handler interface {
 	// Schemes returns the accepted schemes.
 	Schemes() []frappe.Scheme
 
-	// Parts returns what the handler relies on: the backends in the order in which they are asked, the shared store and the
-	// feeds.
+	// Parts returns the modules that the handler uses: the backends in the order in which they are asked, the shared store
+	// and the feeds.
 	Parts() []Part
 
-	// Check decides about a header without the cache, and counts no failure. It calls answered with the answer of each
-	// backend.
+	// Check decides about a header without the cache, and does not count a failure. It calls answered with the answer of
+	// each backend.
 	Check(ctx context.Context, header string, repl *caddy.Replacer, answered func(Answer)) Decision
 
-	// CheckRoles checks that the required roles exist. found is false if there is nothing to say.
+	// CheckRoles checks that the required roles exist. found is false if there is nothing to report.
 	CheckRoles(ctx context.Context) (finding frappe.Finding, found bool)
 }
 
-// Part is a module that a handler relies on.
+// Part is a module that a handler uses.
 type Part struct {
 	Module any
 	Name   string
 	Source string // empty if the module does not name it
 }
 
-// Answer is what a backend says about a credential.
+// Answer is the answer of a backend about a credential.
 type Answer struct {
 	Backend  string
 	Source   string
@@ -57,9 +57,9 @@ type Answer struct {
 
 // Decision is what a handler does with a request.
 type Decision struct {
-	Status       int           // of the answer; 200 if the request goes on
-	Reason       error         // nil if the request goes on
-	User         string        // empty unless the request goes on
+	Status       int           // of the response; 200 if the request is accepted
+	Reason       error         // nil if the request is accepted
+	User         string        // empty unless the request is accepted
 	Requirements []Requirement // empty unless a backend granted
 }
 
@@ -69,8 +69,8 @@ type Requirement struct {
 	Met  bool
 }
 
-// Root returns the command `caddy frappe-auth`, for caddycmd.RegisterCommand. open returns what the commands may ask of
-// a frappe_auth handler or provider.
+// Root returns the command `caddy frappe-auth`, for caddycmd.RegisterCommand. open returns a loaded frappe_auth handler
+// or provider as a Handler.
 func Root(open func(module any) Handler) caddycmd.Command {
 	l := loader{open: open}
 	return caddycmd.Command{
@@ -102,21 +102,22 @@ const (
 	exitTrouble     = 2
 )
 
-// wrongUsage prints what is wrong with the command line and how to use the command. The exit code is then 1.
+// wrongUsage prints what is wrong with the command line, and the usage of the command. The exit code is then 1.
 func wrongUsage(cmd *cobra.Command, err error) error {
 	cmd.PrintErrf("Error: %v\n\n%s", err, cmd.UsageString())
 	return err
 }
 
-// noArguments rejects arguments. It does not print them, since one may be a secret.
+// noArguments rejects arguments. It does not print them, because they may be secret.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return wrongUsage(cmd, errors.New("unexpected argument; write the credential to standard input, and everything else as flags"))
+	return wrongUsage(cmd,
+		errors.New("unexpected argument; write the credential to standard input, and everything else as flags"))
 }
 
-// commandName matches what looks like the name of a command. Anything else may be a secret and is not printed.
+// commandName matches text that looks like the name of a command. Anything else may be a secret and is not printed.
 var commandName = regexp.MustCompile(`^[a-z-]{1,20}$`)
 
 // noCommand rejects a command that does not exist.

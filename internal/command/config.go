@@ -48,8 +48,8 @@ func (c configuration) handlers() ([]configuredHandler, error) {
 	return found, nil
 }
 
-// newContext returns a context for loading modules outside a running Caddy. From then on only errors are logged, so that
-// Caddy's logs do not mix with the command's output. If there is no error, the caller must call cancel.
+// newContext returns a context for loading modules without a running Caddy. It makes Caddy log errors only, so that its
+// logs do not mix with the output of the command. If there is no error, the caller must call cancel.
 func newContext() (ctx caddy.Context, cancel func(), err error) {
 	quiet := &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}}
 	provisioned, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}, Logging: quiet})

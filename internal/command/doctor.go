@@ -71,7 +71,7 @@ func (l loader) diagnose(file, adapter string) (report, error) {
 	return l.examine(ctx, config)
 }
 
-// examine loads the handlers of a configuration, and checks them and what is around them.
+// examine loads the handlers of a configuration, and checks them and the configuration around them.
 func (l loader) examine(ctx caddy.Context, config configuration) (report, error) {
 	configured, err := config.handlers()
 	if err != nil {
@@ -84,8 +84,8 @@ func (l loader) examine(ctx caddy.Context, config configuration) (report, error)
 	return examine(config, handlers), nil
 }
 
-// examine checks each backend, store and feed, each handler, and the configuration around them. Handlers that share one get
-// one entry.
+// examine checks each backend, store and feed, each handler, and the configuration around them. A backend, store or
+// feed that several handlers share is checked once.
 func examine(config configuration, handlers []loaded) (r report) {
 	seen := make(map[string]bool)
 	for _, handler := range handlers {
@@ -126,16 +126,17 @@ func (h loaded) examineRoles() (frappe.Finding, bool) {
 	return h.CheckRoles(ctx)
 }
 
-// examineRoutes finds placeholders of the user in what runs before the handler that sets them.
+// examineRoutes finds placeholders of the user that are used before the handler sets them.
 func examineRoutes(config configuration) (findings []located) {
 	for _, use := range findEarlyUses(config.http) {
-		findings = append(findings, located{use.where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there",
-			use.by, use.placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
+		findings = append(findings,
+			located{use.where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there",
+				use.by, use.placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
 	}
 	return findings
 }
 
-// examineWebhooks finds webhooks that name a handler that does not exist.
+// examineWebhooks finds webhooks whose handler does not exist.
 func examineWebhooks(config configuration, handlers []loaded) (findings []located) {
 	names := make(map[string]bool)
 	for _, handler := range handlers {
@@ -143,8 +144,9 @@ func examineWebhooks(config configuration, handlers []loaded) (findings []locate
 	}
 	for _, hook := range findWebhooks(config.http) {
 		if !names[hook.handler] {
-			findings = append(findings, located{hook.where, frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler).
-				Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
+			findings = append(findings,
+				located{hook.where, frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler).
+					Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
 		}
 	}
 	return findings

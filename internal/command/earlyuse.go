@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// earlyUse is a placeholder of the user that is used before frappe_auth sets it. It is empty there, so that
-// `root * /srv/{http.auth.user.id}` serves the files of all users to each.
+// earlyUse is a placeholder of the user that is used before frappe_auth sets it. It is still empty there, so
+// `root * /srv/{http.auth.user.id}` would serve the files of all users to everybody.
 type earlyUse struct {
 	// by is the directive that uses the placeholder.
 	by string
@@ -20,7 +20,7 @@ type earlyUse struct {
 	where string
 }
 
-// findEarlyUses returns the placeholders of the user in what runs before the handler that sets them.
+// findEarlyUses returns the placeholders of the user that are used before the handler sets them.
 func findEarlyUses(http any) (found []earlyUse) {
 	app, _ := http.(map[string]any)
 	servers, _ := app["servers"].(map[string]any)
@@ -38,64 +38,65 @@ func findEarlyUses(http any) (found []earlyUse) {
 	return found
 }
 
-// routeWalk goes through routes in the order in which requests take them.
+// routeWalk visits routes in the order in which a request passes them.
 type routeWalk struct {
 	named        map[string]any // routes by the name by which `invoke` refers to them
-	placeholders []string       // beginnings of those that frappe_auth sets, and of what `map` makes of them
+	placeholders []string       // prefixes of those that frappe_auth sets, and those that `map` derives from them
 	mentions     []*mention
 }
 
-// mention is a placeholder that is used where no authentication came before.
+// mention is a placeholder that is used before any authentication.
 type mention struct {
 	earlyUse
-	early bool // authentication comes after
+	early bool // an authentication follows
 }
 
-// passage is what a part of the routes adds to the way of a request.
+// passage is the part of the routes that a request has passed.
 type passage struct {
-	pending       []*mention // before any authentication
+	pending       []*mention // those before any authentication
 	authenticated bool
 }
 
-// then is p, and after it q.
+// then returns p followed by q.
 func (p passage) then(q passage) passage {
 	return passage{pending: slices.Concat(p.pending, q.pending), authenticated: p.authenticated || q.authenticated}
 }
 
-// maxRouteDepth bounds routes within routes, which named routes could make endless.
+// maxRouteDepth limits the nesting of routes, because named routes can invoke each other.
 const maxRouteDepth = 64
 
-// list goes through a list of routes, to which a request comes on a way.
-func (w *routeWalk) list(list any, way passage, at place, depth int) (all passage) {
+// list visits a list of routes. before is what a request has passed when it arrives there. list returns what the list
+// adds.
+func (w *routeWalk) list(list any, before passage, at place, depth int) (all passage) {
 	type taken struct {
 		group string
 		passage
 	}
-	var before []taken
+	var passed []taken
 	routes, _ := list.([]any)
 	for _, element := range routes {
 		route, _ := element.(map[string]any)
 		group, _ := route["group"].(string)
-		here := way
-		for _, earlier := range before {
-			if group == "" || earlier.group != group { // of one group a request takes one route only
+		here := before
+		for _, earlier := range passed {
+			if group == "" || earlier.group != group { // a request takes only one route of a group
 				here = here.then(earlier.passage)
 			}
 		}
 		own := w.route(route, here, at, depth)
-		if terminal, _ := route["terminal"].(bool); !terminal { // a request goes on only from here
-			before = append(before, taken{group, own})
+		if terminal, _ := route["terminal"].(bool); !terminal { // a request continues only after such a route
+			passed = append(passed, taken{group, own})
 			all = all.then(own)
 		}
 	}
 	return all
 }
 
-// route goes through the matchers and handlers of a route, to which a request comes on a way.
-func (w *routeWalk) route(route map[string]any, way passage, at place, depth int) (own passage) {
+// route visits the matchers and handlers of a route, like list.
+func (w *routeWalk) route(route map[string]any, before passage, at place, depth int) (own passage) {
 	at = at.within(route)
 	note := func(by string, in any) {
-		if what := w.find(in); what != "" && !way.then(own).authenticated {
+		if what := w.find(in); what != "" && !before.then(own).authenticated {
 			m := &mention{earlyUse: earlyUse{by: by, placeholder: what, where: at.String()}}
 			w.mentions = append(w.mentions, m)
 			own.pending = append(own.pending, m)
@@ -107,10 +108,10 @@ func (w *routeWalk) route(route map[string]any, way passage, at place, depth int
 		handler, _ := element.(map[string]any)
 		switch name, _ := handler["handler"].(string); name {
 		case "subroute":
-			own = own.then(w.within(handler["routes"], way.then(own), at, depth))
+			own = own.then(w.within(handler["routes"], before.then(own), at, depth))
 		case "invoke":
 			invoked, _ := handler["name"].(string)
-			own = own.then(w.within([]any{w.named[invoked]}, way.then(own), at, depth))
+			own = own.then(w.within([]any{w.named[invoked]}, before.then(own), at, depth))
 		case "frappe_auth", "authentication":
 			at = at.within(handler)
 			note("a matcher", handler["match"])
@@ -118,13 +119,13 @@ func (w *routeWalk) route(route map[string]any, way passage, at place, depth int
 			delete(options, "match")
 			note(name, options)
 			if providers, _ := handler["providers"].(map[string]any); name == "frappe_auth" || providers["frappe"] != nil {
-				for _, m := range way.then(own).pending {
+				for _, m := range before.then(own).pending {
 					m.early = true
 				}
 			}
 			own.authenticated = true
 		case "map":
-			if w.find(handler) != "" && !way.then(own).authenticated { // evaluated where its outputs are used
+			if w.find(handler) != "" && !before.then(own).authenticated { // it is evaluated where its outputs are used
 				w.alias(handler["destinations"])
 			}
 		default:
@@ -134,23 +135,23 @@ func (w *routeWalk) route(route map[string]any, way passage, at place, depth int
 	return own
 }
 
-func (w *routeWalk) within(list any, way passage, at place, depth int) passage {
+func (w *routeWalk) within(list any, before passage, at place, depth int) passage {
 	if depth == maxRouteDepth {
 		return passage{}
 	}
-	return w.list(list, way, at, depth+1)
+	return w.list(list, before, at, depth+1)
 }
 
-// find returns the first placeholder of the user in a part of the configuration; empty: there is none.
+// find returns the first placeholder of the user in a part of the configuration, or an empty string.
 func (w *routeWalk) find(part any) string {
 	raw, err := json.Marshal(part)
 	if err != nil {
-		return "" // it was JSON before
+		return "" // it was decoded from JSON
 	}
 	for _, beginning := range w.placeholders {
 		_, rest, found := strings.Cut(string(raw), beginning)
 		switch {
-		case found && strings.HasSuffix(beginning, "}"): // it is whole
+		case found && strings.HasSuffix(beginning, "}"): // a whole placeholder
 			return beginning
 		case found:
 			name, _, _ := strings.Cut(rest, "}")
@@ -160,7 +161,7 @@ func (w *routeWalk) find(part any) string {
 	return ""
 }
 
-// alias takes in the placeholders that `map` makes of those of the user.
+// alias adds the placeholders that `map` derives from those of the user.
 func (w *routeWalk) alias(destinations any) {
 	list, _ := destinations.([]any)
 	for _, destination := range list {
@@ -170,7 +171,7 @@ func (w *routeWalk) alias(destinations any) {
 	}
 }
 
-// atOnce is the part of a handler that is evaluated before the next handlers run.
+// atOnce returns the part of a handler that is evaluated passed the next handlers run.
 func atOnce(name string, handler map[string]any) any {
 	switch name {
 	case "intercept":
@@ -188,7 +189,7 @@ func atOnce(name string, handler map[string]any) any {
 	return handler
 }
 
-// directiveOf is what a Caddyfile calls a handler.
+// directiveOf returns the name of a handler in a Caddyfile.
 func directiveOf(name string, handler map[string]any) string {
 	switch {
 	case name == "vars" && handler["root"] != nil:

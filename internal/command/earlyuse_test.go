@@ -5,17 +5,20 @@ import (
 	"testing"
 )
 
-// TestFindEarlyUses: named routes that invoke each other end the walk.
+// TestFindEarlyUses: a use counts if an authentication follows. Named routes that invoke each other end.
 func TestFindEarlyUses(t *testing.T) {
+	const use, auth = `{"handler": "vars", "root": "/srv/{http.auth.user.id}"}`, `{"handler": "frappe_auth"}`
 	early := earlyUse{by: "root", placeholder: "{http.auth.user.id}", where: "every host"}
 	for _, test := range []struct {
 		name, routes string
 		want         []earlyUse
 	}{
-		{"before", `[{"handle": [{"handler": "vars", "root": "/srv/{http.auth.user.id}"}, {"handler": "frappe_auth"}]}]`, []earlyUse{early}},
-		{"after", `[{"handle": [{"handler": "frappe_auth"}, {"handler": "vars", "root": "/srv/{http.auth.user.id}"}]}]`, nil},
-		{"other branch of a group", `[{"group": "g", "handle": [{"handler": "vars", "root": "/srv/{http.auth.user.id}"}]}, {"group": "g", "handle": [{"handler": "frappe_auth"}]}]`, nil},
-		{"terminal", `[{"terminal": true, "handle": [{"handler": "vars", "root": "/srv/{http.auth.user.id}"}]}, {"handle": [{"handler": "frappe_auth"}]}]`, nil},
+		{"before", `[{"handle": [` + use + `, ` + auth + `]}]`, []earlyUse{early}},
+		{"after", `[{"handle": [` + auth + `, ` + use + `]}]`, nil},
+		{
+			"other route of a group", `[{"group": "g", "handle": [` + use + `]}, {"group": "g", "handle": [` + auth + `]}]`, nil,
+		},
+		{"terminal", `[{"terminal": true, "handle": [` + use + `]}, {"handle": [` + auth + `]}]`, nil},
 		{"endless", `[{"handle": [{"handler": "invoke", "name": "again"}]}]`, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -24,9 +24,9 @@ const (
 	providerModule = "http.authentication.providers.frappe"
 )
 
-// findHandlers returns the handlers and providers of an http app, in the order of the file as far as JSON preserves it.
+// findHandlers returns the handlers and providers of an http app, in the order of the file where JSON preserves it.
 func findHandlers(http any) (found []configuredHandler) {
-	walk(http, place{}, func(object map[string]any, at place) (goOn bool) {
+	walk(http, place{}, func(object map[string]any, at place) (descend bool) {
 		switch object["handler"] {
 		case "frappe_auth":
 			options := maps.Clone(object)
@@ -56,7 +56,7 @@ type configuredWebhook struct {
 
 // findWebhooks returns the webhooks of an http app that name a handler.
 func findWebhooks(http any) (found []configuredWebhook) {
-	walk(http, place{}, func(object map[string]any, at place) (goOn bool) {
+	walk(http, place{}, func(object map[string]any, at place) (descend bool) {
 		name, _ := object["handler_name"].(string)
 		if object["handler"] == "frappe_auth_webhook" && name != "" {
 			found = append(found, configuredWebhook{handler: name, where: at.String()})
@@ -67,7 +67,7 @@ func findWebhooks(http any) (found []configuredWebhook) {
 }
 
 // walk calls visit for every object in a part of the configuration. It descends into an object if visit returns true.
-func walk(part any, at place, visit func(object map[string]any, at place) (goOn bool)) {
+func walk(part any, at place, visit func(object map[string]any, at place) (descend bool)) {
 	switch part := part.(type) {
 	case []any:
 		for _, element := range part {
@@ -84,7 +84,7 @@ func walk(part any, at place, visit func(object map[string]any, at place) (goOn 
 	}
 }
 
-// place says which requests reach a part of the configuration.
+// place describes which requests reach a part of the configuration.
 type place struct {
 	listen, hosts, path []string
 }
@@ -114,7 +114,7 @@ func (p place) String() string {
 	return text
 }
 
-// within returns the place of what an object of the configuration contains.
+// within returns the place of the parts of an object.
 func (p place) within(object map[string]any) place {
 	if listen := texts(object["listen"]); listen != nil {
 		p.listen = listen

@@ -21,16 +21,25 @@ func TestFindHandlers(t *testing.T) {
 	}{
 		{"none", `{"servers": {"a": {"routes": [{"handle": [{"handler": "file_server"}]}]}}}`, nil},
 		{"no app", `null`, nil},
-		{"every host", `{"servers": {"a": {"listen": [":443"], "routes": [{"handle": [{"handler": "frappe_auth"}]}]}}}`, []string{"every host"}},
 		{
-			"hosts and path", `{"servers": {"a": {"listen": [":8443"], "routes": [{"match": [{"host": ["a.example", "b.example"]}], "handle": [
-			{"handler": "subroute", "routes": [{"match": [{"path": ["/api/*"]}], "handle": [{"handler": "frappe_auth"}]}]}]}]}}}`,
+			"every host", `{"servers": {"a": {"listen": [":443"], "routes": [{"handle": [{"handler": "frappe_auth"}]}]}}}`,
+			[]string{"every host"},
+		},
+		{
+			"hosts and path",
+			`{"servers": {"a": {"listen": [":8443"], "routes": [{"match": [{"host": ["a.example", "b.example"]}], "handle": [
+				{"handler": "subroute", "routes": [
+					{"match": [{"path": ["/api/*"]}], "handle": [{"handler": "frappe_auth"}]}]}]}]}}}`,
 			[]string{"a.example:8443, b.example:8443 /api/*"},
 		},
 		{"provider", `{"servers": {"a": {"listen": [":80"], "routes": [{"handle": [
 			{"handler": "authentication", "providers": {"frappe": {"realm": "x"}, "http_basic": {}}},
 			{"handler": "authentication", "providers": {"http_basic": {}}}]}]}}}`, []string{"every host"}},
-		{"named route", `{"servers": {"a": {"listen": [":8080"], "named_routes": {"r": {"handle": [{"handler": "frappe_auth"}]}}}}}`, []string{":8080"}},
+		{
+			"named route",
+			`{"servers": {"a": {"listen": [":8080"], "named_routes": {"r": {"handle": [{"handler": "frappe_auth"}]}}}}}`,
+			[]string{":8080"},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var where []string

@@ -24,20 +24,20 @@ func (l loader) initCommand() *cobra.Command {
 		Use:   "init [--site <url> | --bench <path>] [--site-name <name>] [--address <address>] [--output <file>] [--force]",
 		Short: "Writes a Caddyfile for your site",
 		Long: `
-Works out how credentials can be verified, and writes a Caddyfile with comments that doctor
-passes, to standard output or to the file --output.
+Finds out how credentials can be verified, and writes a commented Caddyfile that passes
+doctor, to standard output or to the file --output.
 
---site is the URL of a site. It is asked whether Frappe answers there. --bench is the path of
-a bench on this machine, or of its directory of sites. If this Caddy has the database backend
-and may read the site's site_config.json and its tables, the Caddyfile uses the database;
-else the bench's web server. Run the command as the user that Caddy runs as.
+--site is the URL of a site; init checks that Frappe answers there. --bench is the path of a
+bench on this machine, or of its sites directory. If this Caddy has the database backend and
+can read the site's site_config.json and tables, the Caddyfile uses the database; otherwise
+it uses the bench's web server. Run the command as the user that Caddy runs as.
 
-Without --site and --bench, it asks, and proposes a bench that it finds on this machine. The
-answers are read from standard input; an empty line, or the end of the input, accepts what is
-proposed. Questions and findings go to standard error. No secret is shown.
+Without --site and --bench, init asks, and proposes a bench that it finds on this machine. It
+reads the answers from standard input; an empty line, or the end of the input, accepts the
+proposal. Questions and findings go to standard error. No secret is shown.
 
-Exit codes: 0 if the Caddyfile was written; 2 if nothing was found that works, and nothing was
-written; 1 if the command line is wrong, or the file exists and --force is missing.`,
+Exit codes: 0 if the Caddyfile was written; 2 if nothing works, and nothing was written; 1 if
+the command line is wrong, or the file exists and --force is missing.`,
 		RunE: caddycmd.WrapCommandFuncForCobra(l.init),
 	}
 	cmd.Flags().String("site", "", "URL of a Frappe site")
@@ -57,7 +57,7 @@ const maxAttempts = 10
 func (l loader) init(fl caddycmd.Flags) (int, error) {
 	site, dir, output := fl.String("site"), fl.String("bench"), fl.String("output")
 	if site != "" && dir != "" {
-		return caddy.ExitCodeFailedStartup, errors.New("--site and --bench exclude each other; use one of them")
+		return caddy.ExitCodeFailedStartup, errors.New("use either --site or --bench, not both")
 	}
 	if _, err := os.Lstat(output); output != "" && err == nil && !fl.Bool("force") {
 		return caddy.ExitCodeFailedStartup, existsAlready(output)
@@ -90,15 +90,16 @@ func (l loader) init(fl caddycmd.Flags) (int, error) {
 		}
 		t = next
 	}
-	fmt.Fprintln(d.out, "\nNothing was written, because nothing works yet. Mend what is marked TROUBLE, and try again.")
+	fmt.Fprintln(d.out, "\nNothing was written, because nothing works yet. Fix what is marked TROUBLE, and try again.")
 	return exitTrouble, nil
 }
 
-// choose returns the first Caddyfile for a target in which doctor finds no trouble. It writes what is found. The Caddyfile
-// is empty if there is none, and it is an error if the URL or a name is wrong.
+// choose returns the first Caddyfile for a target in which doctor finds no trouble, or an empty one. It writes the
+// findings to w. It returns an error if the URL or a name is wrong.
 func (l loader) choose(w io.Writer, t target, address string) (string, error) {
 	if t.bench != nil && !builtIn(databaseModule) {
-		fmt.Fprintln(w, "This Caddy has no database backend, so the site is asked. To look credentials up in the site's database,",
+		fmt.Fprintln(w,
+			"This Caddy has no database backend, so the site is asked. To look up credentials in the site's database,",
 			"build Caddy with github.com/caddy-frappe/frappe-auth/database.")
 	}
 	for _, p := range t.proposals() {
@@ -125,7 +126,7 @@ func (l loader) choose(w io.Writer, t target, address string) (string, error) {
 	return "", nil
 }
 
-// save writes the Caddyfile to a file, or to standard output if the file has no name.
+// save writes the Caddyfile to a file, or to standard output if the file name is empty.
 func save(w io.Writer, file, text string, force bool) (int, error) {
 	if file == "" {
 		if _, err := io.WriteString(os.Stdout, text); err != nil {
@@ -137,7 +138,7 @@ func save(w io.Writer, file, text string, force bool) (int, error) {
 	if force {
 		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
 	}
-	out, err := os.OpenFile(file, flags, 0o644) //nolint:gosec // the operator names it, and it holds no secret
+	out, err := os.OpenFile(file, flags, 0o644) //nolint:gosec // the operator names the file, and it holds no secret
 	if errors.Is(err, fs.ErrExist) {
 		return caddy.ExitCodeFailedStartup, existsAlready(file)
 	}
@@ -149,15 +150,16 @@ func save(w io.Writer, file, text string, force bool) (int, error) {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	adapter := ""
-	if base := strings.ToLower(filepath.Base(file)); !strings.HasPrefix(base, "caddyfile") && !strings.HasSuffix(base, ".caddyfile") {
-		adapter = " --adapter caddyfile" // by the name, Caddy would take the file for JSON
+	if base := strings.ToLower(filepath.Base(file)); !strings.HasPrefix(base, "caddyfile") &&
+		!strings.HasSuffix(base, ".caddyfile") {
+		adapter = " --adapter caddyfile" // otherwise Caddy would read the file as JSON
 	}
 	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: caddy run --config %[1]s%s\n", file, adapter)
 	return 0, nil
 }
 
 func existsAlready(file string) error {
-	return fmt.Errorf("%s exists already; name another file, or overwrite it with --force", file)
+	return fmt.Errorf("%s already exists; name another file, or overwrite it with --force", file)
 }
 
 // maxAnswers is the size of all answers together, in bytes.
@@ -170,7 +172,7 @@ type dialog struct {
 	asks bool // false: the command line says where Frappe is
 }
 
-// answer asks a question. It returns what is proposed if the answer is empty, or if there is none.
+// answer asks a question. It returns the proposal if there is no answer or an empty one.
 func (d dialog) answer(question, proposed string) (string, error) {
 	if proposed != "" {
 		question += " [" + proposed + "]"
@@ -189,11 +191,12 @@ func (d dialog) answer(question, proposed string) (string, error) {
 	return proposed, nil
 }
 
-// target finds out where Frappe is, from the flags or by asking.
+// target returns where Frappe is, from the flags or by asking.
 func (d dialog) target(site, dir, siteName string) (target, error) {
 	if d.asks {
 		proposed, _ := findBench(commonBenches()...)
-		where, err := d.answer("Where is Frappe? Write the URL of a site, such as https://erp.example.com, or the path of a bench on this machine", proposed)
+		where, err := d.answer("Where is Frappe? Write the URL of a site, such as https://erp.example.com, or the path of "+
+			"a bench on this machine", proposed)
 		if err != nil {
 			return target{}, err
 		}
@@ -235,15 +238,16 @@ func (d dialog) onBench(dir, name string) (target, error) {
 	case name == "":
 		return target{}, fmt.Errorf("the bench has several sites; choose one with --site-name: %s", all)
 	case !slices.Contains(b.sites, name):
-		return target{}, fmt.Errorf("the bench has no site of that name; choose one with --site-name: %s", all)
+		return target{}, fmt.Errorf("the bench has no site with that name; choose one with --site-name: %s", all)
 	}
 	return target{bench: &b, siteName: name}, nil
 }
 
-// another asks what to try instead. It returns false if the operator wants to stop.
+// another asks for another target, and returns false if the operator wants to stop.
 func (d dialog) another(t *target) bool {
 	for range maxAttempts {
-		answer, err := d.answer("That does not work yet. Write another URL, another bench, the name of the site on its bench, or nothing to stop", "")
+		answer, err := d.answer("That does not work yet. Write another URL, another bench, the name of the site on its "+
+			"bench, or nothing to stop", "")
 		switch {
 		case err != nil || answer == "":
 			return false
@@ -267,7 +271,7 @@ func (d dialog) another(t *target) bool {
 	return false
 }
 
-// address returns the address that clients use.
+// address returns the address that clients use, from the flag or by asking.
 func (d dialog) address(address string) (_ string, err error) {
 	if address == "" && d.asks {
 		if address, err = d.answer("Which address do clients use?", defaultAddress); err != nil {
@@ -287,7 +291,7 @@ func (d dialog) address(address string) (_ string, err error) {
 	return address, nil
 }
 
-// checkSiteFlag returns an error if the flag --site is given, and is not an address of a site.
+// checkSiteFlag returns an error if the flag --site is set to something other than the address of a site.
 func checkSiteFlag(site string) error {
 	if site == "" || isURL(site) || strings.HasPrefix(site, "unix/") {
 		return nil
@@ -297,7 +301,8 @@ func checkSiteFlag(site string) error {
 
 func isURL(text string) bool { return strings.Contains(text, "://") }
 
-// commonBenches returns where benches usually are: here, in the home directory, and where frappe_docker has it.
+// commonBenches returns the usual directories of benches: this one, one in the home directory, and that of
+// frappe_docker.
 func commonBenches() []string {
 	dirs := []string{"."}
 	if home, err := os.UserHomeDir(); err == nil {

@@ -20,8 +20,8 @@ import (
 // headerExample shows how a credential is written.
 const headerExample = "`token <api_key>:<api_secret>`, `Basic <base64>` or `Bearer <access_token>`"
 
-// readCredential reads one credential from a file, written as in an Authorization header or as a whole Cookie header. If the
-// file is a terminal, it prompts on questions and hides what is typed.
+// readCredential reads one credential from a file, written as in an Authorization header or as a whole Cookie header.
+// If the file is a terminal, it prompts on questions and hides what is typed.
 func readCredential(in, questions *os.File) (string, error) {
 	var (
 		line []byte

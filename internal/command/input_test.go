@@ -20,7 +20,7 @@ func TestReadCredential(t *testing.T) {
 		{"nothing", "", ""},
 		{"empty line", "\n", ""},
 		{
-			"too long is cut, so that the parser refuses it", "Bearer " + strings.Repeat("x", 2*frappe.MaxHeaderSize),
+			"too long is truncated, and still too long for the parser", "Bearer " + strings.Repeat("x", 2*frappe.MaxHeaderSize),
 			"Bearer " + strings.Repeat("x", frappe.MaxHeaderSize+2-len("Bearer ")),
 		},
 	} {

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// Modules that are in a Caddy only if it was built with them.
+// Modules that a Caddy has only if it was built with them.
 const (
 	databaseModule = "http.frappe_auth.backends.database"
 	feedModule     = "http.frappe_auth.feeds.frappe_events"
@@ -25,7 +25,7 @@ func builtIn(module string) bool {
 	return err == nil
 }
 
-// target is where Frappe is: a site by its URL, or one of a bench.
+// target is where Frappe is: the URL of a site, or a site of a bench.
 type target struct {
 	url      string
 	siteName string
@@ -34,13 +34,13 @@ type target struct {
 
 // proposal is a Caddyfile that could work.
 type proposal struct {
-	database string // directory of the site; empty: the site is asked
+	database string // directory of the site; empty: ask the site over HTTP
 	url      string
 	siteName string
-	feed     string // URL of Redis; empty: none is suggested
+	feed     string // URL of Redis; empty: suggest no feed
 }
 
-// proposals returns what could work for a target, the best first.
+// proposals returns the Caddyfiles that could work for a target, the best first.
 func (t target) proposals() (all []proposal) {
 	if t.bench == nil {
 		return []proposal{{url: t.url, siteName: t.siteName}}
@@ -60,25 +60,26 @@ func (t target) proposals() (all []proposal) {
 // redisDatabase matches the path of a Redis URL: the number of a database.
 var redisDatabase = regexp.MustCompile(`^(/[0-9]*)?$`)
 
-// feedURL returns the URL of a Redis as it may be shown. One that could contain a password is replaced by a placeholder.
+// feedURL returns the URL of a Redis, or a placeholder if the URL could contain a password.
 func feedURL(redis string) string {
 	if redis == "" {
 		return ""
 	}
 	u, err := url.Parse(redis)
-	if err != nil || u.Host == "" || !redisDatabase.MatchString(u.Path) || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Host == "" || !redisDatabase.MatchString(u.Path) || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return "{env.FRAPPE_REDIS_URL}"
 	}
 	return redis
 }
 
-// title says what the proposal uses, for the operator.
+// title tells the operator what the proposal uses.
 func (p proposal) title() string {
 	if p.database != "" {
 		return "the database of " + p.database
 	}
 	title := p.url
-	if strings.Contains(title, "@") { // there could be a password before it
+	if strings.Contains(title, "@") { // a password could precede it
 		title = "the site"
 	}
 	if p.siteName != "" {
@@ -87,7 +88,7 @@ func (p proposal) title() string {
 	return title
 }
 
-// caddyfile returns the Caddyfile. It is an error if a name cannot be written in one.
+// caddyfile returns the Caddyfile. It returns an error if a name cannot be written in a Caddyfile.
 func (p proposal) caddyfile(address string) (string, error) {
 	var firstErr error
 	word := func(text string) string {
@@ -98,7 +99,7 @@ func (p proposal) caddyfile(address string) (string, error) {
 		return quoted
 	}
 	lines := []string{
-		"# Written by `caddy frappe-auth init`. It can be checked at any time with `caddy frappe-auth doctor`.",
+		"# Written by `caddy frappe-auth init`. Check it at any time with `caddy frappe-auth doctor`.",
 		"",
 		"# The address that clients use. Replace it with your host name, and Caddy gets a certificate for it.",
 		word(address) + " {",
@@ -106,23 +107,26 @@ func (p proposal) caddyfile(address string) (string, error) {
 	}
 	if p.database != "" {
 		lines = append(lines,
-			"\t\t# Credentials are looked up in the site's database, which is only read. Changes in Frappe take effect",
+			"\t\t# Looks up credentials in the site's database, and only reads it. Changes in Frappe take effect",
 			"\t\t# within a second or two.",
 			"\t\tbackend database "+word(p.database))
 	} else {
 		lines = append(lines,
-			"\t\t# The site is asked about each credential that is not cached.",
+			"\t\t# Asks the site about each credential that is not cached.",
 			"\t\tbackend site "+word(p.url)+" {")
 		if p.siteName != "" {
-			lines = append(lines, "\t\t\t# The bench finds the site by this name.", "\t\t\tsite_name "+word(p.siteName))
+			lines = append(lines, "\t\t\t# The name of the site on its bench.", "\t\t\tsite_name "+word(p.siteName))
 		}
-		lines = append(lines, "\t\t\t# `require role` needs this; it costs one more request to the site for each lookup.", "\t\t\t# roles", "\t\t}")
+		lines = append(lines, "\t\t\t# `require role` needs this. It costs one more request to the site for each lookup.",
+			"\t\t\t# roles", "\t\t}")
 	}
 	if p.feed != "" {
-		lines = append(lines, "", "\t\t# Frappe announces changed documents in its Redis, so that they take effect at once. Remove the # to use that.")
+		lines = append(lines, "",
+			"\t\t# Frappe announces changed documents in its Redis. Remove the # to make them take effect at once.")
 		shown := p.feed
 		if strings.HasPrefix(shown, "{env.") {
-			lines = append(lines, "\t\t# Set the environment variable to redis_queue of common_site_config.json, which may contain a password.")
+			lines = append(lines,
+				"\t\t# Set the environment variable to redis_queue of common_site_config.json. It may contain a password.")
 		} else {
 			shown = word(shown)
 		}
@@ -130,23 +134,23 @@ func (p proposal) caddyfile(address string) (string, error) {
 	}
 	lines = append(lines,
 		"",
-		"\t\t# How long a good credential is remembered, and so the longest that a revoked one keeps working.",
+		"\t\t# How long a good credential is cached, and so the longest time that a revoked one keeps working.",
 		"\t\tcache {",
 		"\t\t\tttl 1m",
 		"\t\t}",
 		"",
-		"\t\t# Only users with one of these roles pass. Without this line, each user of the site does.",
+		"\t\t# Only users with one of these roles may pass. Without this line, all users of the site may.",
 		"\t\t# require role \"System Manager\"",
 		"\t}",
 		"",
-		"\t# What is protected. Write your own directives here, such as root and file_server, or reverse_proxy.",
+		"\t# The protected site. Write your directives here, such as root and file_server, or reverse_proxy.",
 		"\trespond \"You are {http.auth.user.id}.\"",
 		"}",
 		"")
 	return strings.Join(lines, "\n"), firstErr
 }
 
-// examineCaddyfile does what doctor does with a file of this content.
+// examineCaddyfile checks a Caddyfile as doctor does.
 func (l loader) examineCaddyfile(text string) (report, error) {
 	ctx, cancel, err := newContext()
 	if err != nil {

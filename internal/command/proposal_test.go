@@ -8,14 +8,14 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// fakeModule stands for a module that some builds of Caddy have. It is only looked for.
+// fakeModule stands for a module that some builds of Caddy have. It only needs to be registered.
 type fakeModule struct{ id caddy.ModuleID }
 
 func (m fakeModule) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: m.id, New: func() caddy.Module { return m }}
 }
 
-// TestProposals: what is proposed depends on what Caddy was built with. This test's binary has no database backend at
+// TestProposals: the proposals depend on the modules of this Caddy. The binary of this test has no database backend at
 // first, and modules cannot be unregistered.
 func TestProposals(t *testing.T) {
 	const redis = "redis://127.0.0.1:11000"
@@ -36,8 +36,9 @@ func TestProposals(t *testing.T) {
 	site := proposal{url: "http://127.0.0.1:8001", siteName: "erp.example.com"}
 	check(t, site)
 	var said bytes.Buffer
-	if _, err := (loader{}).choose(&said, onBench, "\n"); err == nil { // an address that ends it before the site is asked
-		t.Error("a line break is an address")
+	// The invalid address ends it before the site is asked.
+	if _, err := (loader{}).choose(&said, onBench, "\n"); err == nil {
+		t.Error("a line break is accepted as an address")
 	}
 	if !strings.Contains(said.String(), "This Caddy has no database backend") {
 		t.Errorf("it only says %q", said.String())
@@ -55,7 +56,7 @@ func TestProposals(t *testing.T) {
 	}
 }
 
-// TestFeed: the feed is suggested in a comment, and never with a password.
+// TestFeed: the feed is suggested in a comment, without a password.
 func TestFeed(t *testing.T) {
 	const hidden = "# feed frappe_events {env.FRAPPE_REDIS_URL}\n"
 	for _, test := range []struct {
@@ -76,7 +77,8 @@ func TestFeed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(text, test.want) || strings.Contains(text, "s3cret") || (test.want == "") == strings.Contains(text, "feed") {
+			if !strings.Contains(text, test.want) || strings.Contains(text, "s3cret") ||
+				(test.want == "") == strings.Contains(text, "feed") {
 				t.Errorf("no %q in\n%s", test.want, text)
 			}
 		})

@@ -13,22 +13,22 @@ import (
 // report has the findings about a configuration.
 type report struct {
 	backends []located
-	handlers []located // and what is around them
+	handlers []located // including the configuration around them
 	fault    []located // why the configuration could not be loaded
 }
 
-// located is a finding with the backend or handler it is about.
+// located is a finding about a backend or handler.
 type located struct {
 	where string
 	frappe.Finding
 }
 
-// failed returns the report on a configuration that could not be loaded.
+// failed returns the report for a configuration that could not be loaded.
 func failed(err error) report {
 	return report{fault: []located{{Finding: frappe.Trouble("load", "%v", err)}}}
 }
 
-// code returns the exit code for a configuration that could be loaded.
+// code returns the exit code for a configuration that was loaded.
 func (r report) code() int {
 	if r.worst() == frappe.ResultTrouble {
 		return exitTrouble
