@@ -59,12 +59,23 @@ func TestDocsBackend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shown := testutil.Blocks(t, testutil.Page(t, "docs/backends.md"), "go")[0]; !strings.Contains(string(source), shown) {
+	shown := testutil.Blocks(t, testutil.Page(t, "docs/backends.md"), "go")[0]
+	if !strings.Contains(string(source), shown) {
 		t.Errorf("docs/backends.md has\n%s", shown)
 	}
 	address := testutil.FreeAddress(t)
-	testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\nbackend partners\nrequire role Partner\n}\nrespond {http.auth.user.id}|{http.auth.user.backend}\n}", address))
-	for token, want := range map[string]string{"acme": "200 acme@partners.example|partners", "away": "503 ", "other": "401 "} {
+	testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	frappe_auth {
+		backend partners
+		require role Partner
+	}
+	respond {http.auth.user.id}|{http.auth.user.backend}
+}`, address))
+	for token, want := range map[string]string{
+		"acme":  "200 acme@partners.example|partners",
+		"away":  "503 ",
+		"other": "401 ",
+	} {
 		got := testutil.Get(t, "http://"+address, "Authorization: Bearer "+token)
 		if answer := fmt.Sprintf("%d %s", got.Status, got.Body); answer != want {
 			t.Errorf("%s: %s, want %s", token, answer, want)

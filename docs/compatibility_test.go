@@ -11,10 +11,12 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestDocsCompatibility: the table of what Frappe and frappe_auth answer is what was recorded, and what a running Caddy answers in front
-// of a recorded site.
+// TestDocsCompatibility: the table shows what Frappe answered when it was recorded, and what a running Caddy answers in
+// front of a recorded site.
 func TestDocsCompatibility(t *testing.T) {
-	versions := []string{testutil.Version14, testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version16Dev, testutil.Version16}
+	versions := []string{
+		testutil.Version14, testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version16Dev, testutil.Version16,
+	}
 	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t, fmt.Sprintf(`
@@ -32,7 +34,8 @@ http://:%s {
 }`, testutil.PortOf(address), site.URL))
 
 	var table strings.Builder
-	fmt.Fprintf(&table, "| request | %s | `frappe_auth`, asking %s |\n|---|%s---|\n", strings.Join(versions, " | "), testutil.OnMariaDB, strings.Repeat("---|", len(versions)))
+	fmt.Fprintf(&table, "| request | %s | `frappe_auth`, asking %s |\n|---|%s---|\n",
+		strings.Join(versions, " | "), testutil.OnMariaDB, strings.Repeat("---|", len(versions)))
 	for _, c := range testutil.Corpus(t) {
 		fmt.Fprintf(&table, "| %s ", strings.ReplaceAll(c.Name, "|", "\\|"))
 		for _, version := range versions {
@@ -66,5 +69,6 @@ http://:%s {
 	if markers == nil {
 		t.Fatal("docs/compatibility.md has no markers")
 	}
-	testutil.Golden(t, "docs/compatibility.md", generated.ReplaceAllLiteralString(page, markers[1]+"\n"+table.String()+"\n"+markers[2]))
+	page = generated.ReplaceAllLiteralString(page, markers[1]+"\n"+table.String()+"\n"+markers[2])
+	testutil.Golden(t, "docs/compatibility.md", page)
 }

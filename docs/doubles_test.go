@@ -34,10 +34,13 @@ type recipe struct {
 	refused int
 }
 
-// run runs a Caddyfile of a page. Names, addresses and paths of the outside are replaced by those of doubles, and nothing else.
+// run runs a Caddyfile of a page. It replaces only names, addresses and paths of the outside, by those of doubles.
 func run(t *testing.T, text string) *recipe {
 	t.Helper()
-	r := &recipe{Caddy: testutil.RunCaddy(t, ""), t: t, address: testutil.FreeAddress(t), files: t.TempDir(), asked: new(atomic.Int64)}
+	r := &recipe{
+		Caddy: testutil.RunCaddy(t, ""), t: t,
+		address: testutil.FreeAddress(t), files: t.TempDir(), asked: new(atomic.Int64),
+	}
 	site, bench := benchDouble(t, r.asked, true), benchDouble(t, r.asked, false)
 	for name, content := range map[string]string{
 		"files/report.txt": "report", "alice@example.com/report.txt": "of alice", "files/monitor/status.txt": "status",
@@ -51,7 +54,8 @@ func run(t *testing.T, text string) *recipe {
 			t.Fatal(err)
 		}
 	}
-	text = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(text, "http://$1:"+testutil.PortOf(r.address)+" {")
+	siteAddress := regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`)
+	text = siteAddress.ReplaceAllString(text, "http://$1:"+testutil.PortOf(r.address)+" {")
 	text = strings.NewReplacer(
 		"https://erp.example.com", site,
 		"http://127.0.0.1:8000", "http://"+bench, "127.0.0.1:8080", bench,
@@ -89,7 +93,8 @@ func (r *recipe) configure(text string) {
 func (r *recipe) expect(method, url string, status int, body string, headers ...string) testutil.Response {
 	r.t.Helper()
 	host, path, _ := strings.Cut(url, "/")
-	got := testutil.RequestOver(r.t, testutil.Client, method, "http://"+r.address+"/"+path, append(headers, "Host: "+host)...)
+	headers = append(headers, "Host: "+host)
+	got := testutil.RequestOver(r.t, testutil.Client, method, "http://"+r.address+"/"+path, headers...)
 	if got.Status != status || body != "…" && got.Body != body {
 		r.t.Errorf("%s %s with %q: %d %q, want %d %q", method, url, headers, got.Status, got.Body, status, body)
 	}
@@ -113,9 +118,9 @@ const (
 	wrongSecret = "Authorization: token 2c6245becaa0961:wrong"
 )
 
-// benchDouble is the address of a bench with the sites erp.example.com and two.erp.example.com, behind its nginx. Each site
-// knows alice, by loggedIn too, and bob. A request that names neither site gets 404, as on a bench; or it is of the first, where that is
-// the only site.
+// benchDouble returns the address of a bench with the sites erp.example.com and two.erp.example.com, behind its nginx.
+// Each site knows alice and bob, and alice's session. With onlyOne, all requests are for the first site; otherwise a
+// request that names neither site gets 404.
 func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
 	t.Helper()
 	users := map[string]string{
@@ -138,7 +143,8 @@ func benchDouble(t *testing.T, asked *atomic.Int64, onlyOne bool) string {
 		switch {
 		case !onlyOne && host != "erp.example.com" && host != "two.erp.example.com":
 			testutil.Reply(t, w, testutil.Answer(t, "unknown-site.http"))
-		case strings.HasPrefix(r.URL.Path, "/assets/"), strings.HasPrefix(r.URL.Path, "/files/"), strings.HasPrefix(r.URL.Path, "/socket.io/"):
+		case strings.HasPrefix(r.URL.Path, "/assets/"), strings.HasPrefix(r.URL.Path, "/files/"),
+			strings.HasPrefix(r.URL.Path, "/socket.io/"):
 			fmt.Fprint(w, "nginx of "+host)
 		case r.Header.Get("Authorization") == "" && !isSession:
 			fmt.Fprint(w, "page of "+host)
@@ -202,7 +208,10 @@ func init() { caddy.RegisterModule(tokensBackend{}) }
 
 // CaddyModule returns the Caddy module information.
 func (tokensBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.frappe_auth.backends.test_tokens", New: func() caddy.Module { return new(tokensBackend) }}
+	return caddy.ModuleInfo{
+		ID:  "http.frappe_auth.backends.test_tokens",
+		New: func() caddy.Module { return new(tokensBackend) },
+	}
 }
 
 // UnmarshalCaddyfile takes no arguments.

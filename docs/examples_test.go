@@ -13,7 +13,9 @@ import (
 
 // example is a Caddyfile on a page.
 type example struct {
-	title string // the page, and the heading above the example (in the README the words in bold); with a number from the second on
+	// title is the page and the heading above the example, in the README the words in bold. The second and later examples
+	// below a heading also have a number.
+	title string
 	text  string
 }
 
@@ -31,7 +33,8 @@ func examples(t testing.TB) []example {
 		for _, at := range regexp.MustCompile("(?ms)^```caddyfile\n(.*?)^```$").FindAllStringSubmatchIndex(text, -1) {
 			above := heading.FindAllStringSubmatch(text[:at[0]], -1)
 			last := above[len(above)-1]
-			title := strings.TrimSuffix(filepath.Base(file), ".md") + ": " + strings.ReplaceAll(strings.Join(last[1:], ""), "`", "")
+			name := strings.TrimSuffix(filepath.Base(file), ".md")
+			title := name + ": " + strings.ReplaceAll(strings.Join(last[1:], ""), "`", "")
 			if seen[title]++; seen[title] > 1 {
 				title += fmt.Sprint(" ", seen[title])
 			}

@@ -63,7 +63,8 @@ func TestDocsIndex(t *testing.T) {
 
 // TestContributing: the files and functions that CONTRIBUTING.md follows a credential through are there.
 func TestContributing(t *testing.T) {
-	steps := regexp.MustCompile("(?m)^\\| `([a-z/]+\\.go)` \\| `(\\w+)` \\|").FindAllStringSubmatch(testutil.Page(t, "CONTRIBUTING.md"), -1)
+	step := regexp.MustCompile("(?m)^\\| `([a-z/]+\\.go)` \\| `(\\w+)` \\|")
+	steps := step.FindAllStringSubmatch(testutil.Page(t, "CONTRIBUTING.md"), -1)
 	if len(steps) < 8 {
 		t.Errorf("only %d steps", len(steps))
 	}
@@ -138,7 +139,8 @@ func TestDocsOutage(t *testing.T) {
 	means := map[string][]string{
 		"200": {"hit", "miss"}, "200, from the cache": {"hit"}, "200, stale": {"stale"}, "401": {"401"}, "503": {"503"},
 	}
-	rows := regexp.MustCompile(`(?m)^\| (\d+)(?: to (\d+)| on) \|(.*)\|$`).FindAllStringSubmatch(testutil.Page(t, "docs/freshness.md"), -1)
+	row := regexp.MustCompile(`(?m)^\| (\d+)(?: to (\d+)| on) \|(.*)\|$`)
+	rows := row.FindAllStringSubmatch(testutil.Page(t, "docs/freshness.md"), -1)
 	if len(rows) != 5 {
 		t.Fatalf("%d rows", len(rows))
 	}

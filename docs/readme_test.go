@@ -21,11 +21,13 @@ func TestReadmeOptions(t *testing.T) {
 	defaults := make(map[string][]string)
 	for _, rows := range documented(t) {
 		for _, row := range rows {
-			name, byDefault := optionName.FindStringSubmatch(row.names)[1], regexp.MustCompile(`^[^:]*`).FindString(row.byDefault)
+			name := optionName.FindStringSubmatch(row.names)[1]
+			byDefault, _, _ := strings.Cut(row.byDefault, ":")
 			defaults[name] = append(defaults[name], byDefault)
 		}
 	}
-	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+) ?[^|]*\\| [^|]* \\| ([^|]+) \\|$").FindAllStringSubmatch(testutil.Section(t, "README.md", "Syntax"), -1)
+	option := regexp.MustCompile("(?m)^\\| `([a-z_]+) ?[^|]*\\| [^|]* \\| ([^|]+) \\|$")
+	rows := option.FindAllStringSubmatch(testutil.Section(t, "README.md", "Syntax"), -1)
 	if len(rows) < 10 {
 		t.Errorf("only %d options", len(rows))
 	}
@@ -38,7 +40,8 @@ func TestReadmeOptions(t *testing.T) {
 
 // TestReadmeQuickStart: the curl lines of the README do what it says, on the example as it stands but for its ports.
 func TestReadmeQuickStart(t *testing.T) {
-	example, commands := testutil.Page(t, "Caddyfile.example"), strings.Join(testutil.Blocks(t, testutil.Page(t, "README.md"), "sh"), "\n")
+	example := testutil.Page(t, "Caddyfile.example")
+	commands := strings.Join(testutil.Blocks(t, testutil.Page(t, "README.md"), "sh"), "\n")
 	for _, port := range []string{"8080", "8081", "8082"} {
 		free := testutil.PortOf(testutil.FreeAddress(t))
 		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+free)

@@ -53,11 +53,11 @@ var recipes = map[string]func(r *recipe){
 	"fleet: One configuration for all":          servesReport, // without a Redis, too
 	"recipes: WebSocket, EventSource and <img>": tokensInQueries,
 	// With plugins of others: e2e/plugins
-	"recipes-plugins: Limits for each user":                         nil,
-	"recipes-plugins: An audit log by user":                         nil,
-	"recipes-plugins: A web application firewall":                   nil,
-	"recipes-plugins: An application that wants a token of its own": nil,
-	"recipes-plugins: One sign-on for several sites":                nil,
+	"recipes-plugins: Limits for each user":                    nil,
+	"recipes-plugins: An audit log by user":                    nil,
+	"recipes-plugins: A web application firewall":              nil,
+	"recipes-plugins: An application that needs its own token": nil,
+	"recipes-plugins: One sign-on for several sites":           nil,
 
 	"README: An application that learns the user": func(r *recipe) {
 		r.get("app.example.com/", 200, `/ by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator")
@@ -80,7 +80,8 @@ var recipes = map[string]func(r *recipe){
 		r.get("app.example.com/other", 200, `/other by ""`, "X-Frappe-User: Administrator")
 	},
 	"recipes: Tell an application who the user is": func(r *recipe) {
-		r.get("app.example.com/index.php", 200, `/index.php by "alice@example.com"`, byAlice, "X-Frappe-User: Administrator", "X_Frappe_User: Administrator")
+		r.get("app.example.com/index.php", 200, `/index.php by "alice@example.com"`, byAlice,
+			"X-Frappe-User: Administrator", "X_Frappe_User: Administrator")
 		r.get("app.example.com/index.php", 401, "", "X-Frappe-User: Administrator")
 	},
 	"recipes: In front of Frappe itself 2": func(r *recipe) {
@@ -92,11 +93,13 @@ var recipes = map[string]func(r *recipe){
 		preflights(r)
 		for _, path := range []string{"", "x"} {
 			got := r.get("api.example.com/"+path, 401, "401 Unauthorized", wrongSecret, "Origin: https://app.example.com")
-			if got.Header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || got.Header.Get("Vary") == "" || got.Header.Get("Www-Authenticate") == "" {
+			if got.Header.Get("Access-Control-Allow-Origin") != "https://app.example.com" ||
+				got.Header.Get("Vary") == "" || got.Header.Get("Www-Authenticate") == "" {
 				r.t.Errorf("a script cannot read the refusal: %v", got.Header)
 			}
 		}
-		if got := r.get("api.example.com/", 401, "401 Unauthorized", wrongSecret, "Origin: https://other.example.com"); got.Header.Get("Access-Control-Allow-Origin") != "" {
+		got := r.get("api.example.com/", 401, "401 Unauthorized", wrongSecret, "Origin: https://other.example.com")
+		if got.Header.Get("Access-Control-Allow-Origin") != "" {
 			r.t.Errorf("another origin may read the refusal: %v", got.Header)
 		}
 	},
@@ -114,7 +117,8 @@ var recipes = map[string]func(r *recipe){
 	},
 }
 
-// TestRecipes: every Caddyfile of README.md and docs/ does what its page says: a request that passes, and one that is refused.
+// TestRecipes: every Caddyfile of README.md and docs/ does what its page says, with a request that passes and one that
+// is refused.
 func TestRecipes(t *testing.T) {
 	t.Setenv("FRAPPE_WEBHOOK_SECRET", "s3cret")
 	t.Setenv("FRAPPE_AUTH_SECRET", strings.Repeat("0123456789abcdef", 4))
@@ -151,8 +155,11 @@ func folders(r *recipe) {
 	r.get("files.example.com/report.txt", 404, "", byBob)
 	r.get("files.example.com/alice@example.com/report.txt", 404, "", byBob)
 	r.get("files.example.com/report.txt", 401, "")
-	for _, path := range []string{"/../alice@example.com/report.txt", "/%2e%2e/alice@example.com/report.txt", "/..%2falice@example.com/report.txt"} {
-		if got := testutil.RawRequest(r.t, r.address, "GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n"); got.Status == 200 {
+	for _, parent := range []string{"/../", "/%2e%2e/", "/..%2f"} {
+		path := parent + "alice@example.com/report.txt"
+		got := testutil.RawRequest(r.t, r.address,
+			"GET "+path+" HTTP/1.1\r\nHost: files.example.com\r\nConnection: close\r\n"+byBob+"\r\n\r\n")
+		if got.Status == 200 {
 			r.t.Errorf("%s: %q", path, got.Body)
 		}
 	}
@@ -161,7 +168,8 @@ func folders(r *recipe) {
 // preflights: a preflight passes without a credential, and nothing else does.
 func preflights(r *recipe) {
 	const origin, method = "Origin: https://app.example.com", "Access-Control-Request-Method: GET"
-	if got := r.expect(http.MethodOptions, "api.example.com/", 204, "", origin, method); got.Header.Get("Access-Control-Allow-Headers") == "" {
+	got := r.expect(http.MethodOptions, "api.example.com/", 204, "", origin, method)
+	if got.Header.Get("Access-Control-Allow-Headers") == "" {
 		r.t.Error("the application did not answer the preflight")
 	}
 	r.get("api.example.com/", 200, `/ by ""`, origin, byAlice)
@@ -189,10 +197,12 @@ func fail2ban(r *recipe) {
 // errorsAsFrappe: Frappe's Python clients raise an error for each answer, as they look for a non-empty exc in it.
 func errorsAsFrappe(r *recipe) {
 	r.get("api.example.com/", 200, `/ by ""`, byAlice)
-	twice := testutil.RequestOver(r.t, testutil.Client, http.MethodGet, "http://"+r.address, "Host: api.example.com", byAlice, byBob)
-	answers := map[int]testutil.Response{400: twice, 401: r.get("api.example.com/", 401, "…", wrongSecret)}
+	get := func(headers ...string) testutil.Response {
+		return testutil.Get(r.t, "http://"+r.address, append(headers, "Host: api.example.com")...)
+	}
+	answers := map[int]testutil.Response{400: get(byAlice, byBob), 401: r.get("api.example.com/", 401, "…", wrongSecret)}
 	for i := range 30 {
-		got := testutil.RequestOver(r.t, testutil.Client, http.MethodGet, "http://"+r.address, "Host: api.example.com", fmt.Sprintf("Authorization: token guess%d:x", i))
+		got := get(fmt.Sprintf("Authorization: token guess%d:x", i))
 		answers[got.Status] = got
 	}
 	text := recipeText(r.t, "recipes: Errors as Frappe answers them")
@@ -200,12 +210,17 @@ func errorsAsFrappe(r *recipe) {
 		r.address = testutil.FreeAddress(r.t) // no connection of the configuration before is used again
 		r.configure(strings.NewReplacer(
 			"api.example.com {", "http://api.example.com:"+testutil.PortOf(r.address)+" {",
-			"\tfrappe_auth https://erp.example.com\n", fmt.Sprintf("\tfrappe_auth https://erp.example.com {\nanonymous\n}\nerror %d\n", status),
+			"\tfrappe_auth https://erp.example.com\n",
+			fmt.Sprintf("\tfrappe_auth https://erp.example.com {\nanonymous\n}\nerror %d\n", status),
 			"\treverse_proxy localhost:9000\n", "",
 		).Replace(text))
 		answers[status] = r.get("api.example.com/", status, "…")
 	}
-	reasons := map[int]string{400: "more than one Authorization header", 401: "credential denied", 429: "too many denied credentials from this client"}
+	reasons := map[int]string{
+		400: "more than one Authorization header",
+		401: "credential denied",
+		429: "too many denied credentials from this client",
+	}
 	for _, status := range []int{400, 401, 403, 404, 429, 503} {
 		got, ok := answers[status]
 		if !ok {
@@ -217,7 +232,8 @@ func errorsAsFrappe(r *recipe) {
 			r.t.Errorf("%d: %v: %q", status, err, got.Body)
 		}
 		var exc []string
-		if err := json.Unmarshal([]byte(body["exc"]), &exc); err != nil || len(exc) != 1 || exc[0] != body["exc_type"]+": "+reasons[status] || body["exception"] != "frappe.exceptions."+exc[0] {
+		if err := json.Unmarshal([]byte(body["exc"]), &exc); err != nil || len(exc) != 1 ||
+			exc[0] != body["exc_type"]+": "+reasons[status] || body["exception"] != "frappe.exceptions."+exc[0] {
 			r.t.Errorf("%d: Frappe's client raises no error for %s", status, got.Body)
 		}
 		if _, ok := body["message"]; ok || got.Header.Get("Content-Type") != "application/json" {
@@ -237,13 +253,15 @@ func recipeText(t testing.TB, title string) string {
 	return ""
 }
 
-// tokensInQueries: a token in the query is a credential, reaches neither the application nor a log, and loses to a header.
+// tokensInQueries: a token in the query is a credential and reaches neither the application nor a log. A header takes
+// precedence over it.
 func tokensInQueries(r *recipe) {
 	good := strings.TrimPrefix(testutil.AliceBearer, "Bearer ")
 	r.get("app.example.com/live/1?a=b&token="+good, 200, `/live/1?a=b by ""`)
 	r.get("app.example.com/live/1", 200, `/live/1 by ""`, byAlice)
 	r.get("app.example.com/live/1?token="+good, 401, "", wrongSecret)
-	r.get("app.example.com/live/1?token=guessed-token-0001", 401, "", "Referer: https://app.example.com/?token=guessed-token-0001")
+	const guess = "?token=guessed-token-0001"
+	r.get("app.example.com/live/1"+guess, 401, "", "Referer: https://app.example.com/"+guess)
 	r.get("app.example.com/live/1?token=a&token=b", 401, "")
 	r.get("app.example.com/live/1?token=a%0d%0aX:b", 401, "")
 	r.get("app.example.com/live/1", 401, "")
@@ -257,8 +275,8 @@ func tokensInQueries(r *recipe) {
 	}
 }
 
-// revokeAtOnce: a delivery drops what it concerns, and one with another signature does nothing. The bodies are those that the
-// page has Frappe send.
+// revokeAtOnce: a delivery drops what it concerns, and one with another signature does nothing. The bodies are those
+// that the page tells Frappe to send.
 func revokeAtOnce(r *recipe) {
 	servesReport(r)
 	url := "http://" + r.address + "/hooks/frappe"
@@ -297,12 +315,18 @@ func revokeAtOnce(r *recipe) {
 		r.get("files.example.com/report.txt", 401, "", "Authorization: token newkey:x")
 		return r.asked.Load() > before
 	}
-	body := strings.NewReplacer("{{ doc.name }}", "carol@example.com", "{{ doc.api_key or '' }}", "newkey").Replace(strings.TrimSpace(bodies[0]))
+	fill := func(body, name, key string) string {
+		return strings.NewReplacer("{{ doc.name }}", name, "{{ doc.api_key or '' }}", key).Replace(strings.TrimSpace(body))
+	}
+	body := fill(bodies[0], "carol@example.com", "newkey")
 	if !refused() || refused() || hook(body, sign(body)).Status != 204 || !refused() {
 		r.t.Errorf("a new key would not work before negative_ttl, in spite of %s", body)
 	}
-	for i, test := range []struct{ name, header string }{{"alice@example.com", byAlice}, {strings.TrimPrefix(testutil.AliceBearer, "Bearer "), byToken}} {
-		body := strings.NewReplacer("{{ doc.name }}", test.name, "{{ doc.api_key or '' }}", testutil.AliceKey).Replace(strings.TrimSpace(bodies[i]))
+	for i, test := range []struct{ name, header string }{
+		{"alice@example.com", byAlice},
+		{strings.TrimPrefix(testutil.AliceBearer, "Bearer "), byToken},
+	} {
+		body := fill(bodies[i], test.name, testutil.AliceKey)
 		if got := hook(body, sign("another")); got.Status != 403 || asks(test.header) {
 			r.t.Errorf("%d for a delivery with another signature, or it revoked something: %s", got.Status, body)
 		}
@@ -313,13 +337,18 @@ func revokeAtOnce(r *recipe) {
 	}
 }
 
-// TestRecipeProvider: the JSON of the page combines frappe with passwords, as the page says: and it does send them to Frappe.
+// TestRecipeProvider: the JSON of the page combines frappe with passwords, and sends them to Frappe, as the page warns.
 func TestRecipeProvider(t *testing.T) {
 	asked := new(atomic.Int64)
 	address := testutil.FreeAddress(t)
-	handler := strings.ReplaceAll(testutil.Blocks(t, testutil.Page(t, "docs/recipes.md"), "json")[0], "https://erp.example.com", benchDouble(t, asked, true))
-	config := fmt.Sprintf(`{"admin": {"disabled": true, "config": {"persist": false}}, "apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [{"handle": [%s,
-		{"handler": "static_response", "body": "{http.auth.user.id}"}]}]}}}}}`, address, handler)
+	handler := testutil.Blocks(t, testutil.Page(t, "docs/recipes.md"), "json")[0]
+	handler = strings.ReplaceAll(handler, "https://erp.example.com", benchDouble(t, asked, true))
+	config := fmt.Sprintf(`{
+		"admin": {"disabled": true, "config": {"persist": false}},
+		"apps": {"http": {"servers": {"x": {"listen": [%q], "routes": [
+			{"handle": [%s, {"handler": "static_response", "body": "{http.auth.user.id}"}]}
+		]}}}}
+	}`, address, handler)
 	testutil.RunCaddy(t, "")
 	if err := caddy.Load([]byte(config), true); err != nil {
 		t.Fatal(err)
@@ -332,7 +361,8 @@ func TestRecipeProvider(t *testing.T) {
 	}
 	before := asked.Load()
 	for range 100 { // which provider is asked first is random
-		if got := testutil.Get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk"); got.Body != "monitor" {
+		got := testutil.Get(t, "http://"+address, "Authorization: Basic bW9uaXRvcjptb25pdG9yLXBhc3N3b3Jk")
+		if got.Body != "monitor" {
 			t.Fatalf("%d %q", got.Status, got.Body)
 		}
 		if asked.Load() > before {
@@ -366,7 +396,8 @@ func dashboards(r *recipe) {
 	if location := got.Header.Get("Location"); location != "/login?redirect-to=%2Fbi%2F1%3Fa%3Db" {
 		r.t.Errorf("sent to %s", location)
 	}
-	r.expect(http.MethodPost, "erp.example.com/bi/1", 403, "", cookie, "Origin: https://evil.example.net", "Sec-Fetch-Site: cross-site")
+	r.expect(http.MethodPost, "erp.example.com/bi/1", 403, "", cookie,
+		"Origin: https://evil.example.net", "Sec-Fetch-Site: cross-site")
 	r.get("erp.example.com/login", 200, "page of erp.example.com", "Sec-Fetch-Mode: navigate")
 }
 
@@ -374,7 +405,8 @@ func dashboards(r *recipe) {
 func onlySomeTokens(r *recipe) {
 	r.get("mcp.example.com/", 200, `/ by ""`, "Authorization: Bearer all-of-mcp")
 	got := r.get("mcp.example.com/", 403, "", "Authorization: Bearer openid-of-other")
-	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, `error="insufficient_scope", scope="all"`) {
+	challenge := got.Header.Get("Www-Authenticate")
+	if !strings.Contains(challenge, `error="insufficient_scope", scope="all"`) {
 		r.t.Error(challenge)
 	}
 	r.get("mcp.example.com/.well-known/oauth-protected-resource", 200, "…")
@@ -384,16 +416,19 @@ func onlySomeTokens(r *recipe) {
 func mcpServer(r *recipe) {
 	got := r.get("mcp.example.com/mcp", 401, "", "Origin: https://inspector.example.com")
 	const metadata = `resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"`
-	if challenge := got.Header.Get("Www-Authenticate"); !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all"`) {
+	challenge := got.Header.Get("Www-Authenticate")
+	if !strings.Contains(challenge, metadata) || !strings.Contains(challenge, `scope="all"`) {
 		r.t.Error(challenge)
 	}
 	for _, path := range []string{"/mcp", ""} {
 		got := r.get("mcp.example.com/.well-known/oauth-protected-resource"+path, 200, "…")
-		if !strings.Contains(got.Body, `"resource":"https://mcp.example.com/mcp"`) || !strings.Contains(got.Body, `"authorization_servers":["http`) {
+		if !strings.Contains(got.Body, `"resource":"https://mcp.example.com/mcp"`) ||
+			!strings.Contains(got.Body, `"authorization_servers":["http`) {
 			r.t.Error(got.Body)
 		}
 	}
-	r.expect(http.MethodOptions, "mcp.example.com/mcp", 204, "", "Origin: https://inspector.example.com", "Access-Control-Request-Method: POST")
+	r.expect(http.MethodOptions, "mcp.example.com/mcp", 204, "",
+		"Origin: https://inspector.example.com", "Access-Control-Request-Method: POST")
 	r.get("mcp.example.com/mcp", 200, `/mcp by ""`, "Authorization: "+testutil.AliceBearer)
 }
 

@@ -68,7 +68,7 @@ func TestAudit(t *testing.T) {
 // TestToken: the application gets its own token and the user, and the client's credential never.
 func TestToken(t *testing.T) {
 	t.Setenv("APP_TOKEN", "token-of-the-application")
-	r := run(t, "An application that wants a token of its own")
+	r := run(t, "An application that needs its own token")
 	if status, body := r.get("app.example.com/x", byAlice, "X-Frappe-User: Administrator"); status != 200 || body != `/x by "alice@example.com"` {
 		t.Errorf("%d %q", status, body)
 	}
