@@ -101,9 +101,9 @@ func malformed(description string) (Credential, error) {
 }
 
 // ParseCredential parses the value of an Authorization header exactly as Frappe does (frappe/auth.py of 14 to 16): two
-// parts separated by a single space, the scheme in any case, one colon in a pair, and base64 as lenient as Python's. Where
-// versions of Python differ, it accepts what all of them read alike. The error is a *MalformedError. A credential that
-// ParseCredential returns still has to be verified by a backend.
+// parts separated by a single space, the scheme in any case, one colon in a pair, and base64 as lenient as Python's.
+// Where versions of Python differ, it accepts only what all of them read alike. The error is a *MalformedError. A
+// returned credential still has to be verified by a backend.
 func ParseCredential(header string) (Credential, error) {
 	if len(header) > MaxHeaderSize {
 		return malformed("the Authorization header is longer than 8192 bytes")

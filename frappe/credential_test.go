@@ -189,8 +189,8 @@ func b64decode(s string) ([]byte, bool) {
 	return decoded, err == nil
 }
 
-// dataAfterPadding reports whether data follows a group that its padding completes. Python up to 3.14.3 stops there, and
-// newer versions do not.
+// dataAfterPadding reports whether data follows a group that its padding completes. Python up to 3.14.3 stops there,
+// and newer versions do not.
 func dataAfterPadding(s string) bool {
 	s = strayCharacters.ReplaceAllString(s, "")
 	padded := completePadding.FindString(s)
@@ -336,7 +336,8 @@ func TestParseCredentialLikePython(t *testing.T) {
 		if !sendable(header) {
 			want = nil
 		}
-		if scheme, value, _ := strings.Cut(strings.TrimLeft(header, " \t"), " "); lowerASCII(scheme) == "basic" && dataAfterPadding(value) {
+		if scheme, value, _ := strings.Cut(strings.TrimLeft(header, " \t"), " "); lowerASCII(scheme) == "basic" &&
+			dataAfterPadding(value) {
 			want = nil
 		}
 		c, err := frappe.ParseCredential(header)

@@ -28,7 +28,7 @@ import (
 // maxRetryAfter is the longest Retry-After that is passed on from a site. Frappe's rate limits are usually per hour.
 const maxRetryAfter = 24 * time.Hour
 
-// progress records how far a request got, for errors that do not say so.
+// progress records how far a request got, because some errors do not tell.
 type progress struct {
 	handshake atomic.Bool // a TLS handshake has started and not finished
 }

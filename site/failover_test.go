@@ -138,7 +138,7 @@ func TestSiteFailover(t *testing.T) {
 			},
 		},
 		{
-			"a proxy without Frappe behind it",
+			"a proxy that does not reach Frappe",
 			[]string{"a", "b"},
 			map[string]string{"a": gateway, "b": grants},
 			[]step{{asked: []string{"a", "b"}}},

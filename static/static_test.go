@@ -17,9 +17,10 @@ func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 // TestPlaceholders: every field accepts them, and their values are checked like literal ones.
 func TestPlaceholders(t *testing.T) {
 	for name, value := range map[string]string{
-		"KEY": testutil.AliceKey, "HASH": testutil.Hash(testutil.AliceSecret), "USER": "alice@example.com", "ROLE": "Employee",
-		"NO_HASH": "sha256:12", "BRACES": "$2a$04${}", "SPOILT": "$2a$04$" + strings.Repeat("x", 52) + "!",
-		"GUEST": "Guest", "COLON": "a:b", "NESTED": "{env.FRAPPE_AUTH_TEST_ROLE}", "EMPTY": "",
+		"KEY": testutil.AliceKey, "HASH": testutil.Hash(testutil.AliceSecret), "USER": "alice@example.com",
+		"ROLE": "Employee", "NO_HASH": "sha256:12", "BRACES": "$2a$04${}",
+		"SPOILT": "$2a$04$" + strings.Repeat("x", 52) + "!", "GUEST": "Guest", "COLON": "a:b",
+		"NESTED": "{env.FRAPPE_AUTH_TEST_ROLE}", "EMPTY": "",
 	} {
 		t.Setenv("FRAPPE_AUTH_TEST_"+name, value)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 )
 
-// TestMetadataPaths: where the metadata of a resource is, with the examples of RFC 9728 section 3.1.
+// TestMetadataPaths: the URL of the metadata of a resource, with the examples of RFC 9728 section 3.1.
 func TestMetadataPaths(t *testing.T) {
 	for _, test := range []struct {
 		name, resource, url string
@@ -37,7 +37,7 @@ func TestMetadataPaths(t *testing.T) {
 			},
 		},
 		{
-			"a slash behind the host", "https://resource.example.com/",
+			"a slash after the host", "https://resource.example.com/",
 			"https://resource.example.com/.well-known/oauth-protected-resource",
 			[]string{"/.well-known/oauth-protected-resource"},
 			nil,
@@ -67,15 +67,13 @@ func TestMetadataPaths(t *testing.T) {
 	}
 }
 
-// TestCheck: what identifies a resource.
+// TestCheck: which URLs can identify a resource.
 func TestCheck(t *testing.T) {
 	for identifier, want := range map[string]bool{
 		"https://mcp.example.com/mcp": true, "https://mcp.example.com": true, "http://localhost:8080/mcp": true,
-		"https://[::1]/":  true,
-		"mcp.example.com": false, "/mcp": false, "ftp://x/": false, "https://": false, "https://x/#y": false,
-		"https://x/#": false, "https://x/?y": false,
-		"https://x/?": false, "https://u@x/": false, "https://x/%2e": false, `https://x/"`: false, `https://x/\`: false,
-		"https://x/ y": false, "": false,
+		"https://[::1]/": true, "mcp.example.com": false, "/mcp": false, "ftp://x/": false, "https://": false,
+		"https://x/#y": false, "https://x/#": false, "https://x/?y": false, "https://x/?": false, "https://u@x/": false,
+		"https://x/%2e": false, `https://x/"`: false, `https://x/\`: false, "https://x/ y": false, "": false,
 	} {
 		if err := resource.Check(identifier); (err == nil) != want {
 			t.Errorf("%q: %v", identifier, err)
@@ -83,7 +81,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestServe: the example of RFC 9728 section 3.2, as far as a resource of Frappe has those fields, with CORS.
+// TestServe: the example of RFC 9728 section 3.2, with the fields that a resource of Frappe has, and CORS.
 func TestServe(t *testing.T) {
 	metadata := resource.Metadata{
 		Resource:               "https://resource.example.com",

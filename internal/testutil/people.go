@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// peopleBackend is `backend test_people`. It knows alice's API key, her recorded session, and two of her access tokens with
-// their scopes and clients. With the argument `blind` it cannot see scopes and clients, and with `no_sessions` its
+// peopleBackend is `backend test_people`. It knows alice's API key, her recorded session, and two of her access tokens
+// with their scopes and clients. With the argument `blind` it cannot see scopes and clients, and with `no_sessions` its
 // configuration does not support sessions.
 type peopleBackend struct {
 	Without string `json:"without,omitempty"`
@@ -27,7 +27,7 @@ func (peopleBackend) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// UnmarshalCaddyfile takes what the backend cannot do as an argument.
+// UnmarshalCaddyfile reads the missing capability, an optional argument.
 func (b *peopleBackend) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	d.Args(&b.Without)
@@ -53,7 +53,7 @@ func (peopleBackend) Verify(_ context.Context, c frappe.Credential) (frappe.Iden
 // EnableSessions implements frappe.SessionVerifier.
 func (b peopleBackend) EnableSessions() error {
 	if b.Without == "no_sessions" {
-		return errors.New("it has no eyes")
+		return errors.New("it is configured without sessions")
 	}
 	return nil
 }
