@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -175,11 +176,14 @@ func (c request) noVerdict(status int, cause error) error {
 	return fmt.Errorf("%s: status %d: %w", c.where(), status, cause)
 }
 
-// where returns the address, and the site if it has its own name.
+// where returns the address, the site if it has its own name, and the name of a later request.
 func (c request) where() string {
 	where := "site " + c.address.String()
 	if name := c.siteName(); name != "" {
 		where += " (" + name + ")"
+	}
+	if c.later != "" {
+		where += ": " + c.later
 	}
 	return where
 }
@@ -208,7 +212,7 @@ func (c request) likelyCause(status int) string {
 	case status >= 500:
 		return "Frappe failed; its database may be down"
 	}
-	return "get_logged_user does not answer like this; is this the address of a Frappe site?"
+	return cmp.Or(c.later, "get_logged_user") + " does not answer like this; is this the address of a Frappe site?"
 }
 
 // redirect returns the cause for an address that redirects, and what to write instead.

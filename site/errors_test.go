@@ -205,6 +205,7 @@ func TestOneCredentialDoesNotOpenTheBreaker(t *testing.T) {
 			}
 			return 200, `{"message":[]}`
 		},
+		testutil.HasRole: testutil.Always(403, `{}`),
 	})
 	address := testutil.FreeAddress(t)
 	testutil.RunCaddy(t,

@@ -12,7 +12,6 @@ import (
 // The paths of the API methods that are called.
 const (
 	pathLoggedUser = "/api/method/frappe.auth.get_logged_user"
-	pathRoles      = "/api/method/frappe.core.doctype.user.user.get_roles"
 	pathUser       = "/api/resource/User/"
 )
 
@@ -24,16 +23,26 @@ func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	}
 	id := frappe.Identity{User: user}
 	if c.backend.Roles {
-		if id.Roles, err = c.roles(ctx, user); err != nil {
-			return frappe.Identity{}, credentialSpecific(err)
-		}
+		id.Roles, err = c.roles(ctx, user)
 	}
-	if c.backend.RefuseDisabled {
-		if id.FullName, err = c.enabledUser(ctx, user); err != nil {
-			return frappe.Identity{}, credentialSpecific(err)
-		}
+	if c.backend.RefuseDisabled && err == nil {
+		id.FullName, err = c.enabledUser(ctx, user)
+	}
+	if err != nil {
+		return frappe.Identity{}, c.laterFailure(ctx, err)
 	}
 	return id, nil
+}
+
+// laterFailure returns the error for a later request that failed. If the site refused it, the credential may have ended
+// since the first request, which then says so.
+func (c request) laterFailure(ctx context.Context, err error) error {
+	if _, refused := errors.AsType[*refusedError](err); refused {
+		if _, again := c.loggedUser(ctx); errors.Is(again, frappe.ErrDenied) {
+			return again
+		}
+	}
+	return credentialSpecific(err)
 }
 
 // credentialSpecific marks the error of a later request as specific to this credential, since the site has just
@@ -87,6 +96,9 @@ func (c request) unlessUnknownSite(ctx context.Context, err error) error {
 // loggedUser returns the user that the credential belongs to, or ErrDenied.
 func (c request) loggedUser(ctx context.Context) (string, error) {
 	a, err := c.get(ctx, pathLoggedUser, "")
+	if err == nil && c.credential.session() {
+		err = c.checkSession(a)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -106,29 +118,10 @@ func (c request) loggedUser(ctx context.Context) (string, error) {
 	return user, nil
 }
 
-// roles returns the roles of the credential's owner.
-func (c request) roles(ctx context.Context, user string) ([]string, error) {
-	a, err := c.get(ctx, pathRoles, url.Values{"uid": {user}}.Encode())
-	if err != nil {
-		return nil, err
-	}
-	if err := c.stillGranted(a); err != nil {
-		return nil, err
-	}
-	var roles []string
-	if err := a.member("message", &roles); err != nil {
-		return nil, c.noVerdict(a.status, err)
-	}
-	return roles, nil
-}
-
 // enabledUser returns the full name of the credential's owner, or ErrDenied if the user is disabled.
 func (c request) enabledUser(ctx context.Context, user string) (string, error) {
-	a, err := c.get(ctx, pathUser+url.PathEscape(user), "")
+	a, err := c.getLater(ctx, "User", pathUser+url.PathEscape(user), "")
 	if err != nil {
-		return "", err
-	}
-	if err := c.stillGranted(a); err != nil {
 		return "", err
 	}
 	var doc struct {
@@ -148,15 +141,29 @@ func (c request) enabledUser(ctx context.Context, user string) (string, error) {
 	return doc.FullName, nil
 }
 
-// stillGranted interprets a refusal of a later request. 401 means that the credential has expired or been revoked since
-// the first request. 403 means that its owner may not make this request, which says nothing about the credential;
-// checkSession has already handled the 403 of a session that has ended.
-func (c request) stillGranted(a siteAnswer) error {
-	switch a.status {
-	case http.StatusUnauthorized:
-		return frappe.ErrDenied
-	case http.StatusForbidden:
-		return c.noVerdict(a.status, errors.New("the user is not permitted to read their own roles or User document"))
+// refusedError is the error for a later request that the site refused.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
+// getLater sends a request after get_logged_user, with a name for errors. An answer without what was asked for says
+// nothing about the credential: it is a *refusedError.
+func (c request) getLater(ctx context.Context, name, path, query string) (siteAnswer, error) {
+	c.later = name
+	a, err := c.get(ctx, path, query)
+	if err != nil {
+		return siteAnswer{}, err
 	}
-	return nil
+	var cause string
+	switch {
+	case a.status == http.StatusUnauthorized, a.body["session_expired"] != nil:
+		cause = "the credential is refused, although get_logged_user accepts it"
+	case a.status == http.StatusForbidden:
+		cause = "the user is not permitted to read their own roles or User document"
+	case a.status != http.StatusOK:
+		cause = "this version of Frappe does not have it, or cannot read it; see the Error Log of the site"
+	default:
+		return a, nil
+	}
+	return siteAnswer{}, &refusedError{c.noVerdict(a.status, errors.New(cause))}
 }

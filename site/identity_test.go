@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -78,12 +79,26 @@ func TestSiteVerdicts(t *testing.T) {
 		},
 		{
 			"credential ends between two requests", "roles",
-			testutil.Answers{testutil.LoggedUser: testutil.Always(200, alice), testutil.GetRoles: testutil.Always(401, `{}`)},
+			testutil.Answers{
+				testutil.LoggedUser: first(alice, 401),
+				testutil.GetRoles:   testutil.Always(401, `{}`), testutil.HasRole: testutil.Always(401, `{}`),
+			},
 			401, "",
 		},
 		{
+			"a firewall refuses the request for roles", "roles",
+			testutil.Answers{
+				testutil.LoggedUser: testutil.Always(200, alice),
+				testutil.GetRoles:   testutil.Always(401, `{}`), testutil.HasRole: testutil.Always(401, `{}`),
+			},
+			503, "",
+		},
+		{
 			"user may not ask for roles", "roles",
-			testutil.Answers{testutil.LoggedUser: testutil.Always(200, alice), testutil.GetRoles: testutil.Always(403, `{}`)},
+			testutil.Answers{
+				testutil.LoggedUser: testutil.Always(200, alice),
+				testutil.GetRoles:   testutil.Always(403, `{}`), testutil.HasRole: testutil.Always(403, `{}`),
+			},
 			503, "",
 		},
 		{
@@ -102,6 +117,22 @@ func TestSiteVerdicts(t *testing.T) {
 					strings.Replace(user, `"enabled":1`, `"enabled":0`, 1)),
 			},
 			401, "",
+		},
+		{
+			"credential ends before its User document is read", "refuse_disabled",
+			testutil.Answers{
+				testutil.LoggedUser:                    first(alice, 401),
+				"/api/resource/User/alice@example.com": testutil.Always(401, `{}`),
+			},
+			401, "",
+		},
+		{
+			"User document refused", "refuse_disabled",
+			testutil.Answers{
+				testutil.LoggedUser:                    testutil.Always(200, alice),
+				"/api/resource/User/alice@example.com": testutil.Always(417, `{"exc_type":"ValidationError"}`),
+			},
+			503, "",
 		},
 		{
 			"does not say whether enabled", "refuse_disabled",
@@ -149,10 +180,22 @@ func TestSiteVerdicts(t *testing.T) {
 	}
 }
 
+// first answers the first request with 200 and a body, and all others with another status.
+func first(body string, then int) func(*http.Request) (int, string) {
+	var asked atomic.Bool
+	return func(*http.Request) (int, string) {
+		if asked.Swap(true) {
+			return then, `{}`
+		}
+		return 200, body
+	}
+}
+
 // TestSessionVerdicts: the answers of a site, or of a proxy in front of it, about a session.
 func TestSessionVerdicts(t *testing.T) {
 	const user = "/api/resource/User/Administrator"
-	granted := testutil.Always(200, testutil.ParsedAnswer(t, "session-granted.http").Body)
+	grantedBody := testutil.ParsedAnswer(t, "session-granted.http").Body
+	granted := testutil.Always(200, grantedBody)
 	ended := testutil.Always(403, testutil.ParsedAnswer(t, "session-logged-out.http").Body)
 	invalid := func(status int) func(*http.Request) (int, string) {
 		return testutil.Always(status, testutil.ParsedAnswer(t, "session-disabled.http").Body)
@@ -195,19 +238,30 @@ func TestSessionVerdicts(t *testing.T) {
 		{
 			"ended before its roles were read",
 			map[string]any{"roles": true},
-			testutil.Answers{testutil.LoggedUser: granted, testutil.GetRoles: ended},
+			testutil.Answers{testutil.LoggedUser: first(grantedBody, 403), testutil.GetRoles: ended, testutil.RoleList: ended},
 			"denied",
 		},
 		{
 			"user disabled before its roles were read",
 			map[string]any{"roles": true},
-			testutil.Answers{testutil.LoggedUser: granted, testutil.GetRoles: invalid(417)},
+			testutil.Answers{
+				testutil.LoggedUser: first(grantedBody, 401), testutil.GetRoles: invalid(417), testutil.RoleList: invalid(417),
+			},
 			"denied",
+		},
+		{
+			"good, although nothing else accepts it",
+			map[string]any{"roles": true},
+			testutil.Answers{testutil.LoggedUser: granted, testutil.GetRoles: ended, testutil.RoleList: invalid(417)},
+			"unavailable for this credential",
 		},
 		{
 			"may not read its roles",
 			map[string]any{"roles": true},
-			testutil.Answers{testutil.LoggedUser: granted, testutil.GetRoles: testutil.Always(403, `{}`)},
+			testutil.Answers{
+				testutil.LoggedUser: granted,
+				testutil.GetRoles:   testutil.Always(403, `{}`), testutil.RoleList: testutil.Always(403, `{}`),
+			},
 			"unavailable for this credential",
 		},
 		{
@@ -219,7 +273,7 @@ func TestSessionVerdicts(t *testing.T) {
 		{
 			"ended before its user was read",
 			map[string]any{"refuse_disabled": true},
-			testutil.Answers{testutil.LoggedUser: granted, user: ended},
+			testutil.Answers{testutil.LoggedUser: first(grantedBody, 403), user: ended},
 			"denied",
 		},
 	} {
@@ -295,7 +349,34 @@ func TestRecordedAnswers(t *testing.T) {
 		"maintenance-16.http":                  "unavailable",
 		"unknown-site-16.http":                 "unavailable",
 
-		// Answers of other methods.
+		// Answers of 17.0.0-dev, which still accepts a session of a user whom a script disabled.
+		"granted-17.http":                      "alice@example.com",
+		"session-granted-17.http":              "Administrator",
+		"session-disabled-17.http":             "eve@example.com",
+		"expired-session-beside-token-17.http": "alice@example.com",
+		"denied-17.http":                       "denied",
+		"denied-bearer-17.http":                "denied",
+		"guest-17.http":                        "denied",
+		"session-unknown-17.http":              "denied",
+		"session-logged-out-17.http":           "denied",
+		"session-restricted-ip-17.http":        "denied",
+		"bad-base64-17.http":                   "unavailable for this credential",
+		"maintenance-17.http":                  "unavailable",
+		"unknown-site-17.http":                 "unavailable",
+
+		// Answers to other requests.
+		"introspect_token-17.http":             "unavailable",
+		"openid_profile-17.http":               "unavailable",
+		"user-17.http":                         "unavailable",
+		"has-role-17.http":                     "unavailable",
+		"has-role-of-website-user-17.http":     "unavailable",
+		"has-role-not-permitted-17.http":       "denied",
+		"system-user-17.http":                  "unavailable",
+		"system-user-of-website-user-17.http":  "unavailable",
+		"roles-of-administrator-17.http":       "unavailable",
+		"no-get_roles-17.http":                 "unavailable for this credential",
+		"no-get_roles-of-website-user-17.http": "unavailable for this credential",
+
 		"introspect_token-16.http": "unavailable",
 		"openid_profile-16.http":   "unavailable",
 		"roles-16.http":            "unavailable",
@@ -309,7 +390,10 @@ func TestRecordedAnswers(t *testing.T) {
 	ofSession := map[string]string{
 		"expired-session-beside-token.http":    "denied", // the named user is not the session's
 		"expired-session-beside-token-16.http": "denied",
+		"expired-session-beside-token-17.http": "denied",
 		"session-disabled.http":                "denied",
+		"no-get_roles-17.http":                 "denied", // a missing get_logged_user would look like a disabled user
+		"no-get_roles-of-website-user-17.http": "denied",
 	}
 	files, err := filepath.Glob(testutil.Path(t, "testdata/answers/*.http"))
 	if err != nil || len(files) != len(want) {

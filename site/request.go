@@ -38,6 +38,7 @@ type request struct {
 	address    *siteAddress
 	credential credential
 	site       string // from the client's request; empty: use the backend's site_name
+	later      string // the name of a request after get_logged_user
 }
 
 // credential is the header that carries a credential to Frappe. Without a header, which is the zero value, Frappe sees
@@ -89,7 +90,7 @@ func headerText(text string) (value string, ok bool) {
 	return frappe.ToLatin1(text), true
 }
 
-// siteAnswer is a JSON object that came with status 200, 401 or 403, or with 417 for a session.
+// siteAnswer is a JSON object that came with a status that interpreted accepts.
 type siteAnswer struct {
 	status int
 	header http.Header
@@ -106,8 +107,7 @@ func (a siteAnswer) member(name string, into any) error {
 	return nil
 }
 
-// get sends a GET request. The caller interprets the answer. An error is a verdict only if it is ErrDenied, for a
-// session that has ended.
+// get sends a GET request. The caller interprets the answer. No error is a verdict.
 func (c request) get(ctx context.Context, path, query string) (siteAnswer, error) {
 	var progress progress
 	resp, err := c.backend.transport.RoundTrip(c.httpRequest(progress.watch(ctx), path, query))
@@ -116,13 +116,7 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 	}
 	defer resp.Body.Close()
 
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusUnauthorized, http.StatusForbidden:
-	case http.StatusExpectationFailed:
-		if !c.credential.session() {
-			return siteAnswer{}, c.noVerdictFrom(resp)
-		}
-	default:
+	if !c.interpreted(resp.StatusCode) {
 		return siteAnswer{}, c.noVerdictFrom(resp)
 	}
 	if media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || media != "application/json" {
@@ -143,10 +137,20 @@ func (c request) get(ctx context.Context, path, query string) (siteAnswer, error
 	if json.Unmarshal(body, &a.body) != nil || a.body == nil {
 		return siteAnswer{}, c.noVerdict(resp.StatusCode, errors.New("the answer claims to be JSON but is not a JSON object"))
 	}
-	if c.credential.session() {
-		return a, c.checkSession(a)
-	}
 	return a, nil
+}
+
+// interpreted reports whether the caller of get interprets an answer with this status.
+func (c request) interpreted(status int) bool {
+	switch status {
+	case http.StatusOK, http.StatusUnauthorized, http.StatusForbidden:
+		return true
+	case http.StatusExpectationFailed:
+		return c.credential.session() || c.later != ""
+	case http.StatusNotFound:
+		return c.later != ""
+	}
+	return false
 }
 
 // httpRequest builds an HTTP request from the credential alone. Another cookie would override an API key or access

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -60,8 +61,8 @@ type Backend struct {
 	// takes longer, the backend is unavailable. Default: `5s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// Also asks for the user's roles, with one more request. You need this to require a role; without it, such a
-	// requirement is an error when the configuration is loaded. Default: false.
+	// Also asks for the user's roles, with one more request, or two on Frappe 17. You need this to require a role; without
+	// it, such a requirement is an error when the configuration is loaded. Default: false.
 	Roles bool `json:"roles,omitempty"`
 
 	// Also asks whether the user is enabled, with one more request that returns the full name too. Frappe 15 and older
@@ -80,6 +81,8 @@ type Backend struct {
 	transport http.RoundTripper
 	logger    *zap.Logger
 	unloaded  atomic.Bool
+
+	sitesWithoutGetRoles *lru.Cache[string, struct{}] // by name
 }
 
 const (
@@ -117,6 +120,9 @@ func (s *Backend) Provision(ctx caddy.Context) error {
 			return err
 		}
 		s.addresses = append(s.addresses, parsed)
+	}
+	if s.Roles {
+		s.sitesWithoutGetRoles, _ = lru.New[string, struct{}](maxSitesWithoutGetRoles) // fails only for a size below 1
 	}
 	return s.loadTransport(ctx)
 }

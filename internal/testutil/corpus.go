@@ -32,6 +32,7 @@ const (
 	Version14    = "14.81.4 on MariaDB"
 	Version16    = "16.4.1 on MariaDB"
 	Version16Dev = "16.0.0-dev on MariaDB"
+	Version17    = "17.0.0-dev on MariaDB"
 )
 
 // Recording is one case of authorization-corpus.json: what real Frappe sites answered to a header.

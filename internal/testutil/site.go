@@ -19,6 +19,9 @@ import (
 const (
 	LoggedUser = "/api/method/frappe.auth.get_logged_user"
 	GetRoles   = "/api/method/frappe.core.doctype.user.user.get_roles"
+	HasRole    = "/api/resource/Has Role"
+	RoleList   = "/api/resource/Role"
+	UserList   = "/api/resource/User"
 )
 
 // Answers maps the paths of a site double to functions that return a status and JSON.
@@ -106,8 +109,11 @@ func (s *RecordedSite) recorded(t testing.TB, name string) []byte { return Answe
 
 // file returns the file name of an answer.
 func (s *RecordedSite) file(name string) string {
-	if s.on == Version16 {
+	switch s.on {
+	case Version16:
 		return name + "-16.http"
+	case Version17:
+		return name + "-17.http"
 	}
 	if name == "denied" || name == "guest" {
 		return name + "-15.http"
