@@ -16,6 +16,7 @@ import (
 func TestDocsCompatibility(t *testing.T) {
 	versions := []string{
 		testutil.Version14, testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version16Dev, testutil.Version16,
+		testutil.Version17,
 	}
 	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	address := testutil.FreeAddress(t)
