@@ -75,8 +75,8 @@ func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
 		caller:  caller{client: headers.ClientIP(r)},
 	}
 	if a.crossSite != nil {
-		_, host := headers.Addressed(r)
-		in.cookies, in.crossSite = r.Header["Cookie"], a.crossSite.Refuses(r, host)
+		scheme, host := headers.Addressed(r)
+		in.cookies, in.crossSite = r.Header["Cookie"], a.crossSite.Refuses(r, scheme, host)
 	}
 	d := a.decide(ctx, &in)
 	if span != nil {

@@ -55,10 +55,12 @@ type Options struct {
 	Require []frappe.Requirement `json:"require,omitempty"`
 
 	// The origins, besides the request's own, from which browsers may send unsafe requests with a session, each as browsers
-	// send it: `https://app.example.com`. A browser sends the session whichever site makes it send a request. So a request
+	// send it: `https://app.example.com`, or `capacitor://localhost` for an application with a web view. A browser sends
+	// the session whichever site makes it send a request. So a request
 	// with a session that comes from another site gets 403, before any backend is asked, if its method is not GET, HEAD or
-	// OPTIONS, or if it opens a WebSocket. Requests with an Authorization header are not concerned. Only with the scheme
-	// `session`. Default: none.
+	// OPTIONS, or if it opens a WebSocket. Sec-Fetch-Site tells where a request comes from. Browsers do not send it over
+	// plain http; there, Origin must name the request's scheme and host, with any port. Requests with an Authorization
+	// header are not concerned. Only with the scheme `session`. Default: none.
 	TrustedOrigins []string `json:"trusted_origins,omitempty"`
 
 	// The in-flight limit: how many verifications each backend handles at once, 1 to 1024. Up to 64 times as many may

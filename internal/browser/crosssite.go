@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
@@ -11,38 +12,64 @@ import (
 
 // Protection detects requests that another site made a browser send. The zero value trusts no other origin.
 type Protection struct {
-	net http.CrossOriginProtection
+	trusted []string
 }
 
 // NewProtection returns a Protection that does not refuse requests from the trusted origins.
 func NewProtection(trusted []string) (*Protection, error) {
-	p := new(Protection)
 	for _, origin := range trusted {
 		if err := CheckOrigin(origin); err != nil {
 			return nil, err
 		}
-		if err := p.net.AddTrustedOrigin(origin); err != nil {
-			return nil, err
-		}
 	}
-	return p, nil
+	return &Protection{trusted: trusted}, nil
 }
 
 // Refuses reports whether the request may change something and comes from another site. Opening a WebSocket counts as a
-// change although its method is GET, because messages follow without another request. host is the host that the client
-// asked for.
-func (p *Protection) Refuses(r *http.Request, host string) bool {
-	checked := &http.Request{Method: r.Method, URL: r.URL, Host: host, Header: r.Header}
-	if r.Header.Get("Upgrade") != "" { // over HTTP/2 and 3 it is the method CONNECT
-		checked.Method = http.MethodPost
+// change although its method is GET, because messages follow without another request. scheme and host are those that the
+// client asked for.
+//
+// It does as http.CrossOriginProtection does, except where Sec-Fetch-Site is missing: in old browsers, and over plain
+// http. There a port does not make another site, since cookies do not tell ports apart and proxies change them, and the
+// scheme counts.
+func (p *Protection) Refuses(r *http.Request, scheme, host string) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		if r.Header.Get("Upgrade") == "" { // over HTTP/2 and 3 it is the method CONNECT
+			return false
+		}
 	}
-	return p.net.Check(checked) != nil
+	origin := r.Header.Get("Origin")
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return false
+	case "":
+		if origin == "" || sameSite(origin, scheme, host) {
+			return false
+		}
+	}
+	return !slices.Contains(p.trusted, origin)
 }
 
-// CheckOrigin returns an error if a browser would never send this as an origin.
+// sameSite reports whether an origin is that of a scheme and a host, whatever its port. An https page is trusted with
+// what seems to be http, since a proxy may have ended TLS, but not the other way round.
+func sameSite(origin, scheme, host string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "https" && (u.Scheme != "http" || scheme != "http") {
+		return false
+	}
+	asked := (&url.URL{Host: host}).Hostname()
+	return asked != "" && strings.EqualFold(u.Hostname(), asked)
+}
+
+// withoutPages are schemes of URLs with a host that are no origin of a page.
+var withoutPages = []string{"file", "ftp", "ws", "wss"}
+
+// CheckOrigin returns an error if a browser would never send this as an origin. Besides http and https there are the
+// schemes of applications with a web view and of browser extensions, such as capacitor://localhost.
 func CheckOrigin(origin string) error {
 	u, err := url.Parse(origin)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+	if err != nil || u.Hostname() == "" || u.Scheme == "" || slices.Contains(withoutPages, u.Scheme) {
 		return fmt.Errorf("%q is not an origin; write a scheme and a host, such as https://app.example.com", origin)
 	}
 	if strings.Contains(u.Hostname(), "*") {
@@ -52,7 +79,10 @@ func CheckOrigin(origin string) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w; write one such as https://app.example.com:8443", origin, err)
 	}
-	host := strings.ToLower(u.Hostname())
+	host := u.Hostname()
+	if u.Scheme == "http" || u.Scheme == "https" { // of other schemes, browsers keep capitals
+		host = strings.ToLower(host)
+	}
 	for _, r := range host {
 		if r > '~' {
 			return fmt.Errorf("%q: browsers send such a host name in ASCII; write it in the form xn--…", origin)

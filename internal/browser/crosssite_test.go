@@ -14,7 +14,7 @@ func TestProtection(t *testing.T) {
 			"Origin: https://evil.example.net"
 		upgrade = "Upgrade: websocket"
 	)
-	p, err := browser.NewProtection([]string{"https://app.example.com"})
+	p, err := browser.NewProtection([]string{"https://app.example.com", "capacitor://localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,12 @@ func TestProtection(t *testing.T) {
 		{"an old browser, another site", []string{other}, false, true},
 		{"an old browser, a trusted site", []string{trusted}, false, false},
 		{"an old browser, a sandboxed frame", []string{"Origin: null"}, false, true},
-		{"an old browser, another port", []string{own + ":8443"}, false, true},
+		{"an old browser, another port", []string{own + ":8443"}, false, false},
+		{"an old browser, another scheme", []string{"Origin: http://erp.example.com"}, false, true},
+		{"an old browser, an application", []string{"Origin: capacitor://erp.example.com"}, false, true},
+		{"an old browser, a trusted application", []string{"Origin: capacitor://localhost"}, false, false},
+		{"a trusted application", []string{"Sec-Fetch-Site: cross-site", "Origin: capacitor://localhost"}, false, false},
+		{"another port", []string{"Sec-Fetch-Site: same-site", own + ":8443"}, false, true},
 		{"a WebSocket", []string{upgrade, own}, false, false},
 		{"a WebSocket of another site", []string{upgrade, other}, true, true},
 		{"a WebSocket of a trusted site", []string{upgrade, trusted}, false, false},
@@ -59,7 +64,7 @@ func TestProtection(t *testing.T) {
 			t.Run(test.name+" "+method, func(t *testing.T) {
 				r := request("GET", "https://erp.example.com/", test.headers...)
 				r.Method = method
-				if got := p.Refuses(r, r.Host); got != want {
+				if got := p.Refuses(r, "https", r.Host); got != want {
 					t.Errorf("got %t", got)
 				}
 				if r.Method != method {
@@ -70,12 +75,56 @@ func TestProtection(t *testing.T) {
 	}
 }
 
+// TestSameSite: without fetch metadata, the host counts and not its port. What may be https behind a proxy is trusted
+// with http, but not the other way round.
+func TestSameSite(t *testing.T) {
+	p := new(browser.Protection)
+	for _, test := range []struct {
+		origin, scheme, host string
+		want                 bool // whether it is the same site
+	}{
+		{"http://erp.lan:8080", "http", "erp.lan", true},
+		{"http://erp.lan", "http", "erp.lan:8080", true},
+		{"http://erp.lan:8080", "http", "ERP.lan:80", true},
+		{"http://[fd00::1]:8080", "http", "[fd00::1]", true},
+		{"https://erp.lan", "http", "erp.lan", true},
+		{"https://erp.lan:8443", "https", "erp.lan", true},
+		{"http://erp.lan", "https", "erp.lan", false},
+		{"http://erp.lan:443", "https", "erp.lan", false},
+		{"http://x.erp.lan", "http", "erp.lan", false},
+		{"http://erp.lan.evil.example", "http", "erp.lan", false},
+		{"ionic://erp.lan", "http", "erp.lan", false},
+		{"null", "http", "", false},
+		{"http://", "http", "", false},
+		{"http://%zz", "http", "erp.lan", false},
+	} {
+		r := request("POST", "/", "Origin: "+test.origin)
+		if got := !p.Refuses(r, test.scheme, test.host); got != test.want {
+			t.Errorf("%s to %s://%s: got %t", test.origin, test.scheme, test.host, got)
+		}
+	}
+}
+
 // TestCheckOrigin: an origin must be written as browsers send it, because it would not match otherwise.
 func TestCheckOrigin(t *testing.T) {
 	for origin, wrong := range map[string]string{
 		"https://app.example.com":        "",
 		"http://localhost:3000":          "",
 		"https://[2001:db8::1]:8443":     "",
+		"capacitor://localhost":          "",
+		"ionic://localhost":              "",
+		"tauri://localhost":              "",
+		"chrome-extension://abcdefghijk": "",
+		"moz-extension://0b5c-4f":        "",
+		"app://Notes":                    "",
+		"capacitor://localhost/":         "write capacitor://localhost",
+		"Capacitor://localhost":          "write capacitor://localhost",
+		"chrome-extension://*":           "names one host",
+		"capacitor://":                   "is not an origin",
+		"file:///index.html":             "is not an origin",
+		"file://server/share":            "is not an origin",
+		"wss://app.example.com":          "is not an origin",
+		"javascript:alert(1)":            "is not an origin",
 		"https://app.example.com:443":    "write https://app.example.com",
 		"http://app.example.com:80":      "write http://app.example.com",
 		"https://app.example.com:0443":   "write https://app.example.com",
