@@ -157,11 +157,16 @@ func (a *authenticator) judge(g *grant, scheme frappe.Scheme) (*rejection, outco
 
 // challenge sets the header fields of a rejection.
 func (a *authenticator) challenge(w http.ResponseWriter, r *http.Request, d *decision) {
-	details := challenge.Bearer{Error: d.bearerError, ResourceMetadata: a.resource.metadataURL(r)}
+	token := sentToken(r)
+	details := challenge.Bearer{ResourceMetadata: a.resource.metadataURL(r)}
+	if token {
+		details.Error = d.bearerError
+	}
 	if d.describe {
 		details.Description = d.reason.Error()
 	}
-	if lines := a.challenges.Lines(d.status, browser.FromScript(r), details); len(lines) > 0 {
+	to := challenge.Client{Basic: browser.MayAsk(r, token), SentToken: token}
+	if lines := a.challenges.Lines(d.status, to, details); len(lines) > 0 {
 		w.Header()["Www-Authenticate"] = lines
 		if a.resource != nil && r.Header.Get("Origin") != "" { // a script of another origin needs the challenge
 			w.Header().Add("Access-Control-Expose-Headers", "WWW-Authenticate")
@@ -170,6 +175,24 @@ func (a *authenticator) challenge(w http.ResponseWriter, r *http.Request, d *dec
 	if d.retryAfter > 0 {
 		seconds := int64((d.retryAfter + time.Second - 1) / time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+}
+
+// sentToken reports whether the request has a credential other than a Basic one.
+func sentToken(r *http.Request) bool {
+	header := strings.TrimLeft(r.Header.Get("Authorization"), " \t")
+	scheme, _, _ := strings.Cut(header, " ")
+	return header != "" && !strings.EqualFold(scheme, string(frappe.SchemeBasic))
+}
+
+// notePage lets challenge know by what the user opened a page, when the browser requests what belongs to the page.
+func (a *authenticator) notePage(w http.ResponseWriter, r *http.Request, d *decision) {
+	if !a.accepts(frappe.SchemeBasic) || len(a.schemes) == 1 { // challenge needs to know nothing
+		return
+	}
+	switch d.scheme {
+	case frappe.SchemeBasic, frappe.SchemeSession:
+		browser.NotePage(w, r, d.scheme == frappe.SchemeBasic)
 	}
 }
 

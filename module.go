@@ -33,8 +33,8 @@ func init() {
 // key and secret (`token <api_key>:<api_secret>` or `Basic`), or an OAuth access token (`Bearer`). With the scheme
 // `session`, the cookie `sid` of a user who is logged in to Frappe counts too.
 //
-// A request without a credential, or with a bad one, gets status 401 and one challenge for each accepted scheme. Requests
-// from a browser's script get no `Basic` challenge, because it would open the browser's login box. A user who does not
+// A request without a credential, or with a bad one, gets status 401 and the challenge that helps its client (see
+// schemes). A user who does not
 // meet a requirement gets 403. So does a request that another site made a browser send with a session, if it may change
 // something. Two Authorization headers get 400. A client that failed too often gets 429 with
 // Retry-After. If no backend could verify the credential, the status is 503 with Retry-After; such a result is never a
@@ -231,6 +231,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if d.rejection != nil {
 		return h.reject(w, r, &d)
 	}
+	h.auth.notePage(w, r, &d)
 	h.userHeader.set(r, d.user())
 	if h.HideCredentials {
 		hideCredentials(r.Header, h.accepts(frappe.SchemeSession))

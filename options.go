@@ -29,11 +29,15 @@ type Options struct {
 	// and at least one is unavailable, the request gets 503. At least one backend is required.
 	BackendsRaw []json.RawMessage `json:"backends,omitempty" caddy:"namespace=http.frappe_auth.backends inline_key=backend"`
 
-	// The accepted schemes: any of `basic`, `bearer`, `token` and `session`. Their order is the order of the challenges; many
-	// clients read only the first one. A browser request that does not load a page gets no `Basic` challenge, because it
-	// would make the browser ask for a password. Such a request has a Sec-Fetch-Dest other than `document`, `iframe` and
-	// `frame`, or the header `X-Requested-With: XMLHttpRequest`, or it opens a WebSocket and has an Origin. If `basic` is the
-	// only accepted scheme, the challenge is sent anyway, because a 401 must have one (RFC 9110 section 15.5.2).
+	// The accepted schemes: any of `basic`, `bearer`, `token` and `session`. If a client gets two challenges, they have
+	// this order.
+	//
+	// A 401 offers what helps the client that gets it. `Basic` is for every client, except for what a page makes a
+	// browser request: it would open the login box over the page. If the user opened the page by the login box, which the
+	// cookie `frappe_auth_box` remembers, then its style sheets, pictures and scripts get `Basic` too, and the browser
+	// answers by itself. `Bearer` is for clients that sent a token, for all with protected_resource (then after `Basic`),
+	// and if `basic` is not accepted. `token` is sent if there is nothing else. If `basic` is the only accepted scheme,
+	// every 401 has its challenge, because a 401 must have one (RFC 9110 section 15.5.2).
 	//
 	// `session` is the cookie `sid` of a user who is logged in to Frappe. It counts only if the request has no Authorization
 	// header. At least one backend must be able to verify sessions; it is an error when the configuration is loaded if one

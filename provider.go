@@ -79,6 +79,7 @@ func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyau
 	publish(r, &d)
 	p.auth.observe(r, &d)
 	if d.rejection == nil {
+		p.auth.notePage(w, r, &d)
 		return caddyauth.User{ID: d.user()}, true, nil
 	}
 	p.auth.challenge(w, r, &d)

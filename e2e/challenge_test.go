@@ -8,47 +8,130 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestChallengesForScripts: a script in a browser gets a challenge, but none that opens the browser's login box.
-func TestChallengesForScripts(t *testing.T) {
-	every, basicOnly, basicLast := testutil.FreeAddress(t), testutil.FreeAddress(t), testutil.FreeAddress(t)
-	testutil.RunCaddy(t, fmt.Sprintf("http://%[1]s {\nfrappe_auth {\n%[4]s\n}\n}\nhttp://%[2]s {\nfrappe_auth {\n%[4]s\n"+
-		"schemes basic\n}\n}\nhttp://%[3]s {\nfrappe_auth {\n%[4]s\nschemes token basic\n}\n}",
-		every, basicOnly, basicLast, testutil.StaticSite(t)))
+// TestChallenges: which challenges a client gets. A browser gets none that opens its login box over a page, unless the
+// user opened the page with the box.
+func TestChallenges(t *testing.T) {
+	const (
+		browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+		html    = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
+		page    = "Referer: http://erp.lan/app/page"
+		script  = "Sec-Fetch-Dest: empty"
+		own     = "Sec-Fetch-Site: same-origin"
+		box     = "Cookie: frappe_auth_box=1"
+		session = "Cookie: sid=" + deadSession
+		pair    = "Authorization: token x:y"
+		token   = "Authorization: Bearer x"
+		wrong   = "Authorization: Basic eDp5"
+	)
+	discovery := "\nprotected_resource {\nauthorization_server https://erp.example.com\n}"
 	for _, test := range []struct {
-		name, address, header, schemes string
+		name, schemes string
+		headers       []string
+		want          string
 	}{
-		{"no browser", every, "", "Basic Bearer token"},
-		{"a page", every, "Sec-Fetch-Dest: document", "Basic Bearer token"},
-		{"a frame", every, "Sec-Fetch-Dest: iframe", "Basic Bearer token"},
-		{"an old frame", every, "Sec-Fetch-Dest: frame", "Basic Bearer token"},
-		{"a script's request", every, "Sec-Fetch-Dest: empty", "Bearer token"},
-		{"an image", every, "Sec-Fetch-Dest: image", "Bearer token"},
-		{"a worker", every, "Sec-Fetch-Dest: worker", "Bearer token"},
-		{"an older script's request", every, "X-Requested-With: XMLHttpRequest", "Bearer token"},
-		{"a WebSocket of Chromium", every, "Connection: Upgrade\nUpgrade: websocket\nOrigin: https://erp.example.com",
-			"Bearer token"},
-		{"a WebSocket of a program", every, "Connection: Upgrade\nUpgrade: websocket", "Basic Bearer token"},
-		{"an Android web view", every, "X-Requested-With: com.example.app", "Basic Bearer token"},
-		{"as configured", basicLast, "", "token Basic"},
-		{"as configured, to a script", basicLast, "Sec-Fetch-Dest: empty", "token"},
-		{"Basic alone", basicOnly, "", "Basic"},
-		{"Basic alone, to a script", basicOnly, "Sec-Fetch-Dest: empty", "Basic"},
+		{"no browser", "", nil, "Basic"},
+		{"a wrong password", "", []string{wrong}, "Basic"},
+		{"an unknown token", "", []string{token}, "Basic Bearer"},
+		{"an unknown API key", "", []string{pair}, "Basic Bearer"},
+		{"a malformed header", "", []string{"Authorization: token"}, "Basic Bearer"},
+		{"a malformed password", "", []string{"Authorization: Basic x"}, "Basic"},
+		{"in another order", "bearer token basic", []string{token}, "Bearer Basic"},
+		{"in another order, no token", "bearer token basic", nil, "Basic"},
+		{"tokens only", "token bearer", nil, "Bearer"},
+		{"tokens and sessions", "session token bearer", nil, "Bearer"},
+		{"API keys only", "token", nil, "token"},
+		{"API keys and sessions", "session token", nil, "token"},
+		{"API keys and Basic", "token basic", []string{pair}, "Basic"},
+		{"metadata", "bearer basic" + discovery, nil, "Basic Bearer"},
+		{"metadata, a wrong password", "bearer basic" + discovery, []string{wrong}, "Basic Bearer"},
+		{"metadata, a script", "bearer basic" + discovery, []string{script}, "Bearer"},
+
+		{"a page", "", []string{"Sec-Fetch-Dest: document"}, "Basic"},
+		{"a frame", "", []string{"Sec-Fetch-Dest: iframe"}, "Basic"},
+		{"an old frame", "", []string{"Sec-Fetch-Dest: frame"}, "Basic"},
+		{"a page, beside a session", "basic session", []string{"Sec-Fetch-Dest: document", session}, "Basic"},
+		{"a page over plain http", "", []string{browser, html, page}, "Basic"},
+		{"a mail program's calendar", "", []string{browser, script, "Sec-Fetch-Site: none"}, "Basic"},
+		{"a mail program's calendar over plain http", "", []string{browser, "Accept: text/xml"}, "Basic"},
+		{"PowerShell", "", []string{"User-Agent: Mozilla/5.0 (Windows NT; en-US) WindowsPowerShell/5.1"}, "Basic"},
+		{"lftp", "", []string{"User-Agent: lftp/4.9.2", "Referer: http://erp.lan/", "Accept: */*"}, "Basic"},
+		{"an Android web view", "", []string{"X-Requested-With: com.example.app"}, "Basic"},
+
+		{"a script", "", []string{script, own}, "Bearer"},
+		{"a script, no Bearer", "basic token", []string{script, own}, "token"},
+		{"a script, sessions", "basic session", []string{script, own}, "Cookie"},
+		{"a script, Basic alone", "basic", []string{script, own}, "Basic"},
+		{"an image", "", []string{"Sec-Fetch-Dest: image"}, "Bearer"},
+		{"a worker", "", []string{"Sec-Fetch-Dest: worker"}, "Bearer"},
+		{"an older script", "", []string{"X-Requested-With: XMLHttpRequest"}, "Bearer"},
+		{"a WebSocket", "", []string{"Connection: Upgrade", "Upgrade: websocket", "Origin: https://erp.example.com"},
+			"Bearer"},
+		{"a WebSocket of a program", "", []string{"Connection: Upgrade", "Upgrade: websocket"}, "Basic"},
+		{"a script over plain http", "", []string{browser, page, "Accept: */*"}, "Bearer"},
+		{"a script over plain http, POST", "", []string{browser, "Origin: http://erp.lan"}, "Bearer"},
+		{"a script over plain http, a cookie", "", []string{browser, session}, "Bearer"},
+		{"a script over plain http, its token", "", []string{browser, pair}, "Bearer"},
+		{"a script over plain http that wants HTML, its token", "", []string{browser, html, token}, "Bearer"},
+
+		{"of a page by the box", "", []string{script, own, box}, "Basic"},
+		{"a style sheet of a page by the box", "", []string{"Sec-Fetch-Dest: style", own, box}, "Basic"},
+		{"of a page by the box, its token", "", []string{script, own, box, pair}, "Bearer"},
+		{"of a page by the box, an old session", "basic session",
+			[]string{script, own, box + "; sid=" + deadSession}, "Basic"},
+		{"of a page by the box, over plain http", "", []string{browser, page, box, "Accept: text/css"}, "Basic"},
+		{"of another origin", "", []string{"Sec-Fetch-Dest: image", "Sec-Fetch-Site: same-site", box}, "Bearer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for _, authorization := range []string{"", "token x:y", "token"} {
-				headers := []string{"Authorization: " + authorization}
-				if test.header != "" {
-					headers = append(headers, strings.Split(test.header, "\n")...)
-				}
-				got := testutil.Get(t, "http://"+test.address, headers...)
-				var schemes []string
-				for _, line := range got.Header["Www-Authenticate"] {
-					scheme, _, _ := strings.Cut(line, " ")
-					schemes = append(schemes, scheme)
-				}
-				if got.Status != 401 || strings.Join(schemes, " ") != test.schemes {
-					t.Errorf("%q: %d %q, want %q", authorization, got.Status, schemes, test.schemes)
-				}
+			schemes := test.schemes
+			if schemes != "" {
+				schemes = "schemes " + schemes
+			}
+			address, _ := runSessions(t, schemes)
+			got := testutil.Get(t, "http://"+address, test.headers...)
+			var offered []string
+			for _, line := range got.Header["Www-Authenticate"] {
+				scheme, _, _ := strings.Cut(line, " ")
+				offered = append(offered, scheme)
+			}
+			if got.Status != 401 || strings.Join(offered, " ") != test.want {
+				t.Errorf("%d %q", got.Status, got.Header["Www-Authenticate"])
+			}
+		})
+	}
+}
+
+// TestLoginBoxIsRemembered: a page that was opened with Basic sets the cookie by which the page's scripts and pictures are
+// known, and one that was opened with a session removes it. Nothing else does.
+func TestLoginBoxIsRemembered(t *testing.T) {
+	const (
+		navigate = "Sec-Fetch-Mode: navigate"
+		html     = "Accept: text/html"
+		box      = "frappe_auth_box=1"
+		basic    = "Authorization: " + testutil.AliceBasic
+	)
+	set, removed := box+"; Path=/; HttpOnly; SameSite=Lax", box+"; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+	for _, test := range []struct {
+		name, schemes string
+		headers       []string
+		want          string
+	}{
+		{"a page", "basic session token", []string{basic, navigate}, set},
+		{"a page over plain http", "basic session token", []string{basic, html}, set},
+		{"a page that follows", "basic session token", []string{basic, navigate, "Cookie: " + box}, ""},
+		{"a page, by a session", "basic session token", []string{"Cookie: sid=" + loggedIn, navigate}, ""},
+		{"a page, by a session after the box", "basic session token",
+			[]string{"Cookie: sid=" + loggedIn + "; " + box, navigate}, removed},
+		{"a script", "basic session token", []string{basic, "Sec-Fetch-Mode: cors"}, ""},
+		{"curl", "basic session token", []string{basic, "Accept: */*"}, ""},
+		{"a token", "basic session token", []string{tokenHeader, html}, ""},
+		{"a page, Basic alone", "basic", []string{basic, navigate}, ""},
+		{"a page, no Basic", "session token", []string{"Cookie: sid=" + loggedIn + "; " + box, navigate}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address, _ := runSessions(t, "schemes "+test.schemes)
+			got := testutil.Get(t, "http://"+address, test.headers...)
+			if cookie := strings.Join(got.Header["Set-Cookie"], "|"); got.Status != 200 || cookie != test.want {
+				t.Errorf("%d %q", got.Status, cookie)
 			}
 		})
 	}

@@ -23,6 +23,7 @@ func TestRequireScopeAndClient(t *testing.T) {
 	const (
 		session   = "Cookie: sid=" + loggedIn
 		forbidden = `Bearer realm="Frappe", error="insufficient_scope"`
+		basic     = `Basic realm="Frappe", charset="UTF-8"`
 
 		openIDAsked = "\nprotected_resource {\nauthorization_server https://erp.example.com\n" +
 			"resource https://mcp.example.com\nscopes openid\n}"
@@ -41,12 +42,15 @@ func TestRequireScopeAndClient(t *testing.T) {
 		{"scope, an API key", "require scope all", tokenHeader, 200, ""},
 		{"scope, an API key by Basic", "require scope all", "Authorization: " + testutil.AliceBasic, 200, ""},
 		{"scope, a session", "require scope all", session, 200, ""},
-		{"scope, no credential", "require scope all", "X: y", 401, `Bearer realm="Frappe", scope="all"`},
+		{"scope, no credential", "require scope all", "X: y", 401, basic},
+		{"scope, a script without a credential", "require scope all", "Sec-Fetch-Dest: empty", 401,
+			`Bearer realm="Frappe", scope="all"`},
 		{"scope, an unknown token", "require scope all", "Authorization: Bearer x", 401,
-			`Bearer realm="Frappe", error="invalid_token", scope="all"`},
+			`Bearer realm="Frappe", error="invalid_token", scope="all"|` + basic},
 		{"scope and role", "require scope all\nrequire role Auditor", allOfMCP, 403, forbidden + `, scope="all"`},
 		{"more scopes than clients ask for, no credential", "require scope all" + openIDAsked, "X: y", 401,
-			`Bearer realm="Frappe", scope="openid", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
+			basic + `|Bearer realm="Frappe", scope="openid", ` +
+				`resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
 		{"more scopes than clients ask for", "require scope all" + openIDAsked, openIDOfOther, 403,
 			forbidden + `, scope="all", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource"`},
 		{"no scope, a client that asks for one", "require client mcp" + openIDAsked, openIDOfOther, 403,
@@ -55,13 +59,13 @@ func TestRequireScopeAndClient(t *testing.T) {
 		{"client, another's token", "require client mcp", openIDOfOther, 403, forbidden},
 		{"client, an API key", "require client mcp", tokenHeader, 403, ""},
 		{"client, a session", "require client mcp", session, 403, ""},
-		{"client, anonymous", "require client mcp\nanonymous", "X: y", 401, `Bearer realm="Frappe"`},
+		{"client, anonymous", "require client mcp\nanonymous", "X: y", 401, basic},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := runPeople(t, "schemes bearer basic token session\n"+test.options)
 			for range 2 { // the second comes from the cache
 				got := testutil.Get(t, "http://"+address, test.header)
-				if got.Status != test.status || got.Header.Get("Www-Authenticate") != test.challenge {
+				if got.Status != test.status || strings.Join(got.Header["Www-Authenticate"], "|") != test.challenge {
 					t.Errorf("%d %q", got.Status, got.Header["Www-Authenticate"])
 				}
 			}

@@ -14,16 +14,24 @@ func Preflight(r *http.Request) bool {
 		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// FromScript reports whether a browser sent the request for a script, or for anything else but showing a page. A Basic
-// challenge would then make the browser ask the user for a password.
-func FromScript(r *http.Request) bool {
+// fromPage reports whether a page made a browser send the request: for a script, a picture or whatever else is not the
+// page itself. Over plain http browsers send no fetch metadata.
+func fromPage(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
 	case "":
-		return fromLibrary(r) || opensSocket(r)
+		return fromLibrary(r) || opensSocket(r) || likeBrowser(r) && sentByPage(r) && !acceptsHTML(r.Header["Accept"])
 	case "document", "iframe", "frame":
 		return false
 	}
-	return true
+	return r.Header.Get("Sec-Fetch-Site") != "none" // the browser itself sent it, or a mail program that is built on one
+}
+
+// likeBrowser reports whether the client calls itself a browser. So do some that are none, such as PowerShell.
+func likeBrowser(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "Mozilla/") }
+
+// sentByPage reports whether the request has what browsers send for pages, and programs usually do not.
+func sentByPage(r *http.Request) bool {
+	return r.Header.Get("Referer") != "" || r.Header.Get("Origin") != "" || r.Header.Get("Cookie") != ""
 }
 
 // opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it.

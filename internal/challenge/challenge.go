@@ -87,35 +87,52 @@ type Set struct {
 	Required []string
 }
 
+// Client is what the challenges depend on besides the protected area.
+type Client struct {
+	// Basic is whether a Basic challenge may be sent. It makes a browser ask the user for a password.
+	Basic bool
+
+	// SentToken is whether the request has a credential other than a Basic one.
+	SentToken bool
+}
+
 // Lines returns the WWW-Authenticate lines of a response with a status. details are further parameters of the Bearer
-// challenge; the others also have its Description. A script gets no Basic challenge if there is another one, because it
-// would open the browser's login box.
-func (s Set) Lines(status int, script bool, details Bearer) []string {
-	if status != http.StatusForbidden && status != http.StatusUnauthorized {
+// challenge; the others also have its Description.
+//
+// A client gets only what it can use. Many read a single challenge: Docker's client prefers Bearer, and GNU wget takes
+// the last one and aborts if it does not know it. So a client that may use Basic gets Bearer only if it sent a token, or
+// if the Bearer challenge leads to metadata, and then after Basic. No client acts on token, so it is sent only if there
+// is nothing else.
+func (s Set) Lines(status int, to Client, details Bearer) []string {
+	details.Realm, details.Scope = s.Realm, strings.Join(s.Scopes, " ")
+	bearer := slices.Index(s.Schemes, frappe.SchemeBearer)
+	switch {
+	case status == http.StatusForbidden && bearer >= 0 && details.Error != "":
+		details.Scope = strings.Join(s.Required, " ")
+		return []string{details.String()}
+	case status != http.StatusUnauthorized:
 		return nil
 	}
 	var lines []string
-	for _, scheme := range s.Schemes {
-		switch {
-		case scheme == frappe.SchemeSession, scheme == frappe.SchemeBasic && script && len(s.Schemes) > 1:
-		case scheme == frappe.SchemeBearer && (status == http.StatusUnauthorized || details.Error != ""):
-			scopes := s.Scopes
-			if status == http.StatusForbidden {
-				scopes = s.Required
-			}
-			details.Realm, details.Scope = s.Realm, strings.Join(scopes, " ")
-			lines = append(lines, details.String())
-		case status == http.StatusForbidden:
-		case scheme == frappe.SchemeBasic:
-			lines = append(lines, Basic(s.Realm)+description(details.Description))
-		case scheme == frappe.SchemeToken:
-			lines = append(lines, Token(s.Realm)+description(details.Description))
-		}
+	basic := slices.Index(s.Schemes, frappe.SchemeBasic)
+	if basic >= 0 && (to.Basic || len(s.Schemes) == 1) { // RFC 9110 section 15.5.2: a 401 has a challenge
+		lines = append(lines, Basic(s.Realm)+description(details.Description))
 	}
-	if len(lines) == 0 && status == http.StatusUnauthorized { // RFC 9110 section 15.5.2
-		return []string{Session(s.Realm, frappe.SessionCookie)}
+	discovers := details.ResourceMetadata != ""
+	switch {
+	case bearer < 0, len(lines) > 0 && !to.SentToken && !discovers:
+	case bearer < basic && !discovers:
+		lines = append([]string{details.String()}, lines...)
+	default:
+		lines = append(lines, details.String())
 	}
-	return lines
+	switch {
+	case len(lines) > 0:
+		return lines
+	case slices.Contains(s.Schemes, frappe.SchemeToken):
+		return []string{Token(s.Realm) + description(details.Description)}
+	}
+	return []string{Session(s.Realm, frappe.SessionCookie)}
 }
 
 // ScopesOf returns all scopes that requirements name, without duplicates.
