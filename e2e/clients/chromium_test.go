@@ -22,8 +22,9 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu    sync.Mutex
-	boxes []string // the URLs for which a login box opened
+	mu             sync.Mutex
+	boxes          []string // the URLs for which a login box opened
+	user, password string   // what is typed into login boxes; empty: they are closed
 }
 
 func newTab(t *testing.T) *tab {
@@ -69,7 +70,7 @@ func newTab(t *testing.T) *tab {
 	return b
 }
 
-// listen lets every request go on, and closes every login box.
+// listen lets every request go on, and answers or closes every login box.
 func (b *tab) listen(event any) {
 	switch event := event.(type) {
 	case *fetch.EventRequestPaused:
@@ -77,10 +78,15 @@ func (b *tab) listen(event any) {
 	case *fetch.EventAuthRequired:
 		b.mu.Lock()
 		b.boxes = append(b.boxes, event.Request.URL)
+		response := &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}
+		if b.user != "" {
+			response = &fetch.AuthChallengeResponse{
+				Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: b.user, Password: b.password,
+			}
+		}
 		b.mu.Unlock()
 		go chromedp.Call(b.ctx, fetch.ContinueWithAuth, fetch.ContinueWithAuthParams{
-			RequestID:             event.RequestID,
-			AuthChallengeResponse: &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth},
+			RequestID: event.RequestID, AuthChallengeResponse: response,
 		})
 	}
 }
@@ -92,6 +98,13 @@ func (b *tab) opened() []string {
 	boxes := b.boxes
 	b.boxes = nil
 	return boxes
+}
+
+// types makes the user answer login boxes from now on.
+func (b *tab) types(user, password string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.user, b.password = user, password
 }
 
 // run runs a step in the page, and returns what it returns.
