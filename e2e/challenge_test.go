@@ -100,8 +100,8 @@ func TestChallenges(t *testing.T) {
 	}
 }
 
-// TestLoginBoxIsRemembered: a page that was opened with Basic sets the cookie by which the page's scripts and pictures are
-// known, and one that was opened with a session removes it. Nothing else does.
+// TestLoginBoxIsRemembered: a page that was opened with Basic sets the cookie by which the page's scripts and pictures
+// are known, and one that was opened with a session removes it. Nothing else does.
 func TestLoginBoxIsRemembered(t *testing.T) {
 	const (
 		navigate = "Sec-Fetch-Mode: navigate"

@@ -95,8 +95,8 @@ const whole = `ask("/api/data").then(data => [
 	"fetch " + data,
 ].join(", "))`
 
-// TestLoginBoxAndWholePage: a page that the user opened by the browser's login box is whole: what belongs to it in other
-// folders comes without another box.
+// TestLoginBoxAndWholePage: a page that the user opened by the browser's login box is whole: what belongs to it in
+// other folders comes without another box.
 func TestLoginBoxAndWholePage(t *testing.T) {
 	eachBrowser(t, pageSite(""), func(t *testing.T, b userAgent, base string) {
 		b.types(apiKey, apiSecret)
@@ -112,8 +112,8 @@ func TestLoginBoxAndWholePage(t *testing.T) {
 	})
 }
 
-// TestNoLoginBoxOverPage: where a page's script has no good credential, whether it had one before or not, it gets 401, and
-// no login box opens.
+// TestNoLoginBoxOverPage: where a page's script has no good credential, whether it had one before or not, it gets 401,
+// and no login box opens.
 func TestNoLoginBoxOverPage(t *testing.T) {
 	site := strings.Replace(pageSite(""), "frappe_auth {", `@protected not path /spa
 	handle /spa {
@@ -131,7 +131,7 @@ func TestNoLoginBoxOverPage(t *testing.T) {
 			"a token, JSON":            `ask("/api/data", {headers: {Authorization: "Bearer old", Accept: "application/json"}})`,
 			"a token, HTML":            `ask("/api/data", {headers: {Authorization: "Bearer old", Accept: "text/html"}})`,
 			"a token, POST":            `ask("/api/data", {method: "POST", body: "x", headers: {Authorization: "Bearer old"}})`,
-			"a token, no referrer":     `ask("/api/data", {referrerPolicy: "no-referrer", headers: {Authorization: "Bearer old"}})`,
+			"no referrer":              `ask("/api/data", {referrerPolicy: "no-referrer", headers: {Authorization: "Bearer x"}})`,
 			"an older script":          `xhr("/api/data")`,
 			"no credential, a picture": `image("/files/picture.svg").then(() => "401")`,
 		} {

@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// firefox is a tab of a Firefox of its own, driven by WebDriver BiDi (https://www.w3.org/TR/webdriver-bidi/). The hosts of
-// these tests are this machine for it.
+// firefox is a tab of a Firefox of its own, driven by WebDriver BiDi (https://www.w3.org/TR/webdriver-bidi/). The hosts
+// of these tests are this machine for it.
 type firefox struct {
 	t    *testing.T
 	conn *websocket.Conn
@@ -70,8 +70,8 @@ func newFirefox(t *testing.T) *firefox {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
-	command := exec.CommandContext(ctx, program, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0",
-		"--remote-allow-origins", "http://localhost", "about:blank")
+	command := exec.CommandContext(ctx, program, "--headless", "--no-remote", "--profile", profile,
+		"--remote-debugging-port", "0", "--remote-allow-origins", "http://localhost", "about:blank")
 	command.Env = append(slices.Clone(os.Environ()), "HOME="+t.TempDir(), "MOZ_CRASHREPORTER_DISABLE=1")
 	stderr, err := command.StderrPipe()
 	if err != nil {
@@ -106,8 +106,10 @@ func newFirefox(t *testing.T) *firefox {
 	}
 	t.Cleanup(func() { f.conn.Close() })
 	go f.listen()
-	f.command("session.new", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{"acceptInsecureCerts": true}}}, nil)
-	f.command("session.subscribe", map[string]any{"events": []string{"network.authRequired", "network.responseCompleted"}}, nil)
+	wanted := map[string]any{"alwaysMatch": map[string]any{"acceptInsecureCerts": true}}
+	f.command("session.new", map[string]any{"capabilities": wanted}, nil)
+	events := []string{"network.authRequired", "network.responseCompleted"}
+	f.command("session.subscribe", map[string]any{"events": events}, nil)
 	f.command("network.addIntercept", map[string]any{"phases": []string{"authRequired"}}, nil)
 	var tabs struct{ Contexts []struct{ Context string } }
 	f.command("browsingContext.getTree", map[string]any{}, &tabs)

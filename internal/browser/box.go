@@ -5,10 +5,10 @@ import "net/http"
 // boxCookie says that the user opened the last page of this host by the browser's login box.
 const boxCookie = "frappe_auth_box"
 
-// MayAsk reports whether a Basic challenge helps the client. It makes browsers open their login box, which is right for a
-// page. The box must not open over a page because a script of it has no good credential. But if the user opened the page
-// by the box, the browser needs a challenge for each new folder, and answers it without the user. sentToken is whether
-// the request has a credential other than a Basic one.
+// MayAsk reports whether a Basic challenge helps the client. It makes browsers open their login box, which is right for
+// a page. The box must not open over a page because a script of it has no good credential. But if the user opened the
+// page by the box, the browser needs a challenge for each new folder, and answers it without the user. sentToken is
+// whether the request has a credential other than a Basic one.
 func MayAsk(r *http.Request, sentToken bool) bool {
 	if sentToken && (likeBrowser(r) || fromPage(r)) {
 		return false // browsers send such a credential only for scripts

@@ -26,8 +26,8 @@ func NewProtection(trusted []string) (*Protection, error) {
 }
 
 // Refuses reports whether the request may change something and comes from another site. Opening a WebSocket counts as a
-// change although its method is GET, because messages follow without another request. scheme and host are those that the
-// client asked for.
+// change although its method is GET, because messages follow without another request. scheme and host are those that
+// the client asked for.
 //
 // It does as http.CrossOriginProtection does, except where Sec-Fetch-Site is missing: in old browsers, and over plain
 // http. There a port does not make another site, since cookies do not tell ports apart and proxies change them, and the

@@ -100,9 +100,9 @@ type Client struct {
 // challenge; the others also have its Description.
 //
 // A client gets only what it can use. Many read a single challenge: Docker's client prefers Bearer, and GNU wget takes
-// the last one and aborts if it does not know it. So a client that may use Basic gets Bearer only if it sent a token, or
-// if the Bearer challenge leads to metadata, and then after Basic. No client acts on token, so it is sent only if there
-// is nothing else.
+// the last one and aborts if it does not know it. So a client that may use Basic gets Bearer only if it sent a token,
+// or if the Bearer challenge leads to metadata, and then after Basic. No client acts on token, so it is sent only if
+// there is nothing else.
 func (s Set) Lines(status int, to Client, details Bearer) []string {
 	details.Realm, details.Scope = s.Realm, strings.Join(s.Scopes, " ")
 	bearer := slices.Index(s.Schemes, frappe.SchemeBearer)
