@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
+	"github.com/caddy-frappe/frappe-auth/internal/streams"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
@@ -153,6 +157,67 @@ func (a *authenticator) judge(g *grant, scheme frappe.Scheme) (*rejection, outco
 		}
 	}
 	return nil, outcomeGranted
+}
+
+// errAnotherUser says that a credential no longer belongs to the user who opened a stream.
+var errAnotherUser = errors.New("the credential now belongs to another user")
+
+// follow returns a context for a request that may open a stream. It ends when the grant that let the request through is
+// revoked and not confirmed again, when the credential expires, or when it can no longer be confirmed. The caller must
+// call done when the request is over.
+func (a *authenticator) follow(r *http.Request, d *decision) (ctx context.Context, done func()) {
+	var credential frappe.Credential
+	switch d.scheme {
+	case "": // Guest has no credential
+		return r.Context(), func() {}
+	case frappe.SchemeSession:
+		credential, _ = frappe.ParseSession(r.Header["Cookie"])
+	default:
+		credential, _ = frappe.ParseCredential(r.Header.Get("Authorization")) // it was parsed for the decision
+	}
+	sites, err := a.verifier.sites(r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer))
+	if err != nil {
+		return r.Context(), func() {} // cannot happen: the decision needed them
+	}
+	f := &followed{authenticator: a, credential: credential, sites: sites, client: headers.ClientIP(r)}
+	f.grant.Store(d.verdict.grant)
+	return a.verifier.state.streams.Open(r.Context(), f, a.verifier.term(d.verdict.grant), f.ended)
+}
+
+// followed is the grant of a stream.
+type followed struct {
+	*authenticator
+	credential frappe.Credential
+	sites      []string
+	client     string
+	grant      atomic.Pointer[grant]
+}
+
+// Revoked implements streams.Grant.
+func (f *followed) Revoked() bool { return f.verifier.state.cache.Revoked(f.grant.Load()) }
+
+// Confirm implements streams.Grant.
+func (f *followed) Confirm() (streams.Term, error) {
+	known := f.grant.Load()
+	found := f.verifier.confirm(&f.credential, f.sites, known)
+	if found.err != nil {
+		rejected, _, _ := rejectionOf(found.err, f.credential.Scheme, false)
+		return streams.Term{}, rejected.reason
+	}
+	if found.user != known.user {
+		return streams.Term{}, errAnotherUser
+	}
+	if rejected, _ := f.judge(found.grant, f.credential.Scheme); rejected != nil {
+		return streams.Term{}, rejected.reason
+	}
+	f.grant.Store(found.grant)
+	return f.verifier.term(found.grant), nil
+}
+
+// ended reports that the stream was ended.
+func (f *followed) ended(reason error) {
+	telemetry.CountEndedStream()
+	f.logger.Info("ended a stream", zap.String("client_ip", f.client), zap.NamedError("reason", reason))
 }
 
 // challenge sets the header fields of a rejection.

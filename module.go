@@ -23,6 +23,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
+	"github.com/caddy-frappe/frappe-auth/internal/streams"
 )
 
 func init() {
@@ -232,6 +233,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.reject(w, r, &d)
 	}
 	h.auth.notePage(w, r, &d)
+	if streams.Is(r) {
+		ctx, done := h.auth.follow(r, &d)
+		defer done()
+		r = r.WithContext(ctx)
+	}
 	h.userHeader.set(r, d.user())
 	if h.HideCredentials {
 		hideCredentials(r.Header, h.accepts(frappe.SchemeSession))

@@ -107,6 +107,7 @@ func snapshot() telemetry.Snapshot {
 		granted, denied, size := s.cache.Fill()
 		sum.Granted, sum.Denied, sum.Capacity = sum.Granted+granted, sum.Denied+denied, sum.Capacity+size
 		sum.FailingClients += s.failures.Clients()
+		sum.Streams += s.streams.Len()
 		for _, b := range s.backends {
 			of := sum.Backends[b.Name]
 			calls, waiting := b.InFlight()

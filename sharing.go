@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/coalesce"
 	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/streams"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
@@ -41,6 +42,7 @@ type state struct {
 	backends []*backends.State
 	feeds    backends.Feeds
 	failures *rate.Limiter
+	streams  *streams.Set
 	now      func() time.Time
 	clock    *verdicts.Clock // of the ages of verdicts and of failures
 	results  [lookupResults]atomic.Uint64
@@ -82,6 +84,7 @@ func stateOf(conf stateConfig) (*state, error) {
 func newState(conf stateConfig) (*state, error) {
 	s := &state{
 		failures: rate.New(),
+		streams:  streams.New(),
 		now:      conf.now,
 		clock:    verdicts.NewClock(conf.now()),
 		demands:  make(map[*demand]bool),
@@ -97,7 +100,7 @@ func newState(conf stateConfig) (*state, error) {
 	s.fleet, err = fleet.New(fleet.Config{
 		Secret: conf.store.Secret(),
 		Scope:  conf.backendsFingerprint,
-		Apply:  func(r fleet.Revocation) { s.cache.apply(r) },
+		Apply:  func(r fleet.Revocation) { s.apply(r) },
 		Keep:   s.longestVerdict,
 		Now:    conf.now,
 		Random: conf.random,
@@ -247,10 +250,16 @@ func (s *state) drop(changes ...frappe.Change) {
 	switch {
 	case !r.Everything && len(r.Tags) == 0:
 	case s.fleet == nil:
-		s.cache.apply(r)
+		s.apply(r)
 	default:
 		s.fleet.Revoke(r)
 	}
+}
+
+// apply drops the verdicts that a revocation selects. The streams that they opened are confirmed anew.
+func (s *state) apply(r fleet.Revocation) {
+	s.cache.apply(r)
+	s.streams.Revoked()
 }
 
 // dropUnwatched drops the verdicts from before a backend or feed was watched, since changes to them may have been missed.
@@ -258,6 +267,7 @@ func (s *state) drop(changes ...frappe.Change) {
 // told.
 func (s *state) dropUnwatched() {
 	claims := s.cache.PurgeOwn()
+	s.streams.Revoked()
 	if s.fleet != nil && len(claims) > 0 {
 		s.fleet.Revoke(fleet.Revocation{Tags: claims})
 	}

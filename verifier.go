@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
+	"github.com/caddy-frappe/frappe-auth/internal/streams"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
@@ -453,6 +454,46 @@ func (v *verifier) staleVerdict(l *lookup) (verdict, bool) {
 	default:
 		return verdict{}, false
 	}
+}
+
+// confirm returns the verdict on the credential of an open stream, which known opened. While no backend can tell, known
+// serves as it would for a request.
+func (v *verifier) confirm(cred *frappe.Credential, sites []string, known *grant) verdict {
+	subject := v.state.cache.subject(sites, cred)
+	subject.Uncached = subject.Uncached || v.state.abandoned()
+	g, _ := v.cached(subject)
+	if g != nil && v.freshness(g, v.now()) == verdicts.Fresh {
+		return verdict{grant: g, cache: cacheHit}
+	}
+	ctx := context.Background()
+	result := v.lookUp(ctx, &lookup{
+		credential: *cred, sites: sites, subject: subject, known: true, refreshes: g, failures: rate.Unlimited,
+		span: trace.SpanFromContext(ctx),
+	})
+	if isUnavailable(result.err) && !v.state.cache.Revoked(known) && v.freshness(known, v.now()) <= verdicts.Stale {
+		return verdict{grant: known, cache: cacheStale}
+	}
+	return result
+}
+
+// minConfirm is the shortest time between two confirmations of a stream, for a ttl that is shorter.
+const minConfirm = time.Second
+
+// term returns how long a stream may stay open that a grant opened.
+func (v *verifier) term(g *grant) streams.Term {
+	now := v.now()
+	age, ttl := v.age(g.At, now), max(v.lifetimes.For(g.Validity), minConfirm)
+	t := streams.Term{Confirm: ttl - ttl/5 - age, End: ttl - age}
+	if t.Confirm <= 0 { // the last attempt failed
+		t.Confirm = max(ttl/20, minConfirm)
+	}
+	if !g.ExpiryUnknown {
+		t.End += v.lifetimes.StaleIfError
+	}
+	if g.Expiry != 0 {
+		t.End = min(t.End, time.Duration(g.Expiry-now.UnixNano()))
+	}
+	return t
 }
 
 // logStale logs, once per outage of a site, that stale verdicts are served.

@@ -13,6 +13,7 @@ type Snapshot struct {
 	Granted, Denied int // cached verdicts
 	Capacity        int // the largest number of cached verdicts of each kind
 	FailingClients  int
+	Streams         int                        // open
 	Backends        map[string]BackendSnapshot // by name
 	Stores          []fleet.Stats              // the shared stores
 }
@@ -47,6 +48,7 @@ var (
 	watchAge = desc("backend_watch_age_seconds",
 		"Seconds since the backend last checked its source for changes, or since it started to watch.", "backend")
 	failingClients = desc("failing_clients", "Clients with recently denied credentials.")
+	openStreams    = desc("streams_open", "Open WebSockets, event streams and gRPC streams of verified users.")
 )
 
 var (
@@ -68,7 +70,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (gauges) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		cacheEntries, cacheMaxEntries, callsInFlight, callsWaiting, openBreakers, watchAge, failingClients,
+		cacheEntries, cacheMaxEntries, callsInFlight, callsWaiting, openBreakers, watchAge, failingClients, openStreams,
 		storeUp, storeFailures, storePublished, storeReceived, storeLookAge, storePending,
 	} {
 		descs <- desc
@@ -86,6 +88,7 @@ func (g gauges) Collect(found chan<- prometheus.Metric) {
 	send(cacheMaxEntries, float64(now.Capacity), VerdictGranted)
 	send(cacheMaxEntries, float64(now.Capacity), VerdictDenied)
 	send(failingClients, float64(now.FailingClients))
+	send(openStreams, float64(now.Streams))
 	collectStores(now.Stores, found)
 	for name, b := range now.Backends {
 		send(callsInFlight, float64(b.InFlight), name)

@@ -24,9 +24,13 @@ var (
 	calls      = counter("backend_calls_total", "Calls of backends, by outcome.", "backend", "outcome")
 	rejections = counter("backend_rejections_total",
 		"Verifications that were rejected before the backend was called, by reason.", "backend", "reason")
-	revocations = counter("revocations_total", "Changes that dropped cached verdicts, by source.", "source")
-	deliveries  = counter("webhook_deliveries_total", "Webhook deliveries, by outcome.", "outcome")
-	duration    = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	revocations  = counter("revocations_total", "Changes that dropped cached verdicts, by source.", "source")
+	endedStreams = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "streams_ended_total",
+		Help: "Streams that were ended because their credential was no longer good, or could not be confirmed.",
+	})
+	deliveries = counter("webhook_deliveries_total", "Webhook deliveries, by outcome.", "outcome")
+	duration   = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Subsystem: subsystem,
 		Name:    "backend_call_duration_seconds",
 		Help:    "Duration of backend calls, in seconds.",
@@ -44,7 +48,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 // more than once for a registry.
 func Register(registry prometheus.Registerer, read func() Snapshot) error {
 	for _, c := range []prometheus.Collector{
-		requests, lookups, evictions, calls, rejections, revocations, deliveries, duration, gauges{read},
+		requests, lookups, evictions, calls, rejections, revocations, endedStreams, deliveries, duration, gauges{read},
 	} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &registered) {
@@ -180,6 +184,9 @@ const (
 
 // CountRevocation counts a change that dropped cached verdicts.
 func CountRevocation(from Source) { revocations.WithLabelValues(string(from)).Inc() }
+
+// CountEndedStream counts a stream that was ended.
+func CountEndedStream() { endedStreams.Inc() }
 
 // ExpectDeliveries creates the series of webhook deliveries with these outcomes.
 func ExpectDeliveries(outcomes ...string) {

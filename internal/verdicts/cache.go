@@ -143,6 +143,14 @@ func (c *Cache[G]) isSuperseded(s Subject, asked Moment) bool {
 	return ok && d.Moment.lookup > asked.lookup
 }
 
+// Revoked reports whether a verdict was revoked after its backend was asked, or may have been, because the revocations
+// since then are no longer known.
+func (c *Cache[G]) Revoked(g G) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isTooLate(g.entry())
+}
+
 // isRevoked reports whether a verdict was revoked after its backend was asked.
 func (c *Cache[G]) isRevoked(e *Entry) bool {
 	if e.Moment.revision == c.now.revision {
