@@ -14,7 +14,7 @@ import (
 // TestGauges: each scrape reads a new snapshot, and a backend that does not watch has no age.
 func TestGauges(t *testing.T) {
 	now := telemetry.Snapshot{
-		Granted: 1, Denied: 2, Capacity: 3, FailingClients: 4,
+		Granted: 1, Denied: 2, Capacity: 3, FailingClients: 4, Streams: 5,
 		Backends: map[string]telemetry.BackendSnapshot{
 			"static": {}, "database": {InFlight: 5, Waiting: 6, OpenBreakers: 7, WatchAge: new(8 * time.Second)},
 		},
@@ -36,7 +36,7 @@ func TestGauges(t *testing.T) {
 	}
 	check(map[string]float64{
 		"cache_entries{granted}": 1, "cache_entries{denied}": 2, "cache_max_entries{granted}": 3,
-		"cache_max_entries{denied}": 3, "failing_clients{}": 4,
+		"cache_max_entries{denied}": 3, "failing_clients{}": 4, "streams_open{}": 5,
 		"backend_calls_in_flight{static}": 0, "backend_calls_waiting{static}": 0, "backend_breakers_open{static}": 0,
 		"backend_calls_in_flight{database}": 5, "backend_calls_waiting{database}": 6, "backend_breakers_open{database}": 7,
 		"backend_watch_age_seconds{database}": 8,
@@ -44,6 +44,6 @@ func TestGauges(t *testing.T) {
 	now = telemetry.Snapshot{}
 	check(map[string]float64{
 		"cache_entries{granted}": 0, "cache_entries{denied}": 0, "cache_max_entries{granted}": 0,
-		"cache_max_entries{denied}": 0, "failing_clients{}": 0,
+		"cache_max_entries{denied}": 0, "failing_clients{}": 0, "streams_open{}": 0,
 	})
 }
