@@ -3,6 +3,7 @@ package frappeauth
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -180,6 +181,9 @@ func (a *authenticator) follow(r *http.Request, d *decision) (ctx context.Contex
 		return r.Context(), func() {} // cannot happen: the decision needed them
 	}
 	f := &followed{authenticator: a, credential: credential, sites: sites, client: headers.ClientIP(r)}
+	if r.ProtoMajor > 1 {
+		f.body = r.Body
+	}
 	f.grant.Store(d.verdict.grant)
 	return a.verifier.state.streams.Open(r.Context(), f, a.verifier.term(d.verdict.grant), f.ended)
 }
@@ -190,6 +194,7 @@ type followed struct {
 	credential frappe.Credential
 	sites      []string
 	client     string
+	body       io.Closer // of a request over HTTP/2 or 3: reverse_proxy waits for its end, even if the context has ended
 	grant      atomic.Pointer[grant]
 }
 
@@ -218,6 +223,9 @@ func (f *followed) Confirm() (streams.Term, error) {
 func (f *followed) ended(reason error) {
 	telemetry.CountEndedStream()
 	f.logger.Info("ended a stream", zap.String("client_ip", f.client), zap.NamedError("reason", reason))
+	if f.body != nil {
+		f.body.Close()
+	}
 }
 
 // challenge sets the header fields of a rejection.
