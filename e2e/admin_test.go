@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,26 +16,6 @@ import (
 	frappeauth "github.com/caddy-frappe/frappe-auth"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
-
-// siteDouble returns the URL of a double of a bench with several sites, which accepts good-token.
-func siteDouble(t *testing.T) string {
-	t.Helper()
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		if r.Header.Get("Authorization") != "Bearer good-token" {
-			w.WriteHeader(http.StatusUnauthorized)
-			io.WriteString(w, "{}")
-			return
-		}
-		user := "bob@example.com"
-		if name := r.Header.Get("X-Frappe-Site-Name"); name != "" {
-			user = "bob@" + name
-		}
-		fmt.Fprintf(w, `{"message": %q}`, user)
-	}))
-	t.Cleanup(site.Close)
-	return site.URL
-}
 
 // TestAdmin: what an operator sees and does on the admin endpoint.
 func TestAdmin(t *testing.T) {
@@ -96,9 +75,9 @@ http://%s {
 	t.Run("check", func(t *testing.T) {
 		var screens strings.Builder
 		for _, test := range []struct{ query, credential string }{
-			{"?handler=files", "token " + aliceKey + ":" + aliceSecret},
-			{"?handler=files", "Bearer " + aliceToken + "\n"},
-			{"?handler=files", "token " + aliceKey + ":wrong-secret"},
+			{"?handler=files", testutil.AlicePair},
+			{"?handler=files", testutil.AliceBearer + "\n"},
+			{"?handler=files", "token " + testutil.AliceKey + ":wrong-secret"},
 			{"?handler=files", "Basic b'bad-token'"},
 			{"?handler=files", "Cookie: sid=" + testutil.RecordedSession},
 			{"", "Bearer good-token"},

@@ -30,14 +30,15 @@ func refusals(t *testing.T, further string) (caddyfile string, cases []refusedRe
 		caddyfile += fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\nrespond passed\n%s\n}\n", address, options, further)
 		cases = append(cases, refusedRequest{address, authorization, status})
 	}
-	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " +
+	known := "backend static {\ntoken " + testutil.AliceKey + " " + testutil.Hash(testutil.AliceSecret) +
+		" alice@example.com\nbearer " +
 		testutil.Hash("bob") + " bob@example.com\n}\n"
 	site(known, "Authorization: token x:y\r\n", 401)
 	site(known, "", 401)
 	site(known, "Authorization: token\r\n", 401)
 	site(known, "Authorization: token x:y\r\nAuthorization: token x:y\r\n", 400)
 	site(known+"require user bob@example.com\n", "Authorization: "+testutil.AlicePair+"\r\n", 403)
-	site(strings.Replace(known, aliceKey, "other", 1)+"failures 1 1h\n", "Authorization: token x:z\r\n", 429)
+	site(strings.Replace(known, testutil.AliceKey, "other", 1)+"failures 1 1h\n", "Authorization: token x:z\r\n", 429)
 	site("backend site http://"+testutil.FreeAddress(t)+"\n", "Authorization: token x:y\r\n", 503)
 	return caddyfile, cases
 }
@@ -286,8 +287,8 @@ func TestWebhookRefusalDoesNotWaitForBody(t *testing.T) {
 // TestRefusedUploads: curl and Python's requests see the status of a refusal, whatever the size of the body that they
 // send.
 func TestRefusedUploads(t *testing.T) {
-	requireProgram(t, "curl", "curl", "--version")
-	plain, secure, page := testutil.FreeAddress(t), "localhost:"+freePort(t), "localhost:"+freePort(t)
+	testutil.RequireCommand(t, "curl", "curl", "--version")
+	plain, secure, page := testutil.FreeAddress(t), "localhost:"+testutil.FreePort(t), "localhost:"+testutil.FreePort(t)
 	data := t.TempDir()
 	site := "frappe_auth {\n" + alice + "failures off\n}\nrespond passed\n"
 	start(t, "skip_install_trust\nauto_https disable_redirects\nservers {\nprotocols h1 h2\n}",
@@ -342,7 +343,7 @@ func TestRefusedUploads(t *testing.T) {
 	}
 
 	t.Run("requests", func(t *testing.T) {
-		requireProgram(t, "python3-requests", pythonPath(), "-c", "import requests")
+		testutil.RequireCommand(t, "python3-requests", pythonPath(), "-c", "import requests")
 		root := filepath.Join(data, "caddy", "pki", "authorities", "local", "root.crt")
 		for _, url := range []string{"http://" + plain, "https://" + secure, "https://" + page} {
 			for _, size := range []int{0, 10, 100 << 10, 1 << 20, 10 << 20} {

@@ -171,7 +171,7 @@ http://%[2]s {
 		{"with a malformed credential", address, "OPTIONS", []string{origin, method, "Authorization: token"}, 401, ""},
 		{"with two credentials", address, "OPTIONS", []string{origin, method, "Authorization: ", "Authorization: "}, 400, ""},
 		{"with a good credential that a requirement refuses", address, "OPTIONS",
-			[]string{origin, method, "Authorization: " + testutil.AlicePair}, 403, ""},
+			[]string{origin, method, tokenHeader}, 403, ""},
 		{"with a good credential", address, "OPTIONS", []string{origin, method, "Authorization: " + testutil.BobPair}, 200,
 			"bob@example.com"},
 		{"not allowed", strict, "OPTIONS", []string{origin, method}, 401, ""},

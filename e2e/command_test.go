@@ -70,16 +70,16 @@ files.example.com {
 		}
 		schemes bearer
 	}
-}`, freePort(t), alice, site))
-	alicePair := "token " + aliceKey + ":" + aliceSecret
+}`, testutil.FreePort(t), alice, site))
+	alicePair := testutil.AlicePair
 	for _, test := range []struct {
 		name, input string
 		code        int
 		args        []string
 	}{
 		{"granted", alicePair, 0, []string{"--config", "Caddyfile.example"}},
-		{"wrong secret", "token " + aliceKey + ":wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
-		{"without a scheme", aliceKey + ":" + aliceSecret, 2, []string{"--config", "Caddyfile.example"}},
+		{"wrong secret", "token " + testutil.AliceKey + ":wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
+		{"without a scheme", testutil.AliceKey + ":" + testutil.AliceSecret, 2, []string{"--config", "Caddyfile.example"}},
 		{"copied badly", "token 2c6245becaa096:61066224add85e6 ", 2, []string{"--config", "Caddyfile.example"}},
 		{"copied badly too", "token 2c6245becaa096:wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
 		{"as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2,
@@ -123,8 +123,8 @@ files.example.com {
 
 // TestPromptHidesCredential: a terminal does not show the credential that is typed in.
 func TestPromptHidesCredential(t *testing.T) {
-	requireProgram(t, "python3", pythonPath(), "--version")
-	c := exec.CommandContext(t.Context(), pythonPath(), "terminal.py", "token "+aliceKey+":"+aliceSecret, binary,
+	testutil.RequireCommand(t, "python3", pythonPath(), "--version")
+	c := exec.CommandContext(t.Context(), pythonPath(), "terminal.py", testutil.AlicePair, binary,
 		"frappe-auth", "check", "--config", "../Caddyfile.example")
 	out, err := c.CombinedOutput()
 	if err != nil {
@@ -136,7 +136,7 @@ func TestPromptHidesCredential(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if strings.Contains(string(out), aliceKey) || strings.Contains(string(out), aliceSecret) {
+	if strings.Contains(string(out), testutil.AliceKey) || strings.Contains(string(out), testutil.AliceSecret) {
 		t.Errorf("the terminal shows\n%s", out)
 	}
 }
@@ -151,8 +151,9 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{"unknown command", []string{"bogus"}, "Error: unknown command bogus\n"},
 		{"misspelled command", []string{"chekc"}, "Error: unknown command chekc; did you mean check?\n"},
-		{"a credential for a command", []string{"token " + aliceKey + ":" + aliceSecret}, "Error: unknown command\n"},
-		{"argument of check", []string{"check", aliceKey + ":" + aliceSecret}, "Error: unexpected argument"},
+		{"a credential for a command", []string{testutil.AlicePair}, "Error: unknown command\n"},
+		{"argument of check", []string{"check", testutil.AliceKey + ":" + testutil.AliceSecret},
+			"Error: unexpected argument"},
 		{"argument of doctor", []string{"doctor", "Caddyfile"}, "Error: unexpected argument"},
 		{"argument of hash", []string{"hash", "--user", "a", "x"}, "Error: unexpected argument"},
 		{"unknown flag", []string{"--bogus"}, "Error: unknown flag: --bogus"},
@@ -181,9 +182,9 @@ func TestHashCommand(t *testing.T) {
 		name, input string
 		header      string
 	}{
-		{"token", "token " + aliceKey + ":" + aliceSecret, tokenHeader},
+		{"token", testutil.AlicePair, tokenHeader},
 		{"Basic", "Basic MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg==", tokenHeader},
-		{"Bearer", "Bearer " + aliceToken, bearerHeader},
+		{"Bearer", testutil.AliceBearer, bearerHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			line, code := command(t, test.input, "hash", "--user", "alice@example.com", "--role", `The "Report" Manager`)
@@ -209,7 +210,7 @@ func TestHashCommand(t *testing.T) {
 		"nothing":        {"", []string{"--user", "a"}},
 		"braces":         {"Bearer x", []string{"--user", "a", "--role", "{x}"}},
 		"line break":     {"Bearer x", []string{"--user", "a", "--role", "a\nb"}},
-		"secret as args": {"", []string{"--user", "a", aliceKey}},
+		"secret as args": {"", []string{"--user", "a", testutil.AliceKey}},
 	} {
 		if screen, code := command(t, test.input, append([]string{"hash"}, test.args...)...); code != 1 {
 			t.Errorf("%s: exit code %d, %s", name, code, screen)

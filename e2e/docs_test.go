@@ -30,8 +30,8 @@ func shellLines(t *testing.T, text string) []string {
 
 // TestDocsAdmin: the curl lines of docs/operations.md do what the page says.
 func TestDocsAdmin(t *testing.T) {
-	requireProgram(t, "curl", "curl", "--version")
-	address := "127.0.0.1:" + freePort(t)
+	testutil.RequireCommand(t, "curl", "curl", "--version")
+	address := "127.0.0.1:" + testutil.FreePort(t)
 	p := start(t, "", "http://"+address+" {\nfrappe_auth {\n"+alice+"\n}\nrespond {http.auth.frappe.cache}\n}")
 	lines := shellLines(t, "localhost:2019")
 	if len(lines) != 4 {
@@ -74,7 +74,7 @@ func TestDocsAdmin(t *testing.T) {
 
 // TestDocsCommands: the commands of docs/operations.md do what the page says, and the README shows what `check` prints.
 func TestDocsCommands(t *testing.T) {
-	credential := "token " + aliceKey + ":" + aliceSecret
+	credential := testutil.AlicePair
 	runs := []struct{ input, file, want string }{
 		{namedSite(t, "") + "\n", filepath.Join(t.TempDir(), "Caddyfile"), "Wrote "},
 		{credential, "Caddyfile.example", "It lets the request pass, as alice@example.com."},
@@ -110,7 +110,7 @@ func TestDocsDatabase(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(files, "report.txt"), []byte("report"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := "127.0.0.1:" + freePort(t)
+	address := "127.0.0.1:" + testutil.FreePort(t)
 	example := testutil.Blocks(t, testutil.Page(t, "docs/database.md"), "caddyfile")[0]
 	start(t, "", strings.NewReplacer("files.example.com {", "http://"+address+" {",
 		"/home/frappe/frappe-bench/sites/erp.example.com", sqliteSite(t), "/srv/files", files).Replace(example))
@@ -126,7 +126,7 @@ func TestDocsDatabase(t *testing.T) {
 // their values.
 func TestMetricsDocumented(t *testing.T) {
 	sites, _ := watchedSites(t)
-	address := "127.0.0.1:" + freePort(t)
+	address := "127.0.0.1:" + testutil.FreePort(t)
 	shared, _ := sharingSite(t)
 	p := start(t, "metrics", sites+shared+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+
 		"\n}\n}")

@@ -63,7 +63,8 @@ func TestDoctorConfiguration(t *testing.T) {
 			"name erp\n}"), 0},
 		{"roles", site("frappe_auth {\n" + static + "require role Employee\n}"), 0},
 		{"roles, some unknown", site("frappe_auth {\n" + static + "require role Employee Manager\n}"), 0},
-		{"roles, only a site may know", site("frappe_auth {\n" + static + "backend site http://127.0.0.1:" + freePort(t) +
+		{"roles, only a site may know", site("frappe_auth {\n" + static + "backend site http://127.0.0.1:" +
+			testutil.FreePort(t) +
 			" {\nroles\n}\nrequire role Manager\n}"), 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestDoctorCommand(t *testing.T) {
 	})
 	t.Run("away", func(t *testing.T) {
 		screen, code := command(t, "", "doctor", "--config",
-			configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+freePort(t)+"\n}"))
+			configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+testutil.FreePort(t)+"\n}"))
 		if code != 2 {
 			t.Errorf("exit code %d", code)
 		}

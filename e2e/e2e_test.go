@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,9 +14,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/fernet/fernet-go"
-	_ "modernc.org/sqlite" // registers the driver
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
@@ -87,7 +83,7 @@ func launch(t *testing.T, globals, sites string, env ...string) *process {
 // running waits until Caddy has loaded its configuration.
 func (p *process) running() {
 	p.t.Helper()
-	p.eventually("Caddy answers", func() bool {
+	testutil.Eventually(p.t, "Caddy answers", func() bool {
 		resp, err := http.Get("http://" + p.admin + "/config/apps")
 		if err != nil {
 			return false
@@ -142,7 +138,8 @@ func (p *process) stop() {
 
 // secrets are what no log and no answer may contain, in the forms in which clients send them.
 var secrets = []string{
-	aliceSecret, aliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token", "good-token",
+	testutil.AliceSecret, testutil.AliceToken, testutil.BobSecret, "NjEwNjYyMjRhZGQ4NWU2", "wrong-secret", "bad-token",
+	"good-token",
 	testutil.RecordedSession,
 }
 
@@ -155,16 +152,11 @@ func (p *process) logged() string {
 	return string(raw)
 }
 
-func (p *process) eventually(what string, holds func() bool) {
-	p.t.Helper()
-	testutil.Eventually(p.t, what, holds)
-}
-
 // logLine waits for a line of the log with that message, and returns the last one.
 func (p *process) logLine(message string) map[string]any {
 	p.t.Helper()
 	var found map[string]any
-	p.eventually("the log says "+message, func() bool {
+	testutil.Eventually(p.t, "the log says "+message, func() bool {
 		for line := range strings.Lines(p.logged()) {
 			var entry map[string]any
 			if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message {
@@ -176,34 +168,12 @@ func (p *process) logLine(message string) map[string]any {
 	return found
 }
 
-// ask sends a request, and returns status and body.
+// ask sends a request, and returns the status and the body of the answer.
 func ask(t *testing.T, method, url, body string, headers ...string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, header := range headers {
-		name, value, _ := strings.Cut(header, ": ")
-		r.Header.Set(name, value)
-	}
-	resp, err := testutil.Client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
+	got := testutil.Send(t, method, url, body, headers...)
+	return got.Status, got.Body
 }
-
-// Short names of what these tests use all the time.
-var (
-	freePort       = testutil.FreePort
-	requireProgram = testutil.RequireCommand
-)
 
 // golden compares a text with a file of testdata. The replacements, pairs of a regular expression and a text, come
 // first.
@@ -215,70 +185,15 @@ func golden(t *testing.T, name, got string, replacements ...string) {
 	testutil.Golden(t, "e2e/testdata/"+strings.ReplaceAll(name, " ", "-"), got)
 }
 
-// sqliteSite makes a site of Frappe 16 on SQLite that has one user, alice, and returns its directory.
-func sqliteSite(t *testing.T) string {
-	t.Helper()
-	return sqliteSiteIn(t, t.TempDir())
-}
-
-// sqliteSiteIn is sqliteSite in the directory of sites of a bench.
-func sqliteSiteIn(t *testing.T, sites string) string {
-	t.Helper()
-	dir := filepath.Join(sites, "erp.example.com")
-	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	const key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-	conf := fmt.Sprintf(`{"db_type": "sqlite", "db_name": "_site", "encryption_key": %q}`, key)
-	if err := os.WriteFile(filepath.Join(dir, "site_config.json"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secret, err := fernet.EncryptAndSign([]byte(aliceSecret), fernet.MustDecodeKeys(key)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "db", "_site.db")+"?_pragma=journal_mode(WAL)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	for _, statement := range []string{
-		`CREATE TABLE "tabUser" ("name", "api_key", "enabled" int, "full_name", "user_type", "modified")`,
-		`CREATE TABLE "__Auth" ("doctype", "name", "fieldname", "password", "encrypted" int)`,
-		`CREATE TABLE "tabHas Role" ("role", "parent", "parenttype")`,
-		`CREATE TABLE "tabRole" ("name", "modified", "disabled" int)`,
-		`CREATE TABLE "tabOAuth Bearer Token" ("name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified")`,
-		`CREATE TABLE "tabOAuth Client" ("name", "scopes", "modified")`,
-		`CREATE TABLE "tabDeleted Document" ("deleted_doctype", "deleted_name", "modified")`,
-		`CREATE TABLE "tabSingles" ("doctype", "field", "value")`,
-		`INSERT INTO "tabUser" VALUES ('alice@example.com', '` + aliceKey +
-			`', 1, 'Alice', 'System User', '2026-01-01 00:00:00.000000')`,
-		`INSERT INTO "__Auth" VALUES ('User', 'alice@example.com', 'api_secret', '` + string(secret) + `', 1)`,
-		`INSERT INTO "tabSingles" VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`,
-	} {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
-	}
-	return dir
-}
-
-const (
-	aliceKey    = testutil.AliceKey
-	aliceSecret = testutil.AliceSecret
-	aliceToken  = testutil.AliceToken
-	bobPair     = "5f200e7119f1d3c:" + testutil.BobSecret
-)
-
 // alice is a backend static with alice's credentials.
 var alice = `backend static {
-	token ` + aliceKey + ` ` + testutil.Hash(aliceSecret) + ` alice@example.com "Report Manager"
-	bearer ` + testutil.Hash(aliceToken) + ` alice@example.com "Report Manager"
+	token ` + testutil.AliceKey + ` ` + testutil.Hash(testutil.AliceSecret) + ` alice@example.com "Report Manager"
+	bearer ` + testutil.Hash(testutil.AliceToken) + ` alice@example.com "Report Manager"
 }
 `
 
 const (
-	tokenHeader  = "Authorization: token " + aliceKey + ":" + aliceSecret
-	bearerHeader = "Authorization: Bearer " + aliceToken
-	wrongHeader  = "Authorization: token " + aliceKey + ":wrong-secret"
+	tokenHeader  = "Authorization: " + testutil.AlicePair
+	bearerHeader = "Authorization: " + testutil.AliceBearer
+	wrongHeader  = "Authorization: token " + testutil.AliceKey + ":wrong-secret"
 )

@@ -27,7 +27,7 @@ func startExample(t *testing.T) (files, application string) {
 	example := string(raw)
 	ports := make(map[string]string)
 	for _, port := range []string{"8080", "8081", "8082"} {
-		ports[port] = freePort(t)
+		ports[port] = testutil.FreePort(t)
 		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+ports[port])
 	}
 	start(t, "", example)
@@ -35,29 +35,31 @@ func startExample(t *testing.T) (files, application string) {
 }
 
 func TestCurl(t *testing.T) {
-	requireProgram(t, "curl", "curl", "--version")
+	testutil.RequireCommand(t, "curl", "curl", "--version")
 	files, application := startExample(t)
 	for _, test := range []struct {
 		name string
 		args []string
 		want string // status and body
 	}{
-		{"token", []string{"-H", "Authorization: token " + aliceKey + ":" + aliceSecret, files},
+		{"token", []string{"-H", "Authorization: token " + testutil.AliceKey + ":" + testutil.AliceSecret, files},
 			"200 The files that credentials protect.\n"},
-		{"Basic", []string{"--basic", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"},
+		{"Basic", []string{"--basic", "-u", testutil.AliceKey + ":" + testutil.AliceSecret, files + "/whoami"},
 			"200 You are alice@example.com, by basic.\n"},
-		{"Bearer", []string{"-H", "Authorization: Bearer " + aliceToken, files + "/whoami"},
+		{"Bearer", []string{"-H", "Authorization: Bearer " + testutil.AliceToken, files + "/whoami"},
 			"200 You are alice@example.com, by bearer.\n"},
-		{"Bearer by curl's own option", []string{"--oauth2-bearer", aliceToken, files + "/whoami"},
+		{"Bearer by curl's own option", []string{"--oauth2-bearer", testutil.AliceToken, files + "/whoami"},
 			"200 You are alice@example.com, by bearer.\n"},
-		{"any scheme, as curl picks one", []string{"--anyauth", "-u", aliceKey + ":" + aliceSecret, files + "/whoami"},
+		{"any scheme, as curl picks one", []string{"--anyauth", "-u", testutil.AliceKey + ":" + testutil.AliceSecret,
+			files + "/whoami"},
 			"200 You are alice@example.com, by basic.\n"},
 		{"none", []string{files}, "401 "},
-		{"wrong secret", []string{"-u", aliceKey + ":wrong", files}, "401 "},
-		{"the role", []string{"-u", aliceKey + ":" + aliceSecret, application},
+		{"wrong secret", []string{"-u", testutil.AliceKey + ":wrong", files}, "401 "},
+		{"the role", []string{"-u", testutil.AliceKey + ":" + testutil.AliceSecret, application},
 			"200 The application sees alice@example.com.\n"},
-		{"not the role", []string{"-u", bobPair, application}, "403 "},
-		{"a forged identity", []string{"-u", aliceKey + ":" + aliceSecret, "-H", "X-Frappe-User: Administrator", "-H",
+		{"not the role", []string{"-u", strings.TrimPrefix(testutil.BobPair, "token "), application}, "403 "},
+		{"a forged identity", []string{"-u", testutil.AliceKey + ":" + testutil.AliceSecret, "-H",
+			"X-Frappe-User: Administrator", "-H",
 			"Connection: X-Frappe-User", application}, "200 The application sees alice@example.com.\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,10 +78,10 @@ func TestCurl(t *testing.T) {
 }
 
 func TestPythonRequests(t *testing.T) {
-	requireProgram(t, "python3-requests", pythonPath(), "-c", "import requests")
+	testutil.RequireCommand(t, "python3-requests", pythonPath(), "-c", "import requests")
 	files, _ := startExample(t)
-	output, err := exec.CommandContext(t.Context(), pythonPath(), "requests_client.py", files+"/whoami", aliceKey,
-		aliceSecret, aliceToken).Output()
+	output, err := exec.CommandContext(t.Context(), pythonPath(), "requests_client.py", files+"/whoami", testutil.AliceKey,
+		testutil.AliceSecret, testutil.AliceToken).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +216,7 @@ func TestKubernetesExample(t *testing.T) {
 // TestSystemdExample: after the commands of examples/systemd/README.md, the user of Caddy can read what Caddy needs of
 // a bench, and no other file of it.
 func TestSystemdExample(t *testing.T) {
-	requireProgram(t, "acl", "setfacl", "--version")
+	testutil.RequireCommand(t, "acl", "setfacl", "--version")
 	if os.Getuid() != 0 {
 		t.Skip("only root can become somebody else")
 	}

@@ -81,7 +81,7 @@ func TestMadeUpHosts(t *testing.T) {
 	c := testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nfrappe_auth {\nbackend site %s {\n"+
 		"site_name {http.request.host}\n}\n}\nrespond {http.auth.user.id}\n}", port, bench.URL))
 	for i, host := range []string{"erp.example.com", "ERP.example.com", "erp.example.com."} {
-		if got := testutil.Get(t, "http://"+address, "Host: "+host, "Authorization: "+testutil.AlicePair); got.Status != 200 {
+		if got := testutil.Get(t, "http://"+address, "Host: "+host, tokenHeader); got.Status != 200 {
 			t.Errorf("%s: %d", host, got.Status)
 		}
 		if n := asked.Load(); n != 1 {
@@ -90,7 +90,7 @@ func TestMadeUpHosts(t *testing.T) {
 	}
 	for range 10 {
 		if got := testutil.Get(t, "http://"+address, "Host: made-up.example",
-			"Authorization: "+testutil.AlicePair); got.Status != 404 {
+			tokenHeader); got.Status != 404 {
 			t.Fatalf("a host that the bench does not have: %d", got.Status)
 		}
 	}
@@ -100,7 +100,7 @@ func TestMadeUpHosts(t *testing.T) {
 	statuses := make(map[int]int)
 	for i := range 300 {
 		statuses[testutil.Get(t, "http://"+address, fmt.Sprintf("Host: made-up-%d.example", i),
-			"Authorization: "+testutil.AlicePair).Status]++
+			tokenHeader).Status]++
 	}
 	if n := asked.Load(); n != 21 || statuses[404] != 19 || statuses[429] != 281 {
 		t.Errorf("300 made-up hosts: %d calls, %v", n, statuses)

@@ -2,10 +2,7 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -250,7 +247,7 @@ func sharingSite(t *testing.T) (site, address string) {
 // sharing waits until Caddy uses its store.
 func (p *process) sharing() {
 	p.t.Helper()
-	p.eventually("the store is used", func() bool { return p.scrape()["caddy_frappe_auth_store_up"] == 1 })
+	testutil.Eventually(p.t, "the store is used", func() bool { return p.scrape()["caddy_frappe_auth_store_up"] == 1 })
 }
 
 // patient is the timeout of Redis in tests that count, so that a busy machine does not change the count.
@@ -326,10 +323,8 @@ func TestFleetAsksOnce(t *testing.T) {
 func (n *node) deliver(t *testing.T, user, key string) (status int, answer string) {
 	t.Helper()
 	body := fmt.Sprintf(`{"doctype": "User", "name": %q, "api_key": %q}`, user, key)
-	mac := hmac.New(sha256.New, []byte("s3cret"))
-	mac.Write([]byte(body))
-	return ask(t, "POST", "http://"+n.address+"/hook", body,
-		"X-Frappe-Webhook-Signature: "+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	got := deliver(t, "http://"+n.address+"/hook", []byte(body), sign(body))
+	return got.Status, got.Body
 }
 
 // announcement returns the event that a real Frappe 15 published when it generated keys for eve.
@@ -507,7 +502,7 @@ func TestFleetIdentity(t *testing.T) {
 		`INSERT INTO "tabRole" VALUES ('Report Manager', '2026-01-01 00:00:00.000000', 0), ('Auditor', '2026-01-01 00:00:00.000000', 0)`,
 		`INSERT INTO "tabHas Role" VALUES ('Report Manager', 'alice@example.com', 'User')`,
 		`INSERT INTO "tabOAuth Client" VALUES ('mcp', 'all openid', '2026-01-01 00:00:00.000000'), ('other', 'all openid', '2026-01-01 00:00:00.000000')`,
-		`INSERT INTO "tabOAuth Bearer Token" ("name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified") VALUES ('` + aliceToken + `', '` + aliceToken + `', 'alice@example.com', 'mcp', 'all openid', 'Active', '2099-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')`,
+		`INSERT INTO "tabOAuth Bearer Token" ("name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified") VALUES ('` + testutil.AliceToken + `', '` + testutil.AliceToken + `', 'alice@example.com', 'mcp', 'all openid', 'Active', '2099-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000')`,
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)

@@ -67,7 +67,8 @@ const preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Met
 // has verified, or none.
 func TestNoForgedIdentity(t *testing.T) {
 	application, received := upstream(t)
-	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) + " alice@example.com\nbearer " +
+	known := "backend static {\ntoken " + testutil.AliceKey + " " + testutil.Hash(testutil.AliceSecret) +
+		" alice@example.com\nbearer " +
 		testutil.Hash("bob") + " bob@example.com\n}\nuser_header X-Frappe-User\n"
 	none := strings.Replace(known, "user_header X-Frappe-User", "user_header x_frappe_user", 1)
 	for _, test := range []struct {
@@ -145,7 +146,7 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := "backend static {\ntoken " + aliceKey + " " + testutil.Hash(aliceSecret) +
+	known := "backend static {\ntoken " + testutil.AliceKey + " " + testutil.Hash(testutil.AliceSecret) +
 		" alice@example.com Employee\nbearer " + testutil.Hash("bob") + " bob\n}\n"
 	proxy := "reverse_proxy " + application + " {\nheader_up X-All `" + strings.Join(everyPlaceholder, "|") + "`\n}\n"
 	const guest = `Guest||||||{"id":"Guest","scheme":"","full_name":"","roles":[],"scopes":[],"backend":""}|||`
@@ -154,7 +155,7 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 		name, site, request, headers string
 		want                         string
 	}{
-		{"granted", "frappe_auth {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+		{"granted", "frappe_auth {\n" + known + "}", "GET /", tokenHeader, asAlice + "|miss||"},
 		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "", guest},
 		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\n}", "OPTIONS /", strings.TrimSuffix(preflight, "\r\n"),
 			guest},
@@ -162,20 +163,20 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 		{"denied", "frappe_auth {\n" + known + "}", "GET /", "Authorization: token x:y", "|||||||miss|credential denied|x"},
 		{"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=",
 			"|||||||miss|credential denied|a b"},
-		{"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", "Authorization: " + testutil.AlicePair,
-			"|||||||miss|the user does not meet the requirements|" + aliceKey},
+		{"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", tokenHeader,
+			"|||||||miss|the user does not meet the requirements|" + testutil.AliceKey},
 		{"two headers", "frappe_auth {\n" + known + "}", "GET /", "Authorization: x\r\nAuthorization: y",
 			"||||||||more than one Authorization header|"},
-		{"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", "Authorization: " + testutil.AlicePair,
+		{"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", tokenHeader,
 			"|||||||||"},
 		{"left out twice", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /", "",
 			"|||||||||"},
 		{"left out second", "frappe_auth / {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /",
-			"Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+			tokenHeader, asAlice + "|miss||"},
 		{"left out first", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth / {\n" + known + "}", "GET /",
-			"Authorization: " + testutil.AlicePair, asAlice + "|miss||"},
+			tokenHeader, asAlice + "|miss||"},
 		{"refused second", "frappe_auth {\n" + known + "}\nfrappe_auth / {\n" + known + "require user bob\n}", "GET /",
-			"Authorization: " + testutil.AlicePair, "|||||||hit|the user does not meet the requirements|" + aliceKey},
+			tokenHeader, "|||||||hit|the user does not meet the requirements|" + testutil.AliceKey},
 		{"left out behind basic_auth", "basic_auth {\nbob " + string(hash) + "\n}\nfrappe_auth /api/* {\n" + known + "}",
 			"GET /", "Authorization: Basic Ym9iOnM=", "bob|||||||||"},
 	} {
@@ -229,7 +230,7 @@ func TestNamesInHeaders(t *testing.T) {
 		header_up X-User {http.auth.user.json}
 	}
 }`, address, site.URL, application))
-			if got := testutil.Get(t, "http://"+address, "Authorization: "+testutil.AlicePair); got.Status != 200 {
+			if got := testutil.Get(t, "http://"+address, tokenHeader); got.Status != 200 {
 				t.Fatalf("status %d", got.Status)
 			}
 			headers := <-received
@@ -304,19 +305,19 @@ http://%[2]s {
 		headers []string
 		user    string
 	}{
-		{"no attack", []string{"Authorization: " + testutil.AlicePair}, "alice@example.com"},
-		{"the header itself", []string{"Authorization: " + testutil.AlicePair, "X-Frappe-User: Administrator"},
+		{"no attack", []string{tokenHeader}, "alice@example.com"},
+		{"the header itself", []string{tokenHeader, "X-Frappe-User: Administrator"},
 			"alice@example.com"},
-		{"in another case", []string{"Authorization: " + testutil.AlicePair, "x-fRAPPE-uSER: Administrator"},
+		{"in another case", []string{tokenHeader, "x-fRAPPE-uSER: Administrator"},
 			"alice@example.com"},
-		{"with underscores", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: Administrator"},
+		{"with underscores", []string{tokenHeader, "X_Frappe_User: Administrator"},
 			"alice@example.com"},
-		{"with dots", []string{"Authorization: " + testutil.AlicePair, "X.Frappe.User: Administrator"}, "alice@example.com"},
-		{"several at once", []string{"Authorization: " + testutil.AlicePair, "X_Frappe_User: a", "X-Frappe-User: b",
+		{"with dots", []string{tokenHeader, "X.Frappe.User: Administrator"}, "alice@example.com"},
+		{"several at once", []string{tokenHeader, "X_Frappe_User: a", "X-Frappe-User: b",
 			"X.Frappe.User: c"}, "alice@example.com"},
-		{"named in Connection", []string{"Authorization: " + testutil.AlicePair, "Connection: keep-alive, X-Frappe-User"},
+		{"named in Connection", []string{tokenHeader, "Connection: keep-alive, X-Frappe-User"},
 			"alice@example.com"},
-		{"named in Connection with underscores", []string{"Authorization: " + testutil.AlicePair,
+		{"named in Connection with underscores", []string{tokenHeader,
 			"Connection: x_frappe_user,close"}, "alice@example.com"},
 		{"anonymous", []string{"X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, "Guest"},
 		{"refused, and proxied by handle_errors", []string{"Authorization: token x:y", "X-Frappe-User: Administrator",

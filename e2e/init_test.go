@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,58 +31,11 @@ func runInit(t *testing.T, input string, args ...string) (file, screen string, c
 	return out.String(), err.String(), c.ProcessState.ExitCode()
 }
 
-// namedSite returns the URL of a double of a bench's web server with one site, which it finds by its name.
-func namedSite(t *testing.T, name string) (url string) {
-	t.Helper()
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case name != "" && r.Header.Get("X-Frappe-Site-Name") != name:
-			testutil.Reply(t, w, testutil.Answer(t, "unknown-site.http"))
-		case strings.HasSuffix(r.URL.Path, "/ping"):
-			w.Header().Set("Content-Type", "application/json")
-			fmt.Fprint(w, `{"message": "pong"}`)
-		default:
-			testutil.Reply(t, w, testutil.Answer(t, "guest-15.http"))
-		}
-	}))
-	t.Cleanup(site.Close)
-	return site.URL
-}
-
-// makeBench makes a bench with a configuration of all sites, and returns its directory and that of its sites.
-func makeBench(t *testing.T, common string) (dir, sites string) {
-	t.Helper()
-	dir = t.TempDir()
-	sites = filepath.Join(dir, "sites")
-	if err := os.Mkdir(sites, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(sites, "common_site_config.json"), []byte(common), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return dir, sites
-}
-
-// recordedSiteIn puts the recorded site on MariaDB into a directory of sites. Its database does not run.
-func recordedSiteIn(t *testing.T, sites, name string) {
-	t.Helper()
-	conf, err := os.ReadFile("../database/testdata/mariadb-site/site_config.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(sites, name), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(sites, name, "site_config.json"), conf, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestInit: doctor accepts the Caddyfile that init writes, and Caddy runs it.
 func TestInit(t *testing.T) {
 	named := namedSite(t, "erp.example.com")
 	namedPort := named[strings.LastIndexByte(named, ':')+1:]
-	noDatabase := `{"db_host": "127.0.0.1", "db_port": ` + freePort(t) + `, "webserver_port": ` + namedPort + `}`
+	noDatabase := `{"db_host": "127.0.0.1", "db_port": ` + testutil.FreePort(t) + `, "webserver_port": ` + namedPort + `}`
 
 	fileBench, sites := makeBench(t, `{}`)
 	sqliteSiteIn(t, sites)
@@ -112,7 +63,8 @@ func TestInit(t *testing.T) {
 		{"asked for a site", namedSite(t, "") + "\nfiles.example.com\n", nil, "address"},
 		{"asked, with what is proposed", namedSite(t, ""), nil, "site"},
 		{"asked for the name", named + "\n\nerp.example.com\n", nil, "site by name"},
-		{"asked again", "http://127.0.0.1:" + freePort(t) + "\n\n" + named + "\nerp.example.com\n", nil, "site by name"},
+		{"asked again", "http://127.0.0.1:" + testutil.FreePort(t) + "\n\n" + named + "\nerp.example.com\n", nil,
+			"site by name"},
 		{"asked for a bench", severalBench + "\nerp.example.com\n\n", nil, "database"},
 		{"asked for another site of the bench", severalBench + "\n\n\nerp.example.com\n", nil, "database"},
 		{"asked for another bench", severalBench + "\n\n\n" + fileBench + "\n", nil, "database"},
@@ -176,8 +128,8 @@ func TestInitFindsBench(t *testing.T) {
 
 // TestInitFails: if nothing works, init writes no file and says why.
 func TestInitFails(t *testing.T) {
-	serverBench, sites := makeBench(t, `{"db_host": "127.0.0.1", "db_port": `+freePort(t)+`, "webserver_port": `+
-		freePort(t)+`}`)
+	serverBench, sites := makeBench(t, `{"db_host": "127.0.0.1", "db_port": `+testutil.FreePort(t)+`, "webserver_port": `+
+		testutil.FreePort(t)+`}`)
 	recordedSiteIn(t, sites, "erp.example.com")
 	recordedSiteIn(t, sites, "other.example.com")
 	for _, test := range []struct {
@@ -186,7 +138,7 @@ func TestInitFails(t *testing.T) {
 		code        int
 		want        string
 	}{
-		{"nobody there", "", []string{"--site", "http://127.0.0.1:" + freePort(t)}, 2, "connection refused"},
+		{"nobody there", "", []string{"--site", "http://127.0.0.1:" + testutil.FreePort(t)}, 2, "connection refused"},
 		{"no site of that name", "", []string{"--site", namedSite(t, "erp.example.com")}, 2, "TROUBLE"},
 		{"nothing runs", "", []string{"--bench", serverBench, "--site-name", "erp.example.com"}, 2,
 			"Fix what is marked TROUBLE"},
@@ -243,7 +195,7 @@ func TestInitOutput(t *testing.T) {
 	if _, screen, code := runInit(t, "", append(args, "--force")...); code != 0 || written() != first {
 		t.Errorf("with --force: exit code %d:\n%s", code, screen)
 	}
-	failing := []string{"--site", "http://127.0.0.1:" + freePort(t), "--output", name, "--force"}
+	failing := []string{"--site", "http://127.0.0.1:" + testutil.FreePort(t), "--output", name, "--force"}
 	if _, screen, code := runInit(t, "", failing...); code != 2 || written() != first {
 		t.Errorf("where nothing works: exit code %d:\n%s", code, screen)
 	}

@@ -50,7 +50,7 @@ http://%s {
 http://%s {
 	frappe_auth http://127.0.0.1:%s
 	respond ok
-}`, addresses[0], alice+"backend static {\nbearer "+testutil.Hash("of nobody")+" x\n}\n", addresses[1], siteDouble(t), addresses[2], freePort(t)), addresses
+}`, addresses[0], alice+"backend static {\nbearer "+testutil.Hash("of nobody")+" x\n}\n", addresses[1], siteDouble(t), addresses[2], testutil.FreePort(t)), addresses
 }
 
 // drive sends requests of every kind. Their answers are checked only the first time, as later ones differ.
@@ -175,7 +175,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	compare("at first")
-	p.reload("metrics", sites+"\n:"+freePort(t)+" {\nrespond ok\n}")
+	p.reload("metrics", sites+"\n:"+testutil.FreePort(t)+" {\nrespond ok\n}")
 	compare("after a reload")
 	p.reload("", sites)
 	if got := p.scrape(); len(got) != 0 {
@@ -185,7 +185,7 @@ func TestMetrics(t *testing.T) {
 
 // TestPromtool: promtool accepts the metrics and the alert rules, and the tests of the rules pass.
 func TestPromtool(t *testing.T) {
-	requireProgram(t, "prometheus", "promtool", "--version")
+	testutil.RequireCommand(t, "prometheus", "promtool", "--version")
 	sites, addresses := watchedSites(t)
 	shared, _ := sharingSite(t)
 	p := start(t, "metrics", sites+shared)
@@ -214,7 +214,7 @@ func TestPromtool(t *testing.T) {
 
 // TestMonitoring: with a real Prometheus, every query of the dashboard and of the alerts has an answer.
 func TestMonitoring(t *testing.T) {
-	requireProgram(t, "prometheus", "prometheus", "--version")
+	testutil.RequireCommand(t, "prometheus", "prometheus", "--version")
 	sites, addresses := watchedSites(t)
 	// The database backend and the shared store have further metrics.
 	database := testutil.FreeAddress(t)

@@ -105,7 +105,7 @@ func TestTracing(t *testing.T) {
 		t.Errorf("without tracing the site got the client's traceparent %s", got)
 	}
 	mu.Unlock()
-	p.eventually("all spans are exported", func() bool { return len(p.spans()) >= 4+4+3 })
+	testutil.Eventually(t, "all spans are exported", func() bool { return len(p.spans()) >= 4+4+3 })
 
 	var found []string
 	calls := make(map[string]span)
@@ -156,13 +156,14 @@ func TestAccessLog(t *testing.T) {
 		{tokenHeader, "alice@example.com", "backend:static cache:hit outcome:granted scheme:token"},
 		{bearerHeader, "alice@example.com", "backend:static cache:miss outcome:granted scheme:bearer"},
 		{wrongHeader, "", "backend: cache:miss outcome:denied scheme:token"},
-		{"Authorization: token " + aliceKey + ":0000" + aliceSecret, "", "backend: cache:miss outcome:denied scheme:token"},
+		{"Authorization: token " + testutil.AliceKey + ":0000" + testutil.AliceSecret, "",
+			"backend: cache:miss outcome:denied scheme:token"},
 		{"Authorization: nonsense", "", "backend: cache: outcome:malformed scheme:"},
 		{"X: y", "", "backend: cache: outcome:no_credential scheme:"},
 	} {
 		before := strings.Count(p.logged(), `"logger":"http.log.access`)
 		ask(t, "GET", "http://"+address, "", test.header)
-		p.eventually("the request is logged", func() bool {
+		testutil.Eventually(t, "the request is logged", func() bool {
 			return strings.Count(p.logged(),
 				`"logger":"http.log.access`) > before
 		})
@@ -192,10 +193,10 @@ func TestUnmatchedRequestsAreNotObserved(t *testing.T) {
 	c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nlog\nfrappe_auth /api/* {\n%s\nhide_credentials\n}\n"+
 		"respond {header.Authorization}\n}", address, testutil.StaticSite(t)))
 	if got := testutil.Get(t, "http://"+address+"/left-out",
-		"Authorization: "+testutil.AlicePair); got.Body != testutil.AlicePair {
+		tokenHeader); got.Body != testutil.AlicePair {
 		t.Errorf("left out: %q", got.Body)
 	}
-	if got := testutil.Get(t, "http://"+address+"/api/judged", "Authorization: "+testutil.AlicePair); got.Body != "" {
+	if got := testutil.Get(t, "http://"+address+"/api/judged", tokenHeader); got.Body != "" {
 		t.Errorf("judged: %q", got.Body)
 	}
 	for path, judged := range map[string]bool{"/left-out": false, "/api/judged": true} {

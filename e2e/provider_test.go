@@ -38,7 +38,8 @@ func TestProvider(t *testing.T) {
 		}
 	}
 	static := map[string]any{"backend": "static", "tokens": []any{map[string]any{
-		"key": aliceKey, "hash": testutil.Hash(aliceSecret), "user": "alice@example.com", "roles": []string{"Employee"},
+		"key": testutil.AliceKey, "hash": testutil.Hash(testutil.AliceSecret), "user": "alice@example.com",
+		"roles": []string{"Employee"},
 	}}}
 	config, err := json.Marshal(map[string]any{
 		"admin": map[string]any{"disabled": true},

@@ -43,7 +43,7 @@ func TestSession(t *testing.T) {
 	const (
 		cookie = "Cookie: a=1; sid=" + loggedIn + ";b=2"
 		dead   = "Cookie: sid=" + deadSession
-		wrong  = "Authorization: token " + aliceKey + "x:y"
+		wrong  = "Authorization: token " + testutil.AliceKey + "x:y"
 	)
 	for _, test := range []struct {
 		name, options string
@@ -84,7 +84,7 @@ func TestSession(t *testing.T) {
 		{"role that the user has", "schemes session\nrequire role \"Report Manager\"", []string{"Cookie: sid=" + loggedIn},
 			200, "Administrator|session|sid=" + loggedIn + "|", 1},
 		{"session in capitals", "schemes session", []string{"Cookie: sid=" + strings.ToUpper(loggedIn)}, 401, "", 0},
-		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + aliceKey + " " +
+		{"beside a backend without sessions", "schemes token session\nbackend static {\ntoken " + testutil.AliceKey + " " +
 			testutil.Hash("s") + " bob@example.com\n}", []string{cookie}, 200,
 			"Administrator|session|a=1; sid=" + loggedIn + ";b=2|", 1},
 	} {

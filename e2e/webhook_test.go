@@ -33,26 +33,21 @@ func delivery(t *testing.T, name string) (body []byte, signature string) {
 	return body, r.Header.Get("X-Frappe-Webhook-Signature")
 }
 
+// sign returns the signature of a delivery.
 func sign(body string) string {
 	mac := hmac.New(sha256.New, []byte("s3cret"))
 	mac.Write([]byte(body))
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// deliver sends a delivery with these signatures.
 func deliver(t *testing.T, url string, body []byte, signatures ...string) testutil.Response {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
+	var headers []string
+	for _, signature := range signatures {
+		headers = append(headers, "X-Frappe-Webhook-Signature: "+signature)
 	}
-	r.Header["X-Frappe-Webhook-Signature"] = signatures
-	resp, err := testutil.Client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(resp.Body)
-	return testutil.Response{Status: resp.StatusCode, Header: resp.Header, Body: string(text)}
+	return testutil.Send(t, http.MethodPost, url, string(body), headers...)
 }
 
 // errorOf returns the error in the answer to a delivery, which Frappe's log shows.
@@ -147,7 +142,7 @@ func TestWebhookDeliveries(t *testing.T) {
 			switch credential {
 			case "pair 5f200e7119f1d3c:091f121aa6a0031", testutil.BobBearer:
 				return 200, `{"message":"bob@example.com"}`
-			case "pair " + aliceKey + ":" + aliceSecret:
+			case "pair " + testutil.AliceKey + ":" + testutil.AliceSecret:
 				return 200, `{"message":"alice@example.com"}`
 			}
 			return 401, `{}`
@@ -276,7 +271,7 @@ http://%s {
 	if got := testutil.Get(t, url); got.Status != 405 || got.Header.Get("Allow") != "POST" {
 		t.Errorf("GET: %d %q", got.Status, got.Header)
 	}
-	for _, secret := range []string{"s3cret", "2d6f2973a9c21c820d549cdb01d1b3", aliceSecret} {
+	for _, secret := range []string{"s3cret", "2d6f2973a9c21c820d549cdb01d1b3", testutil.AliceSecret} {
 		if strings.Contains(c.Logs(), secret) {
 			t.Errorf("%s was logged", secret)
 		}

@@ -74,7 +74,18 @@ func Get(t testing.TB, url string, headers ...string) Response {
 // RequestOver is Get with another client and method.
 func RequestOver(t testing.TB, client *http.Client, method, url string, headers ...string) Response {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+	return send(t, client, method, url, http.NoBody, headers)
+}
+
+// Send is Get with another method and a body.
+func Send(t testing.TB, method, url, body string, headers ...string) Response {
+	t.Helper()
+	return send(t, Client, method, url, strings.NewReader(body), headers)
+}
+
+func send(t testing.TB, client *http.Client, method, url string, body io.Reader, headers []string) Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	if err != nil {
 		t.Fatal(err)
 	}
