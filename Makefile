@@ -20,7 +20,8 @@ fix: ## formats, and sorts imports
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 fmt ./...
 
 golden: ## writes golden files and the generated parts of docs/ anew; look at the diff
-	go test ./e2e -update
+	go test . -run 'Golden|OutageDrill' -update
+	go test ./e2e -run 'Admin|Check|Doctor|Init' -update
 	go test ./docs -run Compatibility -update
 
 image: ## builds the image caddy-frappe

@@ -37,7 +37,7 @@ func TestDoctorConfiguration(t *testing.T) {
 		{"well", site(auth), 0},
 		{"placeholders in order", site("route {\n" + auth +
 			"root * /srv/{http.auth.user.id}\nheader X-User {http.auth.user.id}\nfile_server\n}"), 0},
-		{"placeholders where they are lazy", site("log\nlog_append user {http.auth.user.id}\n" +
+		{"placeholders that are evaluated late", site("log\nlog_append user {http.auth.user.id}\n" +
 			"header >X-User {http.auth.user.id}\nmap {http.auth.user.id} {user_dir} {\ndefault x\n}\n" +
 			"handle_errors {\nrespond {http.auth.frappe.error}\n}\n" + auth + "respond {user_dir}"), 0},
 		{"root", site("root * /srv/{http.auth.user.id}\n" + auth + "file_server"), 2},
@@ -120,8 +120,8 @@ func TestDoctorCommand(t *testing.T) {
 		{name: "maintenance", ping: answer("maintenance.http"), logged: answer("maintenance.http"), code: 2},
 		{name: "database down", ping: answer("database-down.http"), logged: answer("database-down.http"), code: 2},
 		{name: "not Frappe", ping: message("hello"), logged: page(http.StatusForbidden), code: 2},
-		{name: "login page before Frappe", ping: pong, logged: page(http.StatusForbidden), code: 2},
-		{name: "lets everybody in", ping: pong, logged: message("alice@example.com"), code: 2},
+		{name: "login page in front of Frappe", ping: pong, logged: page(http.StatusForbidden), code: 2},
+		{name: "accepts everybody", ping: pong, logged: message("alice@example.com"), code: 2},
 		{name: "socketio port", ping: socketIO, logged: socketIO, code: 2},
 		{name: "TLS port", ping: pong, logged: guest, tls: true, code: 2},
 	} {
@@ -165,13 +165,13 @@ func TestDoctorCommand(t *testing.T) {
 		}
 		golden(t, "doctor plain port.txt", screen, onScreens...)
 	})
-	t.Run("away", func(t *testing.T) {
+	t.Run("unreachable", func(t *testing.T) {
 		screen, code := command(t, "", "doctor", "--config",
 			configFile(t, "files.example.com {\nfrappe_auth http://127.0.0.1:"+testutil.FreePort(t)+"\n}"))
 		if code != 2 {
 			t.Errorf("exit code %d", code)
 		}
-		golden(t, "doctor away.txt", screen, onScreens...)
+		golden(t, "doctor unreachable.txt", screen, onScreens...)
 	})
 }
 

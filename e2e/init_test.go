@@ -138,7 +138,7 @@ func TestInitFails(t *testing.T) {
 		code        int
 		want        string
 	}{
-		{"nobody there", "", []string{"--site", "http://127.0.0.1:" + testutil.FreePort(t)}, 2, "connection refused"},
+		{"nothing listens", "", []string{"--site", "http://127.0.0.1:" + testutil.FreePort(t)}, 2, "connection refused"},
 		{"no site of that name", "", []string{"--site", namedSite(t, "erp.example.com")}, 2, "TROUBLE"},
 		{"nothing runs", "", []string{"--bench", serverBench, "--site-name", "erp.example.com"}, 2,
 			"Fix what is marked TROUBLE"},
@@ -147,7 +147,7 @@ func TestInitFails(t *testing.T) {
 		{"no such site", "", []string{"--bench", serverBench, "--site-name", "x"}, 1, "no site with that name"},
 		{"no bench", "", []string{"--bench", t.TempDir()}, 1, "not a bench"},
 		{"no directory", "", []string{"--bench", "/nonexistent"}, 1, "/nonexistent"},
-		{"both", "", []string{"--bench", serverBench, "--site", "https://erp.example.com"}, 1, "not both"},
+		{"--site and --bench", "", []string{"--bench", serverBench, "--site", "https://erp.example.com"}, 1, "not both"},
 		{"no URL", "", []string{"--site", "erp.example.com"}, 1, "write http:// or https://"},
 		{"no scheme", "", []string{"--site", "127.0.0.1:8000"}, 1, "--site: write http:// or https://"},
 		{"password in the URL", "", []string{"--site", "https://alice:s3cret@erp.example.com"}, 1, "remove it"},

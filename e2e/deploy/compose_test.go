@@ -10,7 +10,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// project loads compose.yaml as Docker Compose does, which checks it against the specification's schema.
+// project loads compose.yaml as Docker Compose does, which checks its schema.
 func project(env ...string) (*types.Project, error) {
 	options, err := cli.NewProjectOptions([]string{filepath.Join(root, "examples", "compose", "compose.yaml")},
 		cli.WithEnv(env), cli.WithInterpolation(true), cli.WithResolvedPaths(true))
@@ -42,7 +42,7 @@ func TestCompose(t *testing.T) {
 	if caddyfile := mounts["/etc/caddy/Caddyfile"]; !caddyfile.ReadOnly || filepath.Base(caddyfile.Source) != "Caddyfile" {
 		t.Errorf("the Caddyfile: %+v", caddyfile)
 	}
-	// The rest of the file system is read-only, so every volume of the image must be one here.
+	// The rest of the file system is read-only, so each volume of the image must have a volume here.
 	for _, stage := range stages(t)[1:] {
 		for _, target := range volumesOf(stage) {
 			if mounts[target].Source == "" {
@@ -58,7 +58,7 @@ func TestCompose(t *testing.T) {
 			t.Errorf("caddy is not in the network %s", name)
 		}
 	}
-	// What the Caddyfile names is a service here, or one of frappe_docker.
+	// Hosts in the Caddyfile are services here, or services of frappe_docker.
 	for _, upstream := range []string{"app:80", "backend:8000", "redis-queue:6379", "redis-cache:6379"} {
 		if !strings.Contains(string(read(t, "examples/compose/Caddyfile")), upstream) {
 			t.Errorf("the Caddyfile does not name %s", upstream)

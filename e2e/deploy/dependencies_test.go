@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// goList decodes what `go list -json` prints in the root of the project, for Linux.
+// goList decodes the output of `go list -json` in the root of the repository, for Linux.
 func goList[T any](t *testing.T, args ...string) (all []T) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
@@ -34,8 +34,8 @@ func goList[T any](t *testing.T, args ...string) (all []T) {
 	}
 }
 
-// TestReasons: docs/dependencies.md has a reason for each direct dependency, and for no other.
-func TestReasons(t *testing.T) {
+// TestDependenciesHaveReasons: docs/dependencies.md has a reason for each direct dependency, and for no other.
+func TestDependenciesHaveReasons(t *testing.T) {
 	table, _, _ := strings.Cut(string(read(t, "docs/dependencies.md")), "\n## ")
 	var reasons []string
 	for _, row := range regexp.MustCompile("(?m)^\\| (`.*`) \\| \\S.*\\|$").FindAllStringSubmatch(table, -1) {

@@ -1,5 +1,5 @@
-// Package deploy checks what is deployed without a program of ours: the Dockerfile, the examples for Compose, Kubernetes and
-// systemd, and the configuration of the release. What Caddyfiles in the examples do is tested in e2e.
+// Package deploy checks the Dockerfile, the examples for Compose, Kubernetes and systemd, and the configuration of
+// releases. The Caddyfiles of the examples are tested in e2e.
 package deploy
 
 import (
@@ -26,14 +26,17 @@ func read(t *testing.T, name string) []byte {
 	return raw
 }
 
-// stages are those of the Dockerfile, as BuildKit reads it and without a warning of its.
+// stages returns the stages of the Dockerfile as BuildKit parses it, without warnings.
 func stages(t *testing.T) []instructions.Stage {
 	t.Helper()
 	parsed, err := parser.Parse(bytes.NewReader(read(t, "Dockerfile")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	lint := linter.New(&linter.Config{Warn: func(name, _, _, message string, _ []parser.Range) { t.Errorf("%s: %s", name, message) }})
+	lint := linter.New(&linter.Config{Warn: func(name, _, _, message string,
+		_ []parser.Range) {
+		t.Errorf("%s: %s", name, message)
+	}})
 	stages, _, err := instructions.Parse(parsed.AST, lint)
 	if err != nil {
 		t.Fatal(err)
@@ -41,8 +44,8 @@ func stages(t *testing.T) []instructions.Stage {
 	return stages
 }
 
-// TestDockerfile: it builds by .ci/build, on the machine that builds, and the image runs as a user without rights, with a
-// health check. What its commands do is in .ci/smoke.
+// TestDockerfile: .ci/build builds Caddy on the platform of the builder, and the image runs as a user without rights,
+// with a health check. .ci/smoke tests the commands of the Dockerfile.
 func TestDockerfile(t *testing.T) {
 	all := stages(t)
 	if len(all) != 2 {
@@ -83,10 +86,11 @@ func TestDockerfile(t *testing.T) {
 	}
 }
 
-// TestDockerignore: what the build reads is in its context, and nothing of the history is.
+// TestDockerignore: the build context has the files that the build reads, and no history.
 func TestDockerignore(t *testing.T) {
 	ignored := strings.Fields(string(read(t, ".dockerignore")))
-	for _, name := range []string{"go.mod", "go.sum", ".ci", ".ci/build", "database", "site", "internal", "frappe", "static", "*.go", "**/*.go"} {
+	for _, name := range []string{"go.mod", "go.sum", ".ci", ".ci/build", "database", "site", "internal", "frappe",
+		"static", "*.go", "**/*.go"} {
 		if slices.Contains(ignored, name) {
 			t.Errorf("%s is ignored", name)
 		}

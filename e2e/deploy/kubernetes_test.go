@@ -29,15 +29,17 @@ type cluster struct {
 	monitor    monitoring.ServiceMonitor
 }
 
-// apply builds the kustomization and decodes each document as an API server does that refuses unknown and repeated fields.
+// apply builds the kustomization and decodes each document strictly: unknown and repeated fields are errors.
 func apply(t *testing.T) (c cluster) {
 	t.Helper()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), root+"/examples/kubernetes")
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(),
+		root+"/examples/kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{core.AddToScheme, apps.AddToScheme, policy.AddToScheme, monitoring.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{core.AddToScheme, apps.AddToScheme, policy.AddToScheme,
+		monitoring.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -72,21 +74,23 @@ func apply(t *testing.T) (c cluster) {
 			t.Errorf("%s is in the namespace %q", resource.CurId(), resource.GetNamespace())
 		}
 	}
-	want := map[string]int{"Namespace": 1, "Deployment": 1, "Service": 1, "Secret": 1, "ConfigMap": 1, "PodDisruptionBudget": 1, "ServiceMonitor": 1}
+	want := map[string]int{"Namespace": 1, "Deployment": 1, "Service": 1, "Secret": 1, "ConfigMap": 1,
+		"PodDisruptionBudget": 1, "ServiceMonitor": 1}
 	if !maps.Equal(kinds, want) {
 		t.Fatalf("%v", kinds)
 	}
 	return c
 }
 
-// TestKubernetes: the documents are valid, and what each names is in the others.
+// TestKubernetes: the documents are valid, and the names in them refer to each other.
 func TestKubernetes(t *testing.T) {
 	c := apply(t)
 	pod := c.deployment.Spec.Template
 	container := pod.Spec.Containers[0]
 
 	for what, selector := range map[string]map[string]string{
-		"Deployment": c.deployment.Spec.Selector.MatchLabels, "Service": c.service.Spec.Selector, "PodDisruptionBudget": c.budget.Spec.Selector.MatchLabels,
+		"Deployment": c.deployment.Spec.Selector.MatchLabels, "Service": c.service.Spec.Selector,
+		"PodDisruptionBudget":       c.budget.Spec.Selector.MatchLabels,
 		"topologySpreadConstraints": pod.Spec.TopologySpreadConstraints[0].LabelSelector.MatchLabels,
 	} {
 		if len(selector) == 0 || !labels.SelectorFromSet(selector).Matches(labels.Set(pod.Labels)) {
@@ -94,7 +98,8 @@ func TestKubernetes(t *testing.T) {
 		}
 	}
 	if !labels.SelectorFromSet(c.monitor.Spec.Selector.MatchLabels).Matches(labels.Set(c.service.Labels)) {
-		t.Errorf("the ServiceMonitor selects %v, but the Service has %v", c.monitor.Spec.Selector.MatchLabels, c.service.Labels)
+		t.Errorf("the ServiceMonitor selects %v, but the Service has %v", c.monitor.Spec.Selector.MatchLabels,
+			c.service.Labels)
 	}
 
 	ports := make(map[string]int32)
@@ -111,12 +116,13 @@ func TestKubernetes(t *testing.T) {
 	if !servicePorts[c.monitor.Spec.Endpoints[0].Port] {
 		t.Errorf("the ServiceMonitor asks the port %q", c.monitor.Spec.Endpoints[0].Port)
 	}
-	for name, probe := range map[string]*core.Probe{"startup": container.StartupProbe, "readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
+	for name, probe := range map[string]*core.Probe{"startup": container.StartupProbe,
+		"readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
 		if probe == nil || probe.HTTPGet.Path != "/healthz" || probe.HTTPGet.Port != intstr.FromString("metrics") {
 			t.Errorf("the %s probe is %+v", name, probe)
 		}
 	}
-	// The ports are those of the Caddyfile.
+	// The Caddyfile has the same ports.
 	for name, port := range ports {
 		if site := fmt.Sprintf("\n:%d {\n", port); !containsText(c.caddyfile.Data["Caddyfile"], site) {
 			t.Errorf("the Caddyfile has no site for the port %s, %d", name, port)

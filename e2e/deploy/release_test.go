@@ -13,7 +13,8 @@ import (
 
 func containsText(text, part string) bool { return strings.Contains(text, part) }
 
-// TestRelease: goreleaser takes its configuration, in which unknown fields are errors, and what it packs is there.
+// TestRelease: goreleaser accepts its configuration, in which unknown fields are errors, and the files that it packs
+// exist.
 func TestRelease(t *testing.T) {
 	project, err := config.Load(filepath.Join(root, ".goreleaser.yaml"))
 	if err != nil {
@@ -36,8 +37,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// TestActionsArePinned: every action is named by a commit, with its version beside it for dependabot, and no workflow may
-// write more than it has to.
+// TestActionsArePinned: every action is pinned to a commit, with its version in a comment for dependabot, and no
+// workflow has more permissions than it needs.
 func TestActionsArePinned(t *testing.T) {
 	workflows, err := filepath.Glob(root + "/.github/workflows/*.yml")
 	if err != nil || len(workflows) < 3 {
@@ -67,8 +68,8 @@ func TestActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestSystemd: systemd takes the drop-in, over a unit as Debian's package of Caddy has it.
-func TestSystemd(t *testing.T) {
+// TestSystemdDropIn: systemd accepts the drop-in with the unit of Debian's package of Caddy.
+func TestSystemdDropIn(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
@@ -80,16 +81,19 @@ func TestSystemd(t *testing.T) {
 	if err := os.Mkdir(dropIns, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// `caddy` and its users are not here: true stands in for it.
-	unit := "[Unit]\nDescription=Caddy\n[Service]\nType=notify\nExecStart=/bin/true run --environ --config /etc/caddy/Caddyfile\nPrivateTmp=true\nProtectSystem=full\n"
+	// This machine may have neither Caddy nor its user: true stands in.
+	unit := "[Unit]\nDescription=Caddy\n[Service]\nType=notify\n" +
+		"ExecStart=/bin/true run --environ --config /etc/caddy/Caddyfile\nPrivateTmp=true\nProtectSystem=full\n"
 	dropIn := string(read(t, "examples/systemd/frappe-auth.conf"))
-	for name, content := range map[string]string{filepath.Join(units, "caddy.service"): unit, filepath.Join(dropIns, "frappe-auth.conf"): dropIn} {
+	for name, content := range map[string]string{filepath.Join(units, "caddy.service"): unit,
+		filepath.Join(dropIns, "frappe-auth.conf"): dropIn} {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	verify := func() string {
-		command := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no", filepath.Join(units, "caddy.service"))
+		command := exec.CommandContext(t.Context(), "systemd-analyze", "verify", "--man=no",
+			filepath.Join(units, "caddy.service"))
 		command.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+units+":")
 		out, err := command.CombinedOutput()
 		if err != nil {
@@ -100,7 +104,8 @@ func TestSystemd(t *testing.T) {
 	if out := verify(); strings.Contains(out, "caddy.service") || strings.Contains(out, "frappe-auth.conf") {
 		t.Error(out)
 	}
-	if err := os.WriteFile(filepath.Join(dropIns, "frappe-auth.conf"), []byte(dropIn+"NoSuchSetting=1\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dropIns, "frappe-auth.conf"), []byte(dropIn+"NoSuchSetting=1\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	if out := verify(); !strings.Contains(out, "NoSuchSetting") {

@@ -1,5 +1,4 @@
-// Package plugins tests the recipes of docs/recipes-plugins.md with the plugins of others, which are built in here and
-// nowhere else.
+// Package plugins tests the recipes of docs/recipes-plugins.md. It is a separate module, as it needs plugins of others.
 package plugins
 
 import (
@@ -19,18 +18,19 @@ import (
 
 const page = "docs/recipes-plugins.md"
 
-// untested are the recipes whose plugin the tests cannot build in. The page has to say so.
+// untested are the recipes that need a plugin which these tests do not have, with the sentence of the page that says
+// so.
 var untested = map[string]string{
 	"A web application firewall": "The tests do not run this recipe",
 }
 
-// recipe is a Caddyfile of the page that runs in front of doubles.
+// recipe is a running Caddyfile of the page, with doubles of the site and the application.
 type recipe struct {
 	*testutil.Caddy
 	t       *testing.T
 	address string
 	files   string
-	seen    http.Header // of the last request that came to the application
+	seen    http.Header // of the last request to the application
 }
 
 // run runs the Caddyfile of a section, with its names, addresses and paths replaced by those of doubles.
@@ -45,7 +45,7 @@ func run(t *testing.T, title string) *recipe {
 	t.Cleanup(application.Close)
 	site := func(name string) string {
 		return testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: func(r *http.Request) (int, string) {
-			_, secret, _ := r.BasicAuth() // the scheme in which backend site sends every key
+			_, secret, _ := r.BasicAuth() // backend site sends every key as Basic
 			switch secret {
 			case testutil.AliceSecret:
 				return http.StatusOK, `{"message":"alice@` + name + `"}`
@@ -59,7 +59,8 @@ func run(t *testing.T, title string) *recipe {
 		"https://erp.example.com", site("example.com"), "https://crm.example.com", site("crm.example.com"),
 		"localhost:9000", strings.TrimPrefix(application.URL, "http://"), "/var/log/caddy", r.files,
 	).Replace(text)
-	caddyfile = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(caddyfile, "http://$1:"+testutil.PortOf(r.address)+" {")
+	caddyfile = regexp.MustCompile(`(?m)^(\S+\.example\.com) \{$`).ReplaceAllString(caddyfile,
+		"http://$1:"+testutil.PortOf(r.address)+" {")
 	r.Caddy = testutil.RunCaddy(t, caddyfile)
 	return r
 }
@@ -78,8 +79,8 @@ const (
 	byNone  = "Authorization: token 2c6245becaa0961:wrong"
 )
 
-// TestPage: each Caddyfile of the page is tested here, or said not to be.
-func TestPage(t *testing.T) {
+// TestEveryRecipeIsTested: each Caddyfile of the page has a test here, or the page says that it has none.
+func TestEveryRecipeIsTested(t *testing.T) {
 	raw, err := os.ReadFile("plugins_test.go")
 	if err != nil {
 		t.Fatal(err)

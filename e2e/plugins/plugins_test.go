@@ -10,8 +10,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestLimits: each user has a number of requests of their own, whatever credential and address they come with.
-func TestLimits(t *testing.T) {
+// TestRateLimits: requests are limited for each user, whatever the credential and the address of the client.
+func TestRateLimits(t *testing.T) {
 	r := run(t, "Limits for each user")
 	for i := range 100 {
 		if status, body := r.get("app.example.com/x", byAlice); status != 200 || body != `/x by "alice@example.com"` {
@@ -31,8 +31,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestAudit: the log has one line for each request of somebody who was let in, with the user and without a secret.
-func TestAudit(t *testing.T) {
+// TestAuditLog: the log has one line for each granted request, with the user and without a secret.
+func TestAuditLog(t *testing.T) {
 	r := run(t, "An audit log by user")
 	r.get("app.example.com/reports/1?secret=s3cret", byAlice, "Cookie: sid=s3cret")
 	r.get("app.example.com/reports/2", byBob)
@@ -65,11 +65,12 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestToken: the application gets its own token and the user, and the client's credential never.
-func TestToken(t *testing.T) {
+// TestApplicationToken: the application gets its own token and the user, and never the client's credential.
+func TestApplicationToken(t *testing.T) {
 	t.Setenv("APP_TOKEN", "token-of-the-application")
 	r := run(t, "An application that needs its own token")
-	if status, body := r.get("app.example.com/x", byAlice, "X-Frappe-User: Administrator"); status != 200 || body != `/x by "alice@example.com"` {
+	if status, body := r.get("app.example.com/x", byAlice, "X-Frappe-User: Administrator"); status != 200 ||
+		body != `/x by "alice@example.com"` {
 		t.Errorf("%d %q", status, body)
 	}
 	if got := r.seen.Get("Authorization"); got != "Bearer token-of-the-application" {
@@ -81,10 +82,11 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestSeveralSites: a credential of either site is good, and the application can tell which site it was.
+// TestSeveralSites: credentials of both sites are granted, and the application knows which site it was.
 func TestSeveralSites(t *testing.T) {
 	r := run(t, "One sign-on for several sites")
-	for host, want := range map[string]string{"erp.apps.example.com": "alice@example.com", "crm.apps.example.com": "alice@crm.example.com"} {
+	for host, want := range map[string]string{"erp.apps.example.com": "alice@example.com",
+		"crm.apps.example.com": "alice@crm.example.com"} {
 		if status, body := r.get(host+"/x", byAlice); status != 200 || body != `/x by "`+want+`"` {
 			t.Errorf("%s: %d %q", host, status, body)
 		}
