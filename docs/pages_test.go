@@ -28,7 +28,8 @@ func TestDocsLinks(t *testing.T) {
 		return all
 	}
 	links := 0
-	for _, page := range testutil.Pages(t) {
+	pages := append(testutil.Pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/systemd/README.md")
+	for _, page := range pages {
 		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(testutil.Page(t, page), -1) {
 			if strings.Contains(link[1], "://") {
 				continue
