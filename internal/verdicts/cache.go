@@ -1,13 +1,16 @@
 package verdicts
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// maxRevocations is how many revocations are remembered. Beyond that, the cache removes all revoked verdicts.
-const maxRevocations = 4096
+// maxRevocations is how many revocations are remembered. Beyond that, the older half is forgotten, and so is every verdict
+// that was neither asked for nor looked up since.
+const maxRevocations = 65_536
 
 // Cache keeps grants of type G and denials. All methods may be called from many goroutines at once.
 //
@@ -17,9 +20,10 @@ type Cache[G Grant] struct {
 	mu      sync.Mutex
 	granted *simplelru.LRU[Key, G]
 	denied  *simplelru.LRU[Key, Entry]
+	former  *simplelru.LRU[Key, G] // grants that were revoked
 	now     Moment
 	revoked map[uint64]uint64 // tag to the revision of its revocation
-	swept   uint64            // verdicts asked for before this revision are not cached
+	floor   uint64            // verdicts asked for before this revision are revoked
 	size    int
 }
 
@@ -28,6 +32,7 @@ func New[G Grant]() *Cache[G] {
 	c := &Cache[G]{revoked: make(map[uint64]uint64), size: 1}
 	c.granted, _ = simplelru.NewLRU[Key, G](c.size, nil)
 	c.denied, _ = simplelru.NewLRU[Key, Entry](c.size, nil)
+	c.former, _ = simplelru.NewLRU[Key, G](c.size, nil)
 	return c
 }
 
@@ -40,6 +45,7 @@ func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
 		case e.Spelling != s.Spelling:
 		case c.isRevoked(e):
 			c.granted.Remove(s.Key)
+			c.former.Add(s.Key, kept)
 		default:
 			e.Moment.revision = c.now.revision // the next lookup need not compare the tags again
 			return kept, nil
@@ -52,6 +58,19 @@ func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
 		c.denied.Remove(s.Key)
 	}
 	return g, nil
+}
+
+// WasGood reports whether the last verdict on a subject was granted, even if it is too old to serve or was revoked since.
+// As many of these are remembered as grants fit.
+func (c *Cache[G]) WasGood(s Subject) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, from := range []*simplelru.LRU[Key, G]{c.granted, c.former} {
+		if g, ok := from.Peek(s.Key); ok && g.entry().Spelling == s.Spelling {
+			return true
+		}
+	}
+	return false
 }
 
 // Begin must be called before a backend is asked. Store the Moment with the verdict. The cache then detects a
@@ -76,10 +95,11 @@ func (c *Cache[G]) Revision() uint64 {
 func (c *Cache[G]) Grant(s Subject, g G) (cached, evicted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := g.entry(); c.isSuperseded(s, e.Moment) || c.isTooLate(e) {
+	if e := g.entry(); c.isSuperseded(s, e.Moment) || c.isRevoked(e) {
 		return false, false
 	}
 	c.denied.Remove(s.Key)
+	c.former.Remove(s.Key)
 	return true, c.granted.Add(s.Key, g)
 }
 
@@ -96,10 +116,11 @@ func (c *Cache[G]) Adopt(s Subject, g G, read Moment) (cached, evicted bool) {
 	if kept, ok := c.denied.Peek(s.Key); ok && kept.At >= e.At {
 		return false, false
 	}
-	if c.isTooLate(e) {
+	if c.isRevoked(e) {
 		return false, false
 	}
 	c.denied.Remove(s.Key)
+	c.former.Remove(s.Key)
 	return true, c.granted.Add(s.Key, g)
 }
 
@@ -113,7 +134,7 @@ func (c *Cache[G]) Deny(s Subject, d Entry) (evicted bool) {
 		return false
 	}
 	c.removeGrant(s)
-	if c.isTooLate(&d) {
+	if c.isRevoked(&d) {
 		return false
 	}
 	return c.denied.Add(s.Key, d)
@@ -129,8 +150,10 @@ func (c *Cache[G]) Forget(s Subject, asked Moment) {
 }
 
 func (c *Cache[G]) removeGrant(s Subject) {
-	if g, ok := c.granted.Peek(s.Key); ok && g.entry().Spelling == s.Spelling {
-		c.granted.Remove(s.Key)
+	for _, from := range []*simplelru.LRU[Key, G]{c.granted, c.former} {
+		if g, ok := from.Peek(s.Key); ok && g.entry().Spelling == s.Spelling {
+			from.Remove(s.Key)
+		}
 	}
 }
 
@@ -148,13 +171,16 @@ func (c *Cache[G]) isSuperseded(s Subject, asked Moment) bool {
 func (c *Cache[G]) Revoked(g G) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.isTooLate(g.entry())
+	return c.isRevoked(g.entry())
 }
 
-// isRevoked reports whether a verdict was revoked after its backend was asked.
+// isRevoked reports whether a verdict was revoked after its backend was asked, or may have been.
 func (c *Cache[G]) isRevoked(e *Entry) bool {
 	if e.Moment.revision == c.now.revision {
 		return false
+	}
+	if e.Moment.revision < c.floor {
+		return true
 	}
 	for _, tag := range e.Tags.All() {
 		if c.revoked[tag] > e.Moment.revision {
@@ -162,12 +188,6 @@ func (c *Cache[G]) isRevoked(e *Entry) bool {
 		}
 	}
 	return false
-}
-
-// isTooLate reports whether a new verdict must not be cached. It is stricter than isRevoked, because revocations from
-// before the last sweep are forgotten.
-func (c *Cache[G]) isTooLate(e *Entry) bool {
-	return e.Moment.revision < c.swept || c.isRevoked(e)
 }
 
 // Revoke drops the verdicts that have one of the tags. Verdicts that are in flight are affected too.
@@ -182,8 +202,15 @@ func (c *Cache[G]) Revoke(tags []uint64) {
 		c.revoked[tag] = c.now.revision
 	}
 	if len(c.revoked) > maxRevocations {
-		c.sweep()
+		c.forgetHalf()
 	}
+}
+
+// forgetHalf forgets the older half of the revocations.
+func (c *Cache[G]) forgetHalf() {
+	revisions := slices.Sorted(maps.Values(c.revoked))
+	c.floor = revisions[len(revisions)/2]
+	maps.DeleteFunc(c.revoked, func(_, revision uint64) bool { return revision <= c.floor })
 }
 
 // Purge drops every verdict. Verdicts that are in flight are affected too.
@@ -210,30 +237,15 @@ func (c *Cache[G]) PurgeOwn() (claims []uint64) {
 	return claims
 }
 
+// purge takes the same time however many verdicts there are.
 func (c *Cache[G]) purge() {
-	c.granted.Purge()
-	c.denied.Purge()
+	if c.granted.Len() > 0 {
+		c.former = c.granted
+		c.granted, _ = simplelru.NewLRU[Key, G](c.size, nil)
+	}
+	c.denied, _ = simplelru.NewLRU[Key, Entry](c.size, nil)
 	c.now.revision++
-	c.forgetRevocations()
-}
-
-// sweep removes all revoked verdicts and then forgets the revocations.
-func (c *Cache[G]) sweep() {
-	for _, key := range c.granted.Keys() {
-		if g, _ := c.granted.Peek(key); c.isRevoked(g.entry()) {
-			c.granted.Remove(key)
-		}
-	}
-	for _, key := range c.denied.Keys() {
-		if d, _ := c.denied.Peek(key); c.isRevoked(&d) {
-			c.denied.Remove(key)
-		}
-	}
-	c.forgetRevocations()
-}
-
-func (c *Cache[G]) forgetRevocations() {
-	c.swept = c.now.revision
+	c.floor = c.now.revision
 	clear(c.revoked)
 }
 
@@ -244,6 +256,7 @@ func (c *Cache[G]) Resize(size int) {
 	c.size = size
 	c.granted.Resize(size)
 	c.denied.Resize(size)
+	c.former.Resize(size)
 }
 
 // Fill returns how many granted and denied verdicts are cached, and the maximum of each.

@@ -51,29 +51,79 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// TestManyRevocations: revocations are forgotten only after the revoked verdicts were removed, and an older answer is
-// not cached.
+// TestManyRevocations: when revocations are forgotten, verdicts that may have been revoked are dropped, an older answer is
+// not cached, and verdicts in use stay.
 func TestManyRevocations(t *testing.T) {
 	c := New[*grant]()
 	c.Resize(10)
-	good, revoked, late := Subject{Key: Key{1}}, Subject{Key: Key{2}}, Subject{Key: Key{3}}
-	c.Grant(good, &grant{Entry{Tags: Tags{User: 1}, Moment: c.Begin()}})
-	c.Grant(revoked, &grant{Entry{Tags: Tags{User: 2}, Moment: c.Begin()}})
+	used, idle, revoked, late := Subject{Key: Key{1}}, Subject{Key: Key{2}}, Subject{Key: Key{3}}, Subject{Key: Key{4}}
+	for user, s := range []Subject{used, idle, revoked} {
+		c.Grant(s, &grant{Entry{Tags: Tags{User: uint64(user + 1)}, Moment: c.Begin()}})
+	}
 	asked := c.Begin()
-	c.Revoke([]uint64{2})
+	c.Revoke([]uint64{3})
 	for i := range uint64(2 * maxRevocations) {
 		c.Revoke([]uint64{10 + i})
 		if n := len(c.revoked); n > maxRevocations {
 			t.Fatalf("%d revocations are remembered", n)
 		}
+		if i%1000 == 0 {
+			if g, _ := c.Lookup(used); g == nil {
+				t.Fatalf("a verdict in use is gone after %d revocations", i)
+			}
+		}
 	}
-	if g, _ := c.Lookup(good); g == nil {
-		t.Error("a verdict that was not revoked is gone")
+	for name, s := range map[string]Subject{"idle": idle, "revoked": revoked} {
+		if g, _ := c.Lookup(s); g != nil {
+			t.Errorf("the %s verdict is still there", name)
+		}
 	}
-	if granted, _, _ := c.Fill(); granted != 1 {
-		t.Error("the revoked verdict is still there")
-	}
-	if cached, _ := c.Grant(late, &grant{Entry{Tags: Tags{User: 3}, Moment: asked}}); cached {
+	if cached, _ := c.Grant(late, &grant{Entry{Tags: Tags{User: 4}, Moment: asked}}); cached {
 		t.Error("an answer from before the revocations that were forgotten is cached")
+	}
+}
+
+// TestWasGood: a credential was good until it is denied, also after a revocation; only as many are remembered as fit.
+func TestWasGood(t *testing.T) {
+	s := Subject{Key: Key{1}, Spelling: 1}
+	fresh := func(c *Cache[*grant]) *grant {
+		return &grant{Entry{Spelling: 1, Tags: Tags{User: 1}, Moment: c.Begin()}}
+	}
+	for _, test := range []struct {
+		name string
+		then func(c *Cache[*grant])
+		want bool
+	}{
+		{"granted", func(*Cache[*grant]) {}, true},
+		{"revoked", func(c *Cache[*grant]) { c.Revoke([]uint64{1}) }, true},
+		{"revoked and looked up", func(c *Cache[*grant]) { c.Revoke([]uint64{1}); c.Lookup(s) }, true},
+		{"everything revoked", func(c *Cache[*grant]) { c.Purge() }, true},
+		{"everything revoked twice", func(c *Cache[*grant]) { c.Purge(); c.Purge() }, true},
+		{"denied", func(c *Cache[*grant]) { c.Deny(s, fresh(c).Entry) }, false},
+		{"revoked and denied", func(c *Cache[*grant]) { c.Purge(); c.Deny(s, fresh(c).Entry) }, false},
+		{"the site is gone", func(c *Cache[*grant]) { c.Purge(); c.Forget(s, c.Begin()) }, false},
+		{"many others were revoked since", func(c *Cache[*grant]) {
+			c.Revoke([]uint64{1})
+			c.Lookup(s)
+			for i := range byte(3) {
+				other := Subject{Key: Key{9, i}, Spelling: 1}
+				c.Grant(other, fresh(c))
+				c.Revoke([]uint64{1})
+				c.Lookup(other)
+			}
+		}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := New[*grant]()
+			c.Resize(2)
+			c.Grant(s, fresh(c))
+			test.then(c)
+			if got := c.WasGood(s); got != test.want {
+				t.Errorf("got %t", got)
+			}
+			if c.WasGood(Subject{Key: s.Key, Spelling: 2}) {
+				t.Error("another spelling counts")
+			}
+		})
 	}
 }
