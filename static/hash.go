@@ -2,6 +2,7 @@ package static
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/caddyauth"
@@ -191,8 +193,12 @@ func (s *Backend) group(ctx caddy.Context, hash string) (*hashGroup, []byte, err
 			return nil, nil, fmt.Errorf("module %T cannot compare hashes", module)
 		}
 		g.hash = comparer
-		if algorithm == "bcrypt" {
+		switch algorithm {
+		case "bcrypt":
 			g.hash = bcryptHash{g.hash}
+		case "argon2id":
+			memory, _ := strconv.Atoi(argon2idForm.FindStringSubmatch(hash)[1]) // checkArgon2id has read it
+			g.hash = argon2idHash{Comparer: g.hash, memory: int64(memory)}
 		}
 	}
 	s.groups = append(s.groups, g)
@@ -215,6 +221,30 @@ type bcryptHash struct{ caddyauth.Comparer }
 func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
 	same, err := h.Comparer.Compare(hashed, plaintext)
 	return same && !bcryptAmbiguous(plaintext), err
+}
+
+// argon2Memory is how much memory all comparisons with argon2id hashes may take at once, in KiB. A hash that takes more
+// is compared alone.
+const argon2Memory = 256 << 10
+
+// argon2Free is the memory that is left for comparisons, of all backends together.
+var argon2Free = semaphore.NewWeighted(argon2Memory)
+
+// argon2idHash compares a secret with an argon2id hash, using Caddy's module. Comparisons wait for their memory; how many
+// do is bounded by the in-flight limit.
+type argon2idHash struct {
+	caddyauth.Comparer
+	memory int64 // of one comparison, in KiB
+}
+
+// Compare implements caddyauth.Comparer.
+func (h argon2idHash) Compare(hashed, plaintext []byte) (bool, error) {
+	memory := min(h.memory, argon2Memory)
+	if err := argon2Free.Acquire(context.Background(), memory); err != nil {
+		return false, err // cannot happen: the context never ends
+	}
+	defer argon2Free.Release(memory)
+	return h.Comparer.Compare(hashed, plaintext)
 }
 
 // bcryptAmbiguous reports whether bcrypt cannot tell this secret from others, as Frappe does. bcrypt uses at most 72

@@ -34,6 +34,10 @@ type Backend struct {
 	// Resolver names the site of a request. It is nil if the backend serves only one site.
 	Resolver frappe.SiteResolver
 
+	// ByScheme is set if calls for different kinds of credentials must not wait for each other, because those for API keys
+	// may take long.
+	ByScheme bool
+
 	// Sessions is set if the backend verifies sessions. Otherwise it must not be asked about one.
 	Sessions bool
 }
@@ -90,7 +94,7 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) 
 	if b.Resolver != nil && s.unknownSites.has(site, to.Now()) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
 	}
-	p, err := s.acquire(c, to.Now)
+	p, err := s.acquire(b, c, to.Now)
 	if err != nil {
 		return frappe.Identity{}, err
 	}

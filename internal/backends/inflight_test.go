@@ -22,7 +22,7 @@ func TestInFlightLimit(t *testing.T) {
 			most, busy atomic.Int64
 		)
 		call := func(known bool) {
-			release, err := l.Acquire(known)
+			release, err := l.Acquire("", known)
 			if errors.Is(err, ErrBusy) {
 				busy.Add(1)
 				return
@@ -63,10 +63,52 @@ func TestInFlightLimit(t *testing.T) {
 func TestInFlightLimitOfOne(t *testing.T) {
 	l := newInFlightLimit(1)
 	for _, known := range []bool{false, true, false} {
-		release, err := l.Acquire(known)
+		release, err := l.Acquire("", known)
 		if err != nil {
 			t.Fatal(err)
 		}
 		release()
+	}
+}
+
+// TestSlowSiteLeavesPlaces: calls for a slow site, however many, leave places and room in the queue for other sites. The
+// next free place goes to the site with the fewest calls.
+func TestSlowSiteLeavesPlaces(t *testing.T) {
+	for _, wasGood := range []bool{false, true} {
+		testutil.Bubble(t, func(t *testing.T) {
+			const limit = 16
+			l := newInFlightLimit(limit)
+			var wg sync.WaitGroup
+			for range 2 * limit * WaitingPerCall {
+				wg.Go(func() {
+					if release, err := l.Acquire("slow.example.com", wasGood); err == nil {
+						time.Sleep(4 * time.Second)
+						release()
+					}
+				})
+			}
+			synctest.Wait()
+			took := func(site string) time.Duration {
+				start := time.Now()
+				release, err := l.Acquire(site, wasGood)
+				if err != nil {
+					t.Errorf("%s: %v", site, err)
+					return 0
+				}
+				release()
+				return time.Since(start)
+			}
+			if d := took("fast.example.com"); d != 0 {
+				t.Errorf("another site waited for %s", d)
+			}
+			time.Sleep(time.Second)
+			if d := took("other.example.com"); d > 3*time.Second {
+				t.Errorf("another site waited for %s", d)
+			}
+			wg.Wait()
+			if len(l.sites) != 0 {
+				t.Errorf("%d sites are remembered", len(l.sites))
+			}
+		})
 	}
 }

@@ -82,12 +82,19 @@ type permit struct {
 }
 
 // acquire waits until the backend may be called.
-func (s *State) acquire(c Call, now func() time.Time) (p permit, err error) {
+func (s *State) acquire(b Backend, c Call, now func() time.Time) (p permit, err error) {
 	if err := s.Check(c.Credential.Site, c.Key, now()); err != nil {
 		telemetry.CountRejection(s.Name, telemetry.ReasonCircuitOpen)
 		return permit{}, err
 	}
-	release, err := s.limit.Load().Acquire(c.Known)
+	group := c.Credential.Site
+	if b.ByScheme {
+		group = "pair"
+		if c.Credential.Bearer() {
+			group = "bearer"
+		}
+	}
+	release, err := s.limit.Load().Acquire(group, c.Known)
 	if err != nil {
 		telemetry.CountRejection(s.Name, telemetry.ReasonBusy)
 		return permit{}, &frappe.UnavailableError{Reason: err, RetryAfter: time.Second}
