@@ -58,6 +58,8 @@ func (a *authenticator) accepts(scheme frappe.Scheme) bool {
 
 // attempt is the input of a decision.
 type attempt struct {
+	early     bool            // the request may be a replay, and its address is not verified (RFC 8470)
+	earlier   *decision       // of a handler before this one, if the request has no Authorization header
 	headers   []string        // the Authorization headers
 	cookies   []string        // the Cookie headers, if sessions are accepted
 	crossSite bool            // another site may have made a browser send the request with the user's session
@@ -76,8 +78,12 @@ func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
 	in := attempt{
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
+		early:   headers.Early(r),
 		guest:   guest,
 		caller:  caller{client: headers.ClientIP(r)},
+	}
+	if len(in.headers) == 0 {
+		in.earlier = published(r)
 	}
 	if a.crossSite != nil {
 		scheme, host := headers.Addressed(r)
@@ -94,6 +100,8 @@ func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
 // precedence over a session.
 func (a *authenticator) decide(ctx context.Context, in *attempt) decision {
 	switch {
+	case in.early:
+		return decision{rejection: rejectTooEarly, outcome: outcomeTooEarly}
 	case len(in.headers) > 1:
 		return decision{rejection: rejectTwoHeaders, outcome: outcomeMalformed}
 	case len(in.headers) == 0 || strings.Trim(in.headers[0], " \t") == "":
@@ -119,10 +127,27 @@ func (a *authenticator) decideSession(ctx context.Context, in *attempt) decision
 		return decision{rejection: rejectCrossSite, outcome: outcomeForbidden, scheme: credential.Scheme}
 	case ok:
 		return a.decideCredential(ctx, in, &credential)
+	case a.mayReuse(in):
+		return a.reuse(in.earlier)
 	case in.guest:
 		return decision{verdict: guest, outcome: outcomeAnonymous}
 	}
 	return decision{rejection: rejectNoCredential, outcome: outcomeNoCredential}
+}
+
+// mayReuse reports whether the verdict of a handler before this one holds here too. That handler has hidden the
+// credential, and has the same backends.
+func (a *authenticator) mayReuse(in *attempt) bool {
+	d := in.earlier
+	return d != nil && d.rejection == nil && d.verdict.grant != nil && a.accepts(d.scheme) &&
+		slices.Contains(a.verifier.state.backends, d.verdict.by) && (d.scheme != frappe.SchemeSession || !in.crossSite)
+}
+
+// reuse decides with the verdict of a handler before this one.
+func (a *authenticator) reuse(earlier *decision) decision {
+	d := decision{scheme: earlier.scheme, key: earlier.key, verdict: earlier.verdict, reused: true}
+	d.rejection, d.outcome = a.judge(d.verdict.grant, d.scheme)
+	return d
 }
 
 // decideCredential decides on a well-formed credential of an accepted scheme.
@@ -168,10 +193,10 @@ var errAnotherUser = errors.New("the credential now belongs to another user")
 // call done when the request is over.
 func (a *authenticator) follow(r *http.Request, d *decision) (ctx context.Context, done func()) {
 	var credential frappe.Credential
-	switch d.scheme {
-	case "": // Guest has no credential
+	switch {
+	case d.scheme == "", d.reused: // Guest has no credential; the handler that has hidden it follows the request
 		return r.Context(), func() {}
-	case frappe.SchemeSession:
+	case d.scheme == frappe.SchemeSession:
 		credential, _ = frappe.ParseSession(r.Header["Cookie"])
 	default:
 		credential, _ = frappe.ParseCredential(r.Header.Get("Authorization")) // it was parsed for the decision

@@ -61,8 +61,12 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 	return result
 }
 
-func (h commandHandler) CheckRoles(ctx context.Context) (frappe.Finding, bool) {
-	return backends.CheckRoles(ctx, h.auth.verifier.backends, h.auth.require)
+func (h commandHandler) CheckRequirements(ctx context.Context) []frappe.Finding {
+	found := backends.CheckNames(h.auth.require)
+	if finding, ok := backends.CheckRoles(ctx, h.auth.verifier.backends, h.auth.require); ok {
+		found = append(found, finding)
+	}
+	return found
 }
 
 // Interface guard

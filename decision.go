@@ -19,6 +19,7 @@ type decision struct {
 	verdict    verdict       // from a backend or the cache; zero if no well-formed credential was sent
 	retryAfter time.Duration
 	location   string // of the login page; empty: the browser is not redirected
+	reused     bool   // the verdict is that of another handler, which has hidden the credential
 }
 
 // user is the user of a request that is let through. It is empty for a rejected request.
@@ -89,13 +90,14 @@ const (
 	outcomeForbidden
 	outcomeThrottled
 	outcomeUnknownSite
+	outcomeTooEarly
 	outcomeUnavailable
 	outcomeClientGone
 	outcomes // number of outcomes
 )
 
 var outcomeNames = [outcomes]string{
-	"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "unavailable",
+	"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "too_early", "unavailable",
 	"client_gone",
 }
 
@@ -126,6 +128,7 @@ const (
 var (
 	rejectNoCredential   = &rejection{status: http.StatusUnauthorized, reason: errors.New("no credential")}
 	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errors.New("more than one Authorization header")}
+	rejectTooEarly       = &rejection{status: http.StatusTooEarly, reason: errTooEarly}
 	rejectNoSite         = &rejection{status: http.StatusBadRequest, reason: errors.New("the request names no site")}
 	rejectDenied         = &rejection{status: http.StatusUnauthorized, reason: frappe.ErrDenied, bearerError: invalidToken}
 	rejectDeniedSession  = &rejection{status: http.StatusUnauthorized, reason: frappe.ErrDenied}
@@ -140,6 +143,7 @@ var (
 )
 
 var (
+	errTooEarly    = errors.New("early data may be a replay; send the request again after the handshake")
 	errToLogin     = errors.New("no session, so the browser is sent to the login page")
 	errCrossSite   = errors.New("another site made the browser send this request with the user's session")
 	errForbidden   = errors.New("the user does not meet the requirements")

@@ -100,6 +100,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 		if err != nil {
 			return nil, "", err
 		}
+		_, b.ByScheme = module.(*static.Backend) // a comparison with a slow hash takes a while
 		list = append(list, b)
 		parts = append(parts, raws[i], directive.ModuleFingerprint(module))
 	}
@@ -182,7 +183,9 @@ func newProtectedResource(p *ProtectedResource, required []string, from []backen
 // checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the background,
 // until stop is called.
 func (o *Options) checkRoles(ctx context.Context, logger *zap.Logger, from []backends.Backend) (stop func()) {
-	backends.WarnSplitRoles(logger, o.Require)
+	for _, finding := range backends.CheckNames(o.Require) {
+		logger.Warn(finding.Check+": "+finding.Detail, zap.String("advice", finding.Advice))
+	}
 	if !o.needs().Roles {
 		return func() {}
 	}

@@ -50,12 +50,13 @@ func init() {
 // Placeholder | Description
 // ------------|---------------
 // `{http.auth.user.id}` | The user as Frappe spells it, or `Guest` for an anonymous request
+// `{http.auth.user.path}` | The user as one segment of a path, such as a folder's name: every character but letters, digits and `@.+-_=~` is percent-encoded, and so is a dot at the start or the end
 // `{http.auth.user.scheme}` | `token`, `basic`, `bearer` or `session`
 // `{http.auth.user.full_name}` | The full name; empty if the backend does not know it
 // `{http.auth.user.roles}` | The roles, joined by commas; empty if the backend does not know them
 // `{http.auth.user.scopes}` | The scopes of an access token, joined by spaces; empty if the backend does not know them
 // `{http.auth.user.backend}` | The name of the backend that granted the credential
-// `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists. It is pure ASCII, so it is safe in a header whatever a name contains
+// `{http.auth.user.json}` | All of these as one JSON object with the keys id, scheme, full_name, roles, scopes and backend, the roles and scopes as lists. It is pure ASCII, so it is safe in a header whatever a name contains. It has at most 4 KiB: where it would be longer, the roles are left out (`null`), and then the scopes and the full name, which is logged once
 // `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `shared` if it came from another Caddy through the store of `share`, `miss` if a backend was asked, `stale` if the backends were unavailable and an expired verdict was served
 // `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not refused
 //
@@ -89,8 +90,9 @@ type Handler struct {
 	// Default: false.
 	AllowPreflight bool `json:"allow_preflight,omitempty"`
 
-	// Removes the Authorization header before the request goes to the next handler; with the scheme `session` also the
-	// cookie `sid`, but no other. Default: false.
+	// Removes the Authorization header before the request goes to the next handler, or to the routes of `handle_errors`;
+	// with the scheme `session` also the cookie `sid`, but no other. Another `frappe_auth` with the same backends, further
+	// on the way of the request, uses the verdict of this one. Default: false.
 	HideCredentials bool `json:"hide_credentials,omitempty"`
 
 	// The name of a request header that tells the next handler who the user is. Anything from the client that an upstream
@@ -219,7 +221,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if matched, err := h.matches(r); !matched {
 		h.userHeader.scrubUnlessSet(r)
-		publishNobody(r)
+		h.auth.publishNobody(r)
 		if err != nil {
 			return err
 		}
@@ -227,7 +229,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	h.userHeader.scrub(r)
 	d := h.decide(r)
-	publish(r, &d)
+	h.auth.publish(r, &d)
 	h.auth.observe(r, &d)
 	if d.rejection != nil {
 		return h.reject(w, r, &d)
@@ -239,10 +241,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		r = r.WithContext(ctx)
 	}
 	h.userHeader.set(r, d.user())
-	if h.HideCredentials {
-		hideCredentials(r.Header, h.accepts(frappe.SchemeSession))
-	}
+	h.hideCredentials(r)
 	return next.ServeHTTP(w, r)
+}
+
+// hideCredentials removes the credential, if the option is set.
+func (h *Handler) hideCredentials(r *http.Request) {
+	if h.HideCredentials {
+		removeCredentials(r.Header, h.accepts(frappe.SchemeSession))
+	}
 }
 
 // serveMetadata answers a request for the description of the protected resource. served is false for any other request.
@@ -251,7 +258,7 @@ func (h *Handler) serveMetadata(w http.ResponseWriter, r *http.Request) (served 
 	if !ok {
 		return false, nil
 	}
-	publishNobody(r)
+	h.auth.publishNobody(r)
 	h.bodies.End(w, r)
 	return true, resource.Serve(w, r, metadata)
 }
@@ -290,6 +297,7 @@ func (h *Handler) loginFor(r *http.Request, d *decision) string {
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
 	h.auth.challenge(w, r, d)
 	h.bodies.End(w, r)
+	h.hideCredentials(r) // from the routes of handle_errors
 	if d.location != "" {
 		browser.Redirect(w, d.location, d.outcome == outcomeDenied)
 		return nil

@@ -2,6 +2,7 @@ package frappeauth
 
 import (
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,11 +21,16 @@ import (
 type reporting struct {
 	logger     *zap.Logger
 	events     telemetry.Emitter
-	accessLogs bool // at least one server of the configuration has access logs
+	accessLogs bool   // at least one server of the configuration has access logs
+	tooLarge   func() // logs, once, that an identity as JSON was too large
 }
 
 func newReporting(ctx caddy.Context) reporting {
 	o := reporting{logger: ctx.Logger(), events: telemetry.NewEmitter(ctx)}
+	o.tooLarge = sync.OnceFunc(func() {
+		o.logger.Warn("a user's {http.auth.user.json} would be too large for a header, so it lacks the roles; "+
+			"use {http.auth.user.id}, or require role here instead of in the application", zap.Int("max_bytes", maxJSON))
+	})
 	if app := httpApp(ctx); app != nil {
 		for _, server := range app.Servers {
 			o.accessLogs = o.accessLogs || server.Logs != nil

@@ -21,39 +21,49 @@ const decisionVar = "frappe_auth.decision"
 
 // publish sets every placeholder, so that none reaches an upstream as literal text. It removes what other modules have
 // set, such as the user of basic_auth.
-func publish(r *http.Request, d *decision) {
+func (o reporting) publish(r *http.Request, d *decision) {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	repl.DeleteByPrefix("http.auth.user.")
 	repl.DeleteByPrefix("http.auth.frappe.")
 	if d.rejection != nil {
 		repl.DeleteByPrefix("http.auth.candidate.")
 	}
-	if !published(r) {
-		mapPlaceholders(r, repl)
+	if published(r) == nil {
+		o.mapPlaceholders(r, repl)
 	}
 	caddyhttp.SetVar(r.Context(), decisionVar, d)
 }
 
 // publishNobody sets every placeholder to the empty string, unless a handler has published a decision. It keeps what
 // other modules have set.
-func publishNobody(r *http.Request) {
-	if !published(r) {
-		mapPlaceholders(r, r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer))
+func (o reporting) publishNobody(r *http.Request) {
+	if published(r) == nil {
+		o.mapPlaceholders(r, r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer))
 		caddyhttp.SetVar(r.Context(), decisionVar, new(decision))
 	}
 }
 
-// published reports whether a handler has published a decision on the request.
-func published(r *http.Request) bool { return caddyhttp.GetVar(r.Context(), decisionVar) != nil }
+// published returns the newest decision that a handler has published on the request, or nil.
+func published(r *http.Request) *decision {
+	d, _ := caddyhttp.GetVar(r.Context(), decisionVar).(*decision)
+	return d
+}
 
 // mapPlaceholders maps the placeholders to the newest decision on the request. It does not set them one by one, because
 // most requests use few of them or none.
-func mapPlaceholders(r *http.Request, repl *caddy.Replacer) {
-	ctx := r.Context()
+func (o reporting) mapPlaceholders(r *http.Request, repl *caddy.Replacer) {
+	ctx, tooLarge := r.Context(), o.tooLarge
 	repl.Map(func(name string) (any, bool) {
 		d, ok := caddyhttp.GetVar(ctx, decisionVar).(*decision)
 		if !ok {
 			return nil, false
+		}
+		if name == "http.auth.user.json" {
+			object, complete := d.json()
+			if !complete {
+				tooLarge()
+			}
+			return object, true
 		}
 		return d.placeholder(name)
 	})
@@ -68,6 +78,8 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 	switch rest {
 	case "user.id":
 		return d.user(), true
+	case "user.path":
+		return pathSegment(d.user()), true
 	case "user.scheme":
 		if d.user() == "" {
 			return "", true
@@ -81,8 +93,6 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 		return oneLine(d.profile().scopes), true
 	case "user.backend":
 		return d.backend(), true
-	case "user.json":
-		return d.json(), true
 	case "frappe.cache":
 		return d.verdict.cache, true
 	case "frappe.error":
@@ -93,25 +103,58 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 	return nil, false
 }
 
+// maxJSON is the size of an identity as JSON, in bytes. Servers take request headers of 8 KiB (nginx, Apache), one line of
+// which may also hold other things.
+const maxJSON = 4 << 10
+
 // json returns the identity as one JSON object in printable ASCII, so that any name survives a header. It is empty if
-// there is no user.
-func (d *decision) json() string {
+// there is no user. complete is false if something was left out because the object would be too large.
+func (d *decision) json() (object string, complete bool) {
 	if d.user() == "" {
-		return ""
+		return "", true
 	}
 	known := d.profile()
-	object, err := json.Marshal(struct {
+	id := struct {
 		ID       string        `json:"id"`
 		Scheme   frappe.Scheme `json:"scheme"`
 		FullName string        `json:"full_name"`
 		Roles    []string      `json:"roles"`
 		Scopes   []string      `json:"scopes"`
 		Backend  string        `json:"backend"`
-	}{d.user(), d.scheme, known.fullName, append([]string{}, known.roles...), strings.Fields(known.scopes), d.backend()})
-	if err != nil {
-		return "" // no value of these types fails
+	}{d.user(), d.scheme, known.fullName, append([]string{}, known.roles...), strings.Fields(known.scopes), d.backend()}
+	for _, leaveOut := range []func(){
+		func() {}, func() { id.Roles = nil }, func() { id.Scopes, id.FullName = nil, "" },
+	} {
+		leaveOut()
+		raw, err := json.Marshal(id)
+		if err != nil {
+			return "", false // no value of these types fails
+		}
+		if object = escapeJSON(raw); len(object) <= maxJSON {
+			break
+		}
 	}
-	return escapeJSON(object)
+	return object, id.Roles != nil
+}
+
+// pathSegment returns a user's name as one segment of a path: different names are different segments, also on Windows and
+// in a URL. Letters, digits and most signs of an e-mail address stay; other bytes are percent-encoded, as are a dot
+// at the start, which would hide a folder, and one at the end.
+func pathSegment(name string) string {
+	var segment strings.Builder
+	for i, size := 0, 0; i < len(name); i += size {
+		var r rune
+		r, size = utf8.DecodeRuneInString(name[i:])
+		plain := unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("@._+-=~", r)
+		if plain && (r != '.' || i > 0 && i < len(name)-1) {
+			segment.WriteRune(r)
+			continue
+		}
+		for _, b := range []byte(name[i : i+size]) {
+			fmt.Fprintf(&segment, "%%%02X", b)
+		}
+	}
+	return segment.String()
 }
 
 // escapeJSON escapes everything in JSON that is not printable ASCII.
@@ -189,8 +232,8 @@ func (u userHeader) set(r *http.Request, user string) {
 	}
 }
 
-// hideCredentials removes the Authorization header and, with sessions, the cookie of the session.
-func hideCredentials(header http.Header, sessions bool) {
+// removeCredentials removes the Authorization header and, with sessions, the cookie of the session.
+func removeCredentials(header http.Header, sessions bool) {
 	header.Del("Authorization")
 	if sessions {
 		headers.RemoveCookie(header, frappe.SessionCookie)

@@ -76,7 +76,7 @@ func (p *Provider) Cleanup() error {
 func (p *Provider) Authenticate(w http.ResponseWriter, r *http.Request) (caddyauth.User, bool, error) {
 	// Caddy answers 401 whatever the cause, and a 401 needs a challenge.
 	d := p.auth.decideRequest(r, false).unauthorized()
-	publish(r, &d)
+	p.auth.publish(r, &d)
 	p.auth.observe(r, &d)
 	if d.rejection == nil {
 		p.auth.notePage(w, r, &d)

@@ -171,7 +171,7 @@ func (v *verifier) verify(ctx context.Context, by caller, sites []string, cred *
 	}
 	l := lookup{
 		credential: *cred, sites: sites, subject: subject, client: rate.ClientOf(by.client), failures: v.failures,
-		known: freshness != verdicts.CredentialExpired, denied: d != nil,
+		known: !subject.Uncached && v.state.cache.WasGood(subject), denied: d != nil,
 		span: trace.SpanFromContext(ctx), trace: by.trace,
 	}
 	if by.uncharged {
@@ -249,7 +249,7 @@ type lookup struct {
 	credential frappe.Credential
 	sites      []string // from verifier.sites
 	subject    verdicts.Subject
-	known      bool         // a backend has granted the credential before
+	known      bool         // the last verdict on the credential was granted
 	denied     bool         // a backend has denied it before
 	refreshes  *grant       // a verdict that is refreshed although it is still fresh
 	client     netip.Prefix // charged with a failure

@@ -109,3 +109,45 @@ func TestMadeUpHosts(t *testing.T) {
 		t.Errorf("warnings of made-up hosts:\n%s", c.Logs())
 	}
 }
+
+// TestSavedUserIsNotLockedOut: a client whose neighbour guesses keeps its access when its user is saved in Frappe. A
+// credential that is denied then is a stranger again, and is charged.
+func TestSavedUserIsNotLockedOut(t *testing.T) {
+	site := newStreamSite(t)
+	guesses := testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: func(r *http.Request) (int, string) {
+		if strings.Contains(testutil.CredentialOf(r), "guess") {
+			return http.StatusUnauthorized, `{"exc_type":"AuthenticationError"}`
+		}
+		return site.reply()
+	}})
+	address := testutil.FreeAddress(t)
+	testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	frappe_auth_webhook /hook s3cret
+	frappe_auth %s {
+		failures 3 1h
+	}
+	respond ok
+}`, address, guesses.URL))
+	url, good := "http://"+address, "Authorization: token 2c6245becaa0961:61066224add85e6"
+	expect := func(what, header string, want int) {
+		t.Helper()
+		if got := testutil.Get(t, url, header); got.Status != want {
+			t.Errorf("%s: %d, want %d", what, got.Status, want)
+		}
+	}
+	expect("good", good, 200)
+	for i := range 3 {
+		expect("a guess", fmt.Sprintf("Authorization: token guess%d:x", i), 401)
+	}
+	expect("one guess too many", "Authorization: token guess4:x", 429)
+	for range 3 {
+		revokeAlice(t, url)
+		expect("good, and saved", good, 200)
+	}
+	revokeAlice(t, url)
+	site.answer(http.StatusUnauthorized)
+	expect("revoked", good, 401)
+	site.answer(http.StatusOK)
+	revokeAlice(t, url)
+	expect("a stranger again", good, 429)
+}

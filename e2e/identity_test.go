@@ -313,6 +313,9 @@ http://%[2]s {
 		{"with underscores", []string{tokenHeader, "X_Frappe_User: Administrator"},
 			"alice@example.com"},
 		{"with dots", []string{tokenHeader, "X.Frappe.User: Administrator"}, "alice@example.com"},
+		{"with another sign, which lighttpd takes for an underscore", []string{tokenHeader, "X~Frappe|User: Administrator"},
+			"alice@example.com"},
+		{"named in Connection with another sign", []string{tokenHeader, "Connection: X!Frappe^User"}, "alice@example.com"},
 		{"several at once", []string{tokenHeader, "X_Frappe_User: a", "X-Frappe-User: b",
 			"X.Frappe.User: c"}, "alice@example.com"},
 		{"named in Connection", []string{tokenHeader, "Connection: keep-alive, X-Frappe-User"},
@@ -325,7 +328,8 @@ http://%[2]s {
 	} {
 		for option, via := range map[string]string{"user_header": address, "header_up": viaHeaderUp} {
 			headers := strings.Join(test.headers, "\r\n")
-			otherSpelling := strings.Contains(headers, "X_Frappe_User") || strings.Contains(headers, "X.Frappe.User")
+			otherSpelling := strings.Contains(headers, "X_Frappe_User") || strings.Contains(headers, "X.Frappe.User") ||
+				strings.Contains(headers, "X~")
 			if option == "header_up" && (test.user == "" || otherSpelling) {
 				continue // header_up sets one spelling only; Caddy removes the others unless told to expect them
 			}
@@ -334,7 +338,7 @@ http://%[2]s {
 				testutil.RawRequest(t, via, raw)
 				seen := ""
 				for name, values := range <-received {
-					if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-").Replace(name), "X-Frappe-User") {
+					if strings.EqualFold(strings.NewReplacer("_", "-", ".", "-", "~", "-", "|", "-").Replace(name), "X-Frappe-User") {
 						seen += strings.Join(values, ",")
 					}
 				}
@@ -444,5 +448,155 @@ func TestVariablesHoldNoSecret(t *testing.T) {
 				t.Errorf("%d %s", got.Status, got.Body)
 			}
 		})
+	}
+}
+
+// TestHiddenCredentials: with hide_credentials neither an application nor the routes of handle_errors see a credential,
+// whatever becomes of the request.
+func TestHiddenCredentials(t *testing.T) {
+	application, received := upstream(t)
+	down := testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: testutil.Always(503, `{}`)})
+	granting, _ := testutil.CountingSite(t)
+	for _, test := range []struct {
+		name, site, options, header string
+		status                      int
+	}{
+		{"granted", granting, "", tokenHeader, 200},
+		{"granted by a session", granting, "", "Cookie: a=b; sid=" + strings.Repeat("a", 56), 200},
+		{"denied", "", "", "Authorization: token x:y", 401},
+		{"forbidden", granting, "require user bob@example.com", tokenHeader, 403},
+		{"unavailable", down.URL, "", tokenHeader, 503},
+		{"malformed", granting, "", "Authorization: Bearer a b", 401},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			backend := "backend site " + test.site + "\nschemes token bearer session"
+			if test.site == "" {
+				backend = testutil.StaticSite(t)
+			}
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, fmt.Sprintf(`http://%[1]s {
+	frappe_auth {
+		%[2]s
+		%[3]s
+		hide_credentials
+	}
+	reverse_proxy %[4]s
+	handle_errors {
+		reverse_proxy %[4]s
+	}
+}`, address, backend, test.options, application))
+			testutil.Get(t, "http://"+address, test.header)
+			headers := <-received
+			if text := fmt.Sprint(headers); strings.Contains(text, "token x:y") || headers["Authorization"] != nil ||
+				strings.Contains(text, "sid=") {
+				t.Errorf("the upstream sees %s", text)
+			}
+		})
+	}
+}
+
+// TestSecondHandler: behind a handler that hides the credential, another one with the same backends uses its verdict, and
+// judges its own requirements. One with other backends does not.
+func TestSecondHandler(t *testing.T) {
+	site, asked := testutil.CountingSite(t)
+	other, _ := testutil.CountingSite(t)
+	for _, test := range []struct {
+		name, second string
+		status       int
+	}{
+		{"the same backends", site, 200},
+		{"a requirement that is met", site + " {\nrequire user alice@example.com\n}", 200},
+		{"a requirement that is not met", site + " {\nrequire user bob@example.com\n}", 403},
+		{"another scheme", site + " {\nschemes bearer\n}", 401},
+		{"other backends", other, 401},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	route {
+		frappe_auth %s {
+			hide_credentials
+		}
+		frappe_auth %s
+		respond {http.auth.user.id}
+	}
+}`, address, site, test.second))
+			before := asked.Load()
+			got := testutil.Get(t, "http://"+address, tokenHeader)
+			if got.Status != test.status || test.status == 200 && got.Body != "alice@example.com" {
+				t.Errorf("%d %s", got.Status, got.Body)
+			}
+			if asked.Load()-before != 1 {
+				t.Errorf("the site was asked %d times", asked.Load()-before)
+			}
+			if got := testutil.Get(t, "http://"+address); got.Status != 401 {
+				t.Errorf("without a credential: %d", got.Status)
+			}
+		})
+	}
+}
+
+// TestUserPath: a user's folder is one folder below the users' folder, whatever the name.
+func TestUserPath(t *testing.T) {
+	for _, test := range []struct {
+		user, path string
+		status     int
+	}{
+		{"alice@example.com", "alice@example.com", 200},
+		{"Jürgen", "Jürgen", 200},
+		{"a/b", "a%2Fb", 200},
+		{`a\b`, "a%5Cb", 200},
+		{".git", "%2Egit", 200},
+		{"50% off", "50%25%20off", 200},
+		{"c:stream", "c%3Astream", 200},
+		{"..", "", 503},
+		{".", "", 503},
+		{"../alice", "", 503},
+		{`a\..\b`, "", 503},
+		{"a/.", "", 503},
+	} {
+		t.Run(test.user, func(t *testing.T) {
+			message, _ := json.Marshal(map[string]string{"message": test.user})
+			site := testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: testutil.Always(200, string(message))})
+			address := testutil.FreeAddress(t)
+			testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth %s\nrespond {http.auth.user.path}\n}", address, site.URL))
+			got := testutil.Get(t, "http://"+address, tokenHeader)
+			if got.Status != test.status || test.status == 200 && got.Body != test.path {
+				t.Errorf("%d %q", got.Status, got.Body)
+			}
+		})
+	}
+}
+
+// TestManyRoles: an identity as JSON stays within a header, and the log says once that roles were left out.
+func TestManyRoles(t *testing.T) {
+	roles := make([]string, 120)
+	for i := range roles {
+		roles[i] = fmt.Sprintf("مدير النظام العام للمبيعات %d", i)
+	}
+	list, _ := json.Marshal(map[string][]string{"message": roles})
+	site := testutil.JSONSite(t, testutil.Answers{
+		testutil.LoggedUser: testutil.Always(200, `{"message":"alice@example.com"}`),
+		testutil.GetRoles:   testutil.Always(200, string(list)),
+	})
+	address := testutil.FreeAddress(t)
+	c := testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	frappe_auth {
+		backend site %s {
+			roles
+		}
+		require role "مدير النظام العام للمبيعات 119"
+	}
+	respond {http.auth.user.json}
+}`, address, site.URL))
+	for range 2 {
+		got := testutil.Get(t, "http://"+address, tokenHeader)
+		want := `{"id":"alice@example.com","scheme":"token","full_name":"","roles":null,"scopes":[],"backend":"site"}`
+		if got.Status != 200 || got.Body != want {
+			t.Errorf("%d %s", got.Status, got.Body)
+		}
+	}
+	if n := strings.Count(c.Logs(), "would be too large for a header"); n != 1 {
+		t.Errorf("logged %d times", n)
 	}
 }

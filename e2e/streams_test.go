@@ -99,16 +99,19 @@ type streamSite struct {
 func newStreamSite(t *testing.T) *streamSite {
 	t.Helper()
 	s := &streamSite{status: http.StatusOK}
-	s.Server = testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: func(*http.Request) (int, string) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.asked++
-		if s.status == http.StatusOK {
-			return http.StatusOK, `{"message":"alice@example.com"}`
-		}
-		return s.status, `{"exc_type":"AuthenticationError"}`
-	}})
+	s.Server = testutil.JSONSite(t, testutil.Answers{testutil.LoggedUser: func(*http.Request) (int, string) { return s.reply() }})
 	return s
+}
+
+// reply is what the site answers about alice.
+func (s *streamSite) reply() (status int, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if s.status == http.StatusOK {
+		return http.StatusOK, `{"message":"alice@example.com"}`
+	}
+	return s.status, `{"exc_type":"AuthenticationError"}`
 }
 
 func (s *streamSite) answer(status int) {

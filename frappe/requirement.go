@@ -46,10 +46,18 @@ func (r *Requirement) Validate() error {
 
 // MetBy reports whether the requirement is met by the owner of a credential of that scheme.
 func (r *Requirement) MetBy(id *Identity, scheme Scheme) bool {
-	return slices.Contains(r.Users, id.User) ||
+	return slices.ContainsFunc(r.Users, func(name string) bool { return UserName(name) == id.User || name == id.User }) ||
 		overlap(r.Roles, id.Roles) ||
 		len(r.Scopes) > 0 && (scheme != SchemeBearer || overlap(r.Scopes, id.Scopes)) ||
 		id.Client != "" && slices.Contains(r.Clients, id.Client)
+}
+
+// UserName returns the name of the user that a person writes as name: Frappe keeps e-mail addresses in lower case.
+func UserName(name string) string {
+	if strings.Contains(name, "@") {
+		return strings.ToLower(name)
+	}
+	return name
 }
 
 func overlap(wanted, had []string) bool {

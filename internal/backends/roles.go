@@ -72,14 +72,22 @@ func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet
 	return nil
 }
 
-// WarnSplitRoles logs a warning about each role whose words a requirement lists as separate roles.
-func WarnSplitRoles(logger *zap.Logger, requirements []frappe.Requirement) {
+// CheckNames returns a finding about each name in the requirements that is probably not written as it should be: the words
+// of one role as several roles, and a user's e-mail address with capitals.
+func CheckNames(requirements []frappe.Requirement) (found []frappe.Finding) {
 	for _, required := range requirements {
 		for _, role := range splitRoles(required.Roles) {
-			logger.Warn("require role lists the words of one role as several roles; write its name in quotes",
-				zap.String("write", fmt.Sprintf("require role %q", role)))
+			finding := frappe.Warning("require role", "the words of the role %s are listed as several roles", role)
+			found = append(found, finding.Advise("write its name in quotes: require role %q", role))
+		}
+		for _, user := range required.Users {
+			if written := frappe.UserName(user); written != user {
+				finding := frappe.Warning("require user", "%s has capitals, and Frappe keeps e-mail addresses in lower case", user)
+				found = append(found, finding.Advise("write require user %s", written))
+			}
 		}
 	}
+	return found
 }
 
 // WatchRoles asks the backends for the names of their roles in the background, and logs a warning about required roles

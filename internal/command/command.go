@@ -34,8 +34,8 @@ type Handler interface {
 	// each backend.
 	Check(ctx context.Context, header string, repl *caddy.Replacer, answered func(Answer)) Decision
 
-	// CheckRoles checks that the required roles exist. found is false if there is nothing to report.
-	CheckRoles(ctx context.Context) (finding frappe.Finding, found bool)
+	// CheckRequirements checks the names in the requirements, and that the required roles exist.
+	CheckRequirements(ctx context.Context) []frappe.Finding
 }
 
 // Part is a module that a handler uses.

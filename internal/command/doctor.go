@@ -101,7 +101,7 @@ func examine(config configuration, handlers []loaded) (r report) {
 		}
 	}
 	for _, handler := range handlers {
-		if f, ok := handler.examineRoles(); ok {
+		for _, f := range handler.examineRequirements() {
 			r.handlers = append(r.handlers, located{handler.where, f})
 		}
 	}
@@ -120,10 +120,10 @@ func (p Part) examine() []frappe.Finding {
 	return checker.CheckHealth(ctx)
 }
 
-func (h loaded) examineRoles() (frappe.Finding, bool) {
+func (h loaded) examineRequirements() []frappe.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
 	defer cancel()
-	return h.CheckRoles(ctx)
+	return h.CheckRequirements(ctx)
 }
 
 // examineRoutes finds placeholders of the user that are used before the handler sets them.

@@ -103,12 +103,14 @@ func equal(a, b string) bool {
 	return true
 }
 
+// foldByte folds letters to lower case, and every byte that is no letter or digit to a hyphen: CGI and PHP do so with `_`
+// and `.`, and lighttpd with each of them.
 func foldByte(c byte) byte {
 	switch {
-	case c == '_' || c == '.':
-		return '-'
 	case 'A' <= c && c <= 'Z':
 		return c + ('a' - 'A')
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return c
 	}
-	return c
+	return '-'
 }

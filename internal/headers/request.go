@@ -17,6 +17,12 @@ func ClientIP(r *http.Request) string {
 	return address
 }
 
+// Early reports whether a request is TLS early data whose handshake has not completed, here or at a proxy in front (RFC
+// 8470): anybody may have recorded and sent it again, from any address.
+func Early(r *http.Request) bool {
+	return r.TLS != nil && !r.TLS.HandshakeComplete || r.Header.Get("Early-Data") == "1"
+}
+
 // Addressed returns the scheme and the host that the client asked for. Like Caddy's reverse_proxy, it uses forwarding
 // headers only if they come from a trusted proxy.
 func Addressed(r *http.Request) (scheme, host string) {
