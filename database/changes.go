@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -119,7 +120,7 @@ func window(zone string, last, now time.Time) (after, upTo string) {
 
 // listQuery returns one statement, which sees one state of the database. It lists the rows that were modified after a
 // time, oldest first, and the newest `modified` of all tables up to another time.
-func (c *connection) listQuery(sch *schema, after, upTo string) (query string, args []any) {
+func (c *connection) listQuery(sch *schema, after, upTo string) (query string, args []string) {
 	d := c.dialect
 	var parts, newest []string
 	for i, l := range readable(sch) {
@@ -150,44 +151,36 @@ func (c *connection) listQuery(sch *schema, after, upTo string) (query string, a
 // list runs listQuery.
 func (c *connection) list(ctx context.Context, sch *schema, after, upTo string) (found []row, newest string, err error) {
 	query, args := c.listQuery(sch, after, upTo)
-	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), args...)
-	if err != nil {
-		return nil, "", c.fault(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	limit := len(listings)*(maxRows+1) + 1
+	err = c.each(ctx, query, args, limit, func(rows *sql.Rows) error {
 		var r row
 		var name, key, modified sql.NullString
 		if err := rows.Scan(&r.kind, &name, &key, &modified); err != nil {
-			return nil, "", c.fault(err)
-		}
-		if r.kind == newestRow {
-			newest = modified.String
-			continue
+			return err
 		}
 		r.name, r.key, r.modified = name.String, key.String, modified.String
-		found = append(found, r)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, "", c.fault(err)
-	}
-	return found, newest, nil
+		if r.kind == newestRow {
+			newest = r.modified
+		} else {
+			found = append(found, r)
+		}
+		return nil
+	})
+	return found, newest, err
 }
 
-// tokensOf returns the access tokens of users or clients, at most maxTokens+1 of them. The tokens of a renamed user do
-// not change, but their cached results name the old user. The tokens of a client with new scopes may get another result.
-func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string) ([]string, error) {
+// tokensOf returns the access tokens of users or clients. The tokens of a renamed user do not change, but their cached
+// results name the old user. The tokens of a client with new scopes may get another result. If there are more than
+// maxTokens, the error is errTooManyRows.
+func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string) (found []string, err error) {
 	const table = "tabOAuth Bearer Token"
 	if !sch.has(table, "access_token", column) {
 		return nil, nil
 	}
-	var found []string
-	for len(names) > 0 && len(found) <= maxTokens {
-		chunk := names[:min(len(names), 500)]
-		names = names[len(chunk):]
-		query := fmt.Sprintf(`SELECT "access_token" FROM "%s" WHERE "%s" IN (?%s) AND "access_token" IS NOT NULL LIMIT %d`,
-			table, column, strings.Repeat(", ?", len(chunk)-1), maxTokens+1)
-		tokens, err := c.texts(ctx, c.dialect.query(query), arguments(query, chunk...))
+	for chunk := range slices.Chunk(names, 500) {
+		query := fmt.Sprintf(`SELECT "access_token" FROM "%s" WHERE "%s" IN (?%s) AND "access_token" IS NOT NULL`,
+			table, column, strings.Repeat(", ?", len(chunk)-1))
+		tokens, err := c.texts(ctx, query, chunk, maxTokens-len(found))
 		if err != nil {
 			return nil, err
 		}

@@ -73,6 +73,50 @@ func (c *connection) close() error {
 	return c.db.Close()
 }
 
+// errTooManyRows says that a query yields more rows than it can on a Frappe site.
+var errTooManyRows = errors.New("the database returns too many rows")
+
+// each runs a query and calls scan for each row. If there are more than limit rows, the error is errTooManyRows.
+func (c *connection) each(
+	ctx context.Context, query string, args []string, limit int, scan func(*sql.Rows) error,
+) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	values := make([]any, len(args))
+	for i, arg := range args {
+		values[i] = arg
+	}
+	query = fmt.Sprintf("%s LIMIT %d", query, limit+1) // without it, a setting of MariaDB may leave out rows
+	found, err := c.db.QueryContext(ctx, c.dialect.query(query), values...)
+	if err != nil {
+		return c.fault(err)
+	}
+	defer found.Close()
+	for n := 0; found.Next(); n++ {
+		if n == limit {
+			return c.fault(errTooManyRows)
+		}
+		if err := scan(found); err != nil {
+			return c.fault(err)
+		}
+	}
+	if err := found.Err(); err != nil {
+		return c.fault(err)
+	}
+	return nil
+}
+
+// texts returns the values of a query with one column of text.
+func (c *connection) texts(ctx context.Context, query string, args []string, limit int) (values []string, err error) {
+	err = c.each(ctx, query, args, limit, func(found *sql.Rows) error {
+		var value string
+		err := found.Scan(&value)
+		values = append(values, value)
+		return err
+	})
+	return values, err
+}
+
 // one returns the single text that a query yields, or an empty string if there is no row.
 func (c *connection) one(ctx context.Context, query string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)

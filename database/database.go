@@ -255,7 +255,11 @@ func (e *expanded) settings() (*settings, error) {
 	if err := json.Unmarshal(raw, &conf); err != nil {
 		return nil, err
 	}
-	return conf.complete(e.site)
+	s, err := conf.complete(e.site)
+	if err == nil {
+		s.ownUser = e.options["db_user"] == ""
+	}
+	return s, err
 }
 
 // fingerprint identifies a database without containing a secret. It does not cover the content of site_config.json: the

@@ -3,9 +3,7 @@ package database
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -13,9 +11,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // registers the driver
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
 )
 
 // dialect holds what differs between database servers. Queries are written in ANSI SQL, with names in double quotes and ?
@@ -23,7 +20,8 @@ import (
 type dialect struct {
 	open func(s *settings, timeout time.Duration) (*sql.DB, error)
 
-	// schema lists the tables and columns that can be read, and indexes the columns that an index begins with.
+	// schema lists the columns of tables that can be read, and indexes the columns that an index begins with. Both have
+	// %s for the names of the tables.
 	schema, indexes string
 
 	// For the health check: the server's version, and a row if the user may write.
@@ -47,12 +45,16 @@ type dialect struct {
 
 var dialects = map[string]dialect{
 	"mariadb": {
-		open:    openMariaDB,
-		schema:  `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()`,
-		indexes: `SELECT table_name, column_name FROM information_schema.statistics WHERE table_schema = DATABASE() AND seq_in_index = 1`,
+		open: openMariaDB,
+		schema: `SELECT table_name, column_name FROM information_schema.columns ` +
+			`WHERE table_schema = DATABASE() AND table_name IN (%s)`,
+		indexes: `SELECT table_name, column_name FROM information_schema.statistics ` +
+			`WHERE table_schema = DATABASE() AND seq_in_index = 1 AND table_name IN (%s)`,
 		version: `SELECT VERSION()`,
-		mayWrite: `SELECT privilege_type FROM information_schema.user_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') ` +
-			`UNION SELECT privilege_type FROM information_schema.schema_privileges WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') LIMIT 1`,
+		mayWrite: `SELECT privilege_type FROM information_schema.user_privileges ` +
+			`WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') ` +
+			`UNION SELECT privilege_type FROM information_schema.schema_privileges ` +
+			`WHERE privilege_type IN ('INSERT', 'UPDATE', 'DELETE') LIMIT 1`,
 		utc:   `CAST(UTC_TIMESTAMP(6) AS CHAR)`,
 		text:  func(column string) string { return "CAST(" + column + " AS CHAR)" },
 		stamp: func(column string) string { return "CAST(CAST(" + column + " AS DATETIME(6)) AS CHAR)" },
@@ -60,10 +62,13 @@ var dialects = map[string]dialect{
 		query: func(ansi string) string { return strings.ReplaceAll(ansi, `"`, "`") },
 	},
 	"postgres": {
-		open:   openPostgreSQL,
-		schema: `SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))`,
-		indexes: `SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace ` +
-			`JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] WHERE n.nspname = ANY (current_schemas(false))`,
+		open: openPostgreSQL,
+		schema: `SELECT table_name, column_name FROM information_schema.columns ` +
+			`WHERE table_schema = ANY (current_schemas(false)) AND table_name IN (%s)`,
+		indexes: `SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid ` +
+			`JOIN pg_namespace n ON n.oid = c.relnamespace ` +
+			`JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0] ` +
+			`WHERE n.nspname = ANY (current_schemas(false)) AND c.relname IN (%s)`,
 		version:  `SELECT split_part(version(), ' (', 1)`,
 		mayWrite: `SELECT 'UPDATE' WHERE has_table_privilege(current_user, '"tabUser"', 'INSERT, UPDATE, DELETE')`,
 		utc:      `to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')`,
@@ -73,9 +78,11 @@ var dialects = map[string]dialect{
 		query:    numbered,
 	},
 	"sqlite": {
-		open:    openSQLite,
-		schema:  `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'`,
-		indexes: `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_index_list(t.name) i JOIN pragma_index_info(i.name) c WHERE t.type = 'table' AND c.seqno = 0`,
+		open: openSQLite,
+		schema: `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c ` +
+			`WHERE t.type = 'table' AND t.name IN (%s)`,
+		indexes: `SELECT t.name, c.name FROM sqlite_master t JOIN pragma_index_list(t.name) i ` +
+			`JOIN pragma_index_info(i.name) c WHERE t.type = 'table' AND c.seqno = 0 AND t.name IN (%s)`,
 		version: `SELECT 'SQLite ' || sqlite_version()`,
 		utc:     `strftime('%Y-%m-%d %H:%M:%f', 'now')`,
 		text:    func(column string) string { return "CAST(" + column + " AS TEXT)" },
@@ -109,43 +116,25 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	conf.User, conf.Passwd, conf.DBName = s.user, s.password, s.name
 	conf.Timeout, conf.ReadTimeout, conf.WriteTimeout = timeout, timeout, timeout
 	conf.TLS = s.tls
-	conf.InterpolateParams = true // one round trip for a query with arguments
+	conf.MultiStatements = true // a query with its transaction
 	conf.Logger = silent{}
-	connector, err := mysql.NewConnector(conf)
-	if err != nil {
+	if err := conf.Apply(mysql.Charset("utf8mb4", "")); err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(sessions{connector}), nil
-}
-
-// silent discards what the MySQL driver logs. Every error is also returned.
-type silent struct{}
-
-func (silent) Print(...any) {}
-
-// sessions makes every session of a connector read-only and independent of the server's own settings.
-type sessions struct{ driver.Connector }
-
-func (s sessions) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := s.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, statement := range []string{
-		"SET SESSION sql_mode = '', time_zone = '+00:00', sql_select_limit = 18446744073709551615",
-		"SET NAMES utf8mb4",
-		"SET SESSION TRANSACTION READ ONLY",
-	} {
-		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
-			_ = conn.Close()
+	return openPool(timeout, func(ctx context.Context, a *allowance) (querier, error) {
+		own := conf.Clone()
+		own.DialFunc = a.dial
+		connector, err := mysql.NewConnector(own)
+		if err != nil {
 			return nil, err
 		}
-	}
-	return conn, nil
+		conn, err := connector.Connect(ctx)
+		return mariaDBConn{conn}, err
+	}), nil
 }
 
 func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
-	conf, err := pgx.ParseConfig("sslmode=prefer")
+	conf, err := pgconn.ParseConfig("sslmode=prefer")
 	if err != nil {
 		return nil, err
 	}
@@ -161,16 +150,26 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 	}
 	conf.User, conf.Password, conf.Database = s.user, s.password, s.name
 	conf.ConnectTimeout = timeout
-	maps.Copy(conf.RuntimeParams, map[string]string{ // override the settings of the server, the database and the user
-		"client_encoding": "UTF8", "DateStyle": "ISO, YMD", "TimeZone": "UTC", "standard_conforming_strings": "on",
-	})
-	conf.RuntimeParams["default_transaction_read_only"] = "on"
-	conf.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
-	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // parse and plan once per connection
-	return stdlib.OpenDB(*conf), nil
+	conf.MaxProtocolMessageBodyLen = maxAnswer
+	conf.RuntimeParams = map[string]string{"client_encoding": "UTF8"} // PgBouncer refuses what it does not track
+	limit := fmt.Sprintf("SET LOCAL statement_timeout = %d", timeout.Milliseconds())
+	return openPool(timeout, func(ctx context.Context, a *allowance) (querier, error) {
+		own := conf.Copy()
+		own.DialFunc = a.dial
+		conn, err := pgconn.ConnectConfig(ctx, own)
+		return &postgreSQLConn{PgConn: conn, limit: limit, prepared: make(map[string]bool), used: time.Now()}, err
+	}), nil
 }
 
 func openSQLite(s *settings, timeout time.Duration) (*sql.DB, error) {
-	return sql.Open("sqlite", fmt.Sprintf("file:%s?mode=ro&_pragma=query_only(1)&_pragma=busy_timeout(%d)",
-		(&url.URL{Path: s.file}).EscapedPath(), timeout.Milliseconds()))
+	name := fmt.Sprintf("file:%s?mode=ro&_pragma=query_only(1)&_pragma=busy_timeout(%d)",
+		(&url.URL{Path: s.file}).EscapedPath(), timeout.Milliseconds())
+	connector, err := sqlite.NewConnector(name)
+	if err != nil {
+		return nil, err
+	}
+	return openPool(timeout, func(ctx context.Context, _ *allowance) (querier, error) {
+		conn, err := connector.Connect(ctx)
+		return sqliteFile{conn}, err
+	}), nil
 }

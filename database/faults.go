@@ -26,6 +26,11 @@ func (c *connection) fault(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: no answer within %s", c.settings, c.timeout)
 	}
+	var missing *columnError
+	if errors.As(err, &missing) && c.settings.ownUser { // who may read all that there is
+		return fmt.Errorf("%s: the site has no tables yet: %w; wait until it is installed, or give the database of a "+
+			"Frappe site", c.settings, err)
+	}
 	if advice := c.advice(err); advice != "" {
 		return fmt.Errorf("%s: %w; %s", c.settings, err, advice)
 	}
@@ -38,8 +43,11 @@ func (c *connection) advice(err error) string {
 		authority   x509.UnknownAuthorityError
 		hostname    x509.HostnameError
 		certificate *tls.CertificateVerificationError
+		missing     *columnError
 	)
 	switch {
+	case errors.As(err, &missing), grantMissing(err):
+		return fmt.Sprintf("run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site", c.settings.user)
 	case errors.As(err, &authority):
 		return "the server's certificate was not issued by a CA in " + c.settings.caFile + "; set db_ssl_ca to the server's CA"
 	case errors.As(err, &hostname):
@@ -50,8 +58,6 @@ func (c *connection) advice(err error) string {
 		return "enable TLS on the server, or remove db_ssl_ca"
 	case loginRefused(err):
 		return "check db_user and db_password, in site_config.json or as options, and whether the user may log in from this host"
-	case grantMissing(err):
-		return fmt.Sprintf("run the GRANT statements of docs/database.md for user %s", c.settings.user)
 	}
 	return ""
 }
@@ -97,18 +103,6 @@ func (c *connection) credentialSpecific(err error) error {
 }
 
 // columnError says that a table or column that every verification needs cannot be read.
-type columnError struct {
-	column, user string
-	tables       bool // other tables can be read
-}
+type columnError struct{ table, column string }
 
-func (e *columnError) Error() string {
-	what := "no table of a Frappe site can be read"
-	if e.tables {
-		what = "column " + e.column + " cannot be read"
-	}
-	if e.user == "" {
-		return what + "; is this the database of a Frappe site?"
-	}
-	return fmt.Sprintf("%s; run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site", what, e.user)
-}
+func (e *columnError) Error() string { return "column " + e.table + "." + e.column + " cannot be read" }

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,8 +15,11 @@ import (
 
 const (
 	// schemaAge is how long a schema with missing columns is kept before it is read again, because they may have been
-	// granted since.
-	schemaAge = time.Minute
+	// granted or restored since.
+	schemaAge = 5 * time.Second
+
+	// maxWait is the longest wait after a failed poll, unless poll_interval is longer.
+	maxWait = 10 * time.Second
 
 	// minToken is the length of the shortest name of a document that may be an access token. Frappe's tokens have 30
 	// characters. The random names of hashed tokens have 10.
@@ -57,16 +61,27 @@ func (p *poller) stop() {
 
 func (p *poller) run(ctx context.Context) {
 	defer close(p.done)
-	ticker := time.NewTicker(p.interval)
-	defer ticker.Stop()
+	wait := time.Duration(0)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		p.poll(ctx)
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return
 		}
+		p.poll(ctx)
+		wait = nextWait(p.interval, wait, p.down)
+		timer.Reset(wait)
 	}
+}
+
+// nextWait returns how long to wait until the next poll. Each failure doubles the wait before it, up to maxWait.
+func nextWait(interval, before time.Duration, failed bool) time.Duration {
+	if !failed {
+		return interval
+	}
+	return max(interval, min(2*max(before, interval), maxWait))
 }
 
 // poll looks for changes once and reports them.
@@ -292,12 +307,12 @@ func (s *snapshot) reset(next *snapshot) string {
 func (c *connection) addTokens(ctx context.Context, sch *schema, d *diff) error {
 	for column, names := range map[string][]string{"user": d.users, "client": d.clients} {
 		tokens, err := c.tokensOf(ctx, sch, column, names)
-		if err != nil {
-			return err
-		}
-		if len(tokens) > maxTokens {
+		if errors.Is(err, errTooManyRows) {
 			d.everything = fmt.Sprintf("more than %d access tokens have users or clients that changed", maxTokens)
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		for _, token := range tokens {
 			d.changes = append(d.changes, frappe.Change{Token: token})

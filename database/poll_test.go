@@ -293,6 +293,30 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestNextWait: polls that fail wait longer and longer, up to a limit.
+func TestNextWait(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		interval, before time.Duration
+		failed           bool
+		want             time.Duration
+	}{
+		{"no failure", time.Second, time.Second, false, time.Second},
+		{"after failures", time.Second, maxWait, false, time.Second},
+		{"first poll fails", time.Second, 0, true, 2 * time.Second},
+		{"fails", time.Second, time.Second, true, 2 * time.Second},
+		{"fails again", time.Second, 2 * time.Second, true, 4 * time.Second},
+		{"fails for long", time.Second, 8 * time.Second, true, maxWait},
+		{"long interval", time.Minute, time.Minute, true, time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := nextWait(test.interval, test.before, test.failed); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 // TestReset: a look that does not continue the one before drops everything.
 func TestReset(t *testing.T) {
 	clock := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -444,7 +468,7 @@ func TestChanges(t *testing.T) {
 						return strings.Contains(got, want)
 					}
 					got := ""
-					if !testutil.Holds(10*time.Second, func() bool {
+					if !testutil.Holds(4*schemaAge, func() bool {
 						got = ask(t, url, authorizations[i])
 						return has(got)
 					}) {

@@ -29,28 +29,7 @@ func (b *Backend) RoleNames(ctx context.Context) ([]string, error) {
 	if sch.has("tabRole", "disabled") {
 		query += ` WHERE COALESCE("disabled", 0) = 0`
 	}
-	return c.texts(ctx, c.dialect.query(query), nil)
-}
-
-// texts returns the values of a query with one column of text.
-func (c *connection) texts(ctx context.Context, query string, args []any) ([]string, error) {
-	rows, err := c.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, c.fault(err)
-	}
-	defer rows.Close()
-	var values []string
-	for rows.Next() {
-		var value string
-		if err := rows.Scan(&value); err != nil {
-			return nil, c.fault(err)
-		}
-		values = append(values, value)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, c.fault(err)
-	}
-	return values, nil
+	return c.texts(ctx, query, nil, maxRoles)
 }
 
 // Interface guard

@@ -3,7 +3,6 @@ package database
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,64 +68,55 @@ func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	}
 	found := &schema{columns: make(map[string]bool), indexed: make(map[string]bool), read: time.Now()}
 	if err := c.names(ctx, c.dialect.schema, found.columns); err != nil {
-		return nil, c.fault(err)
+		return nil, err
 	}
 	if err := c.names(ctx, c.dialect.indexes, found.indexed); err != nil {
-		return nil, c.fault(err)
+		return nil, err
 	}
-	tables := false
-	for name := range found.columns {
-		tables = tables || strings.HasPrefix(name, "tab")
-	}
-	for _, needed := range [][2]string{
-		{"tabUser", "name"},
-		{"tabUser", "api_key"},
-		{"tabUser", "enabled"},
-		{"tabUser", "modified"},
-		{"__Auth", "doctype"},
-		{"__Auth", "name"},
-		{"__Auth", "fieldname"},
-		{"__Auth", "password"},
-		{"tabHas Role", "role"},
-		{"tabHas Role", "parent"},
-		{"tabHas Role", "parenttype"},
+	for _, needed := range [][]string{
+		{"tabUser", "name", "api_key", "enabled", "modified"},
+		{"__Auth", "doctype", "name", "fieldname", "password"},
+		{"tabHas Role", "role", "parent", "parenttype"},
 	} {
-		if !found.has(needed[0], needed[1]) {
-			return nil, c.fault(&columnError{column: needed[0] + "." + needed[1], user: c.settings.user, tables: tables})
+		for _, column := range needed[1:] {
+			if !found.has(needed[0], column) {
+				return nil, c.fault(&columnError{needed[0], column})
+			}
 		}
 	}
-	query := c.dialect.query(`SELECT 1 FROM "tabHas Role" WHERE "role" = 'Desk User' LIMIT 1`)
+	table, column := "tabHas Role", "role"
 	if found.has("tabRole", "name") {
-		query = c.dialect.query(`SELECT 1 FROM "tabRole" WHERE "name" = 'Desk User' LIMIT 1`)
+		table, column = "tabRole", "name"
 	}
-	var one int
-	switch err := c.db.QueryRowContext(ctx, query).Scan(&one); {
-	case err == nil:
-		found.deskUser = true
-	case !errors.Is(err, sql.ErrNoRows):
-		return nil, c.fault(err)
+	one, err := c.one(ctx, fmt.Sprintf(`SELECT 1 FROM "%s" WHERE "%s" = 'Desk User' LIMIT 1`, table, column))
+	if err != nil {
+		return nil, err
 	}
+	found.deskUser = one != ""
 	found.missing = found.findMissing()
 	c.schema.Store(found)
 	return found, nil
 }
 
-// names adds the rows of a query to a set, as `table.column`.
+// maxColumns is how many columns and indexes the tables that are read can have together.
+const maxColumns = 10_000
+
+// names adds the rows of a query about the tables that are read to a set, as `table.column`.
 func (c *connection) names(ctx context.Context, query string, to map[string]bool) error {
-	rows, err := c.db.QueryContext(ctx, query)
-	if err != nil {
-		return err
+	tables := make([]string, 0, len(read)+len(readForSessions))
+	for _, r := range read {
+		tables = append(tables, "'"+r.table+"'")
 	}
-	defer rows.Close()
-	for rows.Next() {
+	for _, r := range readForSessions {
+		tables = append(tables, "'"+r.table+"'")
+	}
+	return c.each(ctx, fmt.Sprintf(query, strings.Join(tables, ", ")), nil, maxColumns, func(rows *sql.Rows) error {
 		var table string
 		var column sql.NullString // an index may begin with an expression
-		if err := rows.Scan(&table, &column); err != nil {
-			return err
-		}
+		err := rows.Scan(&table, &column)
 		to[table+"."+column.String] = true
-	}
-	return rows.Err()
+		return err
+	})
 }
 
 // findMissing returns which tables and columns cannot be read, and the consequences.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )

@@ -21,6 +21,7 @@ type settings struct {
 	socket   string
 	name     string
 	user     string
+	ownUser  bool // the user is the site's own, and not one of the options
 	password string
 	file     string      // SQLite's file
 	opened   os.FileInfo // the file when the settings were read; nil if there was none

@@ -10,11 +10,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fernet/fernet-go"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
+
+// maxRoles is how many roles a site or a user can have. If the database returns more, it is not a Frappe site's.
+const maxRoles = 10_000
 
 // person is a user in the database.
 type person struct {
@@ -55,8 +59,8 @@ func (s *schema) withRoles(columns, from, where string) string {
 }
 
 // arguments returns the values in turn, until there is one for each ? of a query.
-func arguments(query string, values ...string) []any {
-	args := make([]any, strings.Count(query, "?"))
+func arguments(query string, values ...string) []string {
+	args := make([]string, strings.Count(query, "?"))
 	for i := range args {
 		args[i] = values[i%len(values)]
 	}
@@ -66,29 +70,26 @@ func arguments(query string, values ...string) []any {
 // owner runs a query of withRoles with the arguments of its condition and returns the user it finds, with all roles. columns are the
 // destinations of what the query selects after userColumns. After each row, matches says whether the row counts.
 func (c *connection) owner(ctx context.Context, query string, args []string, matches func() bool, columns ...any) (owner person, err error) {
-	rows, err := c.db.QueryContext(ctx, c.dialect.query(query), arguments(query, args...)...)
-	if err != nil {
-		return person{}, c.fault(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	var ambiguous error
+	err = c.each(ctx, query, arguments(query, args...), maxRoles, func(rows *sql.Rows) error {
 		var (
 			row  person
 			role sql.NullString
 		)
 		into := append([]any{&row.name, &row.enabled, &row.fullName, &row.userType, &role}, columns...)
-		if err := rows.Scan(into...); err != nil {
-			return person{}, c.fault(err)
-		}
-		if !matches() {
-			continue
+		if err := rows.Scan(into...); err != nil || !matches() {
+			return err
 		}
 		if err := owner.add(row, role.String); err != nil {
-			return person{}, c.credentialSpecific(err)
+			ambiguous = c.credentialSpecific(err)
 		}
+		return nil
+	})
+	if err == nil {
+		err = ambiguous
 	}
-	if err := rows.Err(); err != nil {
-		return person{}, c.fault(err)
+	if err != nil {
+		return person{}, err
 	}
 	return owner, nil
 }
@@ -111,9 +112,12 @@ func (p *person) identity(s *schema) (frappe.Identity, error) {
 	return frappe.Identity{User: p.name, FullName: p.fullName.String, Roles: roles}, nil
 }
 
+// storable reports whether a database takes a text for a string. No key or token has what it would not take.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
+
 // verifyPair looks up an API key and checks the secret. An unknown key takes as long as a wrong secret.
 func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe.Identity, error) {
-	if strings.ContainsRune(key, 0) { // PostgreSQL takes none in text, and no key has any
+	if !storable(key) {
 		key = ""
 	}
 	sch, err := c.currentSchema(ctx)
@@ -166,7 +170,7 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 
 // verifyToken looks up an access token.
 func (c *connection) verifyToken(ctx context.Context, token string, now time.Time) (frappe.Identity, error) {
-	if token == "" || strings.ContainsRune(token, 0) {
+	if token == "" || !storable(token) {
 		return frappe.Identity{}, frappe.ErrDenied
 	}
 	sch, err := c.currentSchema(ctx)
