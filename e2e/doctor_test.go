@@ -61,6 +61,9 @@ func TestDoctorConfiguration(t *testing.T) {
 		{"webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\n" + auth), 2},
 		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static +
 			"name erp\n}"), 0},
+		{"user in capitals", site("frappe_auth {\n" + static + "require user Alice@Example.com alice@example.com\n}"), 0},
+		{"trusted networks", "{\nservers {\ntrusted_proxies static private_ranges\n}\n}\n" + site(auth), 0},
+		{"trusted proxy", "{\nservers {\ntrusted_proxies static 10.0.0.10 2001:db8::/64\n}\n}\n" + site(auth), 0},
 		{"roles", site("frappe_auth {\n" + static + "require role Employee\n}"), 0},
 		{"roles, some unknown", site("frappe_auth {\n" + static + "require role Employee Manager\n}"), 0},
 		{"roles, only a site may know", site("frappe_auth {\n" + static + "backend site http://127.0.0.1:" +

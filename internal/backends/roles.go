@@ -82,7 +82,7 @@ func CheckNames(requirements []frappe.Requirement) (found []frappe.Finding) {
 		}
 		for _, user := range required.Users {
 			if written := frappe.UserName(user); written != user {
-				finding := frappe.Warning("require user", "%s has capitals, and Frappe keeps e-mail addresses in lower case", user)
+				finding := frappe.Warning("require user", "%s has capital letters, and Frappe keeps e-mail addresses in lower case", user)
 				found = append(found, finding.Advise("write require user %s", written))
 			}
 		}

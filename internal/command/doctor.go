@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"time"
 
@@ -107,6 +108,7 @@ func examine(config configuration, handlers []loaded) (r report) {
 	}
 	r.handlers = append(r.handlers, examineRoutes(config)...)
 	r.handlers = append(r.handlers, examineWebhooks(config, handlers)...)
+	r.handlers = append(r.handlers, examineProxies(config)...)
 	return r
 }
 
@@ -134,6 +136,39 @@ func examineRoutes(config configuration) (findings []located) {
 				use.by, use.placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
 	}
 	return findings
+}
+
+// examineProxies finds servers whose trusted proxies are whole networks. Everybody in such a network can choose the address
+// that the failure limit counts.
+func examineProxies(config configuration) (findings []located) {
+	walk(config.http, place{}, func(object map[string]any, at place) (descend bool) {
+		proxies, _ := object["trusted_proxies"].(map[string]any)
+		if proxies == nil || len(findHandlers(object)) == 0 {
+			return true
+		}
+		for _, text := range texts(proxies["ranges"]) {
+			if isNetwork(text) {
+				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that is counted in `failures`", text)
+				findings = append(findings, located{at.String(),
+					finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
+				break
+			}
+		}
+		return false
+	})
+	return findings
+}
+
+// isNetwork reports whether a range is a private network, or larger, in which clients may be as well as proxies.
+func isNetwork(text string) bool {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || prefix.Addr().IsLoopback() {
+		return false
+	}
+	if prefix.Addr().Is4() {
+		return prefix.Bits() <= 16
+	}
+	return prefix.Bits() <= 48
 }
 
 // examineWebhooks finds webhooks whose handler does not exist.
