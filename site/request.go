@@ -233,7 +233,7 @@ func (c request) checkSession(a siteAnswer) error {
 	}
 	return &frappe.UnavailableError{
 		Reason: c.noVerdict(a.status,
-			errors.New("Frappe does not refuse a session like this, but one of its apps may; see the Error Log of the site")),
+			errors.New("this answer is not Frappe's, but may come from one of its apps; see the Error Log of the site")),
 		CredentialSpecific: true,
 	}
 }
