@@ -12,9 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
-
 	_ "github.com/caddy-frappe/frappe-auth" // the handler that the backend is for
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestCredentialSpecificStatuses: statuses that may be about one credential must not open the circuit breaker.

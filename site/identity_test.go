@@ -12,11 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
-
 	_ "github.com/caddy-frappe/frappe-auth" // the handler that the backend is for
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // recordedSession is the session of the recordings.

@@ -13,10 +13,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	_ "github.com/caddy-frappe/frappe-auth" // the handler that the backend is for
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
-
-	_ "github.com/caddy-frappe/frappe-auth" // the handler that the backend is for
 )
 
 // gunicornDouble grants one pair, and refuses long header lines like gunicorn 27, which counts the name, the colon, the

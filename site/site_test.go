@@ -20,13 +20,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/site"
 	"github.com/caddyserver/caddy/v2"
 
 	_ "github.com/caddy-frappe/frappe-auth" // the handler that the backend is for
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+	"github.com/caddy-frappe/frappe-auth/site"
 )
 
 // TestConcurrentRequestsAskSiteOnce: a thousand concurrent requests with one new credential ask the site once.

@@ -230,8 +230,8 @@ const argon2Memory = 256 << 10
 // argon2Free is the memory that is left for comparisons, of all backends together.
 var argon2Free = semaphore.NewWeighted(argon2Memory)
 
-// argon2idHash compares a secret with an argon2id hash, using Caddy's module. Comparisons wait for their memory; how many
-// do is bounded by the in-flight limit.
+// argon2idHash compares a secret with an argon2id hash, using Caddy's module. Comparisons wait for their memory; how
+// many do is bounded by the in-flight limit.
 type argon2idHash struct {
 	caddyauth.Comparer
 	memory int64 // of one comparison, in KiB

@@ -20,8 +20,8 @@ var ErrBusy = errors.New("too many calls at once")
 
 // inFlightLimit limits how many calls are in flight at once, and how many wait for a place. Unknown calls get at most
 // three quarters of the places and have a separate queue, so that a flood of them does not block known ones. Of several
-// sites, one gets at most three quarters of the places and half of the queues, and the one with the fewest calls in flight
-// is next, so that a slow site does not block the others. Other groups of calls may stand in the place of sites.
+// sites, one gets at most three quarters of the places and half of the queues, and the one with the fewest calls in
+// flight is next, so that a slow site does not block the others. Other groups of calls may stand in the place of sites.
 type inFlightLimit struct {
 	max int
 
@@ -151,8 +151,8 @@ func (l *inFlightLimit) wait(site string, s *siteCalls, k kind) error {
 	return ErrBusy
 }
 
-// startWaiting gives free places to waiting calls: known ones first, and of each kind those for the site with the fewest
-// calls in flight.
+// startWaiting gives free places to waiting calls: known ones first, and of each kind those for the site with the
+// fewest calls in flight.
 func (l *inFlightLimit) startWaiting() {
 	for k := range kinds {
 		for {

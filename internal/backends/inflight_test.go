@@ -71,8 +71,8 @@ func TestInFlightLimitOfOne(t *testing.T) {
 	}
 }
 
-// TestSlowSiteLeavesPlaces: calls for a slow site, however many, leave places and room in the queue for other sites. The
-// next free place goes to the site with the fewest calls.
+// TestSlowSiteLeavesPlaces: calls for a slow site, however many, leave places and room in the queue for other sites.
+// The next free place goes to the site with the fewest calls.
 func TestSlowSiteLeavesPlaces(t *testing.T) {
 	for _, wasGood := range []bool{false, true} {
 		testutil.Bubble(t, func(t *testing.T) {

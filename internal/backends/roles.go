@@ -72,8 +72,8 @@ func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet
 	return nil
 }
 
-// CheckNames returns a finding about each name in the requirements that is probably not written as it should be: the words
-// of one role as several roles, and a user's e-mail address with capitals.
+// CheckNames returns a finding about each name in the requirements that is probably not written as it should be: the
+// words of one role as several roles, and a user's e-mail address with capitals.
 func CheckNames(requirements []frappe.Requirement) (found []frappe.Finding) {
 	for _, required := range requirements {
 		for _, role := range splitRoles(required.Roles) {

@@ -5,12 +5,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // State is the state of a backend that all its handlers share, across reloads: the in-flight limit, the circuit

@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// maxRevocations is how many revocations are remembered. Beyond that, the older half is forgotten, and so is every verdict
-// that was neither asked for nor looked up since.
+// maxRevocations is how many revocations are remembered. Beyond that, the older half is forgotten, and so is every
+// verdict that was neither asked for nor looked up since.
 const maxRevocations = 65_536
 
 // Cache keeps grants of type G and denials. All methods may be called from many goroutines at once.
@@ -60,8 +60,8 @@ func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
 	return g, nil
 }
 
-// WasGood reports whether the last verdict on a subject was granted, even if it is too old to serve or was revoked since.
-// As many of these are remembered as grants fit.
+// WasGood reports whether the last verdict on a subject was granted, even if it is too old to serve or was revoked
+// since. As many of these are remembered as grants fit.
 func (c *Cache[G]) WasGood(s Subject) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -51,8 +51,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// TestManyRevocations: when revocations are forgotten, verdicts that may have been revoked are dropped, an older answer is
-// not cached, and verdicts in use stay.
+// TestManyRevocations: when revocations are forgotten, verdicts that may have been revoked are dropped, an older answer
+// is not cached, and verdicts in use stay.
 func TestManyRevocations(t *testing.T) {
 	c := New[*grant]()
 	c.Resize(10)

@@ -14,9 +14,8 @@ import (
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/webhook"
-
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+	"github.com/caddy-frappe/frappe-auth/internal/webhook"
 )
 
 // TestRecordedDeliveries: deliveries of Frappe 15.44.2, signed with `s3cret`, say what has changed. A receiver with
