@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -59,7 +60,7 @@ func (a *authenticator) accepts(scheme frappe.Scheme) bool {
 // attempt is the input of a decision.
 type attempt struct {
 	early     bool            // the request may be a replay, and its address is not verified (RFC 8470)
-	earlier   *decision       // of a handler before this one, if the request has no Authorization header
+	earlier   *decision       // of a handler before this one, if the request has no Authorization header of an accepted scheme
 	headers   []string        // the Authorization headers
 	cookies   []string        // the Cookie headers, if sessions are accepted
 	crossSite bool            // another site may have made a browser send the request with the user's session
@@ -82,7 +83,7 @@ func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
 		guest:   guest,
 		caller:  caller{client: headers.ClientIP(r)},
 	}
-	if len(in.headers) == 0 {
+	if len(in.headers) == 0 || a.leavesToApplication(in.headers[0]) {
 		in.earlier = published(r)
 	}
 	if a.crossSite != nil {
@@ -111,6 +112,11 @@ func (a *authenticator) decide(ctx context.Context, in *attempt) decision {
 	if err == nil && !a.accepts(credential.Scheme) {
 		err = errNotAccepted
 	}
+	if err != nil && a.leavesToApplication(in.headers[0]) {
+		if _, ok := frappe.ParseSession(in.cookies); ok || a.mayReuse(in) {
+			return a.decideSession(ctx, in)
+		}
+	}
 	if err != nil {
 		return decision{
 			rejection: rejectMalformed(err), outcome: outcomeMalformed, scheme: credential.Scheme, key: credential.Key,
@@ -119,7 +125,24 @@ func (a *authenticator) decide(ctx context.Context, in *attempt) decision {
 	return a.decideCredential(ctx, in, &credential)
 }
 
-// decideSession decides on a request without an Authorization header.
+// leavesToApplication reports whether an Authorization header is of a scheme that is not accepted here. An application
+// may have its own tokens beside the session.
+func (a *authenticator) leavesToApplication(header string) bool {
+	scheme := schemeOf(header)
+	return scheme != "" && !a.accepts(scheme)
+}
+
+// schemeOf returns the scheme of an Authorization header in lower case. It ends where a scheme ends (RFC 9110 section
+// 11.1), so that a header with the wrong character after an accepted scheme is malformed, and not of another scheme.
+func schemeOf(header string) frappe.Scheme {
+	header = strings.TrimLeft(header, " \t")
+	if end := strings.IndexFunc(header, func(r rune) bool { return !httpguts.IsTokenRune(r) }); end >= 0 {
+		header = header[:end]
+	}
+	return frappe.Scheme(strings.ToLower(header))
+}
+
+// decideSession decides on a request without an Authorization header that is accepted here.
 func (a *authenticator) decideSession(ctx context.Context, in *attempt) decision {
 	credential, ok := frappe.ParseSession(in.cookies)
 	switch {
@@ -278,9 +301,8 @@ func (a *authenticator) challenge(w http.ResponseWriter, r *http.Request, d *dec
 
 // sentToken reports whether the request has a credential other than a Basic one.
 func sentToken(r *http.Request) bool {
-	header := strings.TrimLeft(r.Header.Get("Authorization"), " \t")
-	scheme, _, _ := strings.Cut(header, " ")
-	return header != "" && !strings.EqualFold(scheme, string(frappe.SchemeBasic))
+	header := r.Header.Get("Authorization")
+	return strings.Trim(header, " \t") != "" && schemeOf(header) != frappe.SchemeBasic
 }
 
 // notePage lets challenge know by what the user opened a page, when the browser requests what belongs to the page.

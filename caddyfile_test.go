@@ -86,7 +86,6 @@ func TestInvalidPorts(t *testing.T) {
 	for _, option := range []struct{ name, line string }{ // %s is the port with its colon
 		{"backend site", "backend site https://erp.example.com%s"},
 		{"backend site, another address", "backend site http://10.0.0.1 http://10.0.0.2%s/erp"},
-		{"login", "login https://erp.example.com%s/login"},
 		{"trusted_origins", "trusted_origins https://a.example.com https://app.example.com%s"},
 		{"resource", "protected_resource {\nauthorization_server https://erp.example.com\n" +
 			"resource https://mcp.example.com%s/mcp\n}"},

@@ -92,7 +92,8 @@ type Handler struct {
 
 	// Removes the Authorization header before the request goes to the next handler, or to the routes of `handle_errors`;
 	// with the scheme `session` also the cookie `sid`, but no other. Another `frappe_auth` with the same backends, further
-	// on the way of the request, uses the verdict of this one. Default: false.
+	// on the way of the request, uses the verdict of this one. Beside a session that counts, the header stays, since it is
+	// the application's. Default: false.
 	HideCredentials bool `json:"hide_credentials,omitempty"`
 
 	// The name of a request header that tells the next handler who the user is. Anything from the client that an upstream
@@ -101,16 +102,16 @@ type Handler struct {
 	// or holds a credential, such as Connection, Host or Content-Length. Default: no header.
 	UserHeader string `json:"user_header,omitempty"`
 
-	// Where a browser is sent whose user is not logged in: the URL of Frappe's login page, or its path on the host of the
-	// request. It gets status 302 instead of 401, and the query parameter `redirect-to` with the path and query of the
+	// Where a browser is sent whose user is not logged in: the path of Frappe's login page on the host of the request. It
+	// gets status 302 instead of 401, and the query parameter `redirect-to` with the path and query of the
 	// request, to which Frappe's login page returns. That is always a path; one that a browser could take for something
 	// else becomes `/`.
 	//
 	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends no
 	// such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
-	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a refused session that was
-	// redirected within the last 10 seconds, which a cookie remembers: Frappe sends a user whose session it accepts straight
-	// back. Only with the scheme `session`.
+	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a refused session if the
+	// same page was redirected within the last 10 seconds, which a cookie remembers: Frappe sends a user whose session it
+	// accepts straight back. Only with the scheme `session`.
 	// Default: no redirect.
 	Login string `json:"login,omitempty"`
 
@@ -241,15 +242,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		r = r.WithContext(ctx)
 	}
 	h.userHeader.set(r, d.user())
-	h.hideCredentials(r)
+	h.hideCredentials(r, &d)
+	if d.scheme == frappe.SchemeSession {
+		return servePrivate(w, r, next)
+	}
 	return next.ServeHTTP(w, r)
 }
 
 // hideCredentials removes the credential, if the option is set.
-func (h *Handler) hideCredentials(r *http.Request) {
+func (h *Handler) hideCredentials(r *http.Request, d *decision) {
 	if h.HideCredentials {
-		removeCredentials(r.Header, h.accepts(frappe.SchemeSession))
+		removeCredentials(r.Header, d, h.accepts(frappe.SchemeSession))
 	}
+}
+
+// servePrivate calls the next handler, and keeps shared caches from storing its answer, or the page of its error.
+func servePrivate(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	private := browser.NewPrivateWriter(w)
+	err := next.ServeHTTP(private, r)
+	private.Finish()
+	return err
 }
 
 // serveMetadata answers a request for the description of the protected resource. served is false for any other request.
@@ -284,22 +296,29 @@ func (h *Handler) decide(r *http.Request) decision {
 
 // loginFor returns where to send the browser to log in. It is empty unless the request is a navigation without a session.
 func (h *Handler) loginFor(r *http.Request, d *decision) string {
-	noSession := d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession && !browser.WasSent(r)
-	if h.login == nil || !noSession || r.Header["Authorization"] != nil || !browser.Navigation(r) {
+	if h.login == nil || r.Header["Authorization"] != nil || !browser.Navigation(r) {
 		return ""
 	}
-	_, host := headers.Addressed(r)
-	return h.login.Location(host, headers.OriginalURL(r))
+	target := headers.OriginalURL(r)
+	if d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession && !browser.WasSent(r, target) {
+		return h.login.Location(target)
+	}
+	return ""
 }
 
 // reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one that
 // handle_errors writes.
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
 	h.auth.challenge(w, r, d)
+	w.Header().Set("Cache-Control", "no-store") // the next request may have a good credential
 	h.bodies.End(w, r)
-	h.hideCredentials(r) // from the routes of handle_errors
+	h.hideCredentials(r, d) // from the routes of handle_errors
 	if d.location != "" {
-		browser.Redirect(w, d.location, d.outcome == outcomeDenied)
+		if d.outcome == outcomeDenied {
+			browser.NoteSent(w, headers.OriginalURL(r))
+		}
+		w.Header().Set("Location", d.location)
+		w.WriteHeader(d.status)
 		return nil
 	}
 	// caddyhttp.Error would look up where in the code it was called, which takes as long as verifying the credential.

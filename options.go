@@ -40,7 +40,7 @@ type Options struct {
 	// every 401 has its challenge, because a 401 must have one (RFC 9110 section 15.5.2).
 	//
 	// `session` is the cookie `sid` of a user who is logged in to Frappe. It counts only if the request has no Authorization
-	// header. At least one backend must be able to verify sessions; it is an error when the configuration is loaded if one
+	// header of an accepted scheme; one of any other scheme is the application's. At least one backend must be able to verify sessions; it is an error when the configuration is loaded if one
 	// that could cannot as it is configured. There is no standard challenge for a cookie: a 401 that would have no other
 	// carries `Cookie realm="…", cookie-name="sid"`, which browsers ignore. The place of `session` in the order has no effect.
 	//

@@ -232,9 +232,12 @@ func (u userHeader) set(r *http.Request, user string) {
 	}
 }
 
-// removeCredentials removes the Authorization header and, with sessions, the cookie of the session.
-func removeCredentials(header http.Header, sessions bool) {
-	header.Del("Authorization")
+// removeCredentials removes the Authorization header and, with sessions, the cookie of the session. A header beside a
+// session that was granted is of a scheme that is not accepted here, so it is the application's.
+func removeCredentials(header http.Header, d *decision, sessions bool) {
+	if d.user() == "" || d.scheme != frappe.SchemeSession {
+		header.Del("Authorization")
+	}
 	if sessions {
 		headers.RemoveCookie(header, frappe.SessionCookie)
 	}

@@ -50,6 +50,7 @@ func TestChallenges(t *testing.T) {
 		{"a frame", "", []string{"Sec-Fetch-Dest: iframe"}, "Basic"},
 		{"an old frame", "", []string{"Sec-Fetch-Dest: frame"}, "Basic"},
 		{"a page, beside a session", "basic session", []string{"Sec-Fetch-Dest: document", session}, "Basic"},
+		{"a page through a worker", "", []string{script, own, "Sec-Fetch-Mode: navigate"}, "Basic"},
 		{"a page over plain http", "", []string{browser, html, page}, "Basic"},
 		{"a mail program's calendar", "", []string{browser, script, "Sec-Fetch-Site: none"}, "Basic"},
 		{"a mail program's calendar over plain http", "", []string{browser, "Accept: text/xml"}, "Basic"},

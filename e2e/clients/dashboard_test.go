@@ -34,6 +34,11 @@ func newDashboard(t *testing.T) *dashboard {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprintf(w, "<!DOCTYPE html><title>Dashboard</title><h1>%s</h1>", html.EscapeString(r.Header.Get("X-Frappe-User")))
 	})
+	mux.HandleFunc("/bi/secret", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		io.WriteString(w, "<!DOCTYPE html><title>Secret</title><h1>Secret</h1>")
+	})
 	mux.HandleFunc("/bi/data", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"user": r.Header.Get("X-Frappe-User")})
 	})

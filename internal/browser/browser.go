@@ -23,7 +23,8 @@ func fromPage(r *http.Request) bool {
 	case "document", "iframe", "frame":
 		return false
 	}
-	return r.Header.Get("Sec-Fetch-Site") != "none" // the browser itself sent it, or a mail program that is built on one
+	// Without a site, the browser itself sent it, or a mail program that is built on one.
+	return r.Header.Get("Sec-Fetch-Site") != "none" && !Navigation(r)
 }
 
 // likeBrowser reports whether the client calls itself a browser. So do some that are none, such as PowerShell.
@@ -53,10 +54,17 @@ func Navigation(r *http.Request) bool {
 	}
 	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-User"} {
 		if r.Header[name] != nil {
-			return r.Header.Get("Sec-Fetch-Mode") == "navigate"
+			return r.Header.Get("Sec-Fetch-Mode") == "navigate" || throughWorker(r)
 		}
 	}
 	return !fromLibrary(r) && acceptsHTML(r.Header["Accept"])
+}
+
+// throughWorker reports whether a service worker passes on a navigation. In Firefox, its mode is that of a script's
+// request, but the headers are those of a navigation.
+func throughWorker(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Mode") == "same-origin" && r.Header.Get("Upgrade-Insecure-Requests") == "1" &&
+		acceptsHTML(r.Header["Accept"])
 }
 
 // acceptsHTML reports whether Accept headers name HTML. Wildcards do not count, because every client sends them.

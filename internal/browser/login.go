@@ -3,14 +3,14 @@ package browser
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 // Login is a login page that reads the page to return to from the query parameter redirect-to, as Frappe's does.
@@ -24,30 +24,27 @@ const maxRedirectTo = 3072
 // returnParameter is the query parameter that Frappe's login page reads.
 const returnParameter = "redirect-to"
 
-// ParseLogin returns the login page with a URL, or with a path on the host of the request.
+// ParseLogin returns the login page with a path on the host of the request.
 func ParseLogin(address string) (*Login, error) {
-	const write = "write the URL of the login page, such as https://erp.example.com/login, or its path, such as /login"
+	const write = "write the path of the login page, such as /login"
 	u, err := url.Parse(address)
-	if err != nil || !visible(address) || strings.Contains(address, `\`) {
-		return nil, fmt.Errorf("%q is not a URL; %s", address, write)
-	}
-	_, portErr := directive.Port(u)
 	switch {
-	case portErr != nil:
-		return nil, fmt.Errorf("%q: %w; %s", address, portErr, write)
-	case u.Scheme == "" && (u.Host != "" || !strings.HasPrefix(address, "/")),
-		u.Scheme != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""):
-		return nil, fmt.Errorf("%q has no scheme http or https; %s", address, write)
-	case u.User != nil || u.Fragment != "" || u.Query().Has(returnParameter):
-		return nil, errors.New("the URL of the login page must have no user, no fragment and no redirect-to; " + write)
+	case err == nil && u.Host != "":
+		return nil, fmt.Errorf("%q names a host, but the session of a login on another host does not come to this one; "+
+			"write the path of the login page on this host, such as /login, and pass that path to Frappe", address)
+	case err != nil || !visible(address) || strings.Contains(address, `\`) || !strings.HasPrefix(address, "/") ||
+		strings.HasPrefix(address, "//"):
+		return nil, fmt.Errorf("%q is not a path; %s", address, write)
+	case u.Fragment != "" || u.Query().Has(returnParameter):
+		return nil, errors.New("the path of the login page must have no fragment and no redirect-to; " + write)
 	}
 	return &Login{url: u}, nil
 }
 
-// Location returns the URL to redirect a browser to that asked a host for target, the URL as it was sent. It is empty
-// if target is the login page.
-func (l *Login) Location(host string, target *url.URL) string {
-	if l.is(host, target) {
+// Location returns the URL to redirect a browser to that asked for target, the URL as it was sent. It is empty if
+// target is the login page.
+func (l *Login) Location(target *url.URL) string {
+	if path.Clean("/"+target.Path) == path.Clean("/"+l.url.Path) {
 		return ""
 	}
 	location := *l.url
@@ -56,14 +53,6 @@ func (l *Login) Location(host string, target *url.URL) string {
 	}
 	location.RawQuery += returnParameter + "=" + url.QueryEscape(returnTo(target))
 	return location.String()
-}
-
-// is reports whether target is the login page. It compares hosts without their ports, which proxies may change.
-func (l *Login) is(host string, target *url.URL) bool {
-	if l.url.Host != "" && !strings.EqualFold(l.url.Hostname(), (&url.URL{Host: host}).Hostname()) {
-		return false
-	}
-	return path.Clean("/"+target.Path) == path.Clean("/"+l.url.Path)
 }
 
 // returnTo returns the path and query of a URL, to which the login page will send the browser. They always lead to a
@@ -124,26 +113,26 @@ func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// sentCookie marks a browser that was sent to the login page a moment ago although it has a session.
-const sentCookie = "frappe_auth_login"
-
-// Redirect sends the browser to a location. session is set if the browser has a session that was denied. If the login
-// page accepts that session, it sends the browser back at once, and WasSent detects this.
-func Redirect(w http.ResponseWriter, location string, session bool) {
-	if session {
-		//nolint:gosec // not Secure: it holds no secret, and must also come back over plain HTTP behind a proxy
-		http.SetCookie(w, &http.Cookie{
-			Name: sentCookie, Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		})
-	}
-	w.Header().Set("Location", location)
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusFound)
+// sentCookie returns the name of the cookie that marks a browser that was sent from a page to the login page a moment
+// ago although it has a session.
+func sentCookie(target *url.URL) string {
+	sum := fnv.New32a()
+	io.WriteString(sum, returnTo(target))
+	return fmt.Sprintf("frappe_auth_login_%08x", sum.Sum32())
 }
 
-// WasSent reports whether the browser was sent to the login page a moment ago although it has a session.
-func WasSent(r *http.Request) bool {
-	_, err := r.Cookie(sentCookie)
+// NoteSent is for a browser that is sent from target to the login page, and has a session that was denied. If the login
+// page accepts that session, it sends the browser back at once, and WasSent detects this.
+func NoteSent(w http.ResponseWriter, target *url.URL) {
+	//nolint:gosec // not Secure: it holds no secret, and must also come back over plain HTTP behind a proxy
+	http.SetCookie(w, &http.Cookie{
+		Name: sentCookie(target), Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// WasSent reports whether the browser was sent from target to the login page a moment ago although it has a session.
+func WasSent(r *http.Request, target *url.URL) bool {
+	_, err := r.Cookie(sentCookie(target))
 	return err == nil
 }
 

@@ -30,7 +30,7 @@ func requested(target string) (*url.URL, error) {
 
 // TestReturnPath: redirect-to is a path on the login page's host, whatever the client asks for.
 func TestReturnPath(t *testing.T) {
-	l := login(t, "https://erp.example.com/login")
+	l := login(t, "/login")
 	long := strings.Repeat("a", 4000)
 	for target, want := range map[string]string{
 		"/":                               "/",
@@ -90,8 +90,8 @@ func TestReturnPath(t *testing.T) {
 			t.Errorf("%.60s: net/http refuses it: %v", target, err)
 			continue
 		}
-		location, err := url.Parse(l.Location("app.example.com", u))
-		if err != nil || location.Host != "erp.example.com" || location.Path != "/login" || len(location.Query()) != 1 {
+		location, err := url.Parse(l.Location(u))
+		if err != nil || location.Host != "" || location.Path != "/login" || len(location.Query()) != 1 {
 			t.Errorf("%.60s: sent to %.60s, %v", target, location, err)
 			continue
 		}
@@ -103,32 +103,24 @@ func TestReturnPath(t *testing.T) {
 
 // TestLogin: a request for the login page is not redirected to it, and the login page keeps its own query.
 func TestLogin(t *testing.T) {
-	for _, test := range []struct{ name, login, host, target, want string }{
-		{
-			"another host", "https://erp.example.com/login", "app.example.com", "/login",
-			"https://erp.example.com/login?redirect-to=%2Flogin",
-		},
-		{
-			"the same host", "https://erp.example.com/login", "erp.example.com", "/bi",
-			"https://erp.example.com/login?redirect-to=%2Fbi",
-		},
-		{"the login page", "https://erp.example.com/login", "erp.example.com", "/login", ""},
-		{"the login page with redirect-to", "https://a.example/login", "A.example:8443", "/login?redirect-to=/bi", ""},
-		{"the login page with a slash", "https://erp.example.com/login", "erp.example.com", "/login/", ""},
-		{"the login page, escaped", "https://erp.example.com/login", "erp.example.com", "/%6Cogin", ""},
-		{"the login page with dot segments", "https://erp.example.com/login", "erp.example.com", "//x/../login", ""},
-		{"a path", "/login", "erp.example.com", "/bi", "/login?redirect-to=%2Fbi"},
-		{"a path, the login page", "/login", "erp.example.com", "/login?x", ""},
-		{"below the login page", "/login", "erp.example.com", "/login/x", "/login?redirect-to=%2Flogin%2Fx"},
-		{"a login page with a query", "/login?for=bi", "erp.example.com", "/bi", "/login?for=bi&redirect-to=%2Fbi"},
-		{"the home page", "https://erp.example.com", "erp.example.com", "/", ""},
+	for _, test := range []struct{ name, login, target, want string }{
+		{"a page", "/login", "/bi", "/login?redirect-to=%2Fbi"},
+		{"the login page", "/login", "/login", ""},
+		{"the login page with redirect-to", "/login", "/login?redirect-to=/bi", ""},
+		{"the login page with a slash", "/login", "/login/", ""},
+		{"the login page, escaped", "/login", "/%6Cogin", ""},
+		{"the login page with dot segments", "/login", "//x/../login", ""},
+		{"the login page with a query", "/login", "/login?x", ""},
+		{"below the login page", "/login", "/login/x", "/login?redirect-to=%2Flogin%2Fx"},
+		{"a login page with a query", "/login?for=bi", "/bi", "/login?for=bi&redirect-to=%2Fbi"},
+		{"the home page", "/", "/", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			u, err := requested(test.target)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := login(t, test.login).Location(test.host, u); got != test.want {
+			if got := login(t, test.login).Location(u); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})
@@ -140,8 +132,7 @@ func TestParseLogin(t *testing.T) {
 	for _, address := range []string{
 		"", "login", "erp.example.com/login", "//erp.example.com/login", `/\erp.example.com`, `\\erp.example.com`,
 		"ftp://erp.example.com/login", "https://", "https:///login", "https://u:p@erp.example.com/login", "/login#x",
-		"/login?redirect-to=/x", "/lo gin", "javascript:alert(1)", "/login\n", "https://erp.example.com:65536/login",
-		"https://erp.example.com:0/login", "https://erp.example.com:/login", "http://[::1]:99999/login",
+		"/login?redirect-to=/x", "/lo gin", "javascript:alert(1)", "/login\n", "https://erp.example.com/login", "///login",
 	} {
 		if _, err := browser.ParseLogin(address); err == nil || !strings.Contains(err.Error(), "such as /login") {
 			t.Errorf("%q: %v", address, err)
@@ -162,7 +153,7 @@ func FuzzReturnPath(f *testing.F) {
 		if err != nil {
 			t.Skip("net/http refuses it")
 		}
-		location := l.Location("app.example.com", u)
+		location := l.Location(u)
 		if location == "" {
 			return
 		}
