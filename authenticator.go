@@ -129,17 +129,19 @@ func (a *authenticator) decide(ctx context.Context, in *attempt) decision {
 // may have its own tokens beside the session.
 func (a *authenticator) leavesToApplication(header string) bool {
 	scheme := schemeOf(header)
-	return scheme != "" && !a.accepts(scheme)
+	return scheme != "" && !slices.ContainsFunc(a.schemes, func(accepted frappe.Scheme) bool {
+		return strings.EqualFold(scheme, string(accepted))
+	})
 }
 
-// schemeOf returns the scheme of an Authorization header in lower case. It ends where a scheme ends (RFC 9110 section
-// 11.1), so that a header with the wrong character after an accepted scheme is malformed, and not of another scheme.
-func schemeOf(header string) frappe.Scheme {
+// schemeOf returns the scheme of an Authorization header. It ends where a scheme ends (RFC 9110 section 11.1), so that a
+// header with the wrong character after an accepted scheme is malformed, and not of another scheme.
+func schemeOf(header string) string {
 	header = strings.TrimLeft(header, " \t")
 	if end := strings.IndexFunc(header, func(r rune) bool { return !httpguts.IsTokenRune(r) }); end >= 0 {
 		header = header[:end]
 	}
-	return frappe.Scheme(strings.ToLower(header))
+	return header
 }
 
 // decideSession decides on a request without an Authorization header that is accepted here.
@@ -302,7 +304,7 @@ func (a *authenticator) challenge(w http.ResponseWriter, r *http.Request, d *dec
 // sentToken reports whether the request has a credential other than a Basic one.
 func sentToken(r *http.Request) bool {
 	header := r.Header.Get("Authorization")
-	return strings.Trim(header, " \t") != "" && schemeOf(header) != frappe.SchemeBasic
+	return strings.Trim(header, " \t") != "" && !strings.EqualFold(schemeOf(header), string(frappe.SchemeBasic))
 }
 
 // notePage lets challenge know by what the user opened a page, when the browser requests what belongs to the page.

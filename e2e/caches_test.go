@@ -13,7 +13,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestRefusalsAreNotStored: no cache may keep a refusal or a redirect, since the next request may have a good credential.
+// TestRefusalsAreNotStored: no cache may keep a refusal or a redirect, since the next request may have a good
+// credential.
 func TestRefusalsAreNotStored(t *testing.T) {
 	const navigate = "Sec-Fetch-Mode: navigate"
 	address, site := runSessions(t, "schemes basic token session\nlogin /login\nfailures 5 1h\n"+
@@ -51,8 +52,8 @@ func TestRefusalsAreNotStored(t *testing.T) {
 	}
 }
 
-// TestPrivateAnswers: an answer to a request with a session is for its user only, unless the application says that it may
-// be shared. Answers to other requests stay as they are.
+// TestPrivateAnswers: an answer to a request with a session is for its user only, unless the application says that it
+// may be shared. Answers to other requests stay as they are.
 func TestPrivateAnswers(t *testing.T) {
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -77,7 +78,7 @@ func TestSession(t *testing.T) {
 		{"the application's API key beside it", "schemes session", []string{cookie, tokenHeader}, 200,
 			"Administrator|session|a=1; sid=" + loggedIn + ";b=2|token " + testutil.AliceKey + ":" + testutil.AliceSecret, 1},
 		{"the application's signature beside it", "schemes session", []string{cookie, "Authorization: AWS4-HMAC-SHA256 a=b"},
-			200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|AWS4-HMAC-SHA256 a=b, c", 1},
+			200, "Administrator|session|a=1; sid=" + loggedIn + ";b=2|AWS4-HMAC-SHA256 a=b", 1},
 		{"the application's header beside a bad session", "schemes session", []string{dead, own}, 401, "", 1},
 		{"the application's header alone", "schemes session", []string{own}, 401, "", 0},
 		{"the application's header alone, anonymous", "schemes session\nanonymous", []string{own}, 401, "", 0},
@@ -112,6 +113,28 @@ func TestSession(t *testing.T) {
 				t.Errorf("%d %q", got.Status, got.Body)
 			}
 		})
+	}
+}
+
+// TestApplicationHeaderPassesTwoHandlers: a second handler leaves the application's header alone, too, where the first
+// one has hidden the session.
+func TestApplicationHeaderPassesTwoHandlers(t *testing.T) {
+	address, site := testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	testutil.RunCaddy(t, fmt.Sprintf(`http://%s {
+	route {
+		frappe_auth %[2]s {
+			schemes session
+			hide_credentials
+		}
+		frappe_auth %[2]s {
+			schemes session token
+		}
+		respond "{http.auth.user.id}|{header.Cookie}|{header.Authorization}"
+	}
+}`, address, site.URL))
+	got := testutil.Get(t, "http://"+address, "Cookie: sid="+loggedIn, "Authorization: Bearer own")
+	if got.Status != 200 || got.Body != "Administrator||Bearer own" {
+		t.Errorf("%d %q", got.Status, got.Body)
 	}
 }
 
