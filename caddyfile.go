@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/site"
 )
 
@@ -194,7 +195,7 @@ func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
 }
 
 func (h *Handler) unmarshalShare(d *caddyfile.Dispenser) (err error) {
-	h.ShareRaw, err = directive.Module[frappe.Store](d, directive.Guest{
+	h.ShareRaw, err = directive.Module[fleet.Module](d, directive.Guest{
 		Option: "share", Kind: "store", Example: "redis redis://localhost:6379", Optional: "redis", Package: "redis",
 	})
 	return err

@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/challenge"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/site"
 	"github.com/caddy-frappe/frappe-auth/static"
@@ -66,7 +67,7 @@ func (o *Options) load(ctx caddy.Context, described *ProtectedResource, anonymou
 // loadModules loads the backends, the shared store and the feeds.
 func (o *Options) loadModules(ctx caddy.Context) (conf verifierConfig, err error) {
 	conf = verifierConfig{
-		stateConfig: stateConfig{maxInflight: o.MaxInflight, now: time.Now, random: weakrand.Float64},
+		stateConfig: stateConfig{registry: fleets, maxInflight: o.MaxInflight, now: time.Now, random: weakrand.Float64},
 		name:        o.Name,
 		cacheSize:   o.Cache.Size,
 		lifetimes:   o.Cache.lifetimes(),
@@ -112,21 +113,20 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 }
 
 // loadStore loads the store that several Caddys share; nil if there is none. It returns the fingerprint of the backends
-// and the store together.
-func (o *Options) loadStore(ctx caddy.Context, backends string) (frappe.Store, string, error) {
+// and the store's place. A store that is reached in another way is the same.
+func (o *Options) loadStore(ctx caddy.Context, backends string) (fleet.Module, string, error) {
 	if len(o.ShareRaw) == 0 {
 		return nil, backends, nil
 	}
-	raw := slices.Clone(o.ShareRaw)
 	module, err := ctx.LoadModule(o, "ShareRaw")
 	if err != nil {
 		return nil, "", fmt.Errorf("loading the shared store: %w", err)
 	}
-	store, ok := module.(frappe.Store)
+	store, ok := module.(fleet.Module)
 	if !ok {
 		return nil, "", fmt.Errorf("share: module %T is not a store", module)
 	}
-	both, err := directive.Fingerprint(backends, raw, directive.ModuleFingerprint(module), store.Secret()) // it may come from a file
+	both, err := directive.Fingerprint(backends, store.Place())
 	return store, both, err
 }
 
@@ -180,8 +180,8 @@ func newProtectedResource(p *ProtectedResource, required []string, from []backen
 	return described, nil
 }
 
-// checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the background,
-// until stop is called.
+// checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the
+// background, until stop is called.
 func (o *Options) checkRoles(ctx context.Context, logger *zap.Logger, from []backends.Backend) (stop func()) {
 	for _, finding := range backends.CheckNames(o.Require) {
 		logger.Warn(finding.Check+": "+finding.Detail, zap.String("advice", finding.Advice))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	weakrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -27,8 +28,9 @@ import (
 type stateConfig struct {
 	backends            []backends.Backend
 	backendsFingerprint string
-	store               frappe.Store // nil: nothing is shared with other Caddys
-	fingerprint         string       // of the backends and the store
+	store               fleet.Module // nil: nothing is shared with other Caddys
+	registry            *fleet.Registry
+	fingerprint         string // of the backends and the store's place
 	maxInflight         int
 	now                 func() time.Time
 	random              func() float64 // in [0, 1)
@@ -37,7 +39,7 @@ type stateConfig struct {
 // state is what verifiers with the same backends share. It survives a reload of the configuration.
 type state struct {
 	cache    *cache
-	fleet    *fleet.Fleet // nil: nothing is shared with other Caddys
+	fleet    *fleet.Member // nil: nothing is shared with other Caddys
 	lookups  coalesce.Group[lookupKey, verdict]
 	backends []*backends.State
 	feeds    backends.Feeds
@@ -57,7 +59,6 @@ type demand struct {
 	name        string // of the handler
 	cacheSize   int
 	maxInflight int
-	longest     time.Duration // that a granted verdict may serve
 	feeds       []backends.Feed
 }
 
@@ -72,16 +73,19 @@ type lookupKey struct {
 // states holds one state for each distinct list of backends, by its fingerprint.
 var states = caddy.NewUsagePool()
 
+// fleets holds what this process shares with other Caddys. It survives a reload of the configuration.
+var fleets = fleet.NewRegistry(time.Now, weakrand.Float64)
+
 // stateOf returns the state with the fingerprint of a configuration. The caller must delete it from states.
 func stateOf(conf stateConfig) (*state, error) {
-	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf) })
+	pooled, _, err := states.LoadOrNew(conf.fingerprint, func() (caddy.Destructor, error) { return newState(conf), nil })
 	if err != nil {
 		return nil, err
 	}
 	return pooled.(*state), nil
 }
 
-func newState(conf stateConfig) (*state, error) {
+func newState(conf stateConfig) *state {
 	s := &state{
 		failures: rate.New(),
 		streams:  streams.New(),
@@ -94,26 +98,20 @@ func newState(conf stateConfig) (*state, error) {
 	}
 	if conf.store == nil {
 		s.cache = newCache(nil)
-		return s, nil
+		return s
 	}
-	var err error
-	s.fleet, err = fleet.New(fleet.Config{
-		Secret: conf.store.Secret(),
-		Scope:  conf.backendsFingerprint,
-		Apply:  func(r fleet.Revocation) { s.apply(r) },
-		Keep:   s.longestVerdict,
-		Now:    conf.now,
-		Random: conf.random,
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.cache = newCache(s.fleet.TagKey())
-	return s, nil
+	s.cache = newCache(fleet.TagKey())
+	s.fleet = conf.registry.Join(conf.store.Place(), conf.backendsFingerprint, s.apply)
+	return s
 }
 
-// Destruct implements caddy.Destructor. The state holds only memory, so there is nothing to do.
-func (*state) Destruct() error { return nil }
+// Destruct implements caddy.Destructor.
+func (s *state) Destruct() error {
+	if s.fleet != nil {
+		s.fleet.Leave()
+	}
+	return nil
+}
 
 // join adds a demand until leave. The cache size and the in-flight limits follow the highest demand.
 func (s *state) join(d *demand) {
@@ -151,18 +149,8 @@ func (s *state) adjust() {
 	}
 }
 
-// longestVerdict returns the longest time that a granted verdict may serve.
-func (s *state) longestVerdict() (longest time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for d := range s.demands {
-		longest = max(longest, d.longest)
-	}
-	return longest
-}
-
-// abandoned reports whether no configuration uses the state any more. Caddy may still be finishing requests for it. They
-// ask the backends without the cache, because revocations no longer reach that cache.
+// abandoned reports whether no configuration uses the state any more. Caddy may still be finishing requests for it.
+// They ask the backends without the cache, because revocations no longer reach that cache.
 func (s *state) abandoned() bool { return s.sharing.Load() == 0 }
 
 // serves reports whether a handler of that name shares the state; with an empty name, any.
@@ -243,8 +231,8 @@ func (s *state) count(v verdict) {
 	telemetry.CountLookup(lookupResultNames[result])
 }
 
-// drop drops the verdicts that changes select: here at once, and soon in the other Caddys that share a store. It does not
-// wait for them.
+// drop drops the verdicts that changes select: here at once, and soon in the other Caddys that share a store. It does
+// not wait for them.
 func (s *state) drop(changes ...frappe.Change) {
 	r := s.cache.revocation(changes...)
 	switch {
@@ -273,8 +261,8 @@ func (s *state) dropUnwatched() {
 	}
 }
 
-// publish waits until the other Caddys are told what was dropped. An error says that they are not yet: they will be once
-// the store is available again.
+// publish waits until the other Caddys are told what was dropped. An error says that they are not yet: they will be
+// once the store is available again.
 func (s *state) publish(ctx context.Context) error {
 	if s.fleet == nil {
 		return nil
@@ -308,39 +296,37 @@ func revoke(ctx context.Context, name string, changes []frappe.Change, source te
 	return len(concerned) > 0, err
 }
 
-// sharedLookup is one lookup's part in what several Caddys share. Nil: nothing is shared. It belongs to the goroutine of
-// the lookup.
+// sharedLookup is one lookup's part in what several Caddys share. Nil: nothing is shared. It belongs to the goroutine
+// of the lookup.
 type sharedLookup struct {
 	*lookup
 	state     *state
 	lifetimes verdicts.Lifetimes
-	exchange  *fleet.Exchange
-	name      string       // of the verdict in the store; empty: it is not shared
-	found     bool         // the store had a verdict: the credential was good
-	mayStale  bool         // that verdict may serve stale
-	asked     fleet.Moment // when the backends were asked
-	usable    bool         // asked is known
-	unlock    func()       // nil: no lock was taken
+	exchange  *fleet.Lookup
+	outcome   fleet.Outcome
+	found     bool // the store had a verdict: the credential was good
+	mayStale  bool // that verdict may serve stale
 }
 
-// share returns a lookup's part in what is shared. The caller must release it.
+// share returns a lookup's part in what is shared. The caller must end it.
 func (s *state) share(l *lookup, lifetimes verdicts.Lifetimes) *sharedLookup {
 	if s.fleet == nil {
 		return nil
 	}
-	shared := &sharedLookup{lookup: l, state: s, lifetimes: lifetimes, exchange: s.fleet.Exchange()}
-	if !l.subject.Uncached {
-		// Unlike the key in memory, the name depends on the exact spelling.
-		kind, claim := claimOf(&l.credential)
-		shared.name = s.fleet.Name(append([]string{kind, claim, l.credential.Secret}, l.sites...)...)
+	var limit fleet.Limit
+	if l.failures.Max > 0 {
+		limit = fleet.Limit{Client: l.client.String(), Max: l.failures.Max, Window: l.failures.Window}
 	}
-	return shared
+	// Unlike the key in memory, the name of the verdict depends on the exact spelling.
+	kind, claim := claimOf(&l.credential)
+	name := append([]string{kind, claim, l.credential.Secret}, l.sites...)
+	return &sharedLookup{lookup: l, state: s, lifetimes: lifetimes, exchange: s.fleet.Lookup(limit, name...)}
 }
 
-// release lets other Caddys ask about the credential.
-func (s *sharedLookup) release() {
-	if s != nil && s.unlock != nil {
-		s.unlock()
+// end stores what the backends said, and lets other Caddys ask about the credential.
+func (s *sharedLookup) end() {
+	if s != nil {
+		s.exchange.End(s.outcome)
 	}
 }
 
@@ -352,30 +338,22 @@ type sharedGrant struct {
 
 // grant returns the grant of another Caddy, and caches it. It waits if another Caddy is asking the backends, unless no
 // backend may be asked anyway.
-func (s *sharedLookup) grant(mayAsk func() bool) *grant {
-	if s == nil || s.name == "" {
+func (s *sharedLookup) grant(mayAsk bool) (g *grant) {
+	if s == nil || s.subject.Uncached {
 		return nil
 	}
-	s.exchange.AwaitLook()
-	g := s.take()
-	if g == nil && mayAsk() {
-		s.unlock = s.exchange.Lock(s.name, func() bool {
-			g = s.take()
-			return g != nil
-		})
-	}
+	s.exchange.Find(mayAsk, func(found *fleet.Verdict) bool {
+		g = s.take(found)
+		return g != nil
+	})
 	return g
 }
 
-// take returns the grant in the store, and caches it with its true age. A grant that may only serve stale is cached too,
+// take caches a grant of the store with its true age, and returns it. A grant that may only serve stale is cached too,
 // for the case that the backends are unavailable, but is not returned.
-func (s *sharedLookup) take() *grant {
-	read := s.state.cache.Begin()
-	found := s.exchange.Get(s.name)
-	if found == nil {
-		return nil
-	}
+func (s *sharedLookup) take(found *fleet.Verdict) *grant {
 	s.found = true
+	began := s.state.cache.Begin() // what is revoked before, found.Current knows
 	var value sharedGrant
 	if json.Unmarshal(found.Plain, &value) != nil || value.Backend < 0 || value.Backend >= len(s.state.backends) ||
 		!frappe.ValidUser(value.Identity.User) {
@@ -386,10 +364,10 @@ func (s *sharedLookup) take() *grant {
 	now := s.state.now()
 	g.At = s.state.clock.At(now) - int64(found.Age)
 	freshness := s.lifetimes.Freshness(g.Validity, found.Age, now)
-	if all := g.Tags.All(); freshness > verdicts.Stale || !s.state.fleet.IsCurrent(found, all[:]...) {
+	if all := g.Tags.All(); freshness > verdicts.Stale || !found.Current(all[:]...) {
 		return nil
 	}
-	cached, evicted := s.state.cache.Adopt(s.subject, g, read)
+	cached, evicted := s.state.cache.Adopt(s.subject, g, began)
 	if evicted {
 		telemetry.CountEviction(telemetry.VerdictGranted)
 	}
@@ -406,49 +384,33 @@ func (s *sharedLookup) take() *grant {
 // wasGood reports whether another Caddy has shared a grant that may serve stale.
 func (s *sharedLookup) wasGood() bool { return s != nil && s.mayStale }
 
-// begin records that the backends are asked.
-func (s *sharedLookup) begin() {
-	if s != nil && s.name != "" {
-		s.asked, s.usable = s.state.fleet.Begin()
-	}
-}
-
-// put stores a grant for the other Caddys.
+// put shares a grant with the other Caddys.
 func (s *sharedLookup) put(validity verdicts.Validity, id frappe.Identity, backend int) {
-	if s == nil || !s.usable {
+	if s == nil {
 		return
 	}
 	plain, err := json.Marshal(sharedGrant{Backend: backend, Identity: id})
 	if err != nil {
 		return // an expiry beyond the year 9999
 	}
-	s.exchange.Put(s.name, s.asked, plain, s.lifetimes.Longest(validity, s.state.now()))
+	s.outcome = fleet.Outcome{Plain: plain, Keep: s.lifetimes.Longest(validity, s.state.now())}
 }
 
 // withdraw revokes the verdict on a credential that was good and no longer is, so that no other Caddy keeps serving it.
 func (s *sharedLookup) withdraw(known bool) {
-	if s == nil || s.name == "" || !known && !s.found {
+	if s == nil || s.subject.Uncached || !known && !s.found {
 		return
 	}
 	s.state.fleet.RevokeElsewhere(fleet.Revocation{Tags: []uint64{s.state.cache.claimTag(&s.credential)}})
-	s.exchange.Delete(s.name)
-}
-
-// limit returns the client's failure limit at all Caddys together. ok is false if there is none.
-func (s *sharedLookup) limit() (limit fleet.Limit, ok bool) {
-	if s == nil || s.failures.Max < 0 {
-		return fleet.Limit{}, false
-	}
-	return fleet.Limit{Client: s.client.String(), Max: s.failures.Max, Window: s.failures.Window}, true
+	s.outcome = fleet.Outcome{Delete: true}
 }
 
 // throttled returns an error if the client has reached its failure limit at all Caddys together.
 func (s *sharedLookup) throttled() error {
-	limit, ok := s.limit()
-	if !ok {
+	if s == nil {
 		return nil
 	}
-	if wait := s.exchange.Wait(limit); wait > 0 {
+	if wait := s.exchange.Wait(); wait > 0 {
 		return &throttledError{wait: wait}
 	}
 	return nil
@@ -456,7 +418,7 @@ func (s *sharedLookup) throttled() error {
 
 // charge counts a failure against the client at all Caddys together.
 func (s *sharedLookup) charge() {
-	if limit, ok := s.limit(); ok {
-		s.exchange.Charge(limit, s.name)
+	if s != nil {
+		s.exchange.Charge()
 	}
 }

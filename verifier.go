@@ -57,10 +57,15 @@ func newVerifier(conf verifierConfig) (*verifier, error) {
 		state:          shared,
 		demand: &demand{
 			name: conf.name, cacheSize: conf.cacheSize, maxInflight: conf.maxInflight,
-			longest: conf.lifetimes.TTL + conf.lifetimes.StaleIfError, feeds: conf.feeds,
+			feeds: conf.feeds,
 		},
 		unwatch: func() {},
 		detach:  func() {},
+	}
+	if v.store != nil {
+		if v.detach, err = v.state.fleet.Attach(v.store, v.logger); err != nil {
+			return nil, errors.Join(err, v.release())
+		}
 	}
 	for _, b := range v.backends {
 		telemetry.ExpectBackend(b.Name)
@@ -81,10 +86,6 @@ func (v *verifier) start(ctx context.Context) {
 	}
 	for _, f := range v.feeds {
 		v.watch(ctx, f.Watcher, v.state.feeds.Watch(f), telemetry.SourceFeed)
-	}
-	if v.store != nil {
-		v.detach = v.state.fleet.Attach(v.store, v.logger)
-		v.watchers.Go(func() { v.state.fleet.Run(ctx) })
 	}
 }
 
@@ -111,6 +112,11 @@ func (v *verifier) close() error {
 	v.watchers.Wait()
 	v.detach()
 	v.state.leave(v.demand)
+	return v.release()
+}
+
+// release releases the shared state.
+func (v *verifier) release() error {
 	_, err := states.Delete(v.fingerprint)
 	return err
 }
@@ -156,8 +162,8 @@ type throttledError struct{ wait time.Duration }
 func (*throttledError) Error() string { return "too many denied credentials" }
 
 // verify returns the verdict on a credential, for the sites of its request. A request that waits for another request's
-// lookup returns as soon as ctx is done. A request that asks the backends itself finishes that first, which takes at most
-// backends.MaxWait plus backends.MaxCall for each backend.
+// lookup returns as soon as ctx is done. A request that asks the backends itself finishes that first, which takes at
+// most backends.MaxWait plus backends.MaxCall for each backend.
 func (v *verifier) verify(ctx context.Context, by caller, sites []string, cred *frappe.Credential) verdict {
 	subject := v.state.cache.subject(sites, cred)
 	subject.Uncached = subject.Uncached || v.state.abandoned() || by.trace != nil
@@ -258,8 +264,8 @@ type lookup struct {
 	trace      func(step)   // if set, it is called with each backend's answer
 }
 
-// maxCoalesced is how many lookups of other requests one request waits for. It needs another one only if the client that
-// ran the lookup had reached its failure limit.
+// maxCoalesced is how many lookups of other requests one request waits for. It needs another one only if the client
+// that ran the lookup had reached its failure limit.
 const maxCoalesced = 3
 
 // lookUp asks about a credential, or waits for a request that is already asking about the same one. That request may
@@ -284,8 +290,8 @@ func (v *verifier) ask(l *lookup) verdict {
 		return result
 	}
 	shared := v.state.share(l, v.lifetimes)
-	defer shared.release()
-	if g := shared.grant(func() bool { return v.mayAsk(l) }); g != nil {
+	defer shared.end()
+	if g := shared.grant(v.mayAsk(l)); g != nil {
 		return verdict{grant: g, cache: cacheShared}
 	}
 	return v.askBackends(l, shared)
@@ -318,7 +324,6 @@ func (v *verifier) mayAsk(l *lookup) bool {
 // askBackends asks the backends in order, and caches and shares their verdict.
 func (v *verifier) askBackends(l *lookup, shared *sharedLookup) verdict {
 	began := v.state.cache.Begin()
-	shared.begin()
 	at := v.state.clock.At(v.now())
 	var (
 		unavailable     *frappe.UnavailableError
@@ -405,8 +410,8 @@ func (v *verifier) charge(l *lookup, shared *sharedLookup) {
 	shared.charge()
 }
 
-// keep caches a grant, and shares it if it was cached. It does so even with a ttl of 0: a credential that is known to be
-// good is exempt from the failure limit.
+// keep caches a grant, and shares it if it was cached. It does so even with a ttl of 0: a credential that is known to
+// be good is exempt from the failure limit.
 func (v *verifier) keep(l *lookup, shared *sharedLookup, g *grant, id frappe.Identity, backend int) {
 	if l.subject.Uncached {
 		return
@@ -427,8 +432,8 @@ func (v *verifier) deny(l *lookup, d denial) {
 	}
 }
 
-// refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never waits.
-// If that fails, the next attempt comes after another twentieth of the ttl.
+// refreshAhead asks the backends again before a verdict expires, so that a client that comes back regularly never
+// waits. If that fails, the next attempt comes after another twentieth of the ttl.
 func (v *verifier) refreshAhead(l lookup, g *grant, now time.Time) {
 	clock, next := v.state.clock.At(now), g.renewal.Load()
 	if next > clock || !g.renewal.CompareAndSwap(next, clock+int64(v.lifetimes.For(g.Validity))/20) {
@@ -438,8 +443,8 @@ func (v *verifier) refreshAhead(l lookup, g *grant, now time.Time) {
 	go v.lookUp(context.Background(), &l) //nolint:gosec // it outlives the request, of which nothing may be kept
 }
 
-// staleVerdict returns a cached grant although its ttl is over. It reads the cache again, because the grant may have been
-// revoked or refreshed while the backends were asked.
+// staleVerdict returns a cached grant although its ttl is over. It reads the cache again, because the grant may have
+// been revoked or refreshed while the backends were asked.
 func (v *verifier) staleVerdict(l *lookup) (verdict, bool) {
 	g, _ := v.cached(l.subject)
 	if g == nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -177,10 +178,14 @@ func TestFleetStoreHoldsNoNames(t *testing.T) {
 	site.LoggedOut.Store(true)
 	ask(t, "DELETE", "http://"+nodes[0].admin+"/frappe_auth/cache", "")
 	sent["sid="+testutil.RecordedSession] = 401
+	testutil.Eventually(t, "the other has heard", func() bool {
+		status, _, _ := nodes[1].request(t, "sid="+testutil.RecordedSession)
+		return status == 401
+	})
 	all()
 
 	held := dump(t, server)
-	if n := strings.Count(held, "}:value:verdict:"); n < 4 {
+	if n := strings.Count(held, "}:1:v:"); n < 4 {
 		t.Fatalf("Redis holds %d results only:\n%q", n, held)
 	}
 	for what, where := range map[string]string{"holds": held, "was told": heard()} {
@@ -200,14 +205,20 @@ func TestFleetStoreHoldsNoNames(t *testing.T) {
 	}
 }
 
-// resultNames returns the names of the verdicts in a Redis.
-func resultNames(t *testing.T, server *testutil.RedisServer) []string {
+// keysOf returns the keys of a kind in a Redis: s for states, w for wakes, v for verdicts, f for failures.
+func keysOf(t *testing.T, server *testutil.RedisServer, kind string) []string {
 	t.Helper()
-	names, err := server.Run("KEYS", "*:value:verdict:*").AsStrSlice()
+	keys, err := server.Run("KEYS", "*}:1:"+kind+":*").AsStrSlice()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return names
+	return keys
+}
+
+// resultNames returns the names of the verdicts in a Redis.
+func resultNames(t *testing.T, server *testutil.RedisServer) []string {
+	t.Helper()
+	return keysOf(t, server, "v")
 }
 
 // shared makes a Caddy share the verdict on a new credential, and returns its name and value in Redis.
@@ -271,20 +282,29 @@ func TestFleetTampering(t *testing.T) {
 			revokeEve(t, nodes)
 			set(name, value)
 		}, false},
-		{"revoked, and put back with the log as it was", func(name, value, sent string) {
-			const log = "{frappe_auth}:revocations"
-			before, err := server.Run("DUMP", log).ToString()
+		{"revoked, and put back with the state as it was", func(name, value, sent string) {
+			state := keysOf(t, server, "s")[0]
+			before, err := server.Run("GET", state).ToString()
 			if err != nil {
 				t.Fatal(err)
 			}
 			revokeEve(t, nodes)
-			server.Must("RESTORE", log, "0", before, "REPLACE")
+			set(state, before)
 			set(name, value)
 		}, false},
-		{"revoked, and put back without a log", func(name, value, sent string) {
+		{"revoked, and put back without a state", func(name, value, sent string) {
 			revokeEve(t, nodes)
-			server.Must("DEL", "{frappe_auth}:revocations")
+			server.Must("DEL", keysOf(t, server, "s")[0])
 			set(name, value)
+		}, false},
+		{"revoked, and put back with garbage for a state", func(name, value, sent string) {
+			revokeEve(t, nodes)
+			set(keysOf(t, server, "s")[0], strings.Repeat("x", 1<<10))
+			set(name, value)
+		}, false},
+		{"the largest ID in the wake", func(string, string, string) {
+			server.Must("XADD", keysOf(t, server, "w")[0], fmt.Sprintf("%d-%[1]d", uint64(math.MaxUint64)), "v", "")
+			revokeEve(t, nodes)
 		}, false},
 	} {
 		for kind, of := range kinds {

@@ -344,6 +344,8 @@ type link struct {
 	where  string       // as the URL, a Sentinel or a node names it
 	remote atomic.Value // its address, a string
 	local  atomic.Bool  // it is on this machine
+
+	dialled atomic.Uint32 // how many connections were made
 }
 
 // connect connects to a server. The link ends with ctx, and brings no more than the limits. once is set if it must not be
@@ -376,6 +378,7 @@ func (a *address) connect(ctx context.Context, to string, as login, l limits, on
 		}
 		made.remote.Store(conn.RemoteAddr().String())
 		made.local.Store(isLocal(conn))
+		made.dialled.Add(1)
 		return &boundConn{Conn: guard(conn, l), release: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
 	}
 	var err error

@@ -11,7 +11,7 @@ func init() { directive.Register(new(Store).block(), new(FrappeEvents).block()) 
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //
 //	redis <url> {
-//	    secret            <secret>
+//	    secret            <secret> [<old secret>...]
 //	    password          <password>
 //	    prefix            <prefix>
 //	    timeout           <duration>
@@ -39,7 +39,7 @@ func (s *Store) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (s *Store) block() directive.Block {
 	options := s.access().options()
-	options["secret"] = directive.Text(&s.SharedSecret)
+	options["secret"] = s.readSecrets
 	options["prefix"] = directive.Text(&s.Prefix)
 	options["timeout"] = directive.PositiveDuration(&s.RequestTimeout)
 	return directive.Block{

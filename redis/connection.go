@@ -61,7 +61,8 @@ type connection struct {
 // attempt is the last attempt to connect: a link, or an error.
 type attempt struct {
 	*link
-	err error
+	err    error
+	number uint32
 }
 
 // connect begins to connect, and returns at once.
@@ -97,6 +98,7 @@ func (c *connection) run() {
 
 // tell makes an attempt known.
 func (c *connection) tell(a *attempt) {
+	a.number = c.current.Load().number + 1
 	c.current.Store(a)
 	select {
 	case <-c.tried:
@@ -273,10 +275,25 @@ func (c *connection) judge(err error, l *link) {
 	} else if !isLost(err) {
 		return
 	}
+	c.askRenewal(moved)
+}
+
+// askRenewal asks for another server; to names it, if it is known.
+func (c *connection) askRenewal(to string) {
 	select {
-	case c.renew <- moved:
+	case c.renew <- to:
 	default:
 	}
+}
+
+// epoch is another number after a command may have gone over another connection, or to another server, which may have lost
+// what was written before.
+func (c *connection) epoch() uint64 {
+	a := c.current.Load()
+	if a.link == nil {
+		return 0
+	}
+	return uint64(a.number)<<32 | uint64(a.link.dialled.Load())
 }
 
 // isLost reports whether an error is that of a connection, and not of the command.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -38,12 +38,21 @@ func promptly(t testing.TB, call func(ctx context.Context) error) (err error) {
 }
 
 func set(s *Store) func(context.Context) error {
-	return func(ctx context.Context) error { return s.Set(ctx, "n", []byte("x"), time.Minute) }
+	return func(ctx context.Context) error {
+		return (&storeClient{connection: s.connection}).Done(ctx, fleet.DoneQuery{
+			Lock: s.key("l"), Failures: s.key("f"), Verdict: s.key("v"), Value: []byte("x"), Keep: time.Minute,
+		})
+	}
 }
 
 func get(s *Store) func(context.Context) error {
-	return func(ctx context.Context) error { _, err := s.Get(ctx, "n"); return err }
+	return func(ctx context.Context) error {
+		_, err := (&storeClient{connection: s.connection}).Look(ctx, fleet.LookQuery{Lock: s.key("l"), Failures: s.key("f")})
+		return err
+	}
 }
+
+func (s *Store) key(kind string) string { return "{" + s.place.Prefix + "}:1:" + kind }
 
 func works(t testing.TB, s *Store) func() bool {
 	return func() bool { return promptly(t, set(s)) == nil && promptly(t, get(s)) == nil }
@@ -60,20 +69,23 @@ func TestAway(t *testing.T) {
 		}
 		server.Start()
 		testutil.Eventually(t, "it works", works(t, s))
-		reading := make(chan error, 1)
-		last := read(t, s, frappe.Position{}, time.Millisecond)
-		go func() { _, err := s.Read(t.Context(), last[0].Position, time.Minute); reading <- err }()
+		waiting := make(chan error, 1)
+		l := connected(t, s)
+		dialled := l.Dialled()
+		go func() { waiting <- l.Wait(t.Context(), []fleet.StateKeys{stateKeys}, []string{"0-0"}, time.Minute) }()
 		server.Kill()
-		if err := <-reading; err == nil {
-			t.Error("reading goes on without a server")
-		}
+		ends(t, "waiting without a server", func() {
+			if err := <-waiting; err == nil {
+				t.Error("no error from waiting without a server")
+			}
+		})
 		if err := promptly(t, set(s)); err == nil {
 			t.Error("no error after the server was killed")
 		}
 		server.Start()
 		testutil.Eventually(t, "it works again", works(t, s))
-		if got := read(t, s, last[0].Position, time.Millisecond); got[0].Epoch == last[0].Epoch || got[0].Sequence != 1 {
-			t.Errorf("after a restart without the log: %v, before %v", got, last)
+		if l.Dialled() == dialled {
+			t.Error("after a restart the connection counts as the same")
 		}
 	})
 }
@@ -112,17 +124,15 @@ func TestFaults(t *testing.T) {
 				t.Errorf("reading: %v", err)
 			}
 			if test.reads {
-				if _, err := s.Time(soon(t)); err != nil {
-					t.Errorf("time: %v", err)
+				if _, err := (&storeClient{connection: s.connection}).Sync(soon(t), fleet.SyncQuery{Note: s.key("n")}); err != nil {
+					t.Errorf("comparing the state: %v", err)
 				}
 			}
 			if test.mend != nil {
 				server.Must(test.mend...)
 			}
 			testutil.Eventually(t, "it works again", works(t, s))
-			if _, err := s.Append(soon(t), []byte("x"), time.Hour); err != nil {
-				t.Errorf("append: %v", err)
-			}
+			publish(t, connected(t, s), "", oneState)
 		})
 	}
 }
@@ -164,19 +174,6 @@ func TestMute(t *testing.T) {
 		}
 	})
 	s.connection = nil
-}
-
-// TestEvicted: when the log is evicted, a new epoch begins.
-func TestEvicted(t *testing.T) {
-	server := startRedis(t, "--maxmemory-policy", "allkeys-lru")
-	s := fresh(t, server)
-	before := read(t, s, frappe.Position{}, time.Millisecond)
-	server.Must("CONFIG", "SET", "maxmemory", "1")
-	server.Run("SET", "other", "x") // makes it evict
-	server.Must("CONFIG", "SET", "maxmemory", "0")
-	if got := read(t, s, before[0].Position, time.Millisecond); got[0].Epoch == before[0].Epoch {
-		t.Errorf("%v, before %v", got, before)
-	}
 }
 
 // TestSharedConnection: stores with the same address have one connection, which the last one closes.

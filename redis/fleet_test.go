@@ -1,7 +1,10 @@
 package redis
 
 import (
+	"context"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,57 +18,115 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestOneTurn: Caddys that wait for another, which gets no verdict to share, go on as soon as it is done. None of them waits
-// for a second one.
+// member is a Caddy that shares a server. It counts what it drops, and how often it looks.
+type member struct {
+	*fleet.Member
+	tags, everything, looks atomic.Int64
+}
+
+// counted is a store whose looks are counted.
+type counted struct {
+	*Store
+	member *member
+}
+
+type countedLink struct {
+	fleet.Store
+	member *member
+}
+
+func (c counted) Connect() fleet.Store { return &countedLink{c.Store.Connect(), c.member} }
+
+func (c *countedLink) Look(ctx context.Context, q fleet.LookQuery) (fleet.LookReply, error) {
+	c.member.looks.Add(1)
+	return c.Store.Look(ctx, q)
+}
+
+func joined(t testing.TB, s *Store) *member {
+	t.Helper()
+	m := new(member)
+	m.Member = fleet.NewRegistry(time.Now, rand.Float64).Join(s.Place(), "backends", func(r fleet.Revocation) {
+		if r.Everything {
+			m.everything.Add(1)
+		}
+		m.tags.Add(int64(len(r.Tags)))
+	})
+	detach, err := m.Attach(counted{s, m}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		detach()
+		m.Leave()
+	})
+	testutil.Eventually(t, "the first sync", func() bool { return m.Stats().LookAge >= 0 })
+	return m
+}
+
+// TestOneTurn: Caddys that wait for another, which gets no verdict to share, go on as soon as it is done. None of them
+// waits for a second one.
 func TestOneTurn(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
 		const caddys = 20
-		var fleets [caddys]*fleet.Fleet
-		for i := range fleets {
-			f, err := fleet.New(fleet.Config{
-				Secret: []byte(secret), Apply: func(fleet.Revocation) {}, Keep: func() time.Duration { return time.Hour },
-				Now: time.Now, Random: rand.Float64,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			store := open(t, &Store{URL: server.url(), RequestTimeout: caddy.Duration(maxTimeout)})
-			t.Cleanup(f.Attach(store, zap.NewNop()))
-			fleets[i] = f
+		var members [caddys]*member
+		for i := range members {
+			members[i] = joined(t, open(t, &Store{URL: server.url(), RequestTimeout: caddy.Duration(maxTimeout)}))
 		}
-		name := fleets[0].Name("a bad credential")
-		unlock := fleets[0].Exchange().Lock(name, func() bool { return false })
+		never := func(*fleet.Verdict) bool { return false }
+		first := members[0].Lookup(fleet.Limit{}, "a bad credential")
+		first.Find(true, never)
 
-		var (
-			waiters sync.WaitGroup
-			done    atomic.Bool // the first Caddy has asked
-			waiting atomic.Int64
-			turns   [caddys]atomic.Int64 // since then
-		)
-		for i, f := range fleets[1:] {
-			waiters.Go(func() {
-				first := true
-				f.Exchange().Lock(name, func() bool {
-					if done.Load() {
-						turns[i].Add(1)
-					}
-					if first {
-						waiting.Add(1)
-						first = false
-					}
-					return false
-				}) // the lock is kept: those who asked at once are slow
-			})
+		var waiters sync.WaitGroup
+		for _, m := range members[1:] {
+			waiters.Go(func() { m.Lookup(fleet.Limit{}, "a bad credential").Find(true, never) }) // who asks at once is slow
 		}
-		testutil.Eventually(t, "all wait", func() bool { return waiting.Load() == caddys-1 })
-		unlock()
-		done.Store(true)
+		testutil.Eventually(t, "all wait", func() bool {
+			return !slices.ContainsFunc(members[1:], func(m *member) bool { return m.looks.Load() < 2 })
+		})
+		first.End(fleet.Outcome{})
+		for _, m := range members {
+			m.looks.Store(0)
+		}
 		waiters.Wait()
-		for i := range turns {
-			if n := turns[i].Load(); n > 2 { // one that was under way, and one that saw the lock released
+		for i, m := range members {
+			if n := m.looks.Load(); n > 2 { // one that was under way, and one that saw the lock released
 				t.Errorf("Caddy %d looked %d times more", i, n)
 			}
+		}
+	})
+}
+
+// TestRevocations: what one Caddy revokes is dropped by all, once, and nothing else is, however many publish at once.
+func TestRevocations(t *testing.T) {
+	onEach(t, func(t *testing.T, program string) {
+		server := start(t, program)
+		var members []*member
+		for range 10 {
+			members = append(members, joined(t, fresh(t, server)))
+		}
+		drops := func() (all []int64) {
+			for _, m := range members {
+				all = append(all, m.everything.Load())
+			}
+			return all
+		}
+		before := fmt.Sprint(drops())
+		var publishers sync.WaitGroup
+		for i, m := range members {
+			publishers.Go(func() {
+				m.Revoke(fleet.Revocation{Tags: []uint64{uint64(i)}})
+				if err := m.Publish(soon(t)); err != nil {
+					t.Errorf("Caddy %d: %v", i, err)
+				}
+			})
+		}
+		publishers.Wait()
+		for i, m := range members {
+			testutil.Eventually(t, fmt.Sprintf("Caddy %d has dropped all", i), func() bool { return m.tags.Load() >= 10 })
+		}
+		if after := fmt.Sprint(drops()); after != before {
+			t.Errorf("everything was dropped: %s, before %s", after, before)
 		}
 	})
 }

@@ -41,7 +41,7 @@ func (s *Store) CheckHealth(ctx context.Context) []frappe.Finding {
 		findings = append(findings, frappe.Warning("purpose", "this is the redis_queue of a bench, whose jobs and limits of memory it would share").
 			Advise("use another Redis, or another one of the bench's that is not restarted and flushed with it"))
 	}
-	return append(findings, s.checkRights(ctx), s.checkClock(ctx))
+	return append(findings, s.checkScripts(ctx)...)
 }
 
 // reach waits until Redis can be reached. A store that was provisioned just now has not connected yet.
@@ -215,7 +215,7 @@ func (n node) eviction() frappe.Finding {
 		return frappe.OK(check, "no limit of memory")
 	}
 	if strings.HasPrefix(policy, "allkeys-") {
-		return frappe.Warning(check, "maxmemory-policy %s may evict the log of revocations; every Caddy then drops its cached verdicts. "+
+		return frappe.Warning(check, "maxmemory-policy %s may evict the state that holds the revocations; every Caddy then drops its cached verdicts. "+
 			"Use noeviction or volatile-lru", policy)
 	}
 	return frappe.OK(check, "%s", policy)
@@ -227,57 +227,6 @@ func (n node) persistence() frappe.Finding {
 		return frappe.OK(check, "no append-only file; after a restart that loses data, every Caddy drops its cached verdicts")
 	}
 	return frappe.OK(check, "append-only file")
-}
-
-// checkRights does once what requests do, under a name of its own.
-func (s *Store) checkRights(ctx context.Context) frappe.Finding {
-	const check, name, ttl = "commands", "doctor", time.Second
-	steps := []struct {
-		what string
-		run  func() error
-	}{
-		{"store a value", func() error { return s.Set(ctx, name, []byte("-"), ttl) }},
-		{"read a value", func() error { _, err := s.Get(ctx, name); return err }},
-		{"delete a value", func() error { return s.Delete(ctx, name) }},
-		{"lock", func() error { _, err := s.Lock(ctx, name, name, ttl); return err }},
-		{"unlock", func() error { return s.Unlock(ctx, name, name) }},
-		{"count failures", func() error { _, err := s.Charge(ctx, name, time.Millisecond, ttl); return err }},
-		{"append to a log", func() error {
-			return s.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-				_, err := appendTo(ctx, client, s.valueKey(name), nil, ttl)
-				return err
-			})
-		}},
-		{"delete that log", func() error { return s.Delete(ctx, name) }},
-		{"read the log", func() error {
-			_, err := s.Read(ctx, frappe.Position{ID: endOfLog}, time.Millisecond)
-			return err
-		}},
-	}
-	for _, step := range steps {
-		if err := step.run(); err != nil {
-			return frappe.Trouble(check, "cannot %s: %v; docs/redis.md has the rights that the user needs", step.what, err)
-		}
-	}
-	return frappe.OK(check, "all that are needed are allowed")
-}
-
-// endOfLog is an ID after which no entry can be.
-const endOfLog = "18446744073709551615-18446744073709551615"
-
-func (s *Store) checkClock(ctx context.Context) frappe.Finding {
-	const check = "clock"
-	before := time.Now()
-	theirs, err := s.Time(ctx)
-	if err != nil {
-		return frappe.Trouble(check, "%v", err)
-	}
-	after := time.Now()
-	skew := max(before.Sub(theirs), theirs.Sub(after), 0)
-	if skew > maxSkew {
-		return frappe.Warning(check, "differs from this machine's by %s, so shared verdicts serve that much shorter; run NTP on both", skew.Round(time.Second))
-	}
-	return frappe.OK(check, "at most %s from this machine's", maxSkew)
 }
 
 // CheckHealth implements frappe.HealthChecker.

@@ -16,9 +16,6 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"github.com/caddy-frappe/frappe-auth/frappe"
-	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestGuard: an answer is refused before the library makes room for it or fails on it, in whatever parts it arrives.
@@ -238,40 +235,4 @@ func answer(conn net.Conn, script [][]byte) {
 			return
 		}
 	}
-}
-
-// TestHostileEntries: whoever writes to the log of revocations can keep Caddys from sharing, and cannot fill their memory.
-func TestHostileEntries(t *testing.T) {
-	onEach(t, func(t *testing.T, program string) {
-		many := []string{"XADD", "{frappe_auth}:revocations", "*"}
-		for range maxElements {
-			many = append(many, "f", "v")
-		}
-		for name, entries := range map[string][][]string{
-			"a long one":           {{"XADD", "{frappe_auth}:revocations", "*", "e", "e", "s", "1", "d", strings.Repeat("x", maxBulk+1)}},
-			"one with many fields": {many},
-			"many that are long": func() (all [][]string) {
-				for range 20 {
-					all = append(all, []string{"XADD", "{frappe_auth}:revocations", "*", "e", "e", "s", "1", "d", strings.Repeat("x", maxBulk)})
-				}
-				return all
-			}(),
-		} {
-			t.Run(name, func(t *testing.T) {
-				server := start(t, program)
-				s := fresh(t, server)
-				for _, entry := range entries {
-					server.Must(entry...)
-				}
-				if got, err := s.Read(soon(t), frappe.Position{}, time.Millisecond); !errors.Is(err, errAnswer) {
-					t.Errorf("%d entries, %v", len(got), err)
-				}
-				server.Must("DEL", "{frappe_auth}:revocations")
-				testutil.Eventually(t, "the log works again", func() bool {
-					got, err := s.Read(soon(t), frappe.Position{}, time.Millisecond)
-					return err == nil && len(got) == 1
-				})
-			})
-		}
-	})
 }

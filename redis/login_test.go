@@ -21,6 +21,7 @@ import (
 	zapobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -34,13 +35,11 @@ func usable(t testing.TB, s *Store) error {
 			return finding(f)
 		}
 	}
-	if _, err := s.Read(soon(t), frappe.Position{}, time.Millisecond); err != nil { // starts the log
+	l := connected(t, s)
+	if _, err := l.Sync(soon(t), fleet.SyncQuery{Note: s.key("n"), Write: "x", Rings: []fleet.StateKeys{stateKeys}, Known: []string{""}}); err != nil {
 		return err
 	}
-	if _, err := s.Append(soon(t), []byte("x"), time.Hour); err != nil {
-		return err
-	}
-	return s.Reset(soon(t), "none")
+	return l.Wait(soon(t), []fleet.StateKeys{{Wake: s.key("w")}}, []string{"0-0"}, time.Millisecond)
 }
 
 type finding frappe.Finding
@@ -87,8 +86,8 @@ func TestPassword(t *testing.T) {
 			case err != nil && strings.Contains(err.Error(), "wrong-password"), strings.Contains(s.String(), "with"):
 				t.Errorf("the password is shown: %s, %v", s, err)
 			}
-			if string(s.Secret()) != secret {
-				t.Errorf("secret %q", s.Secret())
+			if string(s.Secrets()[0]) != secret {
+				t.Errorf("secret %q", s.Secrets()[0])
 			}
 		})
 	}
@@ -163,8 +162,9 @@ func TestRights(t *testing.T) {
 				continue
 			}
 			server.Must(append(rules, "-"+rule[1:])...)
-			server.Must("SCRIPT", "FLUSH") // a script that is known needs no EVAL
-			server.Must("DEL", "{frappe_auth}:revocations")
+			server.Must("SCRIPT", "FLUSH")                 // a script that is known needs no EVAL
+			server.Must("SET", s.key("w"), "another type") // then more is needed
+			server.Must("DEL", "{frappe_auth}:doctor:state")
 			if err := usable(t, s); err == nil {
 				t.Errorf("%s is not needed", rule)
 			}

@@ -1,18 +1,21 @@
-// Package redis lets several Caddys share verdicts, revocations and failures through Redis or Valkey, and hears from Redis
-// which documents change in Frappe.
+// Package redis lets several Caddys share verdicts, revocations and failures through Redis or Valkey, and hears from
+// Redis which documents change in Frappe.
 package redis
 
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 )
 
 func init() {
@@ -20,28 +23,29 @@ func init() {
 	caddy.RegisterModule(new(FrappeEvents))
 }
 
-// Store shares verdicts, revocations and failures between Caddys through Redis 6.2 or later, or Valkey. All Caddys with the
-// same `secret` and `prefix` share.
+// Store shares verdicts, revocations and failures between Caddys through Redis 6.2 or later, or Valkey. All Caddys with
+// the same `secret` and `prefix` share.
 //
 // Redis sees neither users nor credentials: names are keyed hashes, and values are encrypted. Caddy starts and serves
-// without Redis, too; requests never wait for a connection. One connection carries all commands, a second one follows the
+// without Redis, too; requests never wait for a connection. One connection carries all commands, a second one waits for
 // revocations. Handlers with the same URL and password share them, also across reloads.
 //
-// All keys begin with `{<prefix>}:`. In a Redis Cluster they are on one node; a Cluster therefore brings failover, but does
-// not spread the load.
+// All keys begin with `{<prefix>}:`. In a Redis Cluster they are on one node; a Cluster therefore brings failover, but
+// does not spread the load.
 //
-// Redis should not evict the revocations: use `maxmemory-policy noeviction` or `volatile-lru`, not one of `allkeys-*`. If they
-// are lost, every Caddy drops its cached verdicts.
+// Redis should not evict the state that holds the revocations: use `maxmemory-policy noeviction` or `volatile-lru`, not
+// one of `allkeys-*`. If it is lost, every Caddy drops its cached verdicts once.
 type Store struct {
-	// The URL of Redis, such as `redis://redis.internal:6379/0`, `rediss://` for TLS, or `unix:///run/redis/redis.sock?db=1`.
-	// `valkey://` and `valkeys://` mean the same as `redis://` and `rediss://`. More hosts follow as parameters:
-	// `redis://a:6379?addr=b:6379&addr=c:6379` are nodes of a Cluster; with `&master_set=<name>` they are Sentinels. A user is
-	// written as `redis://user@host`. Required. This option and all that follow but `timeout` may contain placeholders such as
-	// `{env.*}` and `{file.*}`, which are replaced when the configuration is loaded.
+	// The URL of Redis, such as `redis://redis.internal:6379/0`, `rediss://` for TLS, or
+	// `unix:///run/redis/redis.sock?db=1`. `valkey://` and `valkeys://` mean the same as `redis://` and `rediss://`.
+	// More hosts follow as parameters: `redis://a:6379?addr=b:6379&addr=c:6379` are nodes of a Cluster; with
+	// `&master_set=<name>` they are Sentinels. A user is written as `redis://user@host`. Required. This option and all
+	// that follow but `timeout` may contain placeholders such as `{env.*}` and `{file.*}`, which are replaced when the
+	// configuration is loaded.
 	URL string `json:"url,omitempty"`
 
-	// The password of the user in the URL, or of Redis's default user. It may also stand in the URL. A newline at the end is
-	// removed. Default: none.
+	// The password of the user in the URL, or of Redis's default user. It may also stand in the URL. A newline at the
+	// end is removed. Default: none.
 	Password string `json:"password,omitempty"`
 
 	// The user of the Sentinels, if the URL has them. Default: their default user.
@@ -64,9 +68,13 @@ type Store struct {
 	// in the URL.
 	TLSServerName string `json:"tls_server_name,omitempty"`
 
-	// What names and values in Redis are protected with: at least 32 bytes, the same for all Caddys, such as the output of
-	// `openssl rand -hex 32`. A newline at the end is removed. A Caddy with another secret shares nothing. Required.
+	// What names and values in Redis are protected with: at least 32 bytes, the same for all Caddys, such as the output
+	// of `openssl rand -hex 32`. A newline at the end is removed. A Caddy with another secret shares nothing. Required.
 	SharedSecret string `json:"secret,omitempty"`
+
+	// The secrets before it, 3 at most. Results and revocations are read under them, too, and revocations are also
+	// published under them, so that a new secret can be rolled out without missing a revocation. Default: none.
+	OldSecrets []string `json:"old_secrets,omitempty"`
 
 	// What the names of all keys begin with: letters, digits, `_`, `-`, `.` and `:`. Default: `frappe_auth`.
 	Prefix string `json:"prefix,omitempty"`
@@ -76,12 +84,13 @@ type Store struct {
 	RequestTimeout caddy.Duration `json:"timeout,omitempty"`
 
 	connection *connection
-	secret     []byte
-	prefix     string // including the braces and the colon
+	secrets    [][]byte // the new one first
+	place      fleet.Place
 }
 
 const (
 	minSecret      = 32
+	maxOldSecrets  = 3
 	defaultPrefix  = "frappe_auth"
 	defaultTimeout = caddy.Duration(100 * time.Millisecond)
 	minTimeout     = 10 * time.Millisecond
@@ -109,12 +118,16 @@ func (s *Store) Provision(caddy.Context) error {
 	if s.Prefix == "" {
 		s.Prefix = defaultPrefix
 	}
-	secret, err := expand("secret", s.SharedSecret)
-	if err != nil {
-		return err
-	}
-	if err := checkSecret(secret); err != nil {
-		return err
+	var secrets [][]byte
+	for _, secret := range append([]string{s.SharedSecret}, s.OldSecrets...) {
+		expanded, err := expand("secret", secret)
+		if err == nil {
+			err = checkSecret(expanded)
+		}
+		if err != nil {
+			return err
+		}
+		secrets = append(secrets, []byte(expanded))
 	}
 	prefix, err := expand("prefix", s.Prefix)
 	if err != nil {
@@ -131,8 +144,23 @@ func (s *Store) Provision(caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	s.secret, s.prefix, s.connection = []byte(secret), "{"+prefix+"}:", pooled.(*connection)
+	s.secrets, s.place, s.connection = secrets, to.place(prefix), pooled.(*connection)
 	return nil
+}
+
+// place says where stores with an address and a prefix share. The user, the password and the name that this client
+// gives itself are no part of it.
+func (a *address) place(prefix string) fleet.Place {
+	public, _ := url.Parse(a.shown) // it was parsed before
+	public.User = nil
+	query := public.Query()
+	query.Del("client_name")
+	query.Del("db")
+	public.RawQuery = query.Encode()
+	if public.Scheme != "unix" {
+		public.Path = "" // the database
+	}
+	return fleet.Place{Server: public.String(), Database: strconv.Itoa(a.option.SelectDB), Prefix: prefix}
 }
 
 // Cleanup closes the connection, unless another configuration still uses it.
@@ -158,10 +186,16 @@ func (s *Store) validate() error {
 
 // validateOptions reports what is wrong with an option that was given.
 func (s *Store) validateOptions() error {
-	if s.SharedSecret != "" && !strings.Contains(s.SharedSecret, "{") {
-		if err := checkSecret(s.SharedSecret); err != nil {
+	for i, secret := range append([]string{s.SharedSecret}, s.OldSecrets...) {
+		if (secret == "" && i == 0) || strings.Contains(secret, "{") {
+			continue
+		}
+		if err := checkSecret(secret); err != nil {
 			return err
 		}
+	}
+	if len(s.OldSecrets) > maxOldSecrets {
+		return fmt.Errorf("secret: %d old secrets are too many; give the new one and up to %d old ones", len(s.OldSecrets), maxOldSecrets)
 	}
 	if s.Prefix != "" && !strings.Contains(s.Prefix, "{") {
 		if err := checkPrefix(s.Prefix); err != nil {
@@ -191,20 +225,27 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// Timeout implements frappe.StoreTimeout.
-func (s *Store) Timeout() time.Duration { return time.Duration(s.RequestTimeout) }
+// readSecrets reads the option secret: the new one, and those before it.
+func (s *Store) readSecrets(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("secret needs a text; write secret <new> [<old>...]")
+	}
+	s.SharedSecret, s.OldSecrets = args[0], append([]string(nil), args[1:]...)
+	return directive.NoBlock(d, "secret")
+}
 
-// Secret implements frappe.Store.
-func (s *Store) Secret() []byte { return s.secret }
+// Place implements fleet.Module.
+func (s *Store) Place() fleet.Place { return s.place }
+
+// Secrets implements fleet.Module.
+func (s *Store) Secrets() [][]byte { return s.secrets }
 
 // String names the Redis, without a secret.
 func (s *Store) String() string { return s.connection.address.String() }
 
 // Interface guards
 var (
-	_ frappe.Store        = (*Store)(nil)
-	_ frappe.StoreTimeout = (*Store)(nil)
-	_ caddy.Provisioner   = (*Store)(nil)
-	_ caddy.CleanerUpper  = (*Store)(nil)
-	_ fmt.Stringer        = (*Store)(nil)
+	_ caddy.Provisioner  = (*Store)(nil)
+	_ caddy.CleanerUpper = (*Store)(nil)
 )

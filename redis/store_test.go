@@ -1,296 +1,417 @@
 package redis
 
 import (
-	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestValues: what one store writes, the other reads, until it is deleted or its time is over.
-func TestValues(t *testing.T) {
+// connected returns a store's connection until the test ends.
+func connected(t testing.TB, s *Store) fleet.Store {
+	t.Helper()
+	l := s.Connect()
+	t.Cleanup(l.Close)
+	return l
+}
+
+func key(kind string) string { return "{frappe_auth}:1:" + kind }
+
+var stateKeys = fleet.StateKeys{State: key("s"), Wake: key("w")}
+
+// looked looks for a verdict, and takes the lock unless lock is 0.
+func looked(t testing.TB, s fleet.Store, owner string, lock time.Duration, unwanted string) fleet.LookReply {
+	t.Helper()
+	got, err := s.Look(soon(t), fleet.LookQuery{
+		Lock: key("l"), Failures: key("f"), Owner: owner, LockFor: lock,
+		Rings: []fleet.LookRing{{State: key("s"), Verdict: key("v"), Unwanted: unwanted}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// done ends a lookup.
+func done(t testing.TB, s fleet.Store, q fleet.DoneQuery) {
+	t.Helper()
+	q.Lock, q.Failures, q.Verdict = key("l"), key("f"), key("v")
+	if err := s.Done(soon(t), q); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVerdicts: what one store writes, the other reads, until it is deleted or its time is over.
+func TestVerdicts(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
-		a, b := fresh(t, server), fresh(t, server)
-		value := []byte("\x00\xff\r\n{}")
-		if got, err := b.Get(soon(t), "n"); got != nil || err != nil {
-			t.Fatalf("before: %q %v", got, err)
+		a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
+		value := "\x00\xff\r\n{}, and further"
+		before := time.Now().UnixMicro()
+		got := looked(t, b, "b", 0, "")
+		if got.Rings[0].Verdict != "" || got.Time < before || got.Time > time.Now().UnixMicro() {
+			t.Fatalf("before: %+v", got)
 		}
-		if err := a.Set(soon(t), "n", value, time.Minute); err != nil {
-			t.Fatal(err)
+		put := fleet.DoneQuery{Owner: "a", Value: []byte(value), Keep: time.Minute}
+		done(t, a, put)
+		if got := looked(t, b, "b", time.Minute, "").Rings[0].Verdict; got != value {
+			t.Errorf("stored: %q", got)
 		}
-		if got, err := b.Get(soon(t), "n"); !bytes.Equal(got, value) || err != nil {
-			t.Errorf("after Set: %q %v", got, err)
-		}
-		if left, _ := server.Run("PTTL", "{frappe_auth}:value:n").AsInt64(); left <= 50_000 || left > 60_000 {
+		if left, _ := server.Run("PTTL", key("v")).AsInt64(); left <= 50_000 || left > 60_000 {
 			t.Errorf("the value is kept for %d ms", left)
 		}
-		if err := b.Delete(soon(t), "n"); err != nil {
-			t.Fatal(err)
+		if got := looked(t, b, "b", 0, value[:12]).Rings[0].Verdict; got != "" {
+			t.Errorf("not wanted: %q", got)
 		}
-		if got, err := a.Get(soon(t), "n"); got != nil || err != nil {
-			t.Errorf("after Delete: %q %v", got, err)
+		if got := looked(t, b, "b", 0, "another one.").Rings[0].Verdict; got != value {
+			t.Errorf("another one not wanted: %q", got)
 		}
-		a.Set(soon(t), "n", value, 20*time.Millisecond)
-		testutil.Eventually(t, "the value is gone", func() bool { got, err := b.Get(soon(t), "n"); return got == nil && err == nil })
-		a.Set(soon(t), "n", value, time.Minute)
-		if err := a.Set(soon(t), "n", value, 0); err != nil {
-			t.Error(err)
+		done(t, b, fleet.DoneQuery{Owner: "b", Delete: true})
+		if got := looked(t, a, "a", 0, "").Rings[0].Verdict; got != "" {
+			t.Errorf("deleted: %q", got)
 		}
-		if got, _ := b.Get(soon(t), "n"); got != nil {
-			t.Errorf("a value without time: %q", got)
-		}
+		put.Keep = 20 * time.Millisecond
+		done(t, a, put)
+		testutil.Eventually(t, "the value is gone", func() bool { return looked(t, b, "b", 0, "").Rings[0].Verdict == "" })
 	})
 }
 
-// TestLocks: a lock has one owner, until that one releases it or its time is over.
+// TestLocks: a lock has one owner, until that one is done or its time is over. There is none where there is a verdict.
 func TestLocks(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
-		a, b := fresh(t, server), fresh(t, server)
-		lock := func(s *Store, owner string, ttl time.Duration) bool {
-			t.Helper()
-			got, err := s.Lock(soon(t), "n", owner, ttl)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got == owner
-		}
+		a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
 		for i, step := range []struct {
 			name string
-			got  func() bool
-			want bool
+			do   func() string
+			want string
 		}{
-			{"free", func() bool { return lock(a, "a", time.Minute) }, true},
-			{"held by another", func() bool { return lock(b, "b", time.Minute) }, false},
-			{"held by the same", func() bool { return lock(a, "a", time.Minute) }, true},
-			{"released by another", func() bool { return b.Unlock(soon(t), "n", "b") == nil && lock(b, "b", time.Minute) }, false},
-			{"released", func() bool { return a.Unlock(soon(t), "n", "a") == nil && lock(b, "b", 20*time.Millisecond) }, true},
-			{"over", func() bool {
-				return testutil.Holds(10*time.Second, func() bool { return lock(a, "a", time.Minute) })
-			}, true},
+			{"only looked", func() string { return looked(t, a, "a", 0, "").Holder }, ""},
+			{"free", func() string { return looked(t, a, "a", time.Minute, "").Holder }, "a"},
+			{"held by another", func() string { return looked(t, b, "b", time.Minute, "").Holder }, "a"},
+			{"held by the same", func() string { return looked(t, a, "a", time.Minute, "").Holder }, "a"},
+			{"released by another", func() string {
+				done(t, b, fleet.DoneQuery{Owner: "b"})
+				return looked(t, b, "b", 0, "").Holder
+			}, "a"},
+			{"released", func() string {
+				done(t, a, fleet.DoneQuery{Owner: "a"})
+				return looked(t, b, "b", 20*time.Millisecond, "").Holder
+			}, "b"},
+			{"over", func() string {
+				testutil.Eventually(t, "it is free", func() bool { return looked(t, a, "a", time.Minute, "").Holder == "a" })
+				return "a"
+			}, "a"},
+			{"with a verdict", func() string {
+				done(t, a, fleet.DoneQuery{Owner: "a", Value: []byte("a verdict, of some length"), Keep: time.Minute})
+				return looked(t, b, "b", time.Minute, "").Holder
+			}, ""},
+			{"with one that is not wanted", func() string { return looked(t, b, "b", time.Minute, "a verdict, o").Holder }, "b"},
 		} {
-			if got := step.got(); got != step.want {
-				t.Errorf("%d, %s: %t", i, step.name, got)
+			if got := step.do(); got != step.want {
+				t.Errorf("%d, %s: %q", i, step.name, got)
 			}
 		}
 	})
 }
 
-// TestCharge: stores add to one debt, which stays below its limit, and which time pays off.
-func TestCharge(t *testing.T) {
+// TestFailures: failures of a client add up at all stores, each credential once, to the window at most, and time pays
+// them off.
+func TestFailures(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
-		a, b := fresh(t, server), fresh(t, server)
-		charge := func(s *Store, name string, cost, limit time.Duration) time.Duration {
-			t.Helper()
-			debt, err := s.Charge(soon(t), name, cost, limit)
+		a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
+		debt := func(s fleet.Store) time.Duration {
+			got := looked(t, s, "x", 0, "")
+			if got.Paid == "" {
+				return 0
+			}
+			paid, err := strconv.ParseInt(got.Paid, 10, 64)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return debt
+			return time.Duration(paid-got.Time) * time.Microsecond
 		}
-		near := func(got, want time.Duration) bool { return got <= want && got > want-20*time.Second }
-		if got := charge(a, "n", 0, time.Hour); got != 0 {
-			t.Errorf("no debt yet: %s", got)
+		fail := func(s fleet.Store, fingerprint string, cost, window time.Duration) {
+			done(t, s, fleet.DoneQuery{Cost: cost, Window: window, Fingerprint: fingerprint, Most: 4})
 		}
-		if got := charge(a, "n", 10*time.Minute, time.Hour); got != 10*time.Minute {
-			t.Errorf("first: %s", got)
-		}
-		if got := charge(b, "n", 10*time.Minute, time.Hour); !near(got, 20*time.Minute) {
-			t.Errorf("second: %s", got)
-		}
-		if got := charge(b, "n", 0, time.Hour); !near(got, 20*time.Minute) {
-			t.Errorf("only looked: %s", got)
-		}
-		if got := charge(b, "n", time.Hour, time.Hour); got != time.Hour {
-			t.Errorf("beyond the limit: %s", got)
-		}
-		if got := charge(b, "n", 0, time.Minute); got != time.Minute {
-			t.Errorf("with a lower limit: %s", got)
-		}
-		charge(a, "short", 50*time.Millisecond, time.Hour)
-		testutil.Eventually(t, "the debt is paid off", func() bool { return charge(b, "short", 0, time.Hour) == 0 })
-		if n, err := server.Run("EXISTS", "{frappe_auth}:debt:short").AsInt64(); n != 0 || err != nil {
-			t.Error("a debt that is paid off is still stored")
-		}
-		var together sync.WaitGroup
-		for range 50 {
-			together.Go(func() { charge(a, "many", time.Minute, 24*time.Hour) })
-			together.Go(func() { charge(b, "many", time.Minute, 24*time.Hour) })
-		}
-		together.Wait()
-		if got := charge(a, "many", 0, 24*time.Hour); !near(got, 100*time.Minute) {
-			t.Errorf("a hundred at once: %s", got)
-		}
-	})
-}
-
-func read(t testing.TB, s *Store, after frappe.Position, wait time.Duration) []frappe.LogEntry {
-	t.Helper()
-	entries, err := s.Read(soon(t), after, wait)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(entries) == 0 {
-		t.Fatal("Read returned no entry")
-	}
-	return entries
-}
-
-func add(t testing.TB, s *Store, data string) frappe.Position {
-	t.Helper()
-	position, err := s.Append(soon(t), []byte(data), time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return position
-}
-
-// shape shows entries: the epochs by letters in the order in which they are seen, the numbers and the data.
-func shape(entries []frappe.LogEntry) string {
-	letters := map[string]string{"": "?"}
-	var text strings.Builder
-	for _, e := range entries {
-		if letters[e.Epoch] == "" {
-			letters[e.Epoch] = string(rune('a' + len(letters) - 1))
-		}
-		fmt.Fprintf(&text, "%s%d:%s ", letters[e.Epoch], e.Sequence, e.Data)
-	}
-	return strings.TrimSpace(text.String())
-}
-
-// TestLog: the log is read in order by whoever waits for it, is never empty, and shows whatever happened to it.
-func TestLog(t *testing.T) {
-	onEach(t, func(t *testing.T, program string) {
-		server := start(t, program)
-		a, b := fresh(t, server), fresh(t, server)
-		zero := frappe.Position{}
-		first := read(t, a, zero, time.Millisecond)
-		if shape(first) != "a1:" {
-			t.Fatalf("a new log: %s", shape(first))
-		}
-		if again := read(t, b, zero, time.Millisecond); shape(again) != "a1:" || again[0].Position != first[0].Position {
-			t.Errorf("read by another: %v, by the first %v", again, first)
-		}
-		if last := read(t, b, first[0].Position, 10*time.Millisecond); last[0].Position != first[0].Position {
-			t.Errorf("nothing new: %v", last)
-		}
-		arrived := make(chan string)
-		go func() {
-			entries, err := b.Read(t.Context(), first[0].Position, 30*time.Second)
-			arrived <- fmt.Sprintf("%s %v", shape(entries), err)
-		}()
-		position := add(t, a, "\x00one")
-		if got := <-arrived; got != "a2:\x00one <nil>" {
-			t.Errorf("who waits gets %q", got)
-		}
-		if position.Epoch != first[0].Epoch || position.Sequence != 2 || position.ID == "" {
-			t.Errorf("Append returns %v after %v", position, first[0].Position)
-		}
-
-		var together sync.WaitGroup
-		for i := range 1200 {
-			together.Go(func() { add(t, []*Store{a, b}[i%2], "x") })
-		}
-		together.Wait()
-		all := read(t, b, zero, time.Millisecond)
-		for i, e := range all {
-			if e.Sequence != uint64(i+1) || e.Epoch != first[0].Epoch {
-				t.Fatalf("entry %d is %v", i, e)
+		near := func(name string, want time.Duration) {
+			t.Helper()
+			if got := debt(b); got > want || got < want-20*time.Second {
+				t.Errorf("%s: %s, want %s", name, got, want)
 			}
 		}
-		if len(all) != 1202 {
-			t.Errorf("%d entries", len(all))
+		if got := debt(a); got != 0 {
+			t.Errorf("no failure yet: %s", got)
 		}
-		if since := read(t, a, position, time.Millisecond); len(since) != 1200 {
-			t.Errorf("%d entries after the second", len(since))
+		fail(a, "\x00one....", 10*time.Minute, time.Hour)
+		near("first", 10*time.Minute)
+		fail(b, "\x00one....", 10*time.Minute, time.Hour)
+		near("the same credential at another", 10*time.Minute)
+		fail(b, "two.....", 10*time.Minute, time.Hour)
+		near("another credential", 20*time.Minute)
+		fail(b, "", 10*time.Minute, time.Hour)
+		near("one that always counts", 30*time.Minute)
+		for i := range 40 {
+			fail(a, fmt.Sprintf("%08d", i), 10*time.Minute, time.Hour)
 		}
+		near("beyond the window", time.Hour)
+		if n, _ := server.Run("STRLEN", key("f")).AsInt64(); n != 16+4*8 {
+			t.Errorf("%d bytes are stored for a client", n)
+		}
+		server.Must("SET", key("f"), strings.Repeat("9", 16)+"\x00one....")
+		fail(a, "three...", time.Second, time.Hour)
+		near("a writer has put it off", time.Hour)
+		server.Must("DEL", key("f"))
+		fail(a, "one.....", 50*time.Millisecond, time.Hour)
+		testutil.Eventually(t, "it is paid off, and gone", func() bool {
+			n, err := server.Run("EXISTS", key("f")).AsInt64()
+			return n == 0 && err == nil && debt(b) == 0
+		})
+		var together sync.WaitGroup
+		for i := range 50 {
+			together.Go(func() { fail(a, fmt.Sprintf("a%07d", i), time.Minute, 24*time.Hour) })
+			together.Go(func() { fail(b, fmt.Sprintf("b%07d", i), time.Minute, 24*time.Hour) })
+		}
+		together.Wait()
+		near("a hundred at once", 100*time.Minute)
+	})
+}
 
-		if err := a.Reset(soon(t), "another"); err != nil {
-			t.Fatal(err)
-		}
-		if last := read(t, a, all[1201].Position, time.Millisecond); last[0].Position != all[1201].Position {
-			t.Errorf("a reset of another epoch: %v", last)
-		}
-		if err := a.Reset(soon(t), first[0].Epoch); err != nil {
-			t.Fatal(err)
-		}
-		after := read(t, b, all[1201].Position, time.Millisecond)
-		if len(after) != 1 || after[0].Sequence != 1 || after[0].Epoch == first[0].Epoch || len(after[0].Data) != 0 {
-			t.Errorf("after a reset: %v", after)
-		}
+// synced compares the state with a known version.
+func synced(t testing.TB, s fleet.Store, known string) fleet.Synced {
+	t.Helper()
+	got, err := s.Sync(soon(t), fleet.SyncQuery{Note: key("n"), Rings: []fleet.StateKeys{stateKeys}, Known: []string{known}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Replication) != 40 {
+		t.Errorf("the replication ID is %q", got.Replication)
+	}
+	return got.Rings[0]
+}
 
-		server.Must("FLUSHALL")
-		if lost := read(t, b, after[0].Position, time.Millisecond); lost[0].Epoch == after[0].Epoch || lost[0].Sequence != 1 {
-			t.Errorf("after a flush: %v", lost)
+// publish replaces the state of a version. It reports whether that was the version.
+func publish(t testing.TB, s fleet.Store, version, state string) bool {
+	t.Helper()
+	ok, err := s.Publish(soon(t), stateKeys, version, []byte(state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
+}
+
+const (
+	oneState     = "the version 1: what is known"
+	anotherState = "the version 2: what is known"
+)
+
+// TestStates: a state is replaced only if its version is the known one, and who waits is woken, whatever somebody else
+// has made of the keys.
+func TestStates(t *testing.T) {
+	onEach(t, func(t *testing.T, program string) {
+		server := start(t, program)
+		a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
+		if got := synced(t, a, ""); got != (fleet.Synced{Wake: "0-0"}) {
+			t.Errorf("there is no state: %+v", got)
 		}
-		server.Must("FLUSHALL")
-		if position := add(t, a, "new"); position.Sequence != 1 || position.Epoch == after[0].Epoch {
-			t.Errorf("Append after a flush: %v", position)
+		if publish(t, a, oneState[:12], anotherState) || !publish(t, a, "", oneState) || publish(t, b, "", anotherState) {
+			t.Error("a state replaces one that was not known")
 		}
-		server.Must("XADD", "{frappe_auth}:revocations", "*", "who", "knows")
-		add(t, a, "further")
-		if got := shape(read(t, b, zero, time.Millisecond)); got != "a1:new ?0: b1:further" {
-			t.Errorf("with an entry of somebody else: %s", got)
+		got := synced(t, b, "")
+		if got.Version != oneState[:12] || got.State != oneState || got.Wake == "0-0" {
+			t.Errorf("the state: %+v", got)
 		}
-		server.Must("SET", "{frappe_auth}:revocations", "text")
-		if _, err := a.Append(soon(t), nil, time.Hour); err == nil {
-			t.Error("the log is no log, and Append succeeds")
+		if got := synced(t, b, oneState[:12]); got.State != "" {
+			t.Errorf("a state that is known: %+v", got)
+		}
+		for name, trouble := range map[string][]string{
+			"nothing":         {"PING"},
+			"another type":    {"EVAL", "redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[1], 'x')", "1", stateKeys.Wake},
+			"no ID is left":   {"XADD", stateKeys.Wake, fmt.Sprintf("%d-%[1]d", uint64(math.MaxUint64)), "v", ""},
+			"no wake at all":  {"DEL", stateKeys.Wake},
+			"state is a list": {"EVAL", "redis.call('DEL', KEYS[1]); redis.call('RPUSH', KEYS[1], 'x')", "1", stateKeys.State},
+		} {
+			t.Run(name, func(t *testing.T) {
+				server.Must(trouble...)
+				before := synced(t, b, "")
+				woken := make(chan error, 1)
+				go func() {
+					woken <- b.Wait(context.Background(), []fleet.StateKeys{stateKeys}, []string{before.Wake}, 2*time.Second)
+				}()
+				if !publish(t, a, before.Version, anotherState) || synced(t, b, "").State != anotherState {
+					t.Error("the state is not replaced")
+				}
+				if err := <-woken; err != nil && name != "another type" {
+					t.Error(err)
+				}
+			})
+		}
+		server.Must("DEL", stateKeys.State)
+		var (
+			together sync.WaitGroup
+			mu       sync.Mutex
+			won      int
+		)
+		for i := range 20 {
+			together.Go(func() {
+				if publish(t, []fleet.Store{a, b}[i%2], "", oneState) {
+					mu.Lock()
+					defer mu.Unlock()
+					won++
+				}
+			})
+		}
+		together.Wait()
+		if won != 1 {
+			t.Errorf("%d of 20 have replaced the same state", won)
 		}
 	})
 }
 
-// TestLogIsTrimmed: entries that are older than told are removed, and the log has a largest size.
-func TestLogIsTrimmed(t *testing.T) {
+// TestWait: who waits is woken at once, and otherwise waits no longer than told.
+func TestWait(t *testing.T) {
 	server := startRedis(t)
-	s := fresh(t, server)
-	key := "{frappe_auth}:revocations"
-	for i := range 5 {
-		server.Must("XADD", key, fmt.Sprintf("%d-1", i+1), "e", "e", "s", fmt.Sprint(i+1), "d", "old")
+	a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
+	publish(t, a, "", oneState)
+	rings, after := []fleet.StateKeys{stateKeys}, []string{synced(t, a, "").Wake}
+	if err := b.Wait(soon(t), rings, after, 10*time.Millisecond); err != nil {
+		t.Errorf("nothing happens: %v", err)
 	}
-	position, err := s.Append(soon(t), []byte("new"), time.Hour)
-	if err != nil || position.Sequence != 6 || position.Epoch != "e" {
-		t.Fatal(position, err)
-	}
-	if got := shape(read(t, s, frappe.Position{}, time.Millisecond)); got != "a6:new" {
-		t.Errorf("left: %s", got)
-	}
-	server.Must("EVAL", `local p = ''; for i = 1, 101000 do p = redis.call('XADD', KEYS[1], '*', 'e', 'e', 's', i, 'p', p, 'd', '') end`, "1", key)
-	add(t, s, "new")
-	if n, _ := server.Run("XLEN", key).AsInt64(); n > 100_200 {
-		t.Errorf("%d entries are left", n)
-	}
-	if entries := read(t, s, frappe.Position{}, time.Millisecond); len(entries) < 100_000 {
-		t.Errorf("only %d entries are read", len(entries))
+	woken := make(chan error, 1)
+	go func() { woken <- b.Wait(t.Context(), rings, after, time.Minute) }()
+	publish(t, a, oneState[:12], anotherState)
+	ends(t, "waiting", func() {
+		if err := <-woken; err != nil {
+			t.Error(err)
+		}
+	})
+	ends(t, "waiting for what happened before", func() {
+		if err := b.Wait(soon(t), rings, after, time.Minute); err != nil {
+			t.Error(err)
+		}
+	})
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	ends(t, "a canceled wait", func() {
+		if err := b.Wait(canceled, rings, []string{synced(t, a, "").Wake}, time.Minute); err == nil {
+			t.Error("canceled, and no error")
+		}
+	})
+}
+
+// TestNote: stores see what the last one has written.
+func TestNote(t *testing.T) {
+	server := startRedis(t)
+	a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
+	for i, step := range []struct {
+		store       fleet.Store
+		write, want string
+	}{{a, "a", ""}, {b, "", ""}, {b, "b", "a"}, {a, "a", "b"}} {
+		got, err := step.store.Sync(soon(t), fleet.SyncQuery{Note: key("n"), Write: step.write})
+		if err != nil || got.Note != step.want {
+			t.Errorf("step %d: %q %v", i, got.Note, err)
+		}
 	}
 }
 
-// TestTime: the time is Redis's.
-func TestTime(t *testing.T) {
-	s := fresh(t, startRedis(t))
-	before := time.Now()
-	got, err := s.Time(soon(t))
-	if err != nil || got.Before(before.Truncate(time.Microsecond)) || got.After(time.Now()) {
-		t.Error(got, err)
+// TestRoom: a server says when it has little room left and evicts nothing.
+func TestRoom(t *testing.T) {
+	for _, test := range []struct {
+		policy string
+		used   float64 // of the memory that it may use
+		want   bool
+	}{
+		{"noeviction", 0, false}, {"noeviction", 0.5, false}, {"noeviction", 0.95, true}, {"noeviction", 2, true}, {"volatile-lru", 0.95, false},
+	} {
+		t.Run(fmt.Sprint(test.policy, " ", test.used), func(t *testing.T) {
+			server := startRedis(t, "--maxmemory-policy", test.policy)
+			s := connected(t, fresh(t, server))
+			synced(t, s, "")
+			if test.used > 0 {
+				used, err := strconv.ParseFloat(server.info("used_memory"), 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				server.Must("CONFIG", "SET", "maxmemory", fmt.Sprintf("%.0f", used/test.used))
+			}
+			got, err := s.Sync(soon(t), fleet.SyncQuery{Note: key("n")})
+			if err != nil || got.Full != test.want {
+				t.Errorf("%t %v", got.Full, err)
+			}
+		})
 	}
 }
 
-// TestPrefixes: stores with different prefixes see nothing of each other.
-func TestPrefixes(t *testing.T) {
+// TestPlaces: stores have the same place if their keys are the same ones, however they are reached.
+func TestPlaces(t *testing.T) {
 	server := startRedis(t)
-	a, b := open(t, &Store{URL: server.url(), Prefix: "a"}), open(t, &Store{URL: server.url(), Prefix: "b"})
-	a.Set(soon(t), "n", []byte("x"), time.Minute)
-	if got, err := b.Get(soon(t), "n"); got != nil || err != nil {
-		t.Error(got, err)
+	server.Must("ACL", "SETUSER", "caddy", "on", ">chosen", "~*", "+@all")
+	a := open(t, &Store{URL: server.url(), Prefix: "a"})
+	for name, test := range map[string]struct {
+		store *Store
+		same  bool
+	}{
+		"another prefix":      {&Store{URL: server.url(), Prefix: "b"}, false},
+		"another database":    {&Store{URL: server.url() + "/1", Prefix: "a"}, false},
+		"the same database":   {&Store{URL: server.url() + "/0", Prefix: "a"}, true},
+		"a name":              {&Store{URL: server.url() + "?client_name=caddy", Prefix: "a"}, true},
+		"a user and password": {&Store{URL: "redis://caddy:chosen@" + server.Address, Prefix: "a"}, true},
+		"another server":      {&Store{URL: "redis://127.0.0.2:6379", Prefix: "a"}, false},
+	} {
+		if got := open(t, test.store).Place(); (got == a.Place()) != test.same {
+			t.Errorf("%s: %v, of the first %v", name, got, a.Place())
+		}
 	}
-	add(t, a, "x")
-	if got := shape(read(t, b, frappe.Position{}, time.Millisecond)); got != "a1:" {
-		t.Error(got)
-	}
+}
+
+// TestHostileValues: whoever writes to Redis can keep Caddys from sharing, and can neither fill their memory nor end
+// the connection.
+func TestHostileValues(t *testing.T) {
+	onEach(t, func(t *testing.T, program string) {
+		server := start(t, program)
+		s := connected(t, fresh(t, server))
+		looked(t, s, "a", 0, "")
+		dialled := s.Dialled()
+		long := strings.Repeat("x", 2*maxBulk)
+		for _, kind := range []string{"l", "f", "v", "s", "w", "n"} {
+			for name, command := range map[string][]string{
+				"text": {"SET", key(kind), long}, "stream": {"XADD", key(kind), "*", "f", long}, "list": {"RPUSH", key(kind), long, long},
+				"hash": {"HSET", key(kind), "f", long}, "set": {"SADD", key(kind), long}, "sorted set": {"ZADD", key(kind), "1", long},
+			} {
+				server.Must("DEL", key(kind))
+				server.Must(command...)
+				got := looked(t, s, "a", time.Second, "")
+				if len(got.Holder) > 32 || len(got.Paid) > 16 || len(got.Rings[0].Version) > 12 || len(got.Rings[0].Verdict) > 1<<16 {
+					t.Errorf("%s is a %s: an answer is too long", kind, name)
+				}
+				for _, q := range []fleet.DoneQuery{
+					{Owner: "a", Value: []byte("x"), Keep: time.Second, Cost: time.Second, Window: time.Minute, Fingerprint: "12345678", Most: 2},
+					{Owner: "a", Delete: true},
+				} {
+					q.Lock, q.Failures, q.Verdict = key("l"), key("f"), key("v")
+					if err := s.Done(soon(t), q); err != nil && !errors.Is(err, fleet.ErrRefused) {
+						t.Errorf("%s is a %s: %v", kind, name, err)
+					}
+				}
+				state := synced(t, s, "")
+				if !publish(t, s, state.Version, oneState) {
+					t.Errorf("%s is a %s: the state is not replaced", kind, name)
+				}
+				server.Must("DEL", key("s"), key("v"), key("l"), key("f"))
+			}
+			server.Must("DEL", key(kind))
+		}
+		if s.Dialled() != dialled {
+			t.Error("the connection was replaced")
+		}
+	})
 }

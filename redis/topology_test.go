@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -24,8 +24,8 @@ func (s *server) info(name string) string {
 	return ""
 }
 
-// clusterAddress returns a free address for a node of a Cluster, which also listens on the port that is higher by 10000: Redis
-// 6.2 cannot be told another one. Both are below those that Linux gives to connections.
+// clusterAddress returns a free address for a node of a Cluster, which also listens on the port that is higher by
+// 10000: Redis 6.2 cannot be told another one. Both are below those that Linux gives to connections.
 func clusterAddress(t testing.TB) string {
 	t.Helper()
 	for {
@@ -52,8 +52,18 @@ func numbers(from, before int) (all []string) {
 	return all
 }
 
-// TestCluster: a store works with a Cluster, whichever node it is told about, and after a failover with what the new primary
-// has. A feed hears what is published at another node.
+// replicationOf returns the replication ID that a store sees, by which it tells servers apart.
+func replicationOf(t testing.TB, s fleet.Store) string {
+	t.Helper()
+	got, err := s.Sync(soon(t), fleet.SyncQuery{Note: key("n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Replication
+}
+
+// TestCluster: a store works with a Cluster, whichever node it is told about, and after a failover with what the new
+// primary has. A feed hears what is published at another node.
 func TestCluster(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		var nodes []*server
@@ -111,10 +121,11 @@ func TestCluster(t *testing.T) {
 		second.Must("PUBLISH", "events", document("erp", "User", "a"))
 		testutil.Eventually(t, "what another node publishes is heard", w.saw("erp user a"))
 
-		position := add(t, a, "before")
-		if got := read(t, b, frappe.Position{}, time.Millisecond); got[len(got)-1].Position != position {
-			t.Errorf("the other store reads %v, want %v", got, position)
+		before := connected(t, a)
+		if !publish(t, before, "", oneState) || synced(t, connected(t, b), "").State != oneState {
+			t.Error("the other store does not read the state")
 		}
+		identity := replicationOf(t, before)
 		replica.Must("CLUSTER", "FAILOVER")
 		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" && holder.info("role") == "slave" })
 		for _, s := range []*Store{a, b} {
@@ -123,8 +134,9 @@ func TestCluster(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if got := read(t, b, position, time.Millisecond); got[0].Epoch != position.Epoch || got[0].Sequence != position.Sequence+1 {
-			t.Errorf("after the failover: %v, before %v", got[0].Position, position)
+		after := connected(t, b)
+		if got := synced(t, after, ""); got.State != oneState || replicationOf(t, after) == identity {
+			t.Errorf("after the failover: %+v, and the replication ID was %s", got, identity)
 		}
 	})
 }
@@ -151,14 +163,16 @@ func TestSentinel(t *testing.T) {
 		}
 		w := watch(t, openFeed(t, &FrappeEvents{URL: url}))
 		testutil.Eventually(t, "the feed is subscribed", func() bool { return w.looked() > 0 })
-		position := add(t, s, "before")
-		testutil.Eventually(t, "the replica has it", func() bool { n, _ := replica.Run("XLEN", "{frappe_auth}:revocations").AsInt64(); return n == 3 })
+		l := connected(t, s)
+		publish(t, l, "", oneState)
+		identity, dialled := replicationOf(t, l), l.Dialled()
+		testutil.Eventually(t, "the replica has it", func() bool { n, _ := replica.Run("EXISTS", stateKeys.State).AsInt64(); return n == 1 })
 
 		primary.Kill()
 		testutil.Eventually(t, "the replica is the primary", func() bool { return replica.info("role") == "master" })
 		testutil.Eventually(t, "the store works", works(t, s))
-		if got := read(t, s, position, time.Millisecond); got[0].Position != position {
-			t.Errorf("after the failover: %v, before %v", got[0].Position, position)
+		if got := synced(t, l, ""); got.State != oneState || replicationOf(t, l) == identity || l.Dialled() == dialled {
+			t.Errorf("after the failover: %+v, and the replication ID was %s", got, identity)
 		}
 		testutil.Eventually(t, "everything is dropped", w.saw("everything"))
 		replica.Must("PUBLISH", "events", document("erp", "User", "after"))
@@ -166,8 +180,8 @@ func TestSentinel(t *testing.T) {
 	})
 }
 
-// TestOldProtocol: a server that speaks the protocol from before Redis 6 only, as some proxies do, can be used by the store.
-// The feed cannot use it, and doctor says so.
+// TestOldProtocol: a server that speaks the protocol from before Redis 6 only, as some proxies do, can be used by the
+// store. The feed cannot use it, and doctor says so.
 func TestOldProtocol(t *testing.T) {
 	server := startRedis(t, "--rename-command", "HELLO", "")
 	if err := usable(t, fresh(t, server)); err != nil {

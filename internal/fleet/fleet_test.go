@@ -2,7 +2,9 @@ package fleet_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,186 +18,510 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-const secret = "0123456789abcdef0123456789abcdef"
+const (
+	secret  = "0123456789abcdef0123456789abcdef"
+	another = "another secret of at least 32 bytes"
 
-// member is a Caddy of a fleet.
-type member struct {
-	*fleet.Fleet
-	client *testutil.StoreClient
-	logger *zap.Logger
-	logs   *observer.ObservedLogs
-	stop   func()
+	// moment is how long a change takes to be heard by all.
+	moment = 50 * time.Millisecond
+)
 
-	mu      sync.Mutex
-	applied []fleet.Revocation
+// caddy is one Caddy of a fleet.
+type caddy struct {
+	*fleet.Member
+	registry *fleet.Registry
+	client   *testutil.StoreClient
+	logs     *observer.ObservedLogs
+	logger   *zap.Logger
+	detach   func()
+
+	mu    sync.Mutex
+	drops []fleet.Revocation
 }
 
-// join makes a member whose clock is wrong by skew. It follows the log until the test ends.
-func join(t *testing.T, store *testutil.Store, key string, skew time.Duration) *member {
+// join starts a Caddy whose clock is ahead by skew.
+func join(t *testing.T, client *testutil.StoreClient, skew time.Duration) *caddy {
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
-	m := &member{client: store.Client(key), logger: zap.New(core), logs: logs}
-	f, err := fleet.New(fleet.Config{
-		Secret: []byte(key),
-		Scope:  "backends",
-		Apply: func(r fleet.Revocation) {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.applied = append(m.applied, r)
-		},
-		Keep:   func() time.Duration { return time.Hour },
-		Now:    func() time.Time { return time.Now().Add(skew) },
-		Random: func() float64 { return 0.5 },
+	c := &caddy{client: client, logger: zap.New(core), logs: logs}
+	c.registry = fleet.NewRegistry(func() time.Time { return time.Now().Add(skew) }, func() float64 { return 0.5 })
+	c.Member = c.registry.Join(client.Place(), "backends", func(r fleet.Revocation) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.drops = append(c.drops, r)
 	})
+	c.attach(t, client)
+	t.Cleanup(func() { c.detach(); c.Leave() })
+	time.Sleep(moment)
+	c.dropped()
+	return c
+}
+
+func (c *caddy) attach(t *testing.T, client *testutil.StoreClient) {
+	t.Helper()
+	detach, err := c.Attach(client, c.logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Fleet = f
-	m.stop = m.run(t, m.client)
-	synctest.Wait()
-	return m
+	c.client, c.detach = client, detach
 }
 
-// run attaches a connection and follows it, as one configuration does, until stop is called or the test ends.
-func (m *member) run(t *testing.T, client *testutil.StoreClient) (stop func()) {
+// reload replaces the configuration.
+func (c *caddy) reload(t *testing.T, client *testutil.StoreClient) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	detach := m.Attach(client, m.logger)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.Run(ctx)
-	}()
-	stop = func() {
-		cancel()
-		<-done
-		detach()
+	before := c.detach
+	c.attach(t, client)
+	before()
+	time.Sleep(moment)
+}
+
+// dropped says what was dropped since it was last asked.
+func (c *caddy) dropped() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for _, r := range c.drops {
+		if r.Everything {
+			all = append(all, "everything")
+		} else {
+			slices.Sort(r.Tags)
+			all = append(all, fmt.Sprint(r.Tags))
+		}
 	}
-	t.Cleanup(stop)
-	return stop
+	c.drops = nil
+	return strings.Join(all, " ")
 }
 
-// seen returns what was revoked in the member's memory since the last call of everythingRevoked.
-func (m *member) seen() []fleet.Revocation {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.applied)
-}
-
-// everythingRevoked reports whether everything was revoked in the member's memory since the last call.
-func (m *member) everythingRevoked() (revoked bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, r := range m.applied {
-		revoked = revoked || r.Everything
-	}
-	m.applied = nil
-	return revoked
-}
-
-// put stores a verdict as if a backend had just granted.
-func (m *member) put(t *testing.T, name string, keep time.Duration) {
+// put asks a backend about a name, which grants.
+func (c *caddy) put(t *testing.T, name string) {
 	t.Helper()
-	asked, ok := m.Begin()
-	if !ok {
-		t.Fatal("a member does not know the store's clock and log")
+	l := c.Lookup(fleet.Limit{}, name)
+	if c.get(l) >= 0 {
+		t.Errorf("%s is known already", name)
 	}
-	m.Exchange().Put(m.Name(name), asked, []byte(`"alice"`), keep)
+	l.End(fleet.Outcome{Plain: []byte(name), Keep: time.Hour})
 }
 
-// age returns the age of a verdict that the member would use, or -1.
-func (m *member) age(name string, tags ...uint64) time.Duration {
-	v := m.Exchange().Get(m.Name(name))
-	if v == nil || !m.IsCurrent(v, tags...) {
-		return -1
-	}
-	return v.Age
+func (c *caddy) get(l *fleet.Lookup, tags ...uint64) (age time.Duration) {
+	age = -1
+	l.Find(true, func(v *fleet.Verdict) bool {
+		if v.Current(tags...) {
+			age = v.Age
+		}
+		return age >= 0
+	})
+	return age
 }
 
-// TestVerdicts: a verdict of one Caddy serves another, with its age, for as long as it was stored for.
-func TestVerdicts(t *testing.T) {
+// age returns the age of a verdict that the Caddy would use, or -1. It is what clocks may differ by unnoticed too high.
+func (c *caddy) age(name string, tags ...uint64) time.Duration {
+	l := c.Lookup(fleet.Limit{}, name)
+	defer l.End(fleet.Outcome{})
+	if age := c.get(l, tags...); age >= 0 {
+		return age - 100*time.Millisecond
+	}
+	return -1
+}
+
+// bubble runs a test with two Caddys that share a store.
+func bubble(t *testing.T, test func(t *testing.T, store *testutil.Store, a, b *caddy)) {
+	t.Helper()
 	testutil.Bubble(t, func(t *testing.T) {
 		store := testutil.NewStore()
-		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
-		a.put(t, "key", time.Minute)
+		a := join(t, store.Client(secret), 0)
+		test(t, store, a, join(t, store.Client(secret), 0))
+	})
+}
+
+// TestVerdicts: a verdict of one Caddy serves another, with its age, unless a tag of it was revoked since.
+func TestVerdicts(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		a.put(t, "key")
 		time.Sleep(20 * time.Second)
 		if got := b.age("key", 1, 2); got != 20*time.Second {
 			t.Errorf("age %s, want 20s", got)
 		}
-		if got := b.age("another", 1, 2); got != -1 {
+		if got := b.age("another"); got != -1 {
 			t.Errorf("another verdict has an age of %s", got)
 		}
-		a.Exchange().Delete(a.Name("key"))
-		if got := b.age("key"); got != -1 {
-			t.Errorf("a deleted verdict has an age of %s", got)
+		for _, r := range []fleet.Revocation{{Tags: []uint64{3}}, {Tags: []uint64{1}}} {
+			a.Revoke(r)
+			if err := a.Publish(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(moment)
+		}
+		if got := b.dropped(); got != "[3] [1]" {
+			t.Errorf("the other drops %s", got)
+		}
+		if with, without := b.age("key", 1, 2), b.age("key", 2); with != -1 || without == -1 {
+			t.Errorf("with a tag that was revoked %s, without one %s", with, without)
+		}
+		a.Revoke(fleet.Revocation{Everything: true})
+		time.Sleep(moment)
+		if got := b.age("key", 2); got != -1 || b.dropped() != "everything" {
+			t.Errorf("after everything was revoked: %s", got)
+		}
+		if got := b.dropped() + a.dropped(); got != "[3] [1] everything" {
+			t.Errorf("further drops: %s", got)
 		}
 	})
 }
 
 // TestForgery: whoever writes the store can lose verdicts, and no more.
 func TestForgery(t *testing.T) {
-	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
-		a, b := join(t, store, secret, 0), join(t, store, secret, 0)
-		a.put(t, "alice", time.Minute)
-		name := a.Name("alice")
-		genuine := store.Values()[name]
-		if b.age("alice") != 0 {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		a.put(t, "alice")
+		name := store.Keys("v")[0]
+		genuine := store.Snapshot()[name]
+		if b.age("alice") < 0 {
 			t.Fatal("the genuine verdict does not serve")
 		}
-
 		for i := range genuine {
-			changed := append([]byte(nil), genuine...)
+			changed := []byte(genuine)
 			changed[i] ^= 1
-			store.Replace(name, changed)
+			store.Replace(name, string(changed))
 			if b.age("alice") != -1 {
 				t.Fatalf("a verdict with byte %d changed serves", i)
 			}
 		}
-		for _, short := range [][]byte{{}, {0}, genuine[:12], genuine[:len(genuine)-1]} {
-			store.Replace(name, short)
+		for _, short := range []int{1, 12, 28, len(genuine) - 1} {
+			store.Replace(name, genuine[:short])
 			if b.age("alice") != -1 {
-				t.Fatalf("a verdict of %d bytes serves", len(short))
+				t.Fatalf("a verdict of %d bytes serves", short)
 			}
 		}
-		store.Replace(b.Name("bob"), genuine)
+		a.put(t, "bob")
+		for _, key := range store.Keys("v") {
+			store.Replace(key, genuine)
+		}
 		if b.age("bob") != -1 {
 			t.Error("a verdict that was moved to another name serves")
 		}
-
-		store.Replace(name, genuine)
-		time.Sleep(time.Minute - 1)
-		if b.age("alice") != time.Minute-1 {
-			t.Error("a verdict does not serve until its end")
-		}
-		time.Sleep(time.Nanosecond)
-		if b.age("alice") != -1 {
-			t.Error("a verdict that was stored again after its end serves")
+		if b.age("alice") == -1 {
+			t.Error("the genuine verdict does not serve any more")
 		}
 	})
 }
 
-// TestSecret: Caddys with different secrets share nothing, and say so once. A short secret is an error.
-func TestSecret(t *testing.T) {
-	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
-		a := join(t, store, secret, 0)
-		b := join(t, store, "another secret of at least 32 bytes", 0)
-		if a.Name("x") == b.Name("x") || string(a.TagKey()) == string(b.TagKey()) {
-			t.Error("names or tags do not depend on the secret")
+// TestLosses: whatever the store may have lost counts as revoked, at each Caddy once, and at one that starts later.
+func TestLosses(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		lose func(store *testutil.Store, before map[string]string, clients ...*testutil.StoreClient)
+		once bool // everything is dropped
+	}{
+		{"nothing", func(*testutil.Store, map[string]string, ...*testutil.StoreClient) {}, false},
+		{"the connections", func(_ *testutil.Store, _ map[string]string, clients ...*testutil.StoreClient) {
+			for _, c := range clients {
+				c.Redial()
+			}
+		}, false},
+		{"everything", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) { s.Flush() }, true},
+		{"the state", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) { s.LoseState() }, true},
+		{"the state, which is garbage now", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) {
+			s.Replace(s.Keys("s")[0], "no state of ours")
+		}, true},
+		{"one bit of the state", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) {
+			key := s.Keys("s")[0]
+			changed := []byte(s.Snapshot()[key])
+			changed[len(changed)/2] ^= 4
+			s.Replace(key, string(changed))
+		}, true},
+		{"what was written since", func(s *testutil.Store, before map[string]string, _ ...*testutil.StoreClient) { s.Restore(before) }, true},
+		{"what was written since, in a restart", func(s *testutil.Store, before map[string]string, clients ...*testutil.StoreClient) {
+			s.Restart(before, clients...)
+		}, true},
+		{"nothing, in a restart", func(s *testutil.Store, _ map[string]string, clients ...*testutil.StoreClient) {
+			s.Restart(s.Snapshot(), clients...)
+		}, true},
+		{"time", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) { s.Jump(-time.Minute) }, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+				a.put(t, "key")
+				before := store.Snapshot()
+				verdict := store.Keys("v")[0]
+				a.Revoke(fleet.Revocation{Tags: []uint64{1}})
+				if err := a.Publish(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(moment)
+				a.dropped()
+				b.dropped()
+				test.lose(store, before, a.client, b.client)
+				store.Replace(verdict, before[verdict])
+				late := join(t, store.Client(secret), 0)
+				time.Sleep(3 * time.Second)
+				want := ""
+				if test.once {
+					want = "everything"
+				}
+				for name, c := range map[string]*caddy{"one": a, "the other": b, "a new one": late} {
+					got := c.dropped()
+					if test.name == "time" { // each Caddy that notices begins a generation
+						got, _, _ = strings.Cut(got, " ")
+					}
+					if got != want && c != late {
+						t.Errorf("%s drops %q, want %q", name, got, want)
+					}
+					if got := c.age("key", 1); got != -1 {
+						t.Errorf("at %s Caddy, the revoked verdict serves", name)
+					}
+					if got := c.age("key", 2); test.once && got != -1 {
+						t.Errorf("at %s Caddy, a verdict from before serves", name)
+					}
+				}
+				b.put(t, "new")
+				if a.age("new") == -1 || late.age("new") == -1 {
+					t.Error("they do not share any more")
+				}
+			})
+		})
+	}
+}
+
+// TestBudget: a store that loses the state all the time counts as away, after a while, and is used again later.
+func TestBudget(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		for range 100 {
+			store.LoseState()
+			time.Sleep(1100 * time.Millisecond)
 		}
-		a.put(t, "x", time.Hour)
-		store.Replace(b.Name("x"), store.Values()[a.Name("x")])
-		if b.age("x") != -1 {
-			t.Error("a verdict of another secret serves")
+		if n := strings.Count(a.dropped(), "everything"); n < 10 || n > 25 {
+			t.Errorf("everything was dropped %d times in 110 s", n)
 		}
-		time.Sleep(10 * time.Minute)
-		if n := a.logs.FilterMessageSnippet("another secret").Len() + b.logs.FilterMessageSnippet("another secret").Len(); n != 1 {
-			t.Errorf("another secret was logged %d times", n)
+		if a.Stats().Up || a.logs.FilterMessageSnippet("not available").Len() == 0 {
+			t.Errorf("up: %t; logged: %v", a.Stats().Up, a.logs.All())
+		}
+		time.Sleep(time.Minute)
+		if !a.Stats().Up {
+			t.Error("it is not used again")
+		}
+		a.put(t, "key")
+		if b.age("key") == -1 {
+			t.Error("they do not share again")
 		}
 	})
-	if _, err := fleet.New(fleet.Config{Secret: make([]byte, 31)}); err == nil {
-		t.Error("a secret of 31 bytes is accepted")
+}
+
+// TestHold: Caddys keep their results to themselves for a while if a store that evicts any key loses the state again.
+func TestHold(t *testing.T) {
+	for _, evicts := range []bool{false, true} {
+		t.Run(fmt.Sprint("evicts ", evicts), func(t *testing.T) {
+			bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+				store.SetEvicts(evicts)
+				for i, want := range []bool{true, !evicts} {
+					store.LoseState()
+					time.Sleep(2 * time.Second)
+					name := fmt.Sprint("key", i)
+					a.put(t, name)
+					if got := b.age(name) != -1; got != want {
+						t.Errorf("after loss %d, a result is shared: %t", i+1, got)
+					}
+				}
+				time.Sleep(10 * time.Second)
+				a.put(t, "later")
+				if b.age("later") == -1 {
+					t.Error("later, no result is shared")
+				}
+			})
+		})
+	}
+}
+
+// TestRoom: a store with little room left takes revocations, and neither results nor failures.
+func TestRoom(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		store.SetFull(true)
+		time.Sleep(2 * time.Second)
+		l := a.Lookup(fleet.Limit{Client: "c", Max: 5, Window: time.Hour}, "key")
+		l.Find(true, func(*fleet.Verdict) bool { return false })
+		l.Charge()
+		l.End(fleet.Outcome{Plain: []byte("x"), Keep: time.Hour})
+		if got := append(store.Keys("v"), append(store.Keys("f"), store.Keys("l")...)...); len(got) > 0 {
+			t.Errorf("stored: %v", got)
+		}
+		a.Revoke(fleet.Revocation{Tags: []uint64{1}})
+		if err := a.Publish(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestReload: what waits is published after a reload, whatever it changes.
+func TestReload(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		next func(store *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient
+	}{
+		{"a password", func(s *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient { return s.Client(secret) }},
+		{"a timeout", func(s *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient {
+			c := s.Client(secret)
+			c.Patience = time.Second
+			return c
+		}},
+		{"the secret, in two steps", func(s *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient {
+			return s.Client(another).With(another, secret)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+				a.client.SetAway(true)
+				a.Revoke(fleet.Revocation{Tags: []uint64{7}})
+				if err := a.Publish(t.Context()); err == nil {
+					t.Fatal("published without the store")
+				}
+				a.reload(t, test.next(store, a.client))
+				time.Sleep(3 * time.Second)
+				if got := b.dropped(); got != "[7]" || a.Stats().Pending != 0 {
+					t.Errorf("the other drops %q, and %d wait", got, a.Stats().Pending)
+				}
+			})
+		})
+	}
+
+	t.Run("the URL", func(t *testing.T) {
+		bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+			elsewhere := testutil.NewStore()
+			client := elsewhere.Client(secret)
+			client.At.Server = "redis://elsewhere"
+			other := join(t, client, 0)
+			a.client.SetAway(true)
+			a.Revoke(fleet.Revocation{Tags: []uint64{7}})
+			next := elsewhere.Client(secret)
+			next.At.Server = "redis://elsewhere"
+			m := a.registry.Join(next.Place(), "backends", func(fleet.Revocation) {})
+			detach, err := m.Attach(next, a.logger)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.detach()
+			time.Sleep(3 * time.Second)
+			if got := other.dropped(); got != "[7]" {
+				t.Errorf("at the new URL, %q is dropped", got)
+			}
+			detach()
+			m.Leave()
+			if a.logs.FilterMessageSnippet("could not be published").Len() > 0 {
+				t.Error("it was logged as lost")
+			}
+			a.attach(t, store.Client(secret))
+		})
+	})
+
+	t.Run("share is removed, and comes back", func(t *testing.T) {
+		bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+			a.client.SetAway(true)
+			a.Revoke(fleet.Revocation{Tags: []uint64{7}})
+			a.detach()
+			if a.logs.FilterMessageSnippet("could not be published").Len() != 1 {
+				t.Error("it was not logged")
+			}
+			a.attach(t, store.Client(secret))
+			time.Sleep(3 * time.Second)
+			if got := b.dropped(); got != "[7]" {
+				t.Errorf("%q is dropped", got)
+			}
+		})
+	})
+}
+
+// TestLockOutlivesNoReload: a lock that was taken with one connection is released with it, although a reload has
+// brought another one; and the connection is closed after that.
+func TestLockOutlivesNoReload(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		l := a.Lookup(fleet.Limit{}, "key")
+		l.Find(true, func(*fleet.Verdict) bool { return false })
+		first := a.client
+		a.reload(t, store.Client(secret))
+		if len(store.Keys("l")) != 1 || first.Open() != 1 {
+			t.Fatalf("locks: %v; connections: %d", store.Keys("l"), first.Open())
+		}
+		began := time.Now()
+		found := make(chan time.Duration)
+		go func() { found <- b.age("key") }()
+		synctest.Wait()
+		l.End(fleet.Outcome{Plain: []byte("x"), Keep: time.Minute})
+		if age := <-found; age == -1 || time.Since(began) > 100*time.Millisecond {
+			t.Errorf("the other waits %s, and the verdict is %s old", time.Since(began), age)
+		}
+		if len(store.Keys("l")) > 0 || first.Open() != 0 {
+			t.Errorf("locks: %v; connections: %d", store.Keys("l"), first.Open())
+		}
+	})
+}
+
+// TestFirstSync: the first lookups of a Caddy wait until it knows what was revoked, longer than for an answer.
+func TestFirstSync(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		store := testutil.NewStore()
+		join(t, store.Client(secret), 0).put(t, "key")
+		client := store.Client(secret)
+		slow := true
+		client.SetDelay(func() time.Duration {
+			if slow {
+				return time.Second / 2
+			}
+			return 0
+		})
+		go func() { time.Sleep(900 * time.Millisecond); slow = false }()
+		registry := fleet.NewRegistry(time.Now, func() float64 { return 0.5 })
+		late := &caddy{Member: registry.Join(client.Place(), "backends", func(fleet.Revocation) {}), logger: zap.NewNop()}
+		late.attach(t, client)
+		defer late.detach()
+		if late.age("key") == -1 {
+			t.Error("the first lookup does not find what another Caddy has stored")
+		}
+	})
+}
+
+// TestSecrets: Caddys with different secrets share nothing, and say so once. With both, a Caddy reads what each has
+// stored, and hears what each revokes.
+func TestSecrets(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		store := testutil.NewStore()
+		old, next := join(t, store.Client(secret), 0), join(t, store.Client(another), 0)
+		old.put(t, "old")
+		next.put(t, "next")
+		if old.age("next") != -1 || next.age("old") != -1 {
+			t.Error("a verdict of another secret serves")
+		}
+		time.Sleep(5 * time.Minute)
+		if n := old.logs.FilterMessageSnippet("another secret").Len() + next.logs.FilterMessageSnippet("another secret").Len(); n != 2 {
+			t.Errorf("another secret was logged %d times", n)
+		}
+		both := join(t, store.Client(another).With(another, secret), 0)
+		time.Sleep(time.Second)
+		old.put(t, "by the old")
+		next.put(t, "by the next")
+		if both.age("by the old", 1) == -1 || both.age("by the next", 1) == -1 {
+			t.Error("with both secrets, a verdict does not serve")
+		}
+		old.Revoke(fleet.Revocation{Tags: []uint64{1}})
+		time.Sleep(moment)
+		if both.age("by the old", 1) != -1 || both.age("by the next", 1) != -1 || next.age("by the next", 1) != -1 {
+			t.Error("what is revoked under the old secret is not revoked under both")
+		}
+		if got := both.dropped() + " " + next.dropped(); got != "[1] [1]" {
+			t.Errorf("dropped: %s", got)
+		}
+		both.Revoke(fleet.Revocation{Tags: []uint64{2}})
+		if err := both.Publish(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(moment)
+		if got := old.dropped() + " " + next.dropped(); got != "[1] [2] [2]" {
+			t.Errorf("dropped: %s", got)
+		}
+	})
+	m := fleet.NewRegistry(time.Now, nil).Join(fleet.Place{}, "", nil)
+	for _, client := range []*testutil.StoreClient{
+		testutil.NewStore().Client(secret[:31]), testutil.NewStore().Client("").With(secret, secret, secret, secret, secret),
+	} {
+		if _, err := m.Attach(client, zap.NewNop()); err == nil {
+			t.Errorf("%d secrets, the first of %d bytes, are accepted", 1+len(client.Old), len(client.Key))
+		}
 	}
 }
 
@@ -210,29 +536,28 @@ func TestClocks(t *testing.T) {
 	}{
 		{"all right", 0, 0, 0, 0, 10 * time.Second, 10 * time.Second},
 		{"the writer is ahead", 5 * time.Second, 0, 0, 0, 10 * time.Second, 10 * time.Second},
-		{"the writer is behind", -5 * time.Second, 0, 0, 0, 15 * time.Second, 15 * time.Second},
-		{"the reader is ahead", 0, 5 * time.Second, 0, 0, 15 * time.Second, 15 * time.Second},
+		{"the writer is behind", -5 * time.Second, 0, 0, 0, 14 * time.Second, 15 * time.Second},
+		{"the reader is ahead", 0, 5 * time.Second, 0, 0, 14 * time.Second, 15 * time.Second},
 		{"the reader is behind", 0, -5 * time.Second, 0, 0, 10 * time.Second, 10 * time.Second},
-		{"messages take their time", 0, 0, 40 * time.Millisecond, 0, 10 * time.Second, 10*time.Second + time.Second/2},
+		{"messages take their time", 0, 0, 30 * time.Millisecond, 0, 10 * time.Second, 10*time.Second + time.Second/2},
 		{"the store's clock jumps ahead", 0, 0, 0, 30 * time.Second, 40 * time.Second, 40 * time.Second},
-		{"the store's clock goes back a little", 0, 0, 0, -5 * time.Second, 10 * time.Second, 10 * time.Second},
-		{"the store's clock goes back behind the verdict", 0, 0, 0, -30 * time.Second, -1, -1},
+		{"the store's clock goes back a little", 0, 0, 0, -5 * time.Second, -1, -1},
+		{"the store's clock goes back", 0, 0, 0, -30 * time.Second, -1, -1},
 		{"all are wrong", -time.Second, 2 * time.Second, 10 * time.Millisecond, 4 * time.Second, 14 * time.Second, 15 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
 				store := testutil.NewStore()
-				a, b := join(t, store, secret, test.writer), join(t, store, secret, test.reader)
-				for _, m := range []*member{a, b} {
-					m.client.SetDelay(func() time.Duration { return test.delay })
+				a, b := join(t, store.Client(secret), test.writer), join(t, store.Client(secret), test.reader)
+				for _, c := range []*caddy{a, b} {
+					c.client.SetDelay(func() time.Duration { return test.delay })
 				}
 				time.Sleep(3 * time.Second)
 				began := time.Now()
-				a.put(t, "key", time.Hour)
+				a.put(t, "key")
 				store.Jump(test.jump)
 				time.Sleep(10*time.Second - time.Since(began))
-				got := b.age("key")
-				if got < test.min || got > test.max {
+				if got := b.age("key"); got < test.min || got > test.max {
 					t.Errorf("age %s, want %s to %s", got, test.min, test.max)
 				}
 			})
@@ -240,33 +565,113 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// TestRuns: of several configurations at once, one follows the log, and what it leaves undone is not lost.
-func TestRuns(t *testing.T) {
-	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
-		m := join(t, store, secret, 0)
-		reads := m.client.Calls("Read")
-		time.Sleep(time.Minute)
-		alone := m.client.Calls("Read") - reads
-		for range 9 {
-			m.run(t, m.client)
+// TestFailures: failures of a client count together, each credential once, for each limit apart.
+func TestFailures(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		limit := fleet.Limit{Client: "192.0.2.1", Max: 4, Window: 4 * time.Minute}
+		fail := func(c *caddy, limit fleet.Limit, name string) time.Duration {
+			l := c.Lookup(limit, name)
+			l.Find(true, func(*fleet.Verdict) bool { return false })
+			wait := l.Wait()
+			l.Charge()
+			l.End(fleet.Outcome{})
+			return wait
 		}
-		reads = m.client.Calls("Read")
-		time.Sleep(time.Minute)
-		if n := m.client.Calls("Read") - reads; n > 2*alone { // ten readers would read ten times as often
-			t.Errorf("ten configurations read the log %d times, one %d times", n, alone)
+		for i, name := range []string{"one", "one", "two", "three", "four"} {
+			if wait := fail([]*caddy{a, b}[i%2], limit, name); wait != 0 {
+				t.Errorf("%d, %s: wait %s", i, name, wait)
+			}
 		}
+		if wait := fail(a, limit, "five"); wait != time.Minute {
+			t.Errorf("wait %s, want 1m", wait)
+		}
+		other := limit
+		other.Client = "192.0.2.2"
+		if wait := fail(b, other, "one"); wait != 0 {
+			t.Errorf("another client: wait %s", wait)
+		}
+		other = limit
+		other.Max = 5
+		if wait := fail(b, other, "one"); wait != 0 {
+			t.Errorf("another limit: wait %s", wait)
+		}
+		l := b.Lookup(limit, "many at once")
+		l.Find(true, func(*fleet.Verdict) bool { return false })
+		time.Sleep(2 * time.Minute)
+		if wait := l.Wait(); wait != 0 {
+			t.Errorf("looked at long ago, and paid since: wait %s", wait)
+		}
+		l.End(fleet.Outcome{})
+	})
+}
 
-		m.client.SetDelay(func() time.Duration { return 100 * time.Millisecond })
-		m.Revoke(fleet.Revocation{Tags: []uint64{1}})
-		time.Sleep(50 * time.Millisecond) // the revocation is on its way, and the configuration that sends it ends
-		m.client.SetAway(true)
-		m.stop()
-		m.client.SetDelay(nil)
-		m.client.SetAway(false)
-		time.Sleep(5 * time.Second)
-		if n := m.Stats().Pending; n != 0 {
-			t.Errorf("%d revocations were never published", n)
+// TestManyRevocations: beyond what a state holds, verdicts from before the older half count as revoked, and nobody who
+// has heard of all drops more.
+func TestManyRevocations(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		a.put(t, "key")
+		for i := range 50 {
+			var tags []uint64
+			for tag := range 100 {
+				tags = append(tags, uint64(100*i+tag+10))
+			}
+			a.Revoke(fleet.Revocation{Tags: tags})
+			if err := a.Publish(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(moment)
+		}
+		if got := b.dropped(); strings.Contains(got, "everything") {
+			t.Error("everything is dropped")
+		}
+		if got := b.age("key", 1); got != -1 {
+			t.Error("a verdict from before what is forgotten serves")
+		}
+		if n := len(store.Snapshot()[store.Keys("s")[0]]); n > 33<<10 {
+			t.Errorf("the state has %d bytes", n)
+		}
+		b.put(t, "new")
+		if a.age("new", 1) == -1 {
+			t.Error("a new verdict does not serve")
+		}
+	})
+}
+
+// TestPanics: a store that panics counts as one that is away.
+func TestPanics(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		a.client.SetDelay(func() time.Duration { panic("of the driver") })
+		for range 20 {
+			if a.age("key") != -1 {
+				t.Error("a verdict")
+			}
+			time.Sleep(time.Second)
+		}
+		if a.Stats().Up || a.Publish(t.Context()) != nil {
+			t.Error("it counts as up")
+		}
+		a.client.SetDelay(nil)
+		time.Sleep(30 * time.Second)
+		if !a.Stats().Up {
+			t.Error("it is not used again")
+		}
+	})
+}
+
+// TestStopTakesASecond: the end of the last configuration waits for the store no longer than that.
+func TestStopTakesASecond(t *testing.T) {
+	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		a.client.SetDelay(func() time.Duration { return time.Hour })
+		a.Revoke(fleet.Revocation{Tags: []uint64{1}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if a.Publish(ctx) == nil {
+			t.Error("published")
+		}
+		began := time.Now()
+		a.detach()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s", took)
 		}
 	})
 }

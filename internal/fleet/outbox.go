@@ -1,17 +1,9 @@
 package fleet
 
-import (
-	"context"
-	"fmt"
-	"time"
+// maxWaiting is how many tags may wait to be published. More become a revocation of everything.
+const maxWaiting = 4096
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
-)
-
-// publishTimeout is how long publishing may take. A webhook waits for it; Frappe gives up after 5 seconds.
-const publishTimeout = 2 * time.Second
-
-// outbox holds revocations that took effect here and are not yet in the log.
+// outbox holds revocations that took effect here and that a ring does not hold yet. They are numbered.
 type outbox struct {
 	number     uint64            // of the last revocation
 	tags       map[uint64]uint64 // tag to the number of its last revocation
@@ -25,7 +17,7 @@ func (o *outbox) add(r Revocation) {
 	for _, tag := range r.Tags {
 		o.tags[tag] = o.number
 	}
-	if r.Everything || len(o.tags) > maxTags {
+	if r.Everything || len(o.tags) > maxWaiting {
 		o.everything = o.number
 		clear(o.tags)
 	}
@@ -51,13 +43,15 @@ func (o *outbox) size() int {
 	return len(o.tags)
 }
 
-// waiting returns all that waits, as one revocation.
-func (o *outbox) waiting() Revocation {
-	r := Revocation{Everything: o.everything > 0}
-	for tag := range o.tags {
-		r.Tags = append(r.Tags, tag)
+// after returns what was added after a number, as one revocation.
+func (o *outbox) after(number uint64) (r Revocation, any bool) {
+	r.Everything = o.everything > number
+	for tag, n := range o.tags {
+		if n > number {
+			r.Tags = append(r.Tags, tag)
+		}
 	}
-	return r
+	return r, r.Everything || len(r.Tags) > 0
 }
 
 // remove removes what was added up to a number.
@@ -70,81 +64,4 @@ func (o *outbox) remove(number uint64) {
 			delete(o.tags, tag)
 		}
 	}
-}
-
-// Revoke drops verdicts here at once, and in every Caddy of the fleet soon. Publish or a running Run publishes it.
-func (f *Fleet) Revoke(r Revocation) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	// First the outbox: a verdict that is taken from the store from now on is checked against it.
-	f.outbox.add(r)
-	f.Apply(r)
-	f.wake()
-}
-
-// RevokeElsewhere is like Revoke, for what has already been dropped here.
-func (f *Fleet) RevokeElsewhere(r Revocation) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.outbox.add(r)
-	f.wake()
-}
-
-// wake makes a running Run publish what waits.
-func (f *Fleet) wake() {
-	select {
-	case f.kick <- struct{}{}:
-	default: // it is awake already
-	}
-}
-
-// Publish returns once every revocation so far is in the log, or an error. What could not be published stays in the outbox.
-func (f *Fleet) Publish(ctx context.Context) error {
-	a := f.current()
-	if a == nil {
-		return ErrAway
-	}
-	return f.publish(ctx, a)
-}
-
-func (f *Fleet) publish(ctx context.Context, a *attachment) error {
-	select {
-	case f.flushing <- struct{}{}:
-		defer func() { <-f.flushing }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	f.mu.Lock()
-	r, number := f.outbox.waiting(), f.outbox.number
-	f.own = frappe.Position{}
-	f.mu.Unlock()
-	if !r.Everything && len(r.Tags) == 0 {
-		return nil
-	}
-	var at frappe.Position
-	err := f.try(ctx, a, logging, false, publishTimeout, func(ctx context.Context, s frappe.Store) (err error) {
-		at, err = s.Append(ctx, r.encode(f.origin), max(f.Keep(), time.Minute))
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrAway, err)
-	}
-	f.count.published.Add(1)
-	f.published(at, r, number)
-	return nil
-}
-
-// published takes a revocation out of the outbox, up to a number, once it is in the log.
-func (f *Fleet) published(at frappe.Position, r Revocation, number uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if at.Epoch == f.log.last.Epoch {
-		f.log.record(at.Sequence, r)
-	}
-	// The entry may have been read before the answer to its writing arrived. Then it is the last one.
-	readAlready := at == f.own && at == f.log.last
-	if !readAlready && (at.Epoch != f.log.last.Epoch || at.Sequence <= f.log.last.Sequence) {
-		f.unseen = f.Now() // the log may be another one: take nothing from the store before it has been read again
-	}
-	f.outbox.remove(number)
 }

@@ -3,71 +3,110 @@ package testutil
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 )
 
-// ErrStoreDown is the error of a StoreClient that cannot reach its store.
-var ErrStoreDown = errors.New("connection refused")
+var (
+	// ErrStoreDown is the error of a StoreClient that cannot reach its store.
+	ErrStoreDown = errors.New("connection refused")
 
-// ErrStoreReadOnly is the error of a StoreClient that may not write.
-var ErrStoreReadOnly = errors.New("READONLY")
+	// ErrStoreReadOnly is the error of a StoreClient that may not write.
+	ErrStoreReadOnly = errors.New("READONLY")
+)
 
-// Store is a double of a store that several Caddys share, in memory. Each Caddy has a StoreClient.
+// Store is a double of the Redis that several Caddys share, in memory: it does what the scripts of package redis do.
+// Each Caddy has a StoreClient.
 type Store struct {
-	mu      sync.Mutex
-	jumped  time.Duration
-	values  map[string]storedValue
-	locks   map[string]storedValue
-	debts   map[string]time.Time // when it is paid off
-	log     []frappe.LogEntry
-	epochs  int
-	ids     int
-	changed chan struct{} // closed when the log changes
+	// Published is called with each state that a client has published.
+	Published func(c *StoreClient, key, value string)
+
+	mu          sync.Mutex
+	jumped      time.Duration // how far its clock is ahead
+	replication int
+	values      map[string]storedValue
+	wakes       int
+	changed     chan struct{} // closed when a wake is written
+	full        bool
+	evicts      bool
 }
 
 type storedValue struct {
-	value []byte
-	until time.Time
+	value string
+	until time.Time // zero: forever
 }
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	s := &Store{changed: make(chan struct{})}
-	s.Flush()
-	return s
+	return &Store{values: make(map[string]storedValue), changed: make(chan struct{})}
 }
 
 // Flush removes everything from the store.
-func (s *Store) Flush() {
+func (s *Store) Flush() { s.Restore(nil) }
+
+// Snapshot returns a copy of what is stored, by key.
+func (s *Store) Snapshot() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.values, s.locks, s.debts = make(map[string]storedValue), make(map[string]storedValue), make(map[string]time.Time)
-	s.log = nil
+	values := make(map[string]string)
+	for key := range s.values {
+		if v := s.get(key); v != "" {
+			values[key] = v
+		}
+	}
+	return values
 }
 
-// LoseLog removes the log only.
-func (s *Store) LoseLog() {
+// Restore replaces what is stored, as somebody who may write to the store could: forever, whatever Caddys do.
+func (s *Store) Restore(values map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log = nil
+	s.values = make(map[string]storedValue)
+	for key, v := range values {
+		s.values[key] = storedValue{value: v}
+	}
 }
 
-// LoseEntries removes the newest entries of the log, as a failover to a replica that lags does. At least one entry is left.
-func (s *Store) LoseEntries(n int) {
+// Replace stores a value as somebody who may write to the store could. An empty value deletes it.
+func (s *Store) Replace(key, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log = s.log[:max(min(1, len(s.log)), len(s.log)-n)]
+	s.values[key] = storedValue{value: value}
 }
 
-// Trim removes all but the newest entries of the log.
-func (s *Store) Trim(keep int) {
+// Restart makes the store another one, with the given values: a server that was restarted, or another one after a
+// failover. The connections of its clients are new ones.
+func (s *Store) Restart(values map[string]string, clients ...*StoreClient) {
+	s.Restore(values)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = s.log[max(0, len(s.log)-keep):]
+	s.replication++
+	s.mu.Unlock()
+	for _, c := range clients {
+		c.Redial()
+	}
+}
+
+// Keys returns the keys of a kind: s for states, w for wakes, v for verdicts, l for locks, f for failures, n for the
+// note.
+func (s *Store) Keys(kind string) (keys []string) {
+	for key := range s.Snapshot() {
+		if strings.Contains(key, "}:1:"+kind+":") {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// LoseState removes the states only, as a store does that evicts them.
+func (s *Store) LoseState() {
+	for _, key := range s.Keys("s") {
+		s.Replace(key, "")
+	}
 }
 
 // Jump sets the store's clock forward, or back.
@@ -77,74 +116,60 @@ func (s *Store) Jump(by time.Duration) {
 	s.jumped += by
 }
 
-// Values returns a copy of what is stored, by name.
-func (s *Store) Values() map[string][]byte {
+// SetEvicts makes the store say that it may evict any key.
+func (s *Store) SetEvicts(evicts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	values := make(map[string][]byte)
-	for name, v := range s.values {
-		if time.Now().Before(v.until) {
-			values[name] = v.value
-		}
-	}
-	return values
+	s.evicts = evicts
 }
 
-// Replace stores a value as somebody who may write to the store could: forever, whatever Caddys do.
-func (s *Store) Replace(name string, value []byte) {
+// SetFull makes the store say that it has little room left.
+func (s *Store) SetFull(full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.values[name] = storedValue{value: value, until: time.Now().Add(1000 * time.Hour)}
+	s.full = full
 }
 
-// Log returns a copy of the log.
-func (s *Store) Log() []frappe.LogEntry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]frappe.LogEntry(nil), s.log...)
-}
+func (s *Store) now() int64 { return time.Now().Add(s.jumped).UnixMicro() }
 
-func (s *Store) append(data []byte) frappe.Position {
-	s.ids++
-	at := frappe.Position{Sequence: 1, ID: strconv.Itoa(s.ids)}
-	if n := len(s.log); n > 0 {
-		at.Epoch, at.Sequence = s.log[n-1].Epoch, s.log[n-1].Sequence+1
-	} else {
-		s.epochs++
-		at.Epoch = "epoch " + strconv.Itoa(s.epochs)
+func (s *Store) get(key string) string {
+	v := s.values[key]
+	if !v.until.IsZero() && !time.Now().Before(v.until) {
+		return ""
 	}
-	s.log = append(s.log, frappe.LogEntry{Position: at, Data: data})
-	close(s.changed)
-	s.changed = make(chan struct{})
-	return at
+	return v.value
 }
 
-// after returns the entries with a higher ID.
-func (s *Store) after(p frappe.Position) (found []frappe.LogEntry) {
-	last, _ := strconv.Atoi(p.ID)
-	for _, e := range s.log {
-		if id, _ := strconv.Atoi(e.ID); id > last {
-			found = append(found, e)
-		}
-	}
-	return found
+func (s *Store) set(key, value string, keep time.Duration) {
+	s.values[key] = storedValue{value, time.Now().Add(keep)}
 }
 
-// StoreClient is one Caddy's connection to a Store.
+func (s *Store) version(key string) string {
+	v := s.get(key)
+	return v[:min(12, len(v))]
+}
+
+// StoreClient is one Caddy's connection to a Store, and the module that makes it.
 type StoreClient struct {
 	*Store
-	Key []byte // Secret
+	Key      string   // the secret
+	Old      []string // those before it
+	At       fleet.Place
+	Patience time.Duration // how long a request waits for an answer; 0: 100ms
 
 	mu       sync.Mutex
 	away     bool
 	readOnly bool
 	delay    func() time.Duration
+	lose     func() bool // whether an answer is lost
 	calls    map[string]int
+	dialled  uint64
+	open     int
 }
 
 // Client returns a connection for a Caddy with that secret.
 func (s *Store) Client(secret string) *StoreClient {
-	return &StoreClient{Store: s, Key: []byte(secret), calls: make(map[string]int)}
+	return &StoreClient{Store: s, Key: secret, At: fleet.Place{Server: "redis://store", Database: "0", Prefix: "test"}, calls: make(map[string]int), dialled: 1}
 }
 
 // SetAway cuts the connection, or restores it.
@@ -152,6 +177,14 @@ func (c *StoreClient) SetAway(away bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.away = away
+	c.dialled++
+}
+
+// Redial replaces the connection by another one.
+func (c *StoreClient) Redial() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialled++
 }
 
 // SetReadOnly refuses writes, or allows them again.
@@ -168,6 +201,13 @@ func (c *StoreClient) SetDelay(delay func() time.Duration) {
 	c.delay = delay
 }
 
+// SetLoss sets which answers are lost although the store has changed; nil: none.
+func (c *StoreClient) SetLoss(lose func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lose = lose
+}
+
 // Calls returns how often a method was called.
 func (c *StoreClient) Calls(method string) int {
 	c.mu.Lock()
@@ -175,16 +215,20 @@ func (c *StoreClient) Calls(method string) int {
 	return c.calls[method]
 }
 
-// message waits as long as a message takes, and returns an error if it does not arrive.
-func (c *StoreClient) message(ctx context.Context, writes bool) error {
+// Open returns how many connections were made and not closed.
+func (c *StoreClient) Open() int {
 	c.mu.Lock()
-	away, readOnly, delay := c.away, c.readOnly, c.delay
+	defer c.mu.Unlock()
+	return c.open
+}
+
+// message waits as long as a message takes, and returns an error if it does not arrive.
+func (c *StoreClient) message(ctx context.Context) error {
+	c.mu.Lock()
+	away, delay := c.away, c.delay
 	c.mu.Unlock()
-	switch {
-	case away:
+	if away {
 		return ErrStoreDown
-	case readOnly && writes:
-		return ErrStoreReadOnly
 	}
 	if delay == nil {
 		return ctx.Err()
@@ -199,128 +243,233 @@ func (c *StoreClient) message(ctx context.Context, writes bool) error {
 	}
 }
 
-// do sends a message, changes the store, and waits for the answer. The answer may be lost although the store has changed.
-func (c *StoreClient) do(ctx context.Context, method string, writes bool, change func(now time.Time)) error {
+// do sends a message, changes the store, and waits for the answer. writes is whether the store takes values.
+func (c *StoreClient) do(ctx context.Context, method string, change func(writes bool)) error {
 	c.mu.Lock()
 	c.calls[method]++
+	dialled := c.dialled
 	c.mu.Unlock()
-	if err := c.message(ctx, writes); err != nil {
+	if err := c.message(ctx); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	cut, writes, lose := c.dialled != dialled, !c.readOnly, c.lose
+	c.mu.Unlock()
+	if cut {
+		return ErrStoreDown
+	}
 	c.Store.mu.Lock()
-	change(time.Now())
+	change(writes)
 	c.Store.mu.Unlock()
-	return c.message(ctx, false)
+	if err := c.message(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	cut = c.dialled != dialled
+	c.mu.Unlock()
+	if cut || lose != nil && lose() {
+		return ErrStoreDown
+	}
+	return nil
 }
 
-// Secret implements frappe.Store.
-func (c *StoreClient) Secret() []byte { return c.Key }
-
-// Get implements frappe.Store.
-func (c *StoreClient) Get(ctx context.Context, name string) (value []byte, err error) {
-	err = c.do(ctx, "Get", false, func(now time.Time) {
-		if v, ok := c.values[name]; ok && now.Before(v.until) {
-			value = v.value
+// Look implements fleet.Store.
+func (c *StoreClient) Look(ctx context.Context, q fleet.LookQuery) (reply fleet.LookReply, err error) {
+	err = c.do(ctx, "Look", func(writes bool) {
+		failures := c.get(q.Failures)
+		reply = fleet.LookReply{Time: c.now(), Paid: failures[:min(16, len(failures))]}
+		found := false
+		for _, r := range q.Rings {
+			verdict := c.get(r.Verdict)
+			if r.Unwanted != "" && strings.HasPrefix(verdict, r.Unwanted) {
+				verdict = ""
+			}
+			found = found || verdict != ""
+			reply.Rings = append(reply.Rings, fleet.Looked{Version: c.version(r.State), Verdict: verdict})
 		}
-	})
-	return value, err
-}
-
-// Set implements frappe.Store.
-func (c *StoreClient) Set(ctx context.Context, name string, value []byte, ttl time.Duration) error {
-	return c.do(ctx, "Set", true, func(now time.Time) { c.values[name] = storedValue{value, now.Add(ttl)} })
-}
-
-// Delete implements frappe.Store.
-func (c *StoreClient) Delete(ctx context.Context, name string) error {
-	return c.do(ctx, "Delete", true, func(time.Time) { delete(c.values, name) })
-}
-
-// Lock implements frappe.Store.
-func (c *StoreClient) Lock(ctx context.Context, name, owner string, ttl time.Duration) (holder string, err error) {
-	err = c.do(ctx, "Lock", true, func(now time.Time) {
-		if held, ok := c.locks[name]; ok && now.Before(held.until) && string(held.value) != owner {
-			holder = string(held.value)
+		if found {
 			return
 		}
-		holder = owner
-		c.locks[name] = storedValue{[]byte(owner), now.Add(ttl)}
+		if c.get(q.Lock) == "" && q.LockFor > 0 && writes {
+			c.set(q.Lock, q.Owner, q.LockFor)
+		}
+		reply.Holder = c.get(q.Lock)
 	})
-	return holder, err
+	return reply, err
 }
 
-// Unlock implements frappe.Store.
-func (c *StoreClient) Unlock(ctx context.Context, name, owner string) error {
-	return c.do(ctx, "Unlock", true, func(time.Time) {
-		if string(c.locks[name].value) == owner {
-			delete(c.locks, name)
+// Done implements fleet.Store.
+func (c *StoreClient) Done(ctx context.Context, q fleet.DoneQuery) error {
+	refused := false
+	err := c.do(ctx, "Done", func(writes bool) {
+		if !writes {
+			refused = q.Value != nil || q.Cost > 0
+			return
+		}
+		switch {
+		case q.Value != nil:
+			c.set(q.Verdict, string(q.Value), q.Keep)
+		case q.Delete:
+			delete(c.values, q.Verdict)
+		}
+		if c.get(q.Lock) == q.Owner {
+			delete(c.values, q.Lock)
+		}
+		if q.Cost > 0 {
+			c.charge(q)
 		}
 	})
+	if err == nil && refused {
+		err = fleet.ErrRefused
+	}
+	return err
 }
 
-// Charge implements frappe.Store.
-func (c *StoreClient) Charge(ctx context.Context, name string, cost, limit time.Duration) (debt time.Duration, err error) {
-	err = c.do(ctx, "Charge", cost > 0, func(now time.Time) {
-		debt = min(max(0, c.debts[name].Sub(now))+cost, limit)
-		c.debts[name] = now.Add(debt)
+func (c *StoreClient) charge(q fleet.DoneQuery) {
+	now, paid, known := c.now(), int64(0), ""
+	if v := c.get(q.Failures); v != "" {
+		paid, _ = strconv.ParseInt(v[:16], 10, 64)
+		known = v[16:]
+	}
+	if paid <= now {
+		paid, known = now, ""
+	}
+	if q.Fingerprint != "" && strings.Contains(known, q.Fingerprint) {
+		return
+	}
+	known += q.Fingerprint
+	known = known[max(0, len(known)-8*q.Most):]
+	paid = min(paid+q.Cost.Microseconds(), now+q.Window.Microseconds())
+	c.set(q.Failures, fmt.Sprintf("%016d%s", paid, known), time.Duration(paid-now)*time.Microsecond)
+}
+
+// Publish implements fleet.Store.
+func (c *StoreClient) Publish(ctx context.Context, at fleet.StateKeys, version string, state []byte) (ok bool, err error) {
+	refused := false
+	err = c.do(ctx, "Publish", func(writes bool) {
+		if ok = c.version(at.State) == version; !ok {
+			return
+		}
+		if refused = !writes; refused {
+			return
+		}
+		c.values[at.State] = storedValue{value: string(state)}
+		c.wakes++
+		c.values[at.Wake] = storedValue{value: fmt.Sprintf("%d-0", c.wakes)}
+		close(c.changed)
+		c.changed = make(chan struct{})
+		if c.Published != nil {
+			c.Published(c, at.State, string(state))
+		}
 	})
-	return debt, err
+	if err == nil && refused {
+		err = ErrStoreReadOnly
+	}
+	return ok && err == nil, err
 }
 
-// Append implements frappe.Store.
-func (c *StoreClient) Append(ctx context.Context, data []byte, _ time.Duration) (at frappe.Position, err error) {
-	err = c.do(ctx, "Append", true, func(time.Time) { at = c.append(data) })
-	return at, err
-}
-
-// Read implements frappe.Store.
-func (c *StoreClient) Read(ctx context.Context, after frappe.Position, wait time.Duration) (entries []frappe.LogEntry, err error) {
-	var changed chan struct{}
-	look := func(time.Time) {
-		if len(c.log) == 0 {
-			c.append(nil)
-		}
-		entries, changed = c.after(after), c.changed
-	}
-	if err := c.do(ctx, "Read", false, look); err != nil {
-		return nil, err
-	}
-	if len(entries) == 0 && wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-changed:
-		case <-timer.C:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	if len(entries) == 0 {
-		err = c.do(ctx, "Read", false, func(now time.Time) {
-			look(now)
-			if len(entries) == 0 {
-				entries = append(entries, c.log[len(c.log)-1])
+// Sync implements fleet.Store.
+func (c *StoreClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.SyncReply, err error) {
+	err = c.do(ctx, "Sync", func(writes bool) {
+		reply = fleet.SyncReply{Time: c.now(), Replication: fmt.Sprintf("%040x", c.replication), Full: c.full, Evicts: c.evicts}
+		if q.Write != "" {
+			reply.Note = c.get(q.Note)
+			if writes {
+				c.set(q.Note, q.Write, 3*time.Minute)
 			}
-		})
-	}
-	return entries, err
-}
-
-// Reset implements frappe.Store.
-func (c *StoreClient) Reset(ctx context.Context, epoch string) error {
-	return c.do(ctx, "Reset", true, func(time.Time) {
-		if n := len(c.log); n > 0 && c.log[n-1].Epoch == epoch {
-			c.log = nil
-			c.append(nil)
+		}
+		for i, r := range q.Rings {
+			found := fleet.Synced{Version: c.version(r.State), Wake: c.get(r.Wake)}
+			if found.Version != q.Known[i] {
+				found.State = c.get(r.State)
+			}
+			reply.Rings = append(reply.Rings, found)
 		}
 	})
+	return reply, err
 }
 
-// Time implements frappe.Store.
-func (c *StoreClient) Time(ctx context.Context) (now time.Time, err error) {
-	err = c.do(ctx, "Time", false, func(real time.Time) { now = real.Add(c.jumped).Round(0) })
-	return now, err
+// connection is the fleet.Store that a client makes.
+type connection struct{ *StoreClient }
+
+// Wait implements fleet.Store.
+func (c *connection) Wait(ctx context.Context, rings []fleet.StateKeys, after []string, patience time.Duration) error {
+	var changed chan struct{}
+	woken := false
+	if err := c.do(ctx, "Wait", func(bool) {
+		changed = c.changed
+		for i, r := range rings {
+			woken = woken || c.get(r.Wake) != after[i]
+		}
+	}); err != nil || woken {
+		return err
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-changed:
+		return c.message(ctx)
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// Interface guard
-var _ frappe.Store = (*StoreClient)(nil)
+// Dialled implements fleet.Store.
+func (c *StoreClient) Dialled() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dialled
+}
+
+// Timeout implements fleet.Store.
+func (c *StoreClient) Timeout() time.Duration {
+	if c.Patience > 0 {
+		return c.Patience
+	}
+	return 100 * time.Millisecond
+}
+
+// String implements fleet.Store.
+func (c *StoreClient) String() string { return "a double" }
+
+// Close implements fleet.Store.
+func (c *StoreClient) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open--
+}
+
+// Place implements fleet.Module.
+func (c *StoreClient) Place() fleet.Place { return c.At }
+
+// Secrets implements fleet.Module.
+func (c *StoreClient) Secrets() [][]byte {
+	secrets := [][]byte{[]byte(c.Key)}
+	for _, old := range c.Old {
+		secrets = append(secrets, []byte(old))
+	}
+	return secrets
+}
+
+// Connect implements fleet.Module.
+func (c *StoreClient) Connect() fleet.Store {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open++
+	return &connection{c}
+}
+
+// With returns the same connection with other secrets, the new one first.
+func (c *StoreClient) With(secrets ...string) *StoreClient {
+	other := c.Store.Client(secrets[0])
+	other.Old, other.At, other.Patience = secrets[1:], c.At, c.Patience
+	return other
+}
+
+// Interface guards
+var (
+	_ fleet.Module = (*StoreClient)(nil)
+	_ fleet.Store  = (*connection)(nil)
+)
