@@ -176,8 +176,8 @@ func (e *UnavailableError) Error() string {
 // Unwrap returns the reason.
 func (e *UnavailableError) Unwrap() error { return e.Reason }
 
-// ValidUser reports whether a credential can belong to a user with that name. A name with a segment `.` or `..`,
-// between slashes or backslashes, is none: in a path it would lead out of the user's folder.
+// ValidUser reports whether a credential can belong to a user with that name. A name with a segment `.` or `..`
+// between slashes or backslashes is invalid, because it would lead out of the user's folder in a path.
 func ValidUser(name string) bool {
 	if name == "" || name == Guest || len(name) > MaxUserSize || strings.ContainsFunc(name, unicode.IsControl) {
 		return false

@@ -52,7 +52,7 @@ func (r *Requirement) MetBy(id *Identity, scheme Scheme) bool {
 		id.Client != "" && slices.Contains(r.Clients, id.Client)
 }
 
-// UserName returns the name of the user that a person writes as name: Frappe keeps e-mail addresses in lower case.
+// UserName returns the name of a user as Frappe stores it, with e-mail addresses in lower case.
 func UserName(name string) string {
 	if strings.Contains(name, "@") {
 		return strings.ToLower(name)

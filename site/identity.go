@@ -34,8 +34,8 @@ func (c request) identity(ctx context.Context) (frappe.Identity, error) {
 	return id, nil
 }
 
-// laterFailure returns the error for a later request that failed. If the site refused it, the credential may have ended
-// since the first request, which then says so.
+// laterFailure returns the error for a later request that failed. If the site refused it, the first request is
+// repeated, because the credential may have ended since.
 func (c request) laterFailure(ctx context.Context, err error) error {
 	if _, refused := errors.AsType[*refusedError](err); refused {
 		if _, again := c.loggedUser(ctx); errors.Is(again, frappe.ErrDenied) {
@@ -146,8 +146,8 @@ type refusedError struct{ error }
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// getLater sends a request after get_logged_user, with a name for errors. An answer without what was asked for says
-// nothing about the credential: it is a *refusedError.
+// getLater sends a request after get_logged_user, with a name for errors. An answer without the requested data says
+// nothing about the credential, and is a *refusedError.
 func (c request) getLater(ctx context.Context, name, path, query string) (siteAnswer, error) {
 	c.later = name
 	a, err := c.get(ctx, path, query)

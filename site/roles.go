@@ -15,8 +15,8 @@ const pathRoles = "/api/method/frappe.core.doctype.user.user.get_roles"
 // maxSitesWithoutGetRoles is how many sites are remembered not to have get_roles.
 const maxSitesWithoutGetRoles = 1024
 
-// roles returns the roles of the credential's owner. It first asks in the way that worked for the site before, and in
-// the other way if the site refuses: Frappe 17 has no get_roles any more.
+// roles returns the roles of the credential's owner. It first uses the method that worked for the site before, and the
+// other one if the site refuses, because Frappe 17 no longer has get_roles.
 func (c request) roles(ctx context.Context, user string) ([]string, error) {
 	without, name := c.backend.sitesWithoutGetRoles, c.siteName()
 	ask, askOther := c.rolesByMethod, c.rolesByDocuments
@@ -53,7 +53,7 @@ func (c request) rolesByMethod(ctx context.Context, user string) ([]string, erro
 	return roles, nil
 }
 
-// automaticRoles are the roles that Frappe gives by itself, whatever a user's document says (frappe/permissions.py).
+// automaticRoles are the roles that Frappe assigns without an entry in the user's document (frappe/permissions.py).
 var automaticRoles = []string{"Administrator", "All", "Desk User", "Guest"}
 
 // rolesByDocuments reads what get_roles reads: all roles for Administrator; for any other user the roles of the user's
@@ -93,17 +93,17 @@ func (c request) rolesByDocuments(ctx context.Context, user string) ([]string, e
 	return append(roles, "Desk User"), nil
 }
 
-// document has the fields that are read of documents of several types.
+// document has the fields that are read from documents of several types.
 type document struct {
 	Name   string `json:"name"`
 	Parent string `json:"parent"`
 	Role   string `json:"role"`
 }
 
-// is is a filter for documents whose field has a value.
+// is returns a filter for documents whose field has a value.
 func is(field, value string) [3]string { return [3]string{field, "=", value} }
 
-// list returns the documents of a type that filters select. It needs no right but to read them.
+// list returns the documents of a type that filters select. It only needs the permission to read them.
 func (c request) list(ctx context.Context, doctype string, fields []string, filters ...[3]string) ([]document, error) {
 	fieldsJSON, _ := json.Marshal(fields) // strings can always be marshaled
 	query := url.Values{"fields": {string(fieldsJSON)}, "limit_page_length": {"0"}}
@@ -112,7 +112,7 @@ func (c request) list(ctx context.Context, doctype string, fields []string, filt
 		query.Set("filters", string(filtersJSON))
 	}
 	if doctype == "Has Role" {
-		query.Set("parent", "User") // whose permissions decide
+		query.Set("parent", "User") // its permissions apply
 	}
 	a, err := c.getLater(ctx, doctype, "/api/resource/"+url.PathEscape(doctype), query.Encode())
 	if err != nil {

@@ -223,15 +223,15 @@ func (h bcryptHash) Compare(hashed, plaintext []byte) (bool, error) {
 	return same && !bcryptAmbiguous(plaintext), err
 }
 
-// argon2Memory is how much memory all comparisons with argon2id hashes may take at once, in KiB. A hash that takes more
-// is compared alone.
+// argon2Memory is the memory that all concurrent comparisons with argon2id hashes may use, in KiB. A hash that needs
+// more is compared alone.
 const argon2Memory = 256 << 10
 
 // argon2Free is the memory that is left for comparisons, of all backends together.
 var argon2Free = semaphore.NewWeighted(argon2Memory)
 
-// argon2idHash compares a secret with an argon2id hash, using Caddy's module. Comparisons wait for their memory; how
-// many do is bounded by the in-flight limit.
+// argon2idHash compares a secret with an argon2id hash, using Caddy's module. Comparisons wait for their memory. The
+// in-flight limit bounds how many wait.
 type argon2idHash struct {
 	caddyauth.Comparer
 	memory int64 // of one comparison, in KiB

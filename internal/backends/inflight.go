@@ -19,9 +19,10 @@ const (
 var ErrBusy = errors.New("too many calls at once")
 
 // inFlightLimit limits how many calls are in flight at once, and how many wait for a place. Unknown calls get at most
-// three quarters of the places and have a separate queue, so that a flood of them does not block known ones. Of several
-// sites, one gets at most three quarters of the places and half of the queues, and the one with the fewest calls in
-// flight is next, so that a slow site does not block the others. Other groups of calls may stand in the place of sites.
+// three quarters of the places and have a separate queue, so that a flood of them does not block known ones. If
+// there are several sites, each gets at most three quarters of the places and half of the queues, and the site with the
+// fewest calls in flight is next, so that a slow site does not block the others. Calls may also be grouped by something
+// other than sites.
 type inFlightLimit struct {
 	max int
 
@@ -30,7 +31,7 @@ type inFlightLimit struct {
 	sites map[string]*siteCalls // with calls in flight or waiting
 }
 
-// kind is whether the credential of a call was good before.
+// kind is whether the credential of a call was granted before.
 type kind int
 
 const (
@@ -143,7 +144,7 @@ func (l *inFlightLimit) wait(site string, s *siteCalls, k kind) error {
 	defer l.mu.Unlock()
 	i := slices.Index(s.waiting[k], turn)
 	if i < 0 {
-		return nil // it got its place just now
+		return nil // it has just got its place
 	}
 	s.waiting[k] = slices.Delete(s.waiting[k], i, i+1)
 	l.count[k].waiting--
@@ -151,8 +152,8 @@ func (l *inFlightLimit) wait(site string, s *siteCalls, k kind) error {
 	return ErrBusy
 }
 
-// startWaiting gives free places to waiting calls: known ones first, and of each kind those for the site with the
-// fewest calls in flight.
+// startWaiting gives free places to waiting calls: known ones first, and of each kind first those for the site
+// with the fewest calls in flight.
 func (l *inFlightLimit) startWaiting() {
 	for k := range kinds {
 		for {

@@ -72,8 +72,8 @@ func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet
 	return nil
 }
 
-// CheckNames returns a finding about each name in the requirements that is probably not written as it should be: the
-// words of one role as several roles, and a user's e-mail address with capitals.
+// CheckNames returns a finding about each name in the requirements that is probably misspelled: a role whose words are
+// listed as several roles, or a user's e-mail address with capital letters.
 func CheckNames(requirements []frappe.Requirement) (found []frappe.Finding) {
 	for _, required := range requirements {
 		for _, role := range splitRoles(required.Roles) {
@@ -82,7 +82,8 @@ func CheckNames(requirements []frappe.Requirement) (found []frappe.Finding) {
 		}
 		for _, user := range required.Users {
 			if written := frappe.UserName(user); written != user {
-				finding := frappe.Warning("require user", "%s has capital letters, and Frappe keeps e-mail addresses in lower case", user)
+				finding := frappe.Warning("require user",
+					"%s has capital letters, and Frappe keeps e-mail addresses in lower case", user)
 				found = append(found, finding.Advise("write require user %s", written))
 			}
 		}

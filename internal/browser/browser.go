@@ -14,7 +14,7 @@ func Preflight(r *http.Request) bool {
 		r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// fromPage reports whether a page made a browser send the request: for a script, a picture or whatever else is not the
+// fromPage reports whether a page made a browser send the request, for a script, a picture or anything else but the
 // page itself. Over plain http browsers send no fetch metadata.
 func fromPage(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") { // https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header
@@ -23,14 +23,14 @@ func fromPage(r *http.Request) bool {
 	case "document", "iframe", "frame":
 		return false
 	}
-	// Without a site, the browser itself sent it, or a mail program that is built on one.
+	// With `none`, the browser itself sent it, or a mail program built on one.
 	return r.Header.Get("Sec-Fetch-Site") != "none" && !Navigation(r)
 }
 
-// likeBrowser reports whether the client calls itself a browser. So do some that are none, such as PowerShell.
+// likeBrowser reports whether the client calls itself a browser, as some other programs also do, such as PowerShell.
 func likeBrowser(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "Mozilla/") }
 
-// sentByPage reports whether the request has what browsers send for pages, and programs usually do not.
+// sentByPage reports whether the request has headers that browsers send for pages, and programs usually do not.
 func sentByPage(r *http.Request) bool {
 	return r.Header.Get("Referer") != "" || r.Header.Get("Origin") != "" || r.Header.Get("Cookie") != ""
 }

@@ -29,9 +29,8 @@ func NewProtection(trusted []string) (*Protection, error) {
 // change although its method is GET, because messages follow without another request. scheme and host are those that
 // the client asked for.
 //
-// It does as http.CrossOriginProtection does, except where Sec-Fetch-Site is missing: in old browsers, and over plain
-// http. There a port does not make another site, since cookies do not tell ports apart and proxies change them, and the
-// scheme counts.
+// It works like http.CrossOriginProtection, unless Sec-Fetch-Site is missing, as with old browsers and over plain http.
+// Then the scheme counts, but the port does not, because cookies ignore ports and proxies change them.
 func (p *Protection) Refuses(r *http.Request, scheme, host string) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -51,8 +50,8 @@ func (p *Protection) Refuses(r *http.Request, scheme, host string) bool {
 	return !slices.Contains(p.trusted, origin)
 }
 
-// sameSite reports whether an origin is that of a scheme and a host, whatever its port. An https page is trusted with
-// what seems to be http, since a proxy may have ended TLS, but not the other way round.
+// sameSite reports whether an origin has a scheme and a host, whatever its port. An https origin also matches http,
+// because a proxy may have ended TLS, but an http origin does not match https.
 func sameSite(origin, scheme, host string) bool {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "https" && (u.Scheme != "http" || scheme != "http") {
@@ -62,7 +61,7 @@ func sameSite(origin, scheme, host string) bool {
 	return asked != "" && strings.EqualFold(u.Hostname(), asked)
 }
 
-// withoutPages are schemes of URLs with a host that are no origin of a page.
+// withoutPages are schemes of URLs that have a host but cannot be the origin of a page.
 var withoutPages = []string{"file", "ftp", "ws", "wss"}
 
 // CheckOrigin returns an error if a browser would never send this as an origin. Besides http and https there are the

@@ -87,12 +87,12 @@ type Set struct {
 	Required []string
 }
 
-// Client is what the challenges depend on besides the protected area.
+// Client has the properties of a client that its challenges depend on.
 type Client struct {
-	// Basic is whether a Basic challenge may be sent. It makes a browser ask the user for a password.
+	// Basic is set if a Basic challenge may be sent. It makes a browser ask the user for a password.
 	Basic bool
 
-	// SentToken is whether the request has a credential other than a Basic one.
+	// SentToken is set if the request has a credential other than a Basic one.
 	SentToken bool
 }
 

@@ -138,8 +138,8 @@ func examineRoutes(config configuration) (findings []located) {
 	return findings
 }
 
-// examineProxies finds servers whose trusted proxies are whole networks. Everybody in such a network can choose the address
-// that the failure limit counts.
+// examineProxies finds servers whose trusted proxies are whole networks. Everybody in such a network can choose the
+// address that the failure limit counts.
 func examineProxies(config configuration) (findings []located) {
 	walk(config.http, place{}, func(object map[string]any, at place) (descend bool) {
 		proxies, _ := object["trusted_proxies"].(map[string]any)
@@ -148,7 +148,7 @@ func examineProxies(config configuration) (findings []located) {
 		}
 		for _, text := range texts(proxies["ranges"]) {
 			if isNetwork(text) {
-				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that is counted in `failures`", text)
+				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that `failures` counts", text)
 				findings = append(findings, located{at.String(),
 					finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
 				break
@@ -159,7 +159,8 @@ func examineProxies(config configuration) (findings []located) {
 	return findings
 }
 
-// isNetwork reports whether a range is a private network, or larger, in which clients may be as well as proxies.
+// isNetwork reports whether a range is a whole private network, or larger, which may contain clients as well as
+// proxies.
 func isNetwork(text string) bool {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil || prefix.Addr().IsLoopback() {

@@ -103,8 +103,8 @@ func equal(a, b string) bool {
 	return true
 }
 
-// foldByte folds letters to lower case, and every byte that is no letter or digit to a hyphen: CGI and PHP do so with
-// `_` and `.`, and lighttpd with each of them.
+// foldByte folds letters to lower case, and every byte that is not a letter or digit to a hyphen. CGI and PHP fold `_`
+// and `.` like that, and lighttpd folds all of them.
 func foldByte(c byte) byte {
 	switch {
 	case 'A' <= c && c <= 'Z':

@@ -61,7 +61,7 @@ func (c *Cache[G]) Lookup(s Subject) (g G, d *Entry) {
 }
 
 // WasGood reports whether the last verdict on a subject was granted, even if it is too old to serve or was revoked
-// since. As many of these are remembered as grants fit.
+// since. It remembers as many such grants as the cache has room for.
 func (c *Cache[G]) WasGood(s Subject) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,7 +237,7 @@ func (c *Cache[G]) PurgeOwn() (claims []uint64) {
 	return claims
 }
 
-// purge takes the same time however many verdicts there are.
+// purge takes the same time for any number of verdicts.
 func (c *Cache[G]) purge() {
 	if c.granted.Len() > 0 {
 		c.former = c.granted
