@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/fernet/fernet-go"
 )
 
 // connection is an open database of a site. It is used with one version of the site's configuration.
@@ -18,11 +16,6 @@ type connection struct {
 	dialect  dialect
 	db       *sql.DB
 	timeout  time.Duration
-
-	// dummy is a secret encrypted with dummyKey. It is decrypted if there is no secret, so that an unknown key takes as
-	// long as a wrong secret.
-	dummy    []byte
-	dummyKey *fernet.Key
 
 	using  sync.RWMutex // read-locked by verifications, locked by close
 	closed bool
@@ -35,17 +28,8 @@ type connection struct {
 
 // connect prepares a connection without dialing, because a server that is down is not an error of the configuration.
 func connect(s *settings, timeout time.Duration, maxOpen int) (*connection, error) {
-	c := &connection{settings: s, dialect: dialects[s.dbType], timeout: timeout, dummyKey: s.key}
-	if c.dummyKey == nil {
-		c.dummyKey = new(fernet.Key)
-		if err := c.dummyKey.Generate(); err != nil {
-			return nil, err
-		}
-	}
+	c := &connection{settings: s, dialect: dialects[s.dbType], timeout: timeout}
 	var err error
-	if c.dummy, err = fernet.EncryptAndSign([]byte("012345678901234"), c.dummyKey); err != nil {
-		return nil, errors.New("encryption_key cannot be used")
-	}
 	if c.db, err = c.dialect.open(s, timeout); err != nil {
 		return nil, fmt.Errorf("%s: the database cannot be opened with these settings", s)
 	}

@@ -257,7 +257,7 @@ func (e *expanded) settings() (*settings, error) {
 	}
 	s, err := conf.complete(e.site)
 	if err == nil {
-		s.ownUser = e.options["db_user"] == ""
+		s.ownUser, s.ownKey = e.options["db_user"] == "", e.options["encryption_key"] == ""
 	}
 	return s, err
 }

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -348,5 +352,126 @@ func TestNoSessionState(t *testing.T) {
 	}
 	if len(statements) < 4 {
 		t.Errorf("only %q", statements)
+	}
+}
+
+// pgBouncer starts a PgBouncer before a site's PostgreSQL, and returns its port.
+func pgBouncer(t *testing.T, s *site, mode string) (port string) {
+	t.Helper()
+	program := testutil.RequireProgram(t, "pgbouncer", "pgbouncer", "/usr/sbin/pgbouncer")
+	dir, err := os.MkdirTemp("", "frappe-auth-pgbouncer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	uid, gid := unprivileged(t, nil)
+	port = testutil.FreePort(t)
+	for name, content := range map[string]string{
+		"users": fmt.Sprintf("%q %q\n", s.name, ""),
+		"ini": fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
+			"auth_type = trust\nauth_file = %s/users\npool_mode = %s\ndefault_pool_size = 3\nunix_socket_dir =\n",
+			s.server.port, port, dir, mode),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(filepath.Join(dir, name), uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chown(dir, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(program, filepath.Join(dir, "ini"))
+	command.Dir = dir
+	unprivileged(t, command)
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		command.Process.Kill() //nolint:errcheck // it may have ended
+		command.Wait()         //nolint:errcheck // it was ended
+	})
+	testutil.Eventually(t, "PgBouncer listens", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return port
+}
+
+// TestPgBouncer: behind PgBouncer, every verdict is right under load, polls see changes and nothing can be written, while
+// others share the sessions, forget prepared statements and change settings.
+func TestPgBouncer(t *testing.T) {
+	for mode, disturbances := range map[string][]string{
+		"session": {"SELECT 1"},
+		"transaction": {
+			"DEALLOCATE ALL", "SET standard_conforming_strings = off", "SET default_transaction_read_only = off",
+			"SET DateStyle = 'SQL, DMY'", "SET TimeZone = 'America/New_York'", "DISCARD ALL",
+		},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, "postgres")
+			port := pgBouncer(t, s, mode)
+			conns := map[string]int{"session": 2, "transaction": 8}[mode] // one is for the others
+			b := provisioned(t, &Backend{
+				Site: s.dir, DBHost: "127.0.0.1", DBPort: port, MaxOpenConns: conns, PollInterval: maxPollInterval,
+			})
+			p := &poller{source: b.source}
+			if got := lookOnce(t, s, p); got != "" {
+				t.Fatal(got)
+			}
+			other, err := sql.Open("pgx", fmt.Sprintf("host=127.0.0.1 port=%s user=%s dbname=%s sslmode=disable "+
+				"default_query_exec_mode=simple_protocol", port, s.name, s.name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			other.SetMaxOpenConns(1)
+			t.Cleanup(func() { other.Close() })
+			alice := s.creds.pairs["alice@example.com"]
+			var load sync.WaitGroup
+			for worker := range 8 {
+				load.Go(func() {
+					for i := range 200 {
+						switch (worker + i) % 4 {
+						case 0:
+							if got := verdict(b, pair(alice)); got != "alice@example.com" {
+								t.Errorf("key of alice: %s", got)
+							}
+						case 1:
+							if got := verdict(b, bearer(s.creds.bearer["bob"])); got != "bob@example.com" {
+								t.Errorf("token of bob: %s", got)
+							}
+						case 2:
+							if got := verdict(b, pair([2]string{alice[0], `x\' OR 1=1 -- `})); got != "denied" {
+								t.Errorf("wrong secret: %s", got)
+							}
+						case 3:
+							if got := verdict(b, pair([2]string{`x\' OR 1=1 -- `, "x"})); got != "denied" {
+								t.Errorf("unknown key: %s", got)
+							}
+						}
+					}
+				})
+			}
+			load.Go(func() {
+				for i := range 100 {
+					if _, err := other.ExecContext(t.Context(), disturbances[i%len(disturbances)]); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			load.Wait()
+			c := b.source.current.Load()
+			if _, err := c.one(t.Context(), `DELETE FROM "tabOAuth Client"`); code(err) != "25006" {
+				t.Errorf("the transaction may write: %v", err)
+			}
+			s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'web@example.com'`, frappeNow(0))
+			if got := lookOnce(t, s, p); !strings.HasPrefix(got, "web@example.com ") {
+				t.Errorf("a poll reports %q", got)
+			}
+		})
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fernet/fernet-go"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
@@ -113,6 +111,9 @@ func (c *connection) examineRights(ctx context.Context) frappe.Finding {
 	return frappe.OK(check, "user %s may only read", c.settings.user)
 }
 
+// noKeyAdvice says what to do if site_config.json has no encryption_key.
+const noKeyAdvice = "site_config.json has none yet: generate keys for any user once, and Frappe writes it there"
+
 // examineKey tries to decrypt a secret and discards it.
 func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	const check = "encryption_key"
@@ -125,9 +126,14 @@ func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	case encrypted == "":
 		return frappe.Warning(check, "no user has an API secret to try it on")
 	case c.settings.key == nil:
-		return frappe.Trouble(check, "missing, so no API key can be verified").Advise("copy it from the site's site_config.json")
-	case fernet.VerifyAndDecrypt([]byte(encrypted), 0, []*fernet.Key{c.settings.key}) == nil:
-		return frappe.Trouble(check, "does not decrypt the site's API secrets").Advise("copy it from the site's site_config.json")
+		return frappe.Trouble(check, "missing, so no API key can be verified").Advise("%s", noKeyAdvice)
+	case decrypt(c.settings.key, encrypted) != nil:
+	case c.settings.ownKey:
+		return frappe.Trouble(check, "does not decrypt the site's API secrets").
+			Advise("put back the site_config.json that belongs to this database, or generate the users' keys anew")
+	default:
+		return frappe.Trouble(check, "does not decrypt the site's API secrets").
+			Advise("remove the option encryption_key if the site has one in site_config.json, or copy that one")
 	}
 	return frappe.OK(check, "decrypts the site's API secrets")
 }

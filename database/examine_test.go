@@ -80,7 +80,8 @@ func TestExamineTrouble(t *testing.T) {
 		s := newSite(t, kind)
 		t.Run("another key", func(t *testing.T) {
 			b := provisioned(t, &Backend{Site: s.dir, EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
-			expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; copy it from the site's site_config.json")
+			expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; remove the option encryption_key if the site has one in "+
+				"site_config.json, or copy that one")
 		})
 		t.Run("clock", func(t *testing.T) {
 			if kind == "sqlite" {

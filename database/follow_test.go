@@ -120,7 +120,14 @@ func TestFollow(t *testing.T) {
 				t.Errorf("without encryption_key, %s: %s", name, test[0])
 			}
 		}
-		expect(t, b, "TROUBLE encryption_key: missing, so no API key can be verified; copy it from the site's site_config.json")
+		expect(t, b, "TROUBLE encryption_key: missing, so no API key can be verified; site_config.json has none yet: generate keys for any user once, and Frappe writes it there")
+		conf["encryption_key"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+		s.configure(t, conf)
+		look()
+		expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; put back the site_config.json that belongs to this database, or generate the users' keys anew")
+		delete(conf, "encryption_key")
+		s.configure(t, conf)
+		look()
 		s.change(t, `UPDATE "__Auth" SET "encrypted" = 0`)
 		if got := verdict(b, alice); got != "denied" {
 			t.Errorf("without encryption_key and secrets: %s", got)

@@ -32,6 +32,30 @@ func TestMessages(t *testing.T) {
 	if _, err := readSiteConfig("/sites/erp/site_config.json"); err == nil || err.Error() != "/sites/erp/site_config.json is a file: give the site's directory, /sites/erp" {
 		t.Errorf("the file in place of the directory: %v", err)
 	}
+	bench := t.TempDir()
+	for _, dir := range []string{"sites/a.example.com", "sites/b.example.com", "sites/assets", "apps"} {
+		if err := os.MkdirAll(filepath.Join(bench, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, site := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(bench, "sites", site+".example.com", "site_config.json"), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sites := "; these are the bench's sites: BENCH/sites/a.example.com, BENCH/sites/b.example.com"
+	for dir, want := range map[string]string{
+		"/sites/erp.example.com": "there is no directory BENCH/sites/erp.example.com" + sites,
+		"/nowhere/erp":           "there is no directory BENCH/nowhere/erp; give the site's directory, such as " + exampleSite,
+		"":                       "BENCH has no site_config.json" + sites,
+		"/sites":                 "BENCH/sites has no site_config.json" + sites,
+		"/sites/assets":          "BENCH/sites/assets has no site_config.json" + sites,
+	} {
+		_, err := readSiteConfig(bench + dir)
+		if got := strings.ReplaceAll(fmt.Sprint(err), bench, "BENCH"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
 	for conf, want := range map[string]string{
 		`{"site": "/s", "poll_interval": 60}`:         `poll_interval: 60ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`,
 		`{"site": "/s", "timeout": 5}`:                `timeout: 5ns is shorter than a millisecond; a bare number in JSON is nanoseconds, so write a text such as "60s"`,

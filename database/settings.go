@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"github.com/fernet/fernet-go"
 )
 
 // settings say where a site's database is, who logs in, and the key of its secrets.
@@ -27,7 +25,8 @@ type settings struct {
 	opened   os.FileInfo // the file when the settings were read; nil if there was none
 	caFile   string
 	tls      *tls.Config // nil if the site has no db_ssl_ca
-	key      *fernet.Key // nil if the site has none yet
+	key      *fernetKey  // nil if the site has none yet
+	ownKey   bool        // the key is the site's own, and not one of the options
 	digest   [sha256.Size]byte
 }
 
@@ -45,7 +44,7 @@ func (c siteConfig) complete(site string) (*settings, error) {
 	}
 	switch {
 	case c.EncryptionKey != "":
-		key, err := fernet.DecodeKey(c.EncryptionKey)
+		key, err := parseFernetKey(c.EncryptionKey)
 		if err != nil {
 			return nil, errors.New("encryption_key is not a Frappe key, which has 32 bytes in base64")
 		}
@@ -66,7 +65,8 @@ func (c siteConfig) complete(site string) (*settings, error) {
 			s.tls.ServerName = s.host
 		}
 	}
-	raw, err := json.Marshal([]any{s.dbType, s.host, s.port, s.socket, s.name, s.user, s.password, s.file, c.EncryptionKey, files})
+	raw, err := json.Marshal([]any{s.dbType, s.host, s.port, s.socket, s.name, s.user, s.password, s.file, c.EncryptionKey, files,
+		string(c.CheckHostname)})
 	s.digest = sha256.Sum256(raw)
 	return s, err
 }

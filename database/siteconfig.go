@@ -30,6 +30,7 @@ type siteConfig struct {
 	DBSSLCA       string          `json:"db_ssl_ca"`
 	DBSSLCert     string          `json:"db_ssl_cert"`
 	DBSSLKey      string          `json:"db_ssl_key"`
+	CheckHostname json.RawMessage `json:"db_ssl_check_hostname"`
 	EncryptionKey string          `json:"encryption_key"`
 }
 
@@ -46,9 +47,40 @@ func readSiteConfig(site string) (siteConfig, error) {
 	}
 	err = readJSON(filepath.Join(site, "site_config.json"), &conf)
 	if errors.Is(err, os.ErrNotExist) {
-		return conf, fmt.Errorf("%s has no site_config.json: give the site's directory, such as %s", site, exampleSite)
+		return conf, noSite(site)
 	}
 	return conf, err
+}
+
+// noSite says what is wrong with a directory that has no site_config.json, and which directories around it have one.
+func noSite(dir string) error {
+	wrong := dir + " has no site_config.json"
+	if _, err := os.Stat(dir); err != nil {
+		wrong = "there is no directory " + dir
+	}
+	for _, around := range []string{dir, filepath.Join(dir, "sites"), filepath.Dir(dir)} {
+		if sites := sitesIn(around); sites != "" {
+			return fmt.Errorf("%s; these are the bench's sites: %s", wrong, sites)
+		}
+	}
+	return fmt.Errorf("%s; give the site's directory, such as %s", wrong, exampleSite)
+}
+
+// sitesIn lists some directories with a site_config.json that are in a directory.
+func sitesIn(dir string) string {
+	const most = 5
+	found, err := filepath.Glob(filepath.Join(dir, "*", "site_config.json"))
+	if err != nil {
+		return "" // the name has characters that mean something to Glob
+	}
+	more := ""
+	if len(found) > most {
+		found, more = found[:most], " and more"
+	}
+	for i := range found {
+		found[i] = filepath.Dir(found[i])
+	}
+	return strings.Join(found, ", ") + more
 }
 
 // readJSON decodes a file into a value and keeps the fields that the file does not have. Its errors contain the name of

@@ -38,7 +38,7 @@ func TestSiteConfig(t *testing.T) {
 		{"broken key", with("encryption_key", "s3cret"), `{}`, "encryption_key is not a Frappe key"},
 		{"broken port", with("db_port", "x"), `{}`, "db_port is not a port number"},
 		{"broken common", good, `{"db_host": `, "common_site_config.json is not valid JSON, at line 1, column 12"},
-		{"no site", nil, `{}`, "has no site_config.json: give the site's directory"},
+		{"no site", nil, `{}`, "has no site_config.json; give the site's directory"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &site{dir: t.TempDir() + "/erp.example.com"}

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fernet/fernet-go"
-
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -180,11 +178,11 @@ func (s *site) encrypted(t testing.TB, secret string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := fernet.EncryptAndSign([]byte(secret), fernet.MustDecodeKeys(conf.EncryptionKey)[0])
+	key, err := parseFernetKey(conf.EncryptionKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(token)
+	return encrypted(t, key, secret)
 }
 
 // createRoles adds the recorded table of roles.

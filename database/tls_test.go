@@ -170,6 +170,29 @@ func TestTLS(t *testing.T) {
 			if got := verdict(provisioned(t, &Backend{Site: s.dir}), pair(s.creds.pairs["alice@example.com"])); !strings.Contains(got, "set db_host to a name that is in the server's certificate") {
 				t.Error(got)
 			}
+			conf, alice := s.conf(t), pair(s.creds.pairs["alice@example.com"])
+			b := provisioned(t, &Backend{Site: s.dir})
+			followed := func() string {
+				t.Helper()
+				s.configure(t, conf)
+				b.source.follow()
+				return verdict(b, alice)
+			}
+			for value, want := range map[any]string{0: "alice@example.com", false: "alice@example.com", "0": "alice@example.com", 1: "set db_host"} {
+				conf["db_ssl_check_hostname"] = value
+				if got := followed(); !strings.Contains(got, want) {
+					t.Errorf("with db_ssl_check_hostname %v: %s, want %s", value, got, want)
+				}
+			}
+			conf["db_ssl_check_hostname"], conf["db_ssl_ca"] = 0, file("theirs/ca.pem")
+			if got := followed(); !strings.Contains(got, "was not issued by a CA in") {
+				t.Errorf("another CA, with db_ssl_check_hostname 0: %s", got)
+			}
+			delete(conf, "db_ssl_check_hostname")
+			conf["db_ssl_ca"] = file("server/ca.pem")
+			if got := followed(); !strings.Contains(got, "set db_host") {
+				t.Errorf("without db_ssl_check_hostname: %s", got)
+			}
 		})
 		t.Run("a server without TLS", func(t *testing.T) {
 			on.kill()

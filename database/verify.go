@@ -12,8 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/fernet/fernet-go"
-
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
@@ -148,15 +146,15 @@ func (c *connection) verifyPair(ctx context.Context, key, secret string) (frappe
 
 	// With encrypted = 0 the row is the hash of a password, and Frappe finds no API secret.
 	known := key != "" && stored.key == key && stored.secret.String != "" && stored.encrypted.Bool
-	token, decryptWith := c.dummy, c.dummyKey
+	token, decryptWith := dummyToken, dummyKey // so that an unknown key takes as long as a wrong secret
 	if known {
 		if c.settings.key == nil {
-			return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted; encryption_key is missing, "+
-				"in site_config.json or as an option here", owner.name))
+			return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted, because "+
+				"encryption_key is missing; %s", owner.name, noKeyAdvice))
 		}
-		token, decryptWith = []byte(stored.secret.String), c.settings.key
+		token, decryptWith = stored.secret.String, c.settings.key
 	}
-	plain := fernet.VerifyAndDecrypt(token, 0, []*fernet.Key{decryptWith})
+	plain := decrypt(decryptWith, token)
 	if plain == nil {
 		return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("the API secret of %s cannot be decrypted; "+
 			"is the encryption_key the site's?", owner.name))

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fernet/fernet-go"
 	_ "modernc.org/sqlite" // registers the driver
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -97,13 +96,12 @@ func sqliteSiteIn(t *testing.T, sites string) string {
 	if err := os.MkdirAll(filepath.Join(dir, "db"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	const key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	const (
+		key    = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+		secret = "gHwrHd3l_3Pe_t76meO9gxB2PoM5ledBZ87eyLAEfpnucbrV2ERy811zycNNUcONQM61lVUT87d5LKaS1YY0TX2XUGrzUj26Aw==" // testutil.AliceSecret, encrypted with the key
+	)
 	conf := fmt.Sprintf(`{"db_type": "sqlite", "db_name": "_site", "encryption_key": %q}`, key)
 	if err := os.WriteFile(filepath.Join(dir, "site_config.json"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secret, err := fernet.EncryptAndSign([]byte(testutil.AliceSecret), fernet.MustDecodeKeys(key)[0])
-	if err != nil {
 		t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "db", "_site.db")+"?_pragma=journal_mode(WAL)")
@@ -122,7 +120,7 @@ func sqliteSiteIn(t *testing.T, sites string) string {
 		`CREATE TABLE "tabSingles" ("doctype", "field", "value")`,
 		`INSERT INTO "tabUser" VALUES ('alice@example.com', '` + testutil.AliceKey +
 			`', 1, 'Alice', 'System User', '2026-01-01 00:00:00.000000')`,
-		`INSERT INTO "__Auth" VALUES ('User', 'alice@example.com', 'api_secret', '` + string(secret) + `', 1)`,
+		`INSERT INTO "__Auth" VALUES ('User', 'alice@example.com', 'api_secret', '` + secret + `', 1)`,
 		`INSERT INTO "tabSingles" VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`,
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
