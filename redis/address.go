@@ -37,8 +37,8 @@ const (
 	bufferSize = 32 << 10
 )
 
-// parameters lists what may stand behind the `?` of a URL. Everything else that the library understands has an option, or
-// would weaken the connection.
+// parameters lists what may stand behind the `?` of a URL. Everything else that the library understands has an option,
+// or would weaken the connection.
 var parameters = []string{"addr", "client_name", "db", "master_set"}
 
 // address is how to reach Redis, with all placeholders expanded.
@@ -61,7 +61,8 @@ func (a *address) login() login { return login{a.option.Username, a.option.Passw
 // String returns the URL without the password.
 func (a *address) String() string { return a.shown }
 
-// public returns an error without the password. A server that does not know the command AUTH or HELLO repeats its arguments.
+// public returns an error without the password. A server that does not know the command AUTH or HELLO repeats its
+// arguments.
 func (a *address) public(err error) error {
 	if err == nil {
 		return nil
@@ -102,13 +103,15 @@ func checkURL(raw string) error {
 }
 
 func parseURL(raw string) (*url.URL, error) {
-	const escape = "; write one such as " + exampleURL + ", and special characters of a password as %23 and the like, or use the option password"
+	const escape = "; write one such as " + exampleURL + ", and special characters of a password as %23 and the " +
+		"like, or use the option password"
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
 		return nil, errors.New("the URL of Redis cannot be parsed" + escape)
 	case u.Scheme != "unix" && strings.Contains(u.Path+u.RawQuery, "@"):
-		return nil, errors.New("the URL of Redis has an @ behind its host" + escape) // what precedes it is part of a password
+		return nil, errors.New("the URL of Redis has an @ behind its " +
+			"host" + escape) // what precedes it is part of a password
 	case u.Fragment != "" || u.Opaque != "":
 		return nil, errors.New("the URL of Redis is not complete" + escape)
 	}
@@ -122,7 +125,8 @@ func parseURL(raw string) (*url.URL, error) {
 		}
 	case "unix":
 		if u.Host != "" || !strings.HasPrefix(u.Path, "/") {
-			return nil, errors.New("the path of a Unix socket must begin with a slash; write one such as unix:///run/redis/redis.sock")
+			return nil, errors.New("the path of a Unix socket must begin with a slash; write one such as " +
+				"unix:///run/redis/redis.sock")
 		}
 	case "":
 		return nil, errors.New("the URL of Redis has no scheme; write one such as " + exampleURL)
@@ -213,7 +217,8 @@ func (a access) fit(u *url.URL) error {
 		}
 	}
 	if *a.sentinelPassword != "" && u.Query().Get("master_set") == "" {
-		return errors.New("sentinel_password needs Sentinels; add ?master_set=<name> to the URL, with the name of the primary that they watch")
+		return errors.New("sentinel_password needs Sentinels; add ?master_set=<name> to the URL, with the name of " +
+			"the primary that they watch")
 	}
 	return nil
 }
@@ -232,8 +237,8 @@ func (a access) expanded() (access, error) {
 	return copied, copied.check()
 }
 
-// newAddress expands and checks the options that say how to reach Redis. prefix is what the names of all keys begin with,
-// in braces, by which a Cluster chooses the node.
+// newAddress expands and checks the options that say how to reach Redis. prefix is what the names of all keys begin
+// with, in braces, by which a Cluster chooses the node.
 func newAddress(configured access, prefix string) (*address, error) {
 	with, err := configured.expanded()
 	if err != nil {
@@ -248,7 +253,8 @@ func newAddress(configured access, prefix string) (*address, error) {
 	}
 	a := &address{slot: slotOf(prefix)}
 	if a.option, err = rueidis.ParseURL(*with.url); err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "redis: ") + " in the URL of Redis; write one such as " + exampleURL)
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "redis: ") +
+			" in the URL of Redis; write one such as " + exampleURL)
 	}
 	if *with.password != "" {
 		if a.option.Password != "" {
@@ -265,7 +271,9 @@ func newAddress(configured access, prefix string) (*address, error) {
 	}
 	a.shown = shown(u)
 	a.sentinel = login{user: *with.sentinelUser, password: cmp.Or(*with.sentinelPassword, a.option.Password)}
-	if a.key, err = directive.Fingerprint(*with.url, a.option.Password, a.sentinel.user, a.sentinel.password, content, *with.serverName, prefix); err != nil {
+	a.key, err = directive.Fingerprint(*with.url, a.option.Password, a.sentinel.user, a.sentinel.password,
+		content, *with.serverName, prefix)
+	if err != nil {
 		return nil, err
 	}
 	a.complete()
@@ -290,7 +298,9 @@ func (a *address) secure(with access) (contents [3][]byte, err error) {
 	if conf == nil {
 		return contents, nil // check has seen that no option needs it
 	}
-	for i, file := range []struct{ option, path string }{{"tls_ca", *with.ca}, {"tls_cert", *with.cert}, {"tls_key", *with.key}} {
+	for i, file := range []struct{ option, path string }{
+		{"tls_ca", *with.ca}, {"tls_cert", *with.cert}, {"tls_key", *with.key},
+	} {
 		if file.path == "" {
 			continue
 		}
@@ -308,7 +318,8 @@ func (a *address) secure(with access) (contents [3][]byte, err error) {
 	if cert != nil {
 		pair, err := tls.X509KeyPair(cert, key)
 		if err != nil {
-			return contents, fmt.Errorf("tls_cert %s, tls_key %s: %s; give two PEM files, with a certificate and its key", *with.cert, *with.key,
+			return contents, fmt.Errorf("tls_cert %s, tls_key %s: %s; give two PEM files, with a certificate and its "+
+				"key", *with.cert, *with.key,
 				strings.TrimPrefix(err.Error(), "tls: "))
 		}
 		conf.Certificates = []tls.Certificate{pair}
@@ -348,8 +359,8 @@ type link struct {
 	dialled atomic.Uint32 // how many connections were made
 }
 
-// connect connects to a server. The link ends with ctx, and brings no more than the limits. once is set if it must not be
-// replaced when it is lost.
+// connect connects to a server. The link ends with ctx, and brings no more than the limits. once is set if it must not
+// be replaced when it is lost.
 func (a *address) connect(ctx context.Context, to string, as login, l limits, once bool) (*link, error) {
 	made := &link{where: to}
 	option := a.option
@@ -359,7 +370,9 @@ func (a *address) connect(ctx context.Context, to string, as login, l limits, on
 		option.SelectDB = 0
 	}
 	var dialed atomic.Bool
-	option.DialCtxFn = func(dialing context.Context, to string, dialer *net.Dialer, conf *tls.Config) (net.Conn, error) {
+	option.DialCtxFn = func(
+		dialing context.Context, to string, dialer *net.Dialer, conf *tls.Config,
+	) (net.Conn, error) {
 		if dialed.Swap(true) && once {
 			return nil, errConnectionLost
 		}

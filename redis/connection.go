@@ -31,7 +31,8 @@ const (
 	// maxConnectWait is the longest wait between two attempts to connect a store. A store is back soon after Redis is.
 	maxConnectWait = 2 * time.Second
 
-	// renewEvery is the longest wait between two attempts to find a better server than the current one, which fails or is read-only.
+	// renewEvery is the longest wait between two attempts to find a better server than the current one, which fails or
+	// is read-only.
 	renewEvery = 5 * time.Second
 
 	// askEvery is how often Sentinels are asked where the primary is.
@@ -107,8 +108,8 @@ func (c *connection) tell(a *attempt) {
 	}
 }
 
-// follow connects, and connects anew when the server fails or is read-only: another one may have taken its place, behind
-// the same name or not. The library itself replaces connections that were lost.
+// follow connects, and connects anew when the server fails or is read-only: another one may have taken its place,
+// behind the same name or not. The library itself replaces connections that were lost.
 func (c *connection) follow() error {
 	f := finder{address: c.address, sentinels: sentinels{address: c.address}}
 	defer f.sentinels.close()
@@ -144,7 +145,8 @@ func (c *connection) follow() error {
 	return errNotYet
 }
 
-// hint returns when there may be a better server than the current one. It returns which one, if a node of a Cluster said so.
+// hint returns when there may be a better server than the current one. It returns which one, if a node of a Cluster
+// said so.
 func (c *connection) hint(s *sentinels, now *link) (moved string) {
 	var ticks <-chan time.Time
 	if c.address.masterSet != "" {
@@ -215,7 +217,9 @@ func call[T any](ctx context.Context, c *connection, run command[T]) (T, error) 
 }
 
 // wait runs a command until ctx is done. The command itself may go on until outlive is done, and for that long at most.
-func wait[T any](ctx context.Context, c *connection, outlive context.Context, atMost time.Duration, run command[T]) (T, error) {
+func wait[T any](
+	ctx context.Context, c *connection, outlive context.Context, atMost time.Duration, run command[T],
+) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -299,5 +303,6 @@ func (c *connection) epoch() uint64 {
 // isLost reports whether an error is that of a connection, and not of the command.
 func isLost(err error) bool {
 	_, network := errors.AsType[net.Error](err)
-	return network && !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return network && !errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -15,24 +15,25 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// FrappeEvents hears from Redis which documents change in Frappe, and drops the cached verdicts that they concern. Frappe
-// announces changed documents on the channel `events` of its bench's `redis_queue`, or of `redis_socketio` in Frappe 13 and 14,
-// for its own desk. No webhook and no worker is needed for that. It needs Redis 6.0 or later, and writes nothing.
+// FrappeEvents hears from Redis which documents change in Frappe, and drops the cached verdicts that they concern.
+// Frappe announces changed documents on the channel `events` of its bench's `redis_queue`, or of `redis_socketio` in
+// Frappe 13 and 14, for its own desk. No webhook and no worker is needed for that. It needs Redis 6.0 or later, and
+// writes nothing.
 //
 // A changed User or OAuth Bearer Token drops the verdicts about it: keys that were generated; users that were disabled,
-// enabled or deleted, or whose roles changed; tokens that were deleted. A changed Role, Role Profile, OAuth Client or System
-// Settings drops every verdict of its site.
+// enabled or deleted, or whose roles changed; tokens that were deleted. A changed Role, Role Profile, OAuth Client or
+// System Settings drops every verdict of its site.
 //
-// Frappe announces neither what `revoke_token`, a token refresh or `db.set_value` change, nor a renamed or merged user, nor
-// that a token expires. These take up to the cache's `ttl` to take effect.
+// Frappe announces neither what `revoke_token`, a token refresh or `db.set_value` change, nor a renamed or merged user,
+// nor that a token expires. These take up to the cache's `ttl` to take effect.
 //
-// What Frappe announces while the connection is lost cannot be heard again. Every verdict is therefore dropped when it is
-// back. The log has one warning when it is lost, and one line when it is back.
+// What Frappe announces while the connection is lost cannot be heard again. Every verdict is therefore dropped when it
+// is back. The log has one warning when it is lost, and one line when it is back.
 type FrappeEvents struct {
-	// The URL of the bench's `redis_queue` (Frappe 13 and 14: `redis_socketio`), such as `redis://erp.internal:11000`; see
-	// common_site_config.json in the bench's `sites` directory. It is written as that of the store `redis`. Required. This
-	// option and all that follow may contain placeholders such as `{env.*}` and `{file.*}`, which are replaced when the
-	// configuration is loaded.
+	// The URL of the bench's `redis_queue` (Frappe 13 and 14: `redis_socketio`), such as `redis://erp.internal:11000`;
+	// see common_site_config.json in the bench's `sites` directory. It is written as that of the store `redis`.
+	// Required. This option and all that follow may contain placeholders such as `{env.*}` and `{file.*}`, which are
+	// replaced when the configuration is loaded.
 	URL string `json:"url,omitempty"`
 
 	// The password of the user in the URL, or of Redis's default user. Default: none.
@@ -47,19 +48,19 @@ type FrappeEvents struct {
 	// A PEM file with the CA of Redis's certificate, for `rediss://`. Default: the CAs that the system trusts.
 	TLSCA string `json:"tls_ca,omitempty"`
 
-	// A PEM file with the certificate that Caddy shows to Redis, which asks for one unless its `tls-auth-clients` is `no`. It
-	// is read when the configuration is loaded. Default: none.
+	// A PEM file with the certificate that Caddy shows to Redis, which asks for one unless its `tls-auth-clients` is
+	// `no`. It is read when the configuration is loaded. Default: none.
 	TLSCert string `json:"tls_cert,omitempty"`
 
 	// A PEM file with the key of that certificate.
 	TLSKey string `json:"tls_key,omitempty"`
 
-	// The name that the certificates of Redis, and of Sentinels and nodes of a Cluster, must be valid for. Default: the host
-	// in the URL.
+	// The name that the certificates of Redis, and of Sentinels and nodes of a Cluster, must be valid for. Default: the
+	// host in the URL.
 	TLSServerName string `json:"tls_server_name,omitempty"`
 
-	// The names of the sites to hear, as their directories in the bench are called. Messages that do not say which site they
-	// are from are always heard. Default: all sites of the bench.
+	// The names of the sites to hear, as their directories in the bench are called. Messages that do not say which site
+	// they are from are always heard. Default: all sites of the bench.
 	Sites []string `json:"sites,omitempty"`
 
 	subscription *subscription
@@ -164,7 +165,8 @@ func checkSite(name string) error {
 		return errors.New("site: a name is empty; remove it, or write the name of the site's directory in the bench")
 	}
 	if strings.ContainsAny(name, "/:") {
-		return fmt.Errorf("site: %q is not a valid site name; write the name of the site's directory in the bench", name)
+		return fmt.Errorf("site: %q is not a valid site name; write the name of the site's directory in the "+
+			"bench", name)
 	}
 	return nil
 }

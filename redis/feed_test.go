@@ -275,3 +275,60 @@ func TestFeedHangs(t *testing.T) {
 	server.Must("CLIENT", "PAUSE", "12000")
 	testutil.Eventually(t, "it is given up, and everything dropped afterwards", w.saw("everything"))
 }
+
+// TestOtherSites: a site whose name is wrong is told once, when many announcements were of another one.
+func TestOtherSites(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		sites []string
+		first string // announced first
+		want  int    // warnings
+	}{
+		{"a wrong name", []string{"erp.example.co"}, "", 1},
+		{"one of them is right", []string{"erp.example.co", "quiet.example.com"}, document("quiet.example.com", "ToDo", "x"), 0},
+		{"all sites", nil, "", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			core, logs := zapobserver.New(zap.WarnLevel)
+			s := &subscription{address: &address{shown: "redis://h"}, sites: test.sites, pending: make(map[frappe.Change]bool)}
+			s.logger.Store(zap.New(core))
+			s.pending[frappe.Change{User: "already"}] = true // so that no timer is started
+			if test.first != "" {
+				s.take(test.first)
+			}
+			for range 3 * manyOthers {
+				s.take(document("erp.example.com", "ToDo", "x"))
+			}
+			if logs.Len() != test.want {
+				t.Errorf("%d warnings: %v", logs.Len(), logs.All())
+			}
+		})
+	}
+}
+
+// TestBench: doctor sees whether a Redis is the one where a bench has its queues and announces its changes.
+func TestBench(t *testing.T) {
+	cache, queue := startRedis(t), startRedis(t)
+	cache.Must("SET", "_1bd3e0294da19198|bootinfo", "x")
+	queue.Must("SADD", "rq:queues", "rq:queue:home-frappe-frappe-bench:short")
+	about := func(findings []frappe.Finding, check string) string {
+		for _, f := range findings {
+			if f.Check == check {
+				return string(f.Result) + " " + f.String()
+			}
+		}
+		return ""
+	}
+	for _, test := range []struct {
+		name, got, want string
+	}{
+		{"a feed of the queue", about(openFeed(t, &FrappeEvents{URL: queue.url()}).CheckHealth(soon(t)), "bench"), "ok its queues are here"},
+		{"a feed of the cache", about(openFeed(t, &FrappeEvents{URL: cache.url()}).CheckHealth(soon(t)), "bench"), "warning no queue of a bench"},
+		{"a store in the queue", about(open(t, &Store{URL: queue.url()}).CheckHealth(soon(t)), "purpose"), "warning this is the redis_queue of a bench"},
+		{"a store in another Redis", about(open(t, &Store{URL: cache.url()}).CheckHealth(soon(t)), "purpose"), ""},
+	} {
+		if !strings.HasPrefix(test.got, test.want) || test.want == "" && test.got != "" {
+			t.Errorf("%s: %s", test.name, test.got)
+		}
+	}
+}

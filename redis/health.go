@@ -33,13 +33,15 @@ func (s *Store) CheckHealth(ctx context.Context) []frappe.Finding {
 	findings := []frappe.Finding{frappe.OK("reachable", "%s", s)}
 	n, err := about(ctx, client)
 	if err != nil {
-		findings = append(findings, frappe.Warning("version", "not known, since INFO is refused: %v; Redis 6.2 or later is needed", s.connection.address.public(err)))
+		findings = append(findings, frappe.Warning("version", "not known, since INFO is refused: %v; Redis 6.2 or "+
+			"later is needed", s.connection.address.public(err)))
 	} else {
 		findings = append(findings, n.version(6, 2), n.role(), n.eviction(), n.persistence())
 	}
 	if found, _ := hasQueues(ctx, client); found {
-		findings = append(findings, frappe.Warning("purpose", "this is the redis_queue of a bench, whose jobs and limits of memory it would share").
-			Advise("use another Redis, or another one of the bench's that is not restarted and flushed with it"))
+		findings = append(findings, frappe.Warning("purpose", "this is the redis_queue of a bench: what fills or "+
+			"flushes it there concerns the shared results, too").
+			Advise("use a Redis of Caddy's own"))
 	}
 	return append(findings, s.checkScripts(ctx)...)
 }
@@ -80,9 +82,11 @@ func (a *address) advice(err error) string {
 	case errors.Is(err, errNoPrimary):
 		return "correct master_set in the URL; `redis-cli -p 26379 sentinel masters` lists the names"
 	case errors.Is(err, errUnreachable):
-		return "give the server an address that others reach: replica-announce-ip, sentinel announce-ip or cluster-announce-ip"
+		return "give the server an address that others reach: replica-announce-ip, sentinel announce-ip or " +
+			"cluster-announce-ip"
 	case closed:
-		return "look into the log of Redis, which says why it closes connections; if its port speaks TLS, write the URL as rediss://…"
+		return "look into the log of Redis, which says why it closes connections; if its port speaks TLS, write the " +
+			"URL as rediss://…"
 	case network && atSentinel:
 		return "start the Sentinel, or correct its address in the URL; until then, Caddy goes on without it"
 	case network:
@@ -105,11 +109,13 @@ func (a *address) loginAdvice(answer string, atSentinel bool) string {
 	case code == "NOAUTH":
 		return "write the option password, or a user into the URL as well"
 	case code == "WRONGPASS" && atSentinel:
-		return "write the option sentinel_password with the password of the Sentinels, or correct it; without it, they get the option password"
+		return "write the option sentinel_password with the password of the Sentinels, or correct it; without it, " +
+			"they get the option password"
 	case code == "WRONGPASS" && a.option.Username != "":
 		return "correct the option password, or the user in the URL"
 	case code == "WRONGPASS":
-		return "correct the option password, or write the user that it belongs to into the URL, as redis://<user>@<host>"
+		return "correct the option password, or write the user that it belongs to into the URL, as " +
+			"redis://<user>@<host>"
 	case code == "LOADING":
 		return "wait until Redis has read its data"
 	case strings.HasPrefix(answer, "DB index"), strings.HasPrefix(answer, "invalid DB index"):
@@ -134,21 +140,26 @@ func (a *address) tlsAdvice(err error) string {
 	closed := wasClosed(err)
 	switch {
 	case errors.As(err, &plain):
-		return "the server there does not speak TLS: correct the port, or write redis:// if the network may read the password"
+		return "the server there does not speak TLS: correct the port, or write redis:// if the network may read the " +
+			"password"
 	case errors.Is(err, context.DeadlineExceeded):
-		return "nothing there answers with TLS: correct the port, or write redis:// if the network may read the password"
+		return "nothing there answers with TLS: correct the port, or write redis:// if the network may read the " +
+			"password"
 	case errors.As(err, &unknown) && a.option.TLSConfig.RootCAs == nil:
 		return "write the option tls_ca, with the CA that Redis's certificate is from"
 	case errors.As(err, &unknown):
 		return "correct the option tls_ca: Redis's certificate is from another CA"
 	case errors.As(err, &other):
-		return "write the option tls_server_name with a name that the certificate is valid for; now it must be valid for " + name
+		return "write the option tls_server_name with a name that the certificate is valid for; now it must be valid " +
+			"for " + name
 	case errors.As(err, &invalid):
 		return "replace Redis's certificate"
 	case (operation == "remote error" || closed) && a.option.TLSConfig.Certificates == nil:
-		return "Redis asks for a certificate: write the options tls_cert and tls_key, or set tls-auth-clients no in Redis"
+		return "Redis asks for a certificate: write the options tls_cert and tls_key, or set tls-auth-clients no in " +
+			"Redis"
 	case operation == "remote error" || closed:
-		return "Redis refuses the certificate of tls_cert: use one that is from the CA in Redis's tls-ca-cert-file, and has not expired"
+		return "Redis refuses the certificate of tls_cert: use one that is from the CA in Redis's tls-ca-cert-file, " +
+			"and has not expired"
 	}
 	return ""
 }
@@ -168,10 +179,10 @@ func about(ctx context.Context, client rueidis.Client) (node, error) {
 	return n, nil
 }
 
-// hasQueues reports whether a server has the queues of a bench: RQ, which Frappe runs its jobs with, keeps a list of them and
-// of the workers.
+// hasQueues reports whether a server has the queues of a bench: RQ, which Frappe runs its jobs with, keeps a list of
+// them and of the workers.
 func hasQueues(ctx context.Context, client rueidis.Client) (bool, error) {
-	for _, key := range []string{"rq:queues", "rq:workers"} { // one after the other, since a Cluster may have them on two nodes
+	for _, key := range []string{"rq:queues", "rq:workers"} {
 		n, err := client.Do(ctx, client.B().Exists().Key(key).Build()).AsInt64()
 		if err != nil || n > 0 {
 			return n > 0, err
@@ -202,7 +213,8 @@ func (n node) version(major, minor int) frappe.Finding {
 func (n node) role() frappe.Finding {
 	const check = "writable"
 	if n["role"] != "master" {
-		return frappe.Trouble(check, "this is a read-only replica of %s; write the URL of the primary, or of the Sentinels with master_set",
+		return frappe.Trouble(check, "this is a read-only replica of %s; write the URL of the primary, or of the "+
+			"Sentinels with master_set",
 			n["master_host"])
 	}
 	return frappe.OK(check, "a primary")
@@ -215,7 +227,8 @@ func (n node) eviction() frappe.Finding {
 		return frappe.OK(check, "no limit of memory")
 	}
 	if strings.HasPrefix(policy, "allkeys-") {
-		return frappe.Warning(check, "maxmemory-policy %s may evict the state that holds the revocations; every Caddy then drops its cached verdicts. "+
+		return frappe.Warning(check, "maxmemory-policy %s may evict the state that holds the revocations; every "+
+			"Caddy then drops its cached verdicts. "+
 			"Use noeviction or volatile-lru", policy)
 	}
 	return frappe.OK(check, "%s", policy)
@@ -224,7 +237,8 @@ func (n node) eviction() frappe.Finding {
 func (n node) persistence() frappe.Finding {
 	const check = "persistence"
 	if n["aof_enabled"] == "0" {
-		return frappe.OK(check, "no append-only file; after a restart that loses data, every Caddy drops its cached verdicts")
+		return frappe.OK(check, "no append-only file; after a restart that loses data, every Caddy drops its cached "+
+			"verdicts")
 	}
 	return frappe.OK(check, "append-only file")
 }
@@ -261,7 +275,8 @@ func (f *FrappeEvents) examine(ctx context.Context, a *address) []frappe.Finding
 		err = ctx.Err()
 	}
 	if err != nil {
-		return append(findings, frappe.Trouble("channel", "%v; the user needs the right to SUBSCRIBE to the channel %s: &%[2]s +subscribe", a.public(err), channel))
+		return append(findings, frappe.Trouble("channel", "%v; the user needs the right to SUBSCRIBE to the channel "+
+			"%s: &%[2]s +subscribe", a.public(err), channel))
 	}
 	findings = append(findings, frappe.OK("channel", "%s may be heard", channel))
 	return append(findings, f.checkBench(ctx, l.client))
@@ -273,12 +288,15 @@ func (f *FrappeEvents) checkBench(ctx context.Context, client rueidis.Client) fr
 	found, err := hasQueues(ctx, client)
 	switch {
 	case err != nil:
-		return frappe.Warning(check, "not known, since the user may not look for its queues").Advise("give it the rights ~rq:* +exists")
+		return frappe.Warning(check, "not known, since the user may not look for its "+
+			"queues").Advise("give it the rights ~rq:* +exists")
 	case found:
 		return frappe.OK(check, "its queues are here")
 	}
-	return frappe.Warning(check, "no queue of a bench is in this Redis, so it may be the bench's cache, where nothing is announced").
-		Advise("write the URL of redis_queue in common_site_config.json, or of redis_socketio for Frappe 13 and 14; a bench that has never run a job has no queue yet")
+	return frappe.Warning(check, "no queue of a bench is in this Redis, so it may be the bench's cache, where "+
+		"nothing is announced").
+		Advise("write the URL of redis_queue in common_site_config.json, or of redis_socketio for Frappe 13 and 14; " +
+			"a bench that has never run a job has no queue yet")
 }
 
 // Interface guards

@@ -16,10 +16,10 @@ const (
 	maxBulk = 1 << 20
 
 	// maxAnswer is how much memory an answer may take, in bytes.
-	maxAnswer = 16 << 20
+	maxAnswer = 2 << 20
 
-	// maxAnnounced is how long a message on a channel may be, in bytes. Redis itself cuts the connection at 32 MB of them,
-	// unless its configuration says otherwise. Messages longer than maxMessage are not looked at.
+	// maxAnnounced is how long a message on a channel may be, in bytes. Redis itself cuts the connection at 32 MB of
+	// them, unless its configuration says otherwise. Messages longer than maxMessage are not looked at.
 	maxAnnounced = 32 << 20
 
 	// maxElements is how many elements a list in an answer may have.

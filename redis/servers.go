@@ -15,9 +15,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// The library can follow Sentinels and a Cluster, too. But it believes whatever a server says: it keeps every host that it
-// hears of, and panics on an answer with a part too few, in a goroutine of its own. So it only connects to one server, which
-// is chosen here.
+// The library can follow Sentinels and a Cluster, too. But it believes whatever a server says: it keeps every host that
+// it hears of, and panics on an answer with a part too few, in a goroutine of its own. So it only connects to one
+// server, which is chosen here.
 
 // maxNodes is how many nodes of a Cluster are remembered, in case the one with the keys is lost.
 const maxNodes = 32
@@ -81,7 +81,8 @@ func (s *sentinels) ask(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	client := s.link.client
-	named, err := client.Do(ctx, client.B().SentinelGetMasterAddrByName().Master(s.address.masterSet).Build()).AsStrSlice()
+	question := client.B().SentinelGetMasterAddrByName().Master(s.address.masterSet).Build()
+	named, err := client.Do(ctx, question).AsStrSlice()
 	switch answer, refused := rueidis.IsRedisErr(err); {
 	case rueidis.IsRedisNil(err):
 		return "", errNoPrimary
@@ -130,8 +131,8 @@ func (l *link) nodeOf(moved string) (string, error) {
 	return l.named(strings.Trim(words[2][:colon], "[]"), words[2][colon+1:])
 }
 
-// finder finds the server that has the keys of a store: the one in the URL, the primary that the Sentinels name, or a node of
-// the Cluster.
+// finder finds the server that has the keys of a store: the one in the URL, the primary that the Sentinels name, or a
+// node of the Cluster.
 type finder struct {
 	address   *address
 	sentinels sentinels
@@ -180,8 +181,8 @@ func (f *finder) connect(ctx context.Context) (*link, error) {
 	return nil, first
 }
 
-// open connects to a server, and returns what it says about itself. One that only speaks the protocol from before Redis 6
-// says nothing.
+// open connects to a server, and returns what it says about itself. One that only speaks the protocol from before Redis
+// 6 says nothing.
 func (f *finder) open(ctx context.Context, to string) (*link, map[string]string, error) {
 	l, err := f.address.connect(ctx, to, f.address.login(), shareLimits, false)
 	if err != nil {
@@ -214,8 +215,8 @@ func (f *finder) followSentinels(ctx context.Context) (*link, error) {
 	return l, err
 }
 
-// followCluster connects to the node with the keys, and remembers the others. It returns the link that it got if that is the
-// node, or if the node is not known or not reached: an error MOVED will tell.
+// followCluster connects to the node with the keys, and remembers the others. It returns the link that it got if that
+// is the node, or if the node is not known or not reached: an error MOVED will tell.
 func (f *finder) followCluster(ctx context.Context, l *link) *link {
 	asking, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
@@ -225,6 +226,7 @@ func (f *finder) followCluster(ctx context.Context, l *link) *link {
 	}
 	f.nodes = nil
 	var holder string
+	slot := int64(f.address.slot)
 	for _, one := range ranges {
 		parts, err := one.ToArray()
 		if err != nil || len(parts) < 3 {
@@ -234,7 +236,7 @@ func (f *finder) followCluster(ctx context.Context, l *link) *link {
 		last, err2 := parts[1].ToInt64()
 		for i, part := range parts[2:] {
 			node, ok := nodeIn(l, part)
-			if ok && i == 0 && err == nil && err2 == nil && from <= int64(f.address.slot) && int64(f.address.slot) <= last {
+			if ok && i == 0 && err == nil && err2 == nil && from <= slot && slot <= last {
 				holder = node
 			}
 			if ok && len(f.nodes) < maxNodes && !slices.Contains(f.nodes, node) {
@@ -271,8 +273,8 @@ func nodeIn(l *link, part rueidis.RedisMessage) (string, bool) {
 	return node, err == nil
 }
 
-// slotOf returns the slot of a Cluster for keys that begin with a text in braces: CRC-16/XMODEM of the text, modulo 16384
-// (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tag).
+// slotOf returns the slot of a Cluster for keys that begin with a text in braces: CRC-16/XMODEM of the text, modulo
+// 16384 (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tag).
 func slotOf(prefix string) uint16 {
 	tag, _, _ := strings.Cut(strings.TrimPrefix(prefix, "{"), "}")
 	var crc uint16

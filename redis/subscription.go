@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,9 @@ const (
 
 	// burst is how long changes are collected before they are reported. Frappe announces each twice.
 	burst = 10 * time.Millisecond
+
+	// manyOthers is how many announcements of other sites come before a warning that none is of the sites to hear.
+	manyOthers = 100
 
 	// maxPending is how many changes are collected. More drop every verdict.
 	maxPending = 1000
@@ -44,6 +48,8 @@ type subscription struct {
 	mu      sync.Mutex
 	pending map[frappe.Change]bool
 	ignored int  // malformed messages
+	heard   bool // a message of one of the sites
+	others  int  // messages of other sites before that
 	missed  bool // messages may have been missed; only run writes it
 }
 
@@ -79,7 +85,8 @@ func (s *subscription) run(ctx context.Context) {
 			return
 		}
 		if heard || !s.missed {
-			s.logger.Load().Warn("cannot hear what changes in Frappe; until this works again, changes take up to ttl to take effect",
+			s.logger.Load().Warn("cannot hear what changes in Frappe; until this works again, changes take up to ttl "+
+				"to take effect",
 				zap.Stringer("redis", s.address), zap.Error(s.address.public(err)))
 		}
 		if heard {
@@ -140,13 +147,18 @@ func (s *subscription) listen(ctx context.Context) (heard bool, err error) {
 }
 
 // hear subscribes, and passes each message on until ctx is done or the connection is lost.
-func hear(ctx context.Context, client rueidis.Client, take func(message string)) (subscribed <-chan struct{}, ended <-chan error) {
+func hear(
+	ctx context.Context, client rueidis.Client, take func(message string),
+) (subscribed <-chan struct{}, ended <-chan error) {
 	confirmed, end := make(chan struct{}), make(chan error, 1)
 	go func() {
 		var once sync.Once
-		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) { once.Do(func() { close(confirmed) }) })
+		hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) {
+			once.Do(func() { close(confirmed) })
+		})
 		err := safely(func() error {
-			return client.Receive(hooked, client.B().Subscribe().Channel(channel).Build(), func(m rueidis.PubSubMessage) { take(m.Message) })
+			subscribe := client.B().Subscribe().Channel(channel).Build()
+			return client.Receive(hooked, subscribe, func(m rueidis.PubSubMessage) { take(m.Message) })
 		})
 		if err == nil {
 			err = errConnectionLost
@@ -156,8 +168,8 @@ func hear(ctx context.Context, client rueidis.Client, take func(message string))
 	return confirmed, end
 }
 
-// connect connects to the primary that the Sentinels name, or else to another server of the URL each time. The link is not
-// replaced: a ping must not succeed on another connection than the one that is subscribed.
+// connect connects to the primary that the Sentinels name, or else to another server of the URL each time. The link is
+// not replaced: a ping must not succeed on another connection than the one that is subscribed.
 func (s *subscription) connect(ctx context.Context, asked *sentinels) (*link, error) {
 	to := s.address.servers[s.dials%len(s.address.servers)]
 	s.dials++
@@ -177,7 +189,8 @@ func (s *subscription) announce() {
 		s.watchers.Report(nil)
 		return
 	}
-	s.logger.Load().Info("hearing what changes in Frappe again; dropping every cached verdict, because changes may have been missed",
+	s.logger.Load().Info("hearing what changes in Frappe again; dropping every cached verdict, because changes may "+
+		"have been missed",
 		zap.Stringer("redis", s.address))
 	s.watchers.Report(s.everything())
 }
@@ -201,9 +214,11 @@ func (s *subscription) take(message string) {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.ignored++
-		s.logger.Load().Debug("ignoring a message", zap.Error(err), zap.Int("ignored", s.ignored), zap.Stringer("redis", s.address))
+		s.logger.Load().Debug("ignoring a message", zap.Error(err),
+			zap.Int("ignored", s.ignored), zap.Stringer("redis", s.address))
 		return
 	}
+	s.count(change.Site)
 	if !relevant {
 		return
 	}
@@ -216,6 +231,21 @@ func (s *subscription) take(message string) {
 		for _, all := range s.everything() {
 			s.pending[all] = true
 		}
+	}
+}
+
+// count warns once if only other sites than those to hear announce something. Their name may be wrong.
+func (s *subscription) count(site string) {
+	switch {
+	case s.heard || len(s.sites) == 0 || site == "":
+		return
+	case slices.Contains(s.sites, site):
+		s.heard = true
+		return
+	}
+	if s.others++; s.others == manyOthers {
+		s.logger.Load().Warn("the sites of the feed announce nothing, but another one does; check the option site",
+			zap.Strings("sites", s.sites), zap.String("other", site), zap.Stringer("redis", s.address))
 	}
 }
 
