@@ -145,7 +145,7 @@ type hashGroup struct {
 // configuration is loaded.
 func (g *hashGroup) try(hash []byte) error {
 	switch g.hash.(type) {
-	case sha256Hash, bcryptHash, *caddyauth.Argon2idHash:
+	case sha256Hash, bcryptHash, argon2idHash:
 		return nil // already checked by their format
 	}
 	if _, err := g.hash.Compare(hash, []byte("x")); err != nil {
