@@ -22,7 +22,8 @@ func init() {
 // discards it.
 //
 // The options of the handler that answer or change the request are not available, such as login, protected_resource,
-// anonymous and hide_credentials. A request across sites that would get 403 gets 401.
+// anonymous and hide_credentials. A request across sites that would get 403 gets 401. Refusals and answers to requests
+// with a session have no Cache-Control of this module, since it cannot change the answer.
 //
 // The placeholders are the same as the handler's. `{http.auth.frappe.error}` says why a credential was refused.
 type Provider struct {

@@ -37,6 +37,14 @@ func squid(t *testing.T, address string) (*http.Client, string) {
 // cdn is a proxy in front of a server that keeps what it is not told not to keep, whatever the cookies.
 func cdn(t *testing.T, address string) (*http.Client, string) {
 	t.Helper()
+	const keeps = "proxy_cache c;\nproxy_cache_valid any 1m;\nproxy_ignore_headers Set-Cookie;\n"
+	return testutil.Client, "http://" + nginx(t, address, keeps)
+}
+
+// nginx runs a proxy in front of a server, as most pages describe it: without the port of the client's Host. It returns
+// the address of the proxy.
+func nginx(t *testing.T, address, options string) (proxy string) {
+	t.Helper()
 	program := testutil.RequireProgram(t, "nginx-light", "nginx", "/usr/sbin/nginx")
 	dir, proxy := t.TempDir(), testutil.FreeAddress(t)
 	var paths strings.Builder
@@ -60,13 +68,11 @@ http {
 		location / {
 			proxy_pass http://%[5]s;
 			proxy_set_header Host $host;
-			proxy_cache c;
-			proxy_cache_valid any 1m;
-			proxy_ignore_headers Set-Cookie;
+			%[6]s
 		}
 	}
-}`, user, dir, paths.String(), proxy, address), program, "-c")
-	return testutil.Client, "http://" + proxy
+}`, user, dir, paths.String(), proxy, address, options), program, "-c")
+	return proxy
 }
 
 // runProgram runs a server with a configuration file until the test ends, and waits until it answers.
@@ -167,7 +173,8 @@ func TestBackAfterLogout(t *testing.T) {
 // TestOtherOrigins: a script of another origin reads the status of a refusal, also if it asks with credentials.
 func TestOtherOrigins(t *testing.T) {
 	erp := newERP(t)
-	recipe := strings.NewReplacer("https://erp.example.com", erp.URL, "https://app.example.com", "https://app.example.com:PORT",
+	recipe := strings.NewReplacer("https://erp.example.com", erp.URL,
+		"https://app.example.com", "https://app.example.com:PORT",
 		"reverse_proxy localhost:9000", "respond passed").Replace(recipes(t, "Browsers of other origins"))
 	page := "app.example.com {\nheader Content-Type text/html\nrespond <title>Elsewhere</title>\n}\n"
 	_, port, _ := runCaddy(t, page+recipe, "app.example.com", "api.example.com")

@@ -1,14 +1,17 @@
 package clients
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestAcrossSites: what other sites can make the browser of a logged-in user do. Frappe's cookie has SameSite=Lax, so that
-// browsers do not send it along with most of these requests. The tests with SameSite=None show that Caddy does not rely on
-// that. Nor does Lax help against another host of the same domain.
+// TestAcrossSites: what other sites can make the browser of a logged-in user do. Frappe's cookie has SameSite=Lax, so
+// that browsers do not send it along with most of these requests. The tests with SameSite=None show that Caddy does not
+// rely on that. Nor does Lax help against another host of the same domain.
 func TestAcrossSites(t *testing.T) {
 	const (
 		evil    = "evil.example.net"
@@ -75,6 +78,49 @@ func TestAcrossSites(t *testing.T) {
 					t.Errorf("a login box opened for %v", boxes)
 				}
 			})
+		}
+	}
+}
+
+// TestProxyThatLosesThePort: over plain http, behind a proxy that leaves the port out of Host, users can send forms,
+// and other sites cannot make them do so.
+func TestProxyThatLosesThePort(t *testing.T) {
+	app, erp, address := newDashboard(t), newERP(t), testutil.FreeAddress(t)
+	sid := random()
+	erp.sessions[sid] = alice
+	port := testutil.PortOf(nginx(t, address, ""))
+	testutil.RunCaddy(t, fmt.Sprintf(`http://:%s {
+	bind 127.0.0.1
+	frappe_auth /bi/* {
+		backend site %s
+		schemes session
+	}
+	handle /bi/* {
+		reverse_proxy %s {
+			header_up X-Frappe-User {http.auth.user.id}
+		}
+	}
+	handle {
+		header Content-Type text/html
+		respond "<title>Page</title><body></body>"
+	}
+	handle_errors {
+		respond {err.status_code}
+	}
+}`, testutil.PortOf(address), erp.URL, app.URL))
+	b := newTab(t)
+	own := "http://erp.lan:" + port
+	b.setCookie(own, "sid", sid)
+	for _, test := range []struct {
+		name, from string
+		status     int64
+	}{
+		{"its own page", own, 200},
+		{"a sibling", "http://x.erp.lan:" + port, 403},
+	} {
+		b.open(test.from + "/")
+		if status := b.send(own + "/bi/data"); status != test.status {
+			t.Errorf("%s: %d, want %d", test.name, status, test.status)
 		}
 	}
 }

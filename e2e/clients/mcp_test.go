@@ -92,6 +92,17 @@ func startMCPWith(t *testing.T, version, recipe, recipeForERP, backend string) *
 	return w
 }
 
+// startMCPBesideBasic is startMCP with a server that accepts API keys by Basic, too.
+func startMCPBesideBasic(t *testing.T) *mcpWorld {
+	t.Helper()
+	const both = "schemes basic bearer\n"
+	recipe := strings.Replace(recipes(t, "An MCP server"), "schemes bearer\n", both, 1)
+	if !strings.Contains(recipe, both) {
+		t.Fatal("the recipe has changed")
+	}
+	return startMCPWith(t, frappe16, recipe, plainERP, "backend site SITE")
+}
+
 // plainERP is a Caddy in front of a Frappe that serves everything itself.
 const plainERP = "erp.example.com {\nreverse_proxy 127.0.0.1:8080\n}\n"
 
@@ -231,6 +242,19 @@ func TestMCP(t *testing.T) {
 			w.gaveOneToken()
 		})
 	}
+}
+
+// TestMCPBesideBasic: a client finds the ERP also if the first challenge is Basic.
+func TestMCPBesideBasic(t *testing.T) {
+	w := startMCPBesideBasic(t)
+	session, err := w.connect(w.preregistered("secret-of-a-client"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said, err := says(t, session); said != greeting {
+		t.Errorf("the tool said %q, %v", said, err)
+	}
+	w.gaveOneToken()
 }
 
 // gaveOneToken checks that the client got one access token, which is in no log.

@@ -75,6 +75,7 @@ func TestTypeScript(t *testing.T) {
 		then        string   // what follows the discovery
 	}{
 		{"connects", func(t *testing.T) *mcpWorld { return startMCP(t, frappe16, plainERP) }, "refresh", greeting, "", []string{"all"}, "POST mcp.example.com/mcp 200"},
+		{"connects, beside Basic", startMCPBesideBasic, "refresh", greeting, "", []string{"all"}, "POST mcp.example.com/mcp 200"},
 		{"a scope is missing, without refresh tokens", startStepUp, "no-refresh", greeting, "", []string{"openid", "all"}, refused},
 		{"a scope is missing, with refresh tokens", startStepUp, "refresh", "", "Server returned 403 after trying upscoping", []string{"openid"}, refused},
 	} {
