@@ -274,7 +274,7 @@ func (f *followed) ended(reason error) {
 	telemetry.CountEndedStream()
 	f.logger.Info("ended a stream", zap.String("client_ip", f.client), zap.NamedError("reason", reason))
 	if f.body != nil {
-		f.body.Close()
+		_ = f.body.Close() // the request ends anyway
 	}
 }
 
@@ -312,8 +312,7 @@ func (a *authenticator) notePage(w http.ResponseWriter, r *http.Request, d *deci
 	if !a.accepts(frappe.SchemeBasic) || len(a.schemes) == 1 { // challenge needs to know nothing
 		return
 	}
-	switch d.scheme {
-	case frappe.SchemeBasic, frappe.SchemeSession:
+	if d.scheme == frappe.SchemeBasic || d.scheme == frappe.SchemeSession {
 		browser.NotePage(w, r, d.scheme == frappe.SchemeBasic)
 	}
 }

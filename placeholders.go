@@ -142,17 +142,18 @@ func (d *decision) json() (object string, complete bool) {
 // at the start, which would hide a folder, and one at the end.
 func pathSegment(name string) string {
 	var segment strings.Builder
-	for i, size := 0, 0; i < len(name); i += size {
-		var r rune
-		r, size = utf8.DecodeRuneInString(name[i:])
+	for i := 0; i < len(name); {
+		r, size := utf8.DecodeRuneInString(name[i:])
+		letter := name[i : i+size]
 		plain := unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("@._+-=~", r)
 		if plain && (r != '.' || i > 0 && i < len(name)-1) {
-			segment.WriteRune(r)
-			continue
+			segment.WriteString(letter)
+		} else {
+			for _, b := range []byte(letter) {
+				fmt.Fprintf(&segment, "%%%02X", b)
+			}
 		}
-		for _, b := range []byte(name[i : i+size]) {
-			fmt.Fprintf(&segment, "%%%02X", b)
-		}
+		i += size
 	}
 	return segment.String()
 }

@@ -122,8 +122,9 @@ func window(zone string, last, now time.Time) (after, upTo string) {
 // time, oldest first, and the newest `modified` of all tables up to another time.
 func (c *connection) listQuery(sch *schema, after, upTo string) (query string, args []string) {
 	d := c.dialect
-	var parts, newest []string
-	for i, l := range readable(sch) {
+	tables := readable(sch)
+	parts, newest := make([]string, 0, len(tables)), make([]string, 0, len(tables))
+	for i, l := range tables {
 		key, and, at := "NULL", "", `x."`+l.time(sch)+`"`
 		if l.key != "" {
 			key = `x."` + l.key + `"`

@@ -114,7 +114,7 @@ func TestGuard(t *testing.T) {
 		} {
 			t.Run(test.name+", "+name, func(t *testing.T) {
 				c := guard(&readConn{reader: in(strings.NewReader(test.answer))}, test.limits)
-				for _, command := range strings.Fields(strings.ToUpper(test.commands)) {
+				for command := range strings.FieldsSeq(strings.ToUpper(test.commands)) {
 					send(t, c, command, "an argument\r\n*1\r\n")
 				}
 				got, err := io.ReadAll(c)

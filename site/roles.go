@@ -100,7 +100,7 @@ type document struct {
 	Role   string `json:"role"`
 }
 
-// is returns a filter for documents whose field has a value.
+// The function is returns a filter for documents whose field has a value.
 func is(field, value string) [3]string { return [3]string{field, "=", value} }
 
 // list returns the documents of a type that filters select. It only needs the permission to read them.
