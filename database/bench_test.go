@@ -75,10 +75,14 @@ func (s *site) addUsers(b *testing.B, n int) {
 	query := dialects[s.kind].query
 	for start := 0; start < n; start += 1000 {
 		for table, row := range map[string]string{
-			`"tabUser" ("name", "modified", "api_key", "docstatus", "idx")`:              `('user%[1]d', '2026-01-01', 'key%[1]d', 0, 0)`,
-			`"tabHas Role" ("name", "docstatus", "idx", "role", "parent", "parenttype")`: `('role%[1]d', 0, 0, 'Employee', 'user%[1]d', 'User')`,
-			`"tabOAuth Bearer Token" ("name", "modified", "user", "docstatus", "idx")`:   `('token%[1]d', '2026-01-01', 'user%[1]d', 0, 0)`,
-			`"__Auth" ("doctype", "name", "fieldname", "password", "encrypted")`:         `('User', 'user%[1]d', 'api_secret', 'x', 0)`,
+			`"tabUser" ("name", "modified", "api_key", "docstatus", "idx")`: `('user%[1]d', '2026-01-01', ` +
+				`'key%[1]d', 0, 0)`,
+			`"tabHas Role" ("name", "docstatus", "idx", "role", "parent", "parenttype")`: `('role%[1]d', 0, 0, 'Employee', ` +
+				`'user%[1]d', 'User')`,
+			`"tabOAuth Bearer Token" ("name", "modified", "user", "docstatus", "idx")`: `('token%[1]d', '2026-01-01', ` +
+				`'user%[1]d', 0, 0)`,
+			`"__Auth" ("doctype", "name", "fieldname", "password", "encrypted")`: `('User', 'user%[1]d', ` +
+				`'api_secret', 'x', 0)`,
 		} {
 			statement := "INSERT INTO " + table + " VALUES "
 			for i := start; i < start+1000; i++ {
@@ -96,7 +100,8 @@ func (s *site) addUsers(b *testing.B, n int) {
 		b.Fatal(err)
 	}
 	if s.kind == "postgres" { // the dump of PostgreSQL comes without them
-		for _, index := range []string{`"tabHas Role" ("parent")`, `"tabUser" ("modified")`, `"tabOAuth Bearer Token" ("modified")`} {
+		for _, index := range []string{`"tabHas Role" ("parent")`, `"tabUser" ("modified")`, `"tabOAuth Bearer Token" ` +
+			`("modified")`} {
 			s.change(b, "CREATE INDEX ON "+index)
 		}
 		s.change(b, "ANALYZE")
@@ -169,7 +174,16 @@ func BenchmarkOverhead(b *testing.B) {
 		"bcrypt": string(bcrypted),
 	} {
 		b.Run("static, "+name, func(b *testing.B) {
-			overhead(b, fmt.Appendf(nil, `{"backend": "static", "tokens": [{"key": %q, "hash": %q, "user": "alice@example.com"}]}`, known.Key, hash), known)
+			overhead(
+				b,
+				fmt.Appendf(
+					nil,
+					`{"backend": "static", "tokens": [{"key": %q, "hash": %q, "user": "alice@example.com"}]}`,
+					known.Key,
+					hash,
+				),
+				known,
+			)
 		})
 	}
 

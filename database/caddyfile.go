@@ -53,8 +53,10 @@ func (b *Backend) block() directive.Block {
 		Owner:   "backend database",
 		Options: options,
 		Instead: map[string]string{
-			"refresh": "write poll_interval <duration>", "max_open": "write max_open_conns <n>",
-			"roles": "remove the line; a database always tells the roles", "refuse_disabled": "remove the line; disabled users are always refused",
+			"refresh":         "write poll_interval <duration>",
+			"max_open":        "write max_open_conns <n>",
+			"roles":           "remove the line; a database always tells the roles",
+			"refuse_disabled": "remove the line; disabled users are always refused",
 		},
 		Check: b.validateOptions,
 	}

@@ -103,8 +103,8 @@ func (c *connection) siteClock(ctx context.Context, sch *schema) (now time.Time,
 }
 
 // window returns the `modified` after which a poll lists, and the latest one that is not in the future. Both are in the
-// site's time zone. The previous poll was at last, this one is at now. If the zone's offset changes in between, or is not
-// known, the window is the widest one.
+// site's time zone. The previous poll was at last, this one is at now. If the zone's offset changes in between, or is
+// not known, the window is the widest one.
 func window(zone string, last, now time.Time) (after, upTo string) {
 	from, to := last.Add(-overlap), now.Add(overlap)
 	early, late := -12*time.Hour, 14*time.Hour
@@ -150,7 +150,11 @@ func (c *connection) listQuery(sch *schema, after, upTo string) (query string, a
 }
 
 // list runs listQuery.
-func (c *connection) list(ctx context.Context, sch *schema, after, upTo string) (found []row, newest string, err error) {
+func (c *connection) list(
+	ctx context.Context,
+	sch *schema,
+	after, upTo string,
+) (found []row, newest string, err error) {
 	query, args := c.listQuery(sch, after, upTo)
 	limit := len(listings)*(maxRows+1) + 1
 	err = c.each(ctx, query, args, limit, func(rows *sql.Rows) error {
@@ -173,7 +177,12 @@ func (c *connection) list(ctx context.Context, sch *schema, after, upTo string) 
 // tokensOf returns the access tokens of users or clients. The tokens of a renamed user do not change, but their cached
 // results name the old user. The tokens of a client with new scopes may get another result. If there are more than
 // maxTokens, the error is errTooManyRows.
-func (c *connection) tokensOf(ctx context.Context, sch *schema, column string, names []string) (found []string, err error) {
+func (c *connection) tokensOf(
+	ctx context.Context,
+	sch *schema,
+	column string,
+	names []string,
+) (found []string, err error) {
 	const table = "tabOAuth Bearer Token"
 	if !sch.has(table, "access_token", column) {
 		return nil, nil

@@ -4,6 +4,10 @@ package database
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,30 +22,30 @@ func init() {
 	caddy.RegisterModule(new(Backend))
 }
 
-// Backend verifies credentials by reading a Frappe site's own database, without asking Frappe. A verification takes about
-// a millisecond and works even while all of Frappe's workers are busy. The backend refuses disabled users, and it knows
-// the expiry, the scopes and the clients of access tokens, the roles and the full names.
+// Backend verifies credentials by reading a Frappe site's own database, without asking Frappe. A verification takes
+// about a millisecond and works even while all of Frappe's workers are busy. The backend refuses disabled users, and it
+// knows the expiry, the scopes and the clients of access tokens, the roles and the full names.
 //
-// It verifies sessions of Frappe 15 and later by the table `tabSessions`. Frappe also keeps sessions in Redis, which this
-// backend does not read: a session that is only there is refused, and so is one of a user with **Restrict IP**. A logout
-// takes up to `session_ttl` to take effect. Frappe does not see that a session is used here.
+// It verifies sessions of Frappe 15 and later by the table `tabSessions`. Frappe also keeps sessions in Redis, which
+// this backend does not read: a session that is only there is refused, and so is one of a user with **Restrict IP**. A
+// logout takes up to `session_ttl` to take effect. Frappe does not see that a session is used here.
 //
-// It reads the databases of Frappe 13 to 16: MariaDB and MySQL, PostgreSQL, and the SQLite of Frappe 16. It never writes.
-// Keys and tokens are compared with case. API secrets are decrypted with the site's encryption_key. A site that does not
-// have one yet can only serve access tokens.
+// It reads the databases of Frappe 13 to 16: MariaDB and MySQL, PostgreSQL, and the SQLite of Frappe 16. It never
+// writes. Keys and tokens are compared with case. API secrets are decrypted with the site's encryption_key. A site that
+// does not have one yet can only serve access tokens.
 //
 // Once per `poll_interval` it looks for changes and drops the cached verdicts that they concern: keys and secrets that
-// were generated; users that were disabled, enabled, renamed or deleted, or whose roles changed; access tokens that were
-// revoked, refreshed or deleted; OAuth clients that were deleted or whose scopes changed. A disabled role, a new time zone
-// and a restored backup drop every cached verdict of the site.
+// were generated; users that were disabled, enabled, renamed or deleted, or whose roles changed; access tokens that
+// were revoked, refreshed or deleted; OAuth clients that were deleted or whose scopes changed. A disabled role, a new
+// time zone and a restored backup drop every cached verdict of the site.
 //
-// These changes take up to the cache's `ttl` to take effect: a deletion that leaves no trace in `tabDeleted Document`; SQL
-// that does not change `modified`, or sets it back; a transaction that stays open for more than ten minutes; a renamed
-// role. No change takes longer.
+// These changes take up to the cache's `ttl` to take effect: a deletion that leaves no trace in `tabDeleted Document`;
+// SQL that does not change `modified`, or sets it back; a transaction that stays open for more than ten minutes; a
+// renamed role. No change takes longer.
 //
-// The site's configuration is read again with each poll, and when the database refuses the login. A new password, address
-// or encryption_key therefore takes effect without a reload of Caddy; all cached verdicts are then dropped. While
-// `site_config.json` is broken, the previous settings stay in use.
+// The site's configuration is read again with each poll, and when the database refuses the login. A new password,
+// address or encryption_key therefore takes effect without a reload of Caddy; all cached verdicts are then dropped.
+// While `site_config.json` is broken, the previous settings stay in use.
 //
 // No password or key appears in a log, whether it is set here or read from the site's configuration.
 type Backend struct {
@@ -90,8 +94,8 @@ type Backend struct {
 	// secrets yet; the key is used as soon as Frappe writes it.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
-	// How often to look for changes, 100 milliseconds to 1 minute. It takes about a millisecond where Frappe makes an index
-	// on `modified`, before Frappe 16. Without, it reads the tables of users and access tokens whole. Default: `1s`.
+	// How often to look for changes, 100 milliseconds to 1 minute. It takes about a millisecond where Frappe makes an
+	// index on `modified`, before Frappe 16. Without, it reads the tables of users and access tokens whole. Default: `1s`.
 	PollInterval caddy.Duration `json:"poll_interval,omitempty"`
 
 	// How many connections to the database may be open at once, 1 to 100. Default: 4.
@@ -148,7 +152,8 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 	b.siteDir, b.logger = conf.site, ctx.Logger()
 	if found.key == nil {
 		b.logger.Warn("the site has no encryption_key, so only access tokens can be verified, not API keys; "+
-			"Frappe writes one to site_config.json when it stores the first secret, and it is then read", zap.String("site", conf.site))
+			"Frappe writes one to site_config.json when it stores the first secret, and it is then read",
+			zap.String("site", conf.site))
 	}
 	options := *b
 	options.source, options.logger = nil, nil
@@ -157,7 +162,14 @@ func (b *Backend) Provision(ctx caddy.Context) error {
 		return err
 	}
 	pooled, loaded, err := sources.LoadOrNew(fingerprint, func() (caddy.Destructor, error) {
-		return newSource(found, options.readSettings, time.Duration(b.Timeout), time.Duration(b.PollInterval), b.MaxOpenConns, b.logger)
+		return newSource(
+			found,
+			options.readSettings,
+			time.Duration(b.Timeout),
+			time.Duration(b.PollInterval),
+			b.MaxOpenConns,
+			b.logger,
+		)
 	})
 	if err != nil {
 		return err
@@ -307,6 +319,91 @@ func (b *Backend) String() string { return b.source.current.Load().settings.Stri
 // Fingerprint implements frappe.Fingerprinter: the values of placeholders may have changed.
 func (b *Backend) Fingerprint() string { return b.fingerprint }
 
+// validateOptions reports what is wrong with an option that was given.
+func (b *Backend) validateOptions() error {
+	for _, option := range []struct {
+		name             string
+		value, low, high caddy.Duration
+	}{
+		{"poll_interval", b.PollInterval, minPollInterval, maxPollInterval},
+		{"timeout", b.Timeout, minTimeout, maxTimeout},
+	} {
+		if err := directive.CheckDuration(option.name, option.value); err != nil {
+			return err
+		}
+		if option.value != 0 && (option.value < option.low || option.value > option.high) {
+			return fmt.Errorf("%s: %s is not between %s and %s",
+				option.name, time.Duration(option.value), time.Duration(option.low), time.Duration(option.high))
+		}
+	}
+	if b.MaxOpenConns < 0 || b.MaxOpenConns > maxOpenConnsLimit {
+		return fmt.Errorf("max_open_conns: %d is not between 1 and %d", b.MaxOpenConns, maxOpenConnsLimit)
+	}
+	if b.DBType != "" && !strings.Contains(b.DBType, "{") && !slices.Contains(types, b.DBType) {
+		return unknownType(b.DBType)
+	}
+	if b.DBPort != "" && !strings.Contains(b.DBPort, "{") {
+		if _, err := parsePort(b.DBPort); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validate reports what is wrong with the options, and whether there are enough of them.
+func (b *Backend) validate() error {
+	if err := b.validateOptions(); err != nil {
+		return err
+	}
+	switch {
+	case b.Site == "" && b.DBName == "":
+		return errors.New(
+			"give the site's directory, such as " + exampleSite + ", or db_name, db_password and encryption_key",
+		)
+	case b.DBType == "sqlite" && b.Site == "":
+		return errors.New("give the site's directory, because it contains SQLite's file")
+	}
+	return nil
+}
+
+var types = []string{"mariadb", "postgres", "sqlite"}
+
+func unknownType(name string) error {
+	return fmt.Errorf("db_type %q is none of mariadb, postgres and sqlite", name)
+}
+
+func parsePort(text string) (int, error) {
+	n, err := directive.ParsePort(text)
+	if err != nil {
+		return 0, errors.New("db_port is not a port number; write one from 1 to 65535")
+	}
+	return int(n), nil
+}
+
+// RoleNames implements frappe.RoleLister. It returns the names of all roles of the site that are not disabled. It
+// returns an error if the database's user may not read `tabRole`.
+func (b *Backend) RoleNames(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.Timeout))
+	defer cancel()
+	c, leave, err := b.source.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	sch, err := c.currentSchema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !sch.has("tabRole", "name") {
+		return nil, c.credentialSpecific(errors.New("tabRole cannot be read; docs/database.md has the GRANT"))
+	}
+	query := `SELECT "name" FROM "tabRole"`
+	if sch.has("tabRole", "disabled") {
+		query += ` WHERE COALESCE("disabled", 0) = 0`
+	}
+	return c.texts(ctx, query, nil, maxRoles)
+}
+
 // Interface guards
 var (
 	_ frappe.Backend       = (*Backend)(nil)
@@ -314,4 +411,5 @@ var (
 	_ frappe.Fingerprinter = (*Backend)(nil)
 	_ caddy.Provisioner    = (*Backend)(nil)
 	_ caddy.CleanerUpper   = (*Backend)(nil)
+	_ frappe.RoleLister    = (*Backend)(nil)
 )

@@ -15,8 +15,8 @@ import (
 	"modernc.org/sqlite"
 )
 
-// dialect holds what differs between database servers. Queries are written in ANSI SQL, with names in double quotes and ?
-// for arguments.
+// dialect holds what differs between database servers. Queries are written in ANSI SQL, with names in double quotes and
+// ? for arguments.
 type dialect struct {
 	open func(s *settings, timeout time.Duration) (*sql.DB, error)
 

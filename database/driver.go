@@ -43,8 +43,8 @@ func openPool(timeout time.Duration, open func(context.Context, *allowance) (que
 	return sql.OpenDB(connector{timeout: timeout, open: open})
 }
 
-// connector opens connections. A server that answers anything whatsoever can make them fail, but not panic: database/sql
-// also calls drivers in goroutines that no caller can guard.
+// connector opens connections. A server that answers anything whatsoever can make them fail, but not panic:
+// database/sql also calls drivers in goroutines that no caller can guard.
 type connector struct {
 	timeout time.Duration
 	open    func(context.Context, *allowance) (querier, error)

@@ -49,8 +49,8 @@ func fakeServer(t testing.TB, answer func(net.Conn)) (port string) {
 	return port
 }
 
-// recorded returns what a real server sends while a site is polled and credentials are verified: at first, and after each
-// time that the client has sent something.
+// recorded returns what a real server sends while a site is polled and credentials are verified: at first, and after
+// each time that the client has sent something.
 func recorded(t testing.TB, kind string) (sent [][]byte) {
 	t.Helper()
 	s := newSite(t, kind)
@@ -153,7 +153,12 @@ func TestHostileDatabase(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		t.Logf("%d answers were read, %d made the driver panic, %d were errors", asReal.Load(), panics.Load(), failures.Load())
+		t.Logf(
+			"%d answers were read, %d made the driver panic, %d were errors",
+			asReal.Load(),
+			panics.Load(),
+			failures.Load(),
+		)
 		if asReal.Load() == 0 || failures.Load() == 0 || kind == "mariadb" && panics.Load() == 0 {
 			t.Error("the answers are too alike")
 		}
@@ -323,8 +328,8 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// TestNoSessionState: each query is sent with its own read-only transaction and without settings of the session, which a
-// proxy between Caddy and MariaDB may lose. Only the character set is set, which is part of the protocol.
+// TestNoSessionState: each query is sent with its own read-only transaction and without settings of the session, which
+// a proxy between Caddy and MariaDB may lose. Only the character set is set, which is part of the protocol.
 func TestNoSessionState(t *testing.T) {
 	s := newSite(t, "mariadb")
 	mustExec(t, s.admin, "SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = 1")
@@ -333,8 +338,12 @@ func TestNoSessionState(t *testing.T) {
 	if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
 		t.Fatal(got)
 	}
-	statements := column(t, s, "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type = 'Query' "+
-		"AND user_host LIKE '%"+s.name+"%'")
+	statements := column(
+		t,
+		s,
+		"SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type = 'Query' "+
+			"AND user_host LIKE '%"+s.name+"%'",
+	)
 	open := false
 	for _, statement := range statements {
 		switch {
@@ -368,7 +377,8 @@ func pgBouncer(t *testing.T, s *site, mode string) (port string) {
 	port = testutil.FreePort(t)
 	for name, content := range map[string]string{
 		"users": fmt.Sprintf("%q %q\n", s.name, ""),
-		"ini": fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
+		"ini": fmt.Sprintf("[databases]\n* = host=127.0.0.1 port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port "+
+			"= %s\n"+
 			"auth_type = trust\nauth_file = %s/users\npool_mode = %s\ndefault_pool_size = 3\nunix_socket_dir =\n",
 			s.server.port, port, dir, mode),
 	} {
@@ -402,8 +412,8 @@ func pgBouncer(t *testing.T, s *site, mode string) (port string) {
 	return port
 }
 
-// TestPgBouncer: behind PgBouncer, every verdict is right under load, polls see changes and nothing can be written, while
-// others share the sessions, forget prepared statements and change settings.
+// TestPgBouncer: behind PgBouncer, every verdict is right under load, polls see changes and nothing can be written,
+// while others share the sessions, forget prepared statements and change settings.
 func TestPgBouncer(t *testing.T) {
 	for mode, disturbances := range map[string][]string{
 		"session": {"SELECT 1"},

@@ -73,7 +73,10 @@ func (c *connection) examineIndexes(ctx context.Context, sch *schema) (findings 
 			continue
 		}
 		examined[l.table] = true
-		rows, err := c.one(ctx, fmt.Sprintf(`SELECT %s FROM (SELECT 1 FROM "%s" LIMIT %d) n`, c.dialect.text("COUNT(*)"), l.table, manyRows+1))
+		rows, err := c.one(
+			ctx,
+			fmt.Sprintf(`SELECT %s FROM (SELECT 1 FROM "%s" LIMIT %d) n`, c.dialect.text("COUNT(*)"), l.table, manyRows+1),
+		)
 		if err != nil {
 			findings = append(findings, frappe.Warning(check, "%v", err))
 			continue
@@ -83,9 +86,17 @@ func (c *connection) examineIndexes(ctx context.Context, sch *schema) (findings 
 		}
 		// The name of an index must be unique in the schema of PostgreSQL, and in SQLite.
 		index := c.dialect.query(fmt.Sprintf(`CREATE INDEX "%s_modified" ON "%s" ("modified")`, l.table, l.table))
-		finding := frappe.Warning(check, "%s has more than %d rows and no index on modified, so each poll reads all of them", l.table, manyRows)
+		finding := frappe.Warning(
+			check,
+			"%s has more than %d rows and no index on modified, so each poll reads all of them",
+			l.table,
+			manyRows,
+		)
 		if l.doctype != "" && !sch.has(l.table, "creation") {
-			findings = append(findings, finding.Advise("let the database's user read creation, too; docs/database.md has the GRANT; or run %s", index))
+			findings = append(
+				findings,
+				finding.Advise("let the database's user read creation, too; docs/database.md has the GRANT; or run %s", index),
+			)
 			continue
 		}
 		findings = append(findings, finding.Advise("run %s, or choose a longer poll_interval", index))
@@ -117,12 +128,18 @@ const noKeyAdvice = "site_config.json has none yet: generate keys for any user o
 // examineKey tries to decrypt a secret and discards it.
 func (c *connection) examineKey(ctx context.Context) frappe.Finding {
 	const check = "encryption_key"
-	encrypted, err := c.one(ctx, `SELECT "password" FROM "__Auth" WHERE "doctype" = 'User' AND "fieldname" = 'api_secret' AND "encrypted" = 1 LIMIT 1`)
+	encrypted, err := c.one(
+		ctx,
+		`SELECT "password" FROM "__Auth" WHERE "doctype" = 'User' AND "fieldname" = 'api_secret' AND "encrypted" = 1 LIMIT 1`,
+	)
 	switch {
 	case err != nil:
 		return frappe.Trouble(check, "%v", err)
 	case encrypted == "" && c.settings.key == nil:
-		return frappe.Warning(check, "missing, and no user has an API secret; Frappe writes one to site_config.json when it stores the first secret")
+		return frappe.Warning(
+			check,
+			"missing, and no user has an API secret; Frappe writes one to site_config.json when it stores the first secret",
+		)
 	case encrypted == "":
 		return frappe.Warning(check, "no user has an API secret to try it on")
 	case c.settings.key == nil:
@@ -176,7 +193,11 @@ func (c *connection) examineZone(ctx context.Context) frappe.Finding {
 		return frappe.Trouble(check, "%v", err)
 	}
 	if zone == "" {
-		return frappe.Warning(check, "System Settings name none; access tokens then expire by Frappe's default, %s", defaultZone)
+		return frappe.Warning(
+			check,
+			"System Settings name none; access tokens then expire by Frappe's default, %s",
+			defaultZone,
+		)
 	}
 	if _, err := time.LoadLocation(zone); err != nil {
 		return frappe.Trouble(check, "unknown").Advise("check time_zone in System Settings")
@@ -199,7 +220,8 @@ func (c *connection) examineClock(ctx context.Context, now time.Time) frappe.Fin
 	}
 	switch skew := now.Sub(theirs).Abs().Round(time.Second); {
 	case skew > badSkew:
-		return frappe.Trouble(check, "differs from this machine's by %s, so access tokens expire at the wrong time", skew).Advise("run NTP on both")
+		return frappe.Trouble(check, "differs from this machine's by %s, so access tokens expire at the wrong time", skew).
+			Advise("run NTP on both")
 	case skew > maxSkew:
 		return frappe.Warning(check, "differs from this machine's by %s", skew).Advise("run NTP on both")
 	}

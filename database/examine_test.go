@@ -1,12 +1,15 @@
 package database
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver
 )
 
 // examined is what the examination of a backend finds, a line each, without what differs from run to run.
@@ -31,18 +34,24 @@ func examined(t testing.TB, b *Backend) string {
 // TestExamine: a recorded site is well, on each server.
 func TestExamine(t *testing.T) {
 	rights := map[string]string{
-		"mariadb":  "warning rights: user _site may also write; docs/database.md has the statements to create a read-only user",
+		"mariadb": "warning rights: user _site may also write; docs/database.md has the statements to create a " +
+			"read-only user",
 		"postgres": "ok rights: user _site may only read",
 		"sqlite":   "ok rights: the file is opened read-only",
 	}
 	server := map[string]string{"mariadb": "x.y", "postgres": "PostgreSQL x.y", "sqlite": "SQLite x.y"}
-	clock := map[string]string{"mariadb": "at most 5s from this machine's", "postgres": "at most 5s from this machine's", "sqlite": "this machine's"}
+	clock := map[string]string{
+		"mariadb":  "at most 5s from this machine's",
+		"postgres": "at most 5s from this machine's",
+		"sqlite":   "this machine's",
+	}
 	forEachKind(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		b := provisioned(t, &Backend{Site: s.dir})
 		want := []string{
 			"ok database: " + server[kind] + ", in no time",
-			"warning tables: tabRole: no name, modified, disabled, or its user may not read it; Administrator's roles and the names of all roles " +
+			"warning tables: tabRole: no name, modified, disabled, or its user may not read it; Administrator's roles and " +
+				"the names of all roles " +
 				"are not known, and disabling a role takes up to ttl to take effect; docs/database.md has the GRANT",
 			rights[kind],
 			"ok encryption_key: decrypts the site's API secrets",
@@ -60,13 +69,15 @@ func TestExamine(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { os.RemoveAll(filepath.Join(s.dir, "..", "..", "apps")) })
-		if err := os.WriteFile(filepath.Join(bench, "__init__.py"), []byte("import os\n__version__ = \"15.44.2\"\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(bench, "__init__.py"), []byte("import os\n__version__ = "+
+			"\"15.44.2\"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s.createRoles(t)
 		b.source.current.Load().schema.Store(nil)
 		got = examined(t, b)
-		for _, line := range []string{"ok Frappe: 15.44.2, by the bench", "ok tables: everything that is needed can be read"} {
+		for _, line := range []string{"ok Frappe: 15.44.2, by the bench", "ok tables: everything that is needed can " +
+			"be read"} {
 			if !strings.Contains(got, line) {
 				t.Errorf("no %q in\n%s", line, got)
 			}
@@ -80,8 +91,13 @@ func TestExamineTrouble(t *testing.T) {
 		s := newSite(t, kind)
 		t.Run("another key", func(t *testing.T) {
 			b := provisioned(t, &Backend{Site: s.dir, EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
-			expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; remove the option encryption_key if the site has one in "+
-				"site_config.json, or copy that one")
+			expect(
+				t,
+				b,
+				"TROUBLE encryption_key: does not decrypt the site's API secrets; remove the option encryption_key if the "+
+					"site has one in "+
+					"site_config.json, or copy that one",
+			)
 		})
 		t.Run("clock", func(t *testing.T) {
 			if kind == "sqlite" {
@@ -91,11 +107,18 @@ func TestExamineTrouble(t *testing.T) {
 			b.now = func() time.Time { return time.Now().Add(10 * time.Second) }
 			expect(t, b, "warning clock: differs from this machine's by 10s; run NTP on both")
 			b.now = func() time.Time { return time.Now().Add(-time.Hour) }
-			expect(t, b, "TROUBLE clock: differs from this machine's by 1h0m0s, so access tokens expire at the wrong time; run NTP on both")
+			expect(
+				t,
+				b,
+				"TROUBLE clock: differs from this machine's by 1h0m0s, so access tokens expire at the wrong time; run NTP on both",
+			)
 		})
 		t.Run("time zone", func(t *testing.T) {
 			s.change(t, `DELETE FROM "tabSingles" WHERE "field" = 'time_zone'`)
-			s.change(t, `INSERT INTO "tabSingles" ("doctype", "field", "value") VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`)
+			s.change(
+				t,
+				`INSERT INTO "tabSingles" ("doctype", "field", "value") VALUES ('System Settings', 'time_zone', 'Europe/Berlin')`,
+			)
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "ok time zone: Europe/Berlin")
 			s.change(t, `UPDATE "tabSingles" SET "value" = 'Mars/Olympus' WHERE "field" = 'time_zone'`)
@@ -105,26 +128,55 @@ func TestExamineTrouble(t *testing.T) {
 			s.change(t, `DROP TABLE "tabDeleted Document"`)
 			s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
 			b := provisioned(t, &Backend{Site: s.dir})
-			expect(t, b, "warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
-				"deletions take up to ttl to take effect; docs/database.md has the GRANT")
-			expect(t, b, "TROUBLE tables: tabOAuth Bearer Token: no name, access_token, user, client, scopes, status, expiration_time, modified, "+
-				"or its user may not read it; docs/database.md has the GRANT")
+			expect(
+				t,
+				b,
+				"warning tables: tabDeleted Document: no deleted_doctype, deleted_name, modified, or its user may not read it; "+
+					"deletions take up to ttl to take effect; docs/database.md has the GRANT",
+			)
+			expect(
+				t,
+				b,
+				"TROUBLE tables: tabOAuth Bearer Token: no name, access_token, user, client, scopes, status, expiration_time, "+
+					"modified, "+
+					"or its user may not read it; docs/database.md has the GRANT",
+			)
 			s.change(t, `DROP TABLE "tabUser"`)
 			b.source.current.Load().schema.Store(nil)
-			expect(t, b, "the site has no tables yet: column tabUser.name cannot be read; wait until it is installed, or give the database of a Frappe site")
+			expect(
+				t,
+				b,
+				"the site has no tables yet: column tabUser.name cannot be read; wait until it is installed, or give the "+
+					"database of a Frappe site",
+			)
 		})
 		t.Run("no secrets", func(t *testing.T) {
 			s.change(t, `DELETE FROM "__Auth"`)
-			s.change(t, `CREATE TABLE "tabUser" ("name" varchar(140), "api_key" varchar(140), "enabled" int, "modified" varchar(140))`)
+			s.change(
+				t,
+				`CREATE TABLE "tabUser" ("name" varchar(140), "api_key" varchar(140), "enabled" int, "modified" varchar(140))`,
+			)
 			if kind == "postgres" {
 				s.change(t, `GRANT SELECT ON "tabUser" TO `+s.name)
 			}
 			b := provisioned(t, &Backend{Site: s.dir})
 			expect(t, b, "warning encryption_key: no user has an API secret to try it on")
-			expect(t, b, "TROUBLE tables: tabUser: no full_name, user_type, or its user may not read it; docs/database.md has the GRANT")
+			expect(
+				t,
+				b,
+				"TROUBLE tables: tabUser: no full_name, user_type, or its user may not read it; docs/database.md has the GRANT",
+			)
 		})
 	})
-	b := provisioned(t, &Backend{DBName: "_site", DBPassword: "x", DBPort: "1", EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="})
+	b := provisioned(
+		t,
+		&Backend{
+			DBName:        "_site",
+			DBPassword:    "x",
+			DBPort:        "1",
+			EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		},
+	)
 	expect(t, b, "TROUBLE database: mariadb _site at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused")
 }
 
@@ -133,4 +185,45 @@ func expect(t *testing.T, b *Backend, line string) {
 	if got := examined(t, b); !strings.Contains(got, line) {
 		t.Errorf("no %q in\n%s", line, got)
 	}
+}
+
+// TestExamineIndexes: the health check names the large tables that each look reads whole, and what to run.
+func TestExamineIndexes(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		b := provisioned(t, &Backend{Site: s.dir})
+		const index = `CREATE INDEX "tabOAuth Client_modified" ON "tabOAuth Client" ("modified")`
+		translated := dialects[kind].query(index)
+		without := func(when string) {
+			t.Helper()
+			if got := examined(t, b); strings.Contains(got, "indexes") {
+				t.Errorf("%s: %s", when, got)
+			}
+		}
+		without("few rows")
+		if kind == "mariadb" { // what 15.44.2 makes on MariaDB only
+			s.change(t, `DROP INDEX "modified" ON "tabOAuth Client"`)
+		}
+		for i := range 14 {
+			s.change(
+				t,
+				fmt.Sprintf(
+					`INSERT INTO "tabOAuth Client" ("name", "modified") SELECT CONCAT("name", '-%d'), '2020-01-01' FROM `+
+						`"tabOAuth Client"`,
+					i,
+				),
+			)
+		}
+		b.source.current.Load().schema.Store(nil)
+		expect(
+			t,
+			b,
+			"warning indexes: tabOAuth Client has more than 10000 rows and no index on modified, so each poll reads all of "+
+				"them; run "+
+				translated+", or choose a longer poll_interval",
+		)
+		s.change(t, index)
+		b.source.current.Load().schema.Store(nil)
+		without("with the index")
+	})
 }

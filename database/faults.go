@@ -47,19 +47,25 @@ func (c *connection) advice(err error) string {
 	)
 	switch {
 	case errors.As(err, &missing), grantMissing(err):
-		return fmt.Sprintf("run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site", c.settings.user)
+		return fmt.Sprintf(
+			"run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site",
+			c.settings.user,
+		)
 	case errors.As(err, &authority):
-		return "the server's certificate was not issued by a CA in " + c.settings.caFile + "; set db_ssl_ca to the server's CA"
+		return "the server's certificate was not issued by a CA in " + c.settings.caFile + "; set db_ssl_ca to the " +
+			"server's CA"
 	case errors.As(err, &hostname):
 		return "set db_host to a name that is in the server's certificate, or db_ssl_check_hostname to 0 in site_config.json"
 	case errors.As(err, &certificate):
 		return "the server's certificate cannot be verified with db_ssl_ca"
-	case errors.Is(err, mysql.ErrNoTLS), strings.Contains(err.Error(), "server refused TLS connection"): // pgx has no error value for it
+	case errors.Is(err, mysql.ErrNoTLS),
+		strings.Contains(err.Error(), "server refused TLS connection"): // pgx has no error value for it
 		return "enable TLS on the server, or remove db_ssl_ca"
 	case slices.Contains([]string{"3159", "4220"}, code(err)), strings.Contains(err.Error(), "require_secure_transport"):
 		return "the server demands TLS: set db_ssl_ca to the CA of its certificate"
 	case loginRefused(err):
-		advice := "check db_user and db_password, in site_config.json or as options, and whether the user may log in from this host"
+		advice := "check db_user and db_password, in site_config.json or as options, and whether the user may log in " +
+			"from this host"
 		if c.settings.tls == nil && c.settings.socket == "" {
 			advice += "; if the server demands TLS, set db_ssl_ca"
 		}

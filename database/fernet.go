@@ -10,12 +10,13 @@ import (
 	"strings"
 )
 
-// fernetKey is a key of Fernet (https://github.com/fernet/spec), with which Frappe encrypts API secrets: 16 bytes to sign
-// and 16 bytes to encrypt.
+// fernetKey is a key of Fernet (https://github.com/fernet/spec), with which Frappe encrypts API secrets: 16 bytes to
+// sign and 16 bytes to encrypt.
 type fernetKey [32]byte
 
 // dummyToken is a secret as Frappe stores it, and dummyKey is its key. They are the specification's example.
-const dummyToken = "gAAAAAAdwJ6wAAECAwQFBgcICQoLDA0ODy021cpGVWKZ_eEwCGM4BLLF_5CV9dOPmrhuVUPgJobwOz7JcbmrR64jVmpU4IwqDA=="
+const dummyToken = "gAAAAAAdwJ6wAAECAwQFBgcICQoLDA0ODy021cpGVWKZ_eEwCGM4BLLF_" +
+	"5CV9dOPmrhuVUPgJobwOz7JcbmrR64jVmpU4IwqDA=="
 
 var dummyKey, _ = parseFernetKey("cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=")
 

@@ -164,9 +164,9 @@ func (p *poller) warn(c *connection, sch *schema) {
 	p.warned = what
 }
 
-// snapshot is what one look saw of a database: the rows that were modified recently or are ahead of the site's clock. It
-// goes back some minutes behind the previous look by the site's own clock, so a `modified` in the future hides no other
-// change.
+// snapshot is what one look saw of a database: the rows that were modified recently or are ahead of the site's clock.
+// It goes back some minutes behind the previous look by the site's own clock, so a `modified` in the future hides no
+// other change.
 type snapshot struct {
 	connection *connection
 	clock      time.Time         // the database's time
@@ -273,7 +273,8 @@ func (s *snapshot) diff(next *snapshot) *diff {
 	return d
 }
 
-// reset returns why every cached result is dropped, because the next look does not continue this one, or an empty string.
+// reset returns why every cached result is dropped, because the next look does not continue this one, or an empty
+// string.
 func (s *snapshot) reset(next *snapshot) string {
 	switch {
 	case s.connection != next.connection:

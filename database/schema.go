@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
-// read lists the columns that are read, by table; docs/database.md has the matching GRANT statements. If a table that is not
-// needed is missing, verifications still work, except for what without says.
+// read lists the columns that are read, by table; docs/database.md has the matching GRANT statements. If a table that
+// is not needed is missing, verifications still work, except for what without says.
 var read = []struct {
 	table   string
 	columns []string
@@ -28,7 +28,12 @@ var read = []struct {
 		false,
 		"Administrator's roles and the names of all roles are not known, and disabling a role takes up to ttl to take effect",
 	},
-	{"tabOAuth Bearer Token", []string{"name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified"}, true, ""},
+	{
+		"tabOAuth Bearer Token",
+		[]string{"name", "access_token", "user", "client", "scopes", "status", "expiration_time", "modified"},
+		true,
+		"",
+	},
 	{"tabOAuth Client", []string{"name", "scopes", "modified"}, true, ""},
 	{
 		"tabDeleted Document",
@@ -60,8 +65,8 @@ func (s *schema) column(alias, table, column, otherwise string) string {
 	return otherwise
 }
 
-// currentSchema returns the schema. It is read once, and again after a query failed, because a migration may have changed
-// it.
+// currentSchema returns the schema. It is read once, and again after a query failed, because a migration may have
+// changed it.
 func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	if known := c.schema.Load(); known != nil {
 		return known, nil
@@ -128,7 +133,10 @@ func (s *schema) findMissing() (findings []frappe.Finding) {
 		switch {
 		case len(missing) == 0:
 		case !r.needed:
-			findings = append(findings, frappe.Warning(check, "%s; %s", what, r.without).Advise("docs/database.md has the GRANT"))
+			findings = append(
+				findings,
+				frappe.Warning(check, "%s; %s", what, r.without).Advise("docs/database.md has the GRANT"),
+			)
 		case slices.Equal(missing, []string{"full_name"}) || slices.Equal(missing, []string{"user_type"}):
 			findings = append(findings, frappe.Warning(check, "%s", what))
 		default:

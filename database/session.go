@@ -22,9 +22,10 @@ const (
 	// maxSessionHours is the longest session_expiry that is counted, about a century, so that it fits into a Duration.
 	maxSessionHours = 1_000_000
 
-	// sessionExpiry is an SQL expression for an aggregate of the site's session_expiry, as Frappe reads it; System Settings
-	// write it there.
-	sessionExpiry = `(SELECT %s(d."defvalue") FROM "tabDefaultValue" d WHERE d."parent" = '__default' AND d."defkey" = 'session_expiry')`
+	// sessionExpiry is an SQL expression for an aggregate of the site's session_expiry, as Frappe reads it; System
+	// Settings write it there.
+	sessionExpiry = `(SELECT %s(d."defvalue") FROM "tabDefaultValue" d WHERE d."parent" = '__default' AND d."defkey" ` +
+		`= 'session_expiry')`
 )
 
 // readForSessions lists the columns that sessions need beside those in read, by table.
@@ -38,25 +39,29 @@ var readForSessions = []struct {
 	{"tabSingles", []string{"doctype", "field", "value"}},
 }
 
-// sessionField matches what sessiondata says about the age of a session: a Python dictionary, or JSON. A user can have such
-// a text in their full name, which stands there, too. It can only make their session end earlier.
+// sessionField matches what sessiondata says about the age of a session: a Python dictionary, or JSON. A user can have
+// such a text in their full name, which stands there, too. It can only make their session end earlier.
 var sessionField = regexp.MustCompile(`["'](last_updated|session_expiry)["']\s*:\s*["']([^"']*)["']`)
 
 // sessionDevice matches what only Frappe 14 and older write into sessiondata.
 var sessionDevice = regexp.MustCompile(`["']device["']\s*:`)
 
-// sessionHash matches what the newest versions of Frappe store of a session's id (frappe/patches/v16_0/hash_session_ids.py). All
-// others store the id, which has 56 digits.
+// sessionHash matches what the newest versions of Frappe store of a session's id
+// (frappe/patches/v16_0/hash_session_ids.py). All others store the id, which has 56 digits.
 var sessionHash = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// EnableSessions implements frappe.SessionVerifier. It has the health check look for what sessions need, and returns an error if
-// the bench around the site's directory contains Frappe 14 or older.
+// EnableSessions implements frappe.SessionVerifier. It has the health check look for what sessions need, and returns an
+// error if the bench around the site's directory contains Frappe 14 or older.
 func (b *Backend) EnableSessions() error {
 	b.sessions = true
 	version := b.benchVersion()
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 15 {
-		return fmt.Errorf("the site has Frappe %s, which before 15 may write the time of a session in the time zone of the database's server; use backend site", version)
+		return fmt.Errorf(
+			"the site has Frappe %s, which before 15 may write the time of a session in the time zone of the database's "+
+				"server; use backend site",
+			version,
+		)
 	}
 	return nil
 }
@@ -66,16 +71,19 @@ func (s *schema) missingForSessions() (findings []frappe.Finding) {
 	for _, r := range readForSessions {
 		missing := slices.DeleteFunc(slices.Clone(r.columns), func(column string) bool { return s.has(r.table, column) })
 		if len(missing) > 0 {
-			findings = append(findings, frappe.Trouble("sessions", "%s: no %s, or its user may not read it", r.table, strings.Join(missing, ", ")).
-				Advise("docs/database.md has the GRANT for sessions"))
+			findings = append(
+				findings,
+				frappe.Trouble("sessions", "%s: no %s, or its user may not read it", r.table, strings.Join(missing, ", ")).
+					Advise("docs/database.md has the GRANT for sessions"),
+			)
 		}
 	}
 	return findings
 }
 
-// verifySession looks up a session. Frappe looks into its Redis first and into the table only if the session is not there.
-// Both rules must grant: that of Redis, which is the expiry that was valid when the session began, and that of the table,
-// the expiry that is valid now.
+// verifySession looks up a session. Frappe looks into its Redis first and into the table only if the session is not
+// there. Both rules must grant: that of Redis, which is the expiry that was valid when the session began, and that of
+// the table, the expiry that is valid now.
 func (c *connection) verifySession(ctx context.Context, sid string, now time.Time) (frappe.Identity, error) {
 	if !frappe.ValidSession(sid) {
 		return frappe.Identity{}, frappe.ErrDenied
@@ -88,10 +96,19 @@ func (c *connection) verifySession(ctx context.Context, sid string, now time.Tim
 		return frappe.Identity{}, c.credentialSpecific(errors.New(missing[0].String()))
 	}
 	query := sch.withRoles(
-		sch.userColumns()+`, s."sid", s."sessiondata", `+c.dialect.stamp(`s."lastupdate"`)+`, u."restrict_ip", `+siteZone+`, `+
-			fmt.Sprintf(sessionExpiry, "MIN")+`, `+fmt.Sprintf(sessionExpiry, "MAX"),
+		sch.userColumns()+`, s."sid", s."sessiondata", `+c.dialect.stamp(
+			`s."lastupdate"`,
+		)+`, u."restrict_ip", `+siteZone+`, `+
+			fmt.Sprintf(
+				sessionExpiry,
+				"MIN",
+			)+`, `+fmt.Sprintf(
+			sessionExpiry,
+			"MAX",
+		),
 		`"tabSessions" s JOIN "tabUser" u ON u."name" = s."user"`,
-		`s."sid" IN (?, ?)`)
+		`s."sid" IN (?, ?)`,
+	)
 	var (
 		found                                                     string
 		data, lastUpdate, restrictIP, zone, expiry, anotherExpiry sql.NullString
@@ -120,7 +137,19 @@ func (c *connection) verifySession(ctx context.Context, sid string, now time.Tim
 		}
 		return true
 	}
-	owner, err := c.owner(ctx, query, []string{sid, hash}, matches, &found, &data, &lastUpdate, &restrictIP, &zone, &expiry, &anotherExpiry)
+	owner, err := c.owner(
+		ctx,
+		query,
+		[]string{sid, hash},
+		matches,
+		&found,
+		&data,
+		&lastUpdate,
+		&restrictIP,
+		&zone,
+		&expiry,
+		&anotherExpiry,
+	)
 	switch {
 	case err != nil:
 		return frappe.Identity{}, err
@@ -139,8 +168,10 @@ func (c *connection) verifySession(ctx context.Context, sid string, now time.Tim
 // sessionEnd returns when a session ends unless it is used in Frappe: the earliest time by any of what is known.
 func sessionEnd(data, lastUpdate, expiry, zone string) (time.Time, error) {
 	if sessionDevice.MatchString(data) {
-		return time.Time{}, errors.New("the session was started by Frappe 14 or older, whose sessions cannot be verified here; " +
-			"log in again after an update of Frappe, or use backend site")
+		return time.Time{}, errors.New(
+			"the session was started by Frappe 14 or older, whose sessions cannot be verified here; " +
+				"log in again after an update of Frappe, or use backend site",
+		)
 	}
 	if expiry == "" {
 		expiry = defaultSessionExpiry

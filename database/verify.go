@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // Caddy may run where no zone data is installed
 	"unicode/utf8"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
@@ -65,9 +66,16 @@ func arguments(query string, values ...string) []string {
 	return args
 }
 
-// owner runs a query of withRoles with the arguments of its condition and returns the user it finds, with all roles. columns are the
-// destinations of what the query selects after userColumns. After each row, matches says whether the row counts.
-func (c *connection) owner(ctx context.Context, query string, args []string, matches func() bool, columns ...any) (owner person, err error) {
+// owner runs a query of withRoles with the arguments of its condition and returns the user it finds, with all roles.
+// columns are the destinations of what the query selects after userColumns. After each row, matches says whether the
+// row counts.
+func (c *connection) owner(
+	ctx context.Context,
+	query string,
+	args []string,
+	matches func() bool,
+	columns ...any,
+) (owner person, err error) {
 	var ambiguous error
 	err = c.each(ctx, query, arguments(query, args...), maxRoles, func(rows *sql.Rows) error {
 		var (
@@ -182,19 +190,25 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	} {
 		for _, column := range needed[1:] {
 			if !sch.has(needed[0], column) {
-				return frappe.Identity{}, c.credentialSpecific(fmt.Errorf("no column %s.%s, or its user may not read it; docs/database.md has the GRANT", needed[0], column))
+				return frappe.Identity{}, c.credentialSpecific(
+					fmt.Errorf("no column %s.%s, or its user may not read it; docs/database.md has the GRANT", needed[0], column),
+				)
 			}
 		}
 	}
 	query := sch.withRoles(
-		sch.userColumns()+`, t."name", t."access_token", t."status", t."scopes", c."name", c."scopes", `+c.dialect.stamp(`t."expiration_time"`)+`, `+siteZone,
-		`"tabOAuth Bearer Token" t JOIN "tabUser" u ON u."name" = t."user" LEFT JOIN "tabOAuth Client" c ON c."name" = t."client"`,
-		`t."access_token" IN (?, ?)`)
+		sch.userColumns()+`, t."name", t."access_token", t."status", t."scopes", c."name", c."scopes", `+c.dialect.stamp(
+			`t."expiration_time"`,
+		)+`, `+siteZone,
+		`"tabOAuth Bearer Token" t JOIN "tabUser" u ON u."name" = t."user" LEFT JOIN "tabOAuth Client" c ON c."name" = `+
+			`t."client"`,
+		`t."access_token" IN (?, ?)`,
+	)
 	type stored struct{ name, token, status, scopes, client, clientScopes, expiration, zone sql.NullString }
 	var row, found stored
 	hash := frappe.StoredHash(token)
-	// Where tokens are stored in clear, each is the name of its document. Where they are hashed, neither the name nor the hash
-	// is a token.
+	// Where tokens are stored in clear, each is the name of its document. Where they are hashed, neither the name nor the
+	// hash is a token.
 	matches := func() bool {
 		if row.name == row.token && row.token.String != token || row.name != row.token && row.token.String != hash {
 			return false
@@ -228,4 +242,39 @@ func (c *connection) verifyToken(ctx context.Context, token string, now time.Tim
 	id, err := owner.identity(sch)
 	id.Scopes, id.Client, id.Expiry = granted, found.client.String, expiry
 	return id, err
+}
+
+// defaultZone is the time zone that Frappe uses if System Settings name none.
+const defaultZone = "Asia/Kolkata"
+
+// instant converts a time as Frappe stores it, without a time zone, to a point in time. A time that occurs twice, when
+// daylight saving time ends, is taken as the earlier one: it is better that a token expires an hour early than late. A
+// time that is skipped, when daylight saving time begins, becomes the moment of the change.
+func instant(naive, zone string) (time.Time, error) {
+	if zone == "" {
+		zone = defaultZone
+	}
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the site's time zone is unknown; check time_zone in System Settings")
+	}
+	wall, err := time.Parse("2006-01-02 15:04:05.999999", naive)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("a time in the database is not in Frappe's format")
+	}
+	before, after := offset(wall.Add(-24*time.Hour), location), offset(wall.Add(24*time.Hour), location)
+	earlier, later := wall.Add(-max(before, after)), wall.Add(-min(before, after))
+	for _, candidate := range []time.Time{earlier, later} {
+		if offset(candidate, location) == wall.Sub(candidate) {
+			return candidate, nil
+		}
+	}
+	skipped, _ := later.In(location).ZoneBounds()
+	return skipped.UTC(), nil
+}
+
+// offset returns how far the zone is ahead of UTC at that time.
+func offset(t time.Time, location *time.Location) time.Duration {
+	_, seconds := t.In(location).Zone()
+	return time.Duration(seconds) * time.Second
 }

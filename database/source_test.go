@@ -1,44 +1,27 @@
 package database
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
+	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver
 	"go.uber.org/zap/zapcore"
-	logobserver "go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// conf is the site's site_config.json.
-func (s *site) conf(t testing.TB) map[string]any {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(s.dir, "site_config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conf map[string]any
-	if err := json.Unmarshal(raw, &conf); err != nil {
-		t.Fatal(err)
-	}
-	return conf
-}
-
-// observed makes the source of a backend log to where a test sees it.
-func observed(b *Backend) *logobserver.ObservedLogs {
-	core, logs := logobserver.New(zapcore.InfoLevel)
-	b.source.use(zap.New(core))
-	return logs
-}
-
-// TestFollowPassword: a password that is changed in the server and in site_config.json takes effect by itself, with the next
-// verification.
+// TestFollowPassword: a password that is changed in the server and in site_config.json takes effect by itself, with the
+// next verification.
 func TestFollowPassword(t *testing.T) {
 	forEachServer(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
@@ -76,26 +59,6 @@ func TestFollowPassword(t *testing.T) {
 	})
 }
 
-// demandPassword makes PostgreSQL ask a user for the password.
-func (s *server) demandPassword(t testing.TB, user string) {
-	t.Helper()
-	name := filepath.Join(s.dir, "data", "pg_hba.conf")
-	before, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(rules []byte) {
-		if err := os.WriteFile(name, rules, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		admin := s.admin(t, "")
-		defer admin.Close()
-		mustExec(t, admin, "SELECT pg_reload_conf()")
-	}
-	write(append([]byte("host all "+user+" 127.0.0.1/32 scram-sha-256\n"), before...))
-	t.Cleanup(func() { write(before) })
-}
-
 // TestFollow: what changes in site_config.json takes effect with the next look, and what is broken does not.
 func TestFollow(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {
@@ -120,11 +83,21 @@ func TestFollow(t *testing.T) {
 				t.Errorf("without encryption_key, %s: %s", name, test[0])
 			}
 		}
-		expect(t, b, "TROUBLE encryption_key: missing, so no API key can be verified; site_config.json has none yet: generate keys for any user once, and Frappe writes it there")
+		expect(
+			t,
+			b,
+			"TROUBLE encryption_key: missing, so no API key can be verified; site_config.json has none yet: generate keys "+
+				"for any user once, and Frappe writes it there",
+		)
 		conf["encryption_key"] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 		s.configure(t, conf)
 		look()
-		expect(t, b, "TROUBLE encryption_key: does not decrypt the site's API secrets; put back the site_config.json that belongs to this database, or generate the users' keys anew")
+		expect(
+			t,
+			b,
+			"TROUBLE encryption_key: does not decrypt the site's API secrets; put back the site_config.json that belongs "+
+				"to this database, or generate the users' keys anew",
+		)
 		delete(conf, "encryption_key")
 		s.configure(t, conf)
 		look()
@@ -158,7 +131,8 @@ func TestFollow(t *testing.T) {
 			t.Errorf("with a broken file: %s", got)
 		}
 		warnings := logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("configuration").All()
-		if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()), "not valid JSON, at line 1, column ") ||
+		if len(warnings) != 1 ||
+			!strings.Contains(fmt.Sprint(warnings[0].ContextMap()), "not valid JSON, at line 1, column ") ||
 			strings.Contains(fmt.Sprint(warnings[0].ContextMap()), "s3cret") {
 			t.Errorf("a broken file is logged as %v", warnings)
 		}
@@ -205,64 +179,125 @@ func TestLoggerOfTheNewest(t *testing.T) {
 	unloadB()
 }
 
-// TestRoleNames: all roles of the site but disabled ones.
-func TestRoleNames(t *testing.T) {
-	forEachKind(t, func(t *testing.T, kind string) {
+// TestOutage: the server stops and starts under load. Nobody is let in who should not be, nobody is refused who should
+// not be, and it recovers by itself.
+func TestOutage(t *testing.T) {
+	forEachServer(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
-		b := provisioned(t, &Backend{Site: s.dir})
-		if _, err := b.RoleNames(t.Context()); err == nil || !strings.Contains(err.Error(), "tabRole cannot be read; docs/database.md has the GRANT") {
-			t.Errorf("without the table: %v", err)
+		url, logs := serve(t, fmt.Sprintf(`frappe_auth {
+	backend database %s {
+	poll_interval 100ms
+	timeout 500ms
+	}
+	cache {
+	ttl 0
+	negative_ttl 0
+	}
+	failures off
+}`, s.dir))
+		alice := s.creds.pairs["alice@example.com"]
+		good, bad := "token "+alice[0]+":"+alice[1], "token "+alice[0]+":wrong"
+		var (
+			wg     sync.WaitGroup
+			stop   atomic.Bool
+			counts [2]sync.Map // outcome to how often, of the good and the bad one
+		)
+		for worker := range 8 {
+			wg.Go(func() {
+				for !stop.Load() {
+					got, _, _ := strings.Cut(ask(t, url, []string{good, bad}[worker%2]), " ")
+					n, _ := counts[worker%2].LoadOrStore(got, new(atomic.Int64))
+					n.(*atomic.Int64).Add(1)
+				}
+			})
 		}
-		s.createRoles(t)
-		s.change(t, `UPDATE "tabRole" SET "disabled" = 1 WHERE "name" = 'Translator'`)
-		b.source.current.Load().schema.Store(nil)
-		names, err := b.RoleNames(t.Context())
-		if got := strings.Join(names, ","); err != nil || len(names) != 26 || !strings.Contains(got, "System Manager") || strings.Contains(got, "Translator") {
-			t.Errorf("%d: %s %v", len(names), got, err)
+		count := func(which int, outcome string) int64 {
+			n, ok := counts[which].Load(outcome)
+			if !ok {
+				return 0
+			}
+			return n.(*atomic.Int64).Load()
+		}
+		until := func(what string, condition func() bool) {
+			t.Helper()
+			if !testutil.Holds(30*time.Second, condition) {
+				stop.Store(true)
+				t.Fatalf("never: %s", what)
+			}
+		}
+		for range 2 {
+			before := count(0, "200")
+			until("served", func() bool { return count(0, "200") > before+20 })
+			s.server.kill()
+			before = count(0, "503")
+			until("503 while it is away", func() bool { return count(0, "503") > before+20 })
+			s.server.start(t)
+		}
+		before := count(0, "200")
+		until("recovered", func() bool { return count(0, "200") > before+20 })
+		stop.Store(true)
+		wg.Wait()
+		for which, allowed := range [2]string{"200", "401"} {
+			counts[which].Range(func(outcome, n any) bool {
+				if outcome != allowed && outcome != "503" {
+					t.Errorf("credential %d got %s, %d times", which, outcome, n.(*atomic.Int64).Load())
+				}
+				return true
+			})
+		}
+		for _, secret := range []string{alice[1], "38jWnH1vU3H1INnP", "hRNDc24knjHOmbIK", "MUx-kgDu", "Jd1Btmz"} {
+			if strings.Contains(logs(), secret) {
+				t.Errorf("%s was logged", secret)
+			}
 		}
 	})
 }
 
-// TestServersOwnSettings: how a server writes dates and reads text has no bearing on verdicts and looks.
-func TestServersOwnSettings(t *testing.T) {
-	for _, test := range []struct{ kind, setting, value string }{
-		{"postgres", "DateStyle", "'SQL, DMY'"},
-		{"postgres", "DateStyle", "'German'"},
-		{"postgres", "TimeZone", "'America/New_York'"},
-		{"postgres", "IntervalStyle", "'iso_8601'"},
-		{"postgres", "standard_conforming_strings", "'off'"},
-		{"mariadb", "sql_mode", "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,ORACLE'"},
-		{"mariadb", "sql_mode", "'STRICT_ALL_TABLES,ONLY_FULL_GROUP_BY,PAD_CHAR_TO_FULL_LENGTH'"},
-		{"mariadb", "time_zone", "'-11:00'"},
-		{"mariadb", "lc_time_names", "'de_DE'"},
-		{"mariadb", "sql_select_limit", "1"},
+// TestAway: a database that was never there, whose password is wrong, or that is no Frappe's, is no verdict.
+func TestAway(t *testing.T) {
+	s := newSite(t, "mariadb")
+	other := newSite(t, "postgres")
+	mustExec(t, s.admin, "CREATE DATABASE IF NOT EXISTS empty; GRANT ALL ON empty.* TO "+s.name+"@'127.0.0.1'")
+	for name, b := range map[string]*Backend{
+		"no server":       {Site: s.dir, DBPort: testutil.FreePort(t)},
+		"no socket":       {Site: s.dir, DBSocket: "/nonexistent"},
+		"wrong password":  {Site: s.dir, DBPassword: "wrong-s3cret"},
+		"no database":     {Site: s.dir, DBUser: s.name, DBName: "nosuch"},
+		"not Frappe's":    {Site: s.dir, DBUser: s.name, DBName: "empty"},
+		"PostgreSQL away": {Site: other.dir, DBPort: testutil.FreePort(t)},
+		"SQLite away":     {Site: s.dir, DBType: "sqlite"},
 	} {
-		t.Run(test.kind+" "+test.setting+" "+test.value, func(t *testing.T) {
-			s := newSite(t, test.kind)
-			if test.kind == "postgres" {
-				mustExec(t, s.admin, fmt.Sprintf("ALTER DATABASE %s SET %s = %s", s.name, test.setting, test.value))
-			} else {
-				mustExec(t, s.admin, fmt.Sprintf("SET GLOBAL %s = %s", test.setting, test.value))
-				t.Cleanup(func() { mustExec(t, s.admin, fmt.Sprintf("SET GLOBAL %s = DEFAULT", test.setting)) })
-			}
-			s.change(t, `UPDATE "tabOAuth Bearer Token" SET "expiration_time" = '2031-04-05 06:07:08.5' WHERE "name" = '`+s.creds.bearer["alice"]+`'`)
-			look := looker(t, s)
-			b := provisioned(t, &Backend{Site: s.dir, PollInterval: maxPollInterval})
-			id, err := b.Verify(t.Context(), bearer(s.creds.bearer["alice"]))
-			if want := time.Date(2031, 4, 5, 0, 37, 8, 500_000_000, time.UTC); err != nil || !id.Expiry.Equal(want) {
-				t.Errorf("token of alice: %+v %v", id, err)
-			}
-			if got := verdict(b, pair([2]string{s.creds.pairs["alice@example.com"][0], `x\' OR 1=1 -- `})); got != "denied" {
-				t.Errorf("a strange secret: %s", got)
-			}
-			if got := verdict(b, pair([2]string{`x\' OR 1=1 -- `, "x"})); got != "denied" {
-				t.Errorf("a strange key: %s", got)
-			}
-			look()
-			s.change(t, `UPDATE "tabUser" SET "modified" = '`+frappeNow(0)+`' WHERE "name" = 'web@example.com'`)
-			if got := look(); !strings.HasPrefix(got, "web@example.com ") {
-				t.Errorf("a look reports %q", got)
+		t.Run(name, func(t *testing.T) {
+			b.Timeout = caddy.Duration(2 * time.Second)
+			provisioned(t, b)
+			for _, c := range []frappe.Credential{pair(s.creds.pairs["alice@example.com"]), bearer(s.creds.bearer["alice"]), pair([2]string{"x", "y"})} {
+				if got := verdict(b, c); !strings.HasPrefix(got, "unavailable") || strings.Contains(got, "s3cret") ||
+					strings.Contains(got, s.creds.pairs["alice@example.com"][1]) {
+					t.Errorf("%s", got)
+				}
 			}
 		})
 	}
+}
+
+// TestAfterTheConfiguration: Caddy may have requests for a handler that it has unloaded. They are judged, too.
+func TestAfterTheConfiguration(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		defer cancel()
+		b := &Backend{Site: s.dir}
+		if err := b.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
+			t.Error(got)
+		}
+		if got := verdict(b, bearer("unknown")); got != "denied" {
+			t.Error(got)
+		}
+	})
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDirectories: a directory that may not be entered, and a file that may not be read, are named with the right that is
-// missing.
+// TestDirectories: a directory that may not be entered, and a file that may not be read, are named with the right that
+// is missing.
 func TestDirectories(t *testing.T) {
 	s := newSite(t, "sqlite")
 	asNobody := func(readable string) (err error) {
@@ -41,7 +41,8 @@ func TestDirectories(t *testing.T) {
 	if err := os.Chmod(config, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := asNobody(s.dir); err == nil || !strings.Contains(err.Error(), "read the file, for example with `setfacl -m u:caddy:r "+config+"`") {
+	if err := asNobody(s.dir); err == nil ||
+		!strings.Contains(err.Error(), "read the file, for example with `setfacl -m u:caddy:r "+config+"`") {
 		t.Errorf("a file: %v", err)
 	}
 	sites := filepath.Dir(s.dir)
@@ -49,7 +50,8 @@ func TestDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(sites, 0o700) }) //nolint:errcheck,gosec // so that it can be removed
-	if err := asNobody(s.dir); err == nil || !strings.Contains(err.Error(), "enter the directory "+sites+", for example with `setfacl -m u:caddy:x "+sites+"`") {
+	if err := asNobody(s.dir); err == nil ||
+		!strings.Contains(err.Error(), "enter the directory "+sites+", for example with `setfacl -m u:caddy:x "+sites+"`") {
 		t.Errorf("a directory: %v", err)
 	}
 }
