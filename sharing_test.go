@@ -286,6 +286,49 @@ func TestFleetRevocation(t *testing.T) {
 	}
 }
 
+// TestFleetEndsStreams: a credential that is revoked at one of ten Caddys ends the streams that it opened at all of them.
+// The streams of other credentials stay open.
+func TestFleetEndsStreams(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		store, backend := testutil.NewStore(), newDoubleBackend()
+		backend.users["key"], backend.users["other"] = "alice@example.com", "bob@example.com"
+		var caddys []sharer
+		var ending, staying []context.Context
+		for range 10 {
+			c := newSharer(t, store, backend, nil)
+			caddys = append(caddys, c)
+			for _, stream := range []struct {
+				key  string
+				into *[]context.Context
+			}{{"key", &ending}, {"other", &staying}} {
+				cred := pair(stream.key)
+				found := c.verifyFrom(t.Context(), "192.0.2.1", nil, cred)
+				f := &followed{
+					authenticator: &authenticator{verifier: c.verifier, reporting: reporting{logger: c.logger}}, credential: cred,
+				}
+				f.grant.Store(found.grant)
+				ctx, done := c.state.streams.Open(t.Context(), f, c.term(found.grant), f.ended)
+				defer done()
+				*stream.into = append(*stream.into, ctx)
+			}
+		}
+		backend.set(func(d *doubleBackend) { delete(d.users, "key") })
+		if err := caddys[0].state.revoke(t.Context(), frappe.Change{User: "alice@example.com"}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(moment)
+		synctest.Wait()
+		for i := range caddys {
+			if ending[i].Err() == nil {
+				t.Errorf("Caddy %d: the stream is still open", i)
+			}
+			if staying[i].Err() != nil {
+				t.Errorf("Caddy %d: the stream of another credential was ended", i)
+			}
+		}
+	})
+}
+
 // TestRestartDuringOutage: with stale_if_error, a Caddy that starts while the backends are down grants credentials that
 // other Caddys have shared. A credential without a known expiry gets 503, and so does an unknown one.
 func TestRestartDuringOutage(t *testing.T) {
