@@ -21,18 +21,18 @@ func init() {
 // AdminAPI adds endpoints to Caddy's admin API that show what the `frappe_auth` handlers of this Caddy do, and that let
 // an operator drop cached verdicts and check a credential. It needs no configuration.
 //
-// `GET /frappe_auth/` returns the handlers, the state of their backends, feeds and shared stores, and the size and the hit ratio of their
-// caches.
+// `GET /frappe_auth/` returns the handlers, the state of their backends, feeds and shared stores, and the size and the
+// hit ratio of their caches.
 //
 // `DELETE /frappe_auth/cache` drops all cached verdicts. With `?user=<name>` it drops only those of that user; with
-// `handler=<name>`, only those in the caches of the handlers with that name. Other Caddys that share a store drop them, too.
-// The answer is 204, or 503 if the verdicts were dropped here but the other Caddys could not be told yet.
+// `handler=<name>`, only those in the caches of the handlers with that name. Other Caddys that share a store drop them,
+// too. The answer is 204, or 503 if the verdicts were dropped here but the other Caddys could not be told yet.
 //
 // `POST /frappe_auth/check` takes a credential in the body, written as in an Authorization header. It returns what each
-// handler would do with it, the user, and where the verdict came from. It asks the backends as a request would and fills
-// the cache, but it does not count failures against any client. `?handler=<name>` selects the handlers with that name.
-// `?url=<URL>` is the URL of the request, for backends that serve several sites. Of the credential, the answer contains
-// at most four characters of the API key.
+// handler would do with it, the user, and where the verdict came from. It asks the backends as a request would and
+// fills the cache, but it does not count failures against any client. `?handler=<name>` selects the handlers with that
+// name. `?url=<URL>` is the URL of the request, for backends that serve several sites. Of the credential, the answer
+// contains at most four characters of the API key.
 type AdminAPI struct{}
 
 // CaddyModule returns the Caddy module information.

@@ -134,8 +134,8 @@ func (a *authenticator) leavesToApplication(header string) bool {
 	})
 }
 
-// schemeOf returns the scheme of an Authorization header. It ends where a scheme ends (RFC 9110 section 11.1), so that a
-// header with the wrong character after an accepted scheme is malformed, and not of another scheme.
+// schemeOf returns the scheme of an Authorization header. It ends where a scheme ends (RFC 9110 section 11.1), so that
+// a header with the wrong character after an accepted scheme is malformed, and not of another scheme.
 func schemeOf(header string) string {
 	header = strings.TrimLeft(header, " \t")
 	if end := strings.IndexFunc(header, func(r rune) bool { return !httpguts.IsTokenRune(r) }); end >= 0 {

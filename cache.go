@@ -60,8 +60,8 @@ func (g *grant) identity() frappe.Identity {
 	return id
 }
 
-// denial is a denied verdict. It stays in the cache after it expires, because a client that repeats a credential known to
-// be bad is not guessing and is not charged again.
+// denial is a denied verdict. It stays in the cache after it expires, because a client that repeats a credential known
+// to be bad is not guessing and is not charged again.
 type denial = verdicts.Entry
 
 // cache keeps the verdicts of one state: which credentials are good, and which are known to be bad.
@@ -70,8 +70,8 @@ type cache struct {
 	*verdicts.Keyring
 }
 
-// newCache returns a cache with room for one granted and one denied verdict. tagSecret is that of its tags; nil: a random
-// one.
+// newCache returns a cache with room for one granted and one denied verdict. tagSecret is that of its tags; nil: a
+// random one.
 func newCache(tagSecret []byte) *cache {
 	return &cache{verdicts.New[*grant](), verdicts.NewKeyring(tagSecret)}
 }
@@ -120,8 +120,8 @@ func (c *cache) newGrant(
 	return g
 }
 
-// expiryOf returns when a credential ends: when its backend says, or earlier if it is a JSON Web Token that says so. The
-// zero time means that neither says.
+// expiryOf returns when a credential ends: when its backend says, or earlier if it is a JSON Web Token that says so.
+// The zero time means that neither says.
 func expiryOf(cred *frappe.Credential, known time.Time) time.Time {
 	if !cred.Bearer() {
 		return known
@@ -133,8 +133,8 @@ func expiryOf(cred *frappe.Credential, known time.Time) time.Time {
 	return known
 }
 
-// claimedExpiry returns the `exp` claim of an access token that has the form of a JSON Web Token (RFC 7519 section 4.1.4),
-// without verifying the token; the zero time if there is none. It must only be used to end a grant earlier.
+// claimedExpiry returns the `exp` claim of an access token that has the form of a JSON Web Token (RFC 7519 section
+// 4.1.4), without verifying the token; the zero time if there is none. It must only be used to end a grant earlier.
 func claimedExpiry(token string) time.Time {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

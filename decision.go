@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/telemetry"
 )
 
-// decision says what happens to a request, and why. The handler, the provider, the admin API and the commands all get it
-// from authenticator.decide.
+// decision says what happens to a request, and why. The handler, the provider, the admin API and the commands all get
+// it from authenticator.decide.
 type decision struct {
 	*rejection // nil: the request goes to the next handler
 	outcome    outcome
@@ -156,8 +156,8 @@ func rejectMalformed(reason error) *rejection {
 	return &rejection{status: http.StatusUnauthorized, reason: reason, bearerError: invalidToken, describe: true}
 }
 
-// rejectionOf returns the rejection of a credential for which no verdict was granted. retryAfter is 0 if the client need
-// not wait. left is set if the client closed the connection.
+// rejectionOf returns the rejection of a credential for which no verdict was granted. retryAfter is 0 if the client
+// need not wait. left is set if the client closed the connection.
 func rejectionOf(err error, scheme frappe.Scheme, left bool) (rejected *rejection, became outcome, retryAfter time.Duration) {
 	throttled, isThrottled := errors.AsType[*throttledError](err)
 	unavailable, isUnavailable := errors.AsType[*frappe.UnavailableError](err)

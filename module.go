@@ -1,13 +1,13 @@
 // Package frappeauth is a Caddy module that protects sites with the API keys and OAuth tokens of a Frappe or ERPNext
 // site.
 //
-// Handler is the directive `frappe_auth`, and Options is what it shares with Provider, the form for Caddy's `authentication`
-// handler. Webhook is the directive `frappe_auth_webhook`, which drops cached verdicts when Frappe announces a change.
-// AdminAPI adds endpoints to Caddy's admin API. All of them are registered with Caddy when this package is imported; build Caddy
-// with it, and configure it in a Caddyfile or in JSON.
+// Handler is the directive `frappe_auth`, and Options is what it shares with Provider, the form for Caddy's
+// `authentication` handler. Webhook is the directive `frappe_auth_webhook`, which drops cached verdicts when Frappe
+// announces a change. AdminAPI adds endpoints to Caddy's admin API. All of them are registered with Caddy when this
+// package is imported; build Caddy with it, and configure it in a Caddyfile or in JSON.
 //
-// The backends `site` and `static` come with this package. `database`, the shared store and Frappe's change feed are in packages
-// of their own, because they bring drivers. To write a backend, see package frappe.
+// The backends `site` and `static` come with this package. `database`, the shared store and Frappe's change feed are in
+// packages of their own, because they bring drivers. To write a backend, see package frappe.
 package frappeauth
 
 import (
@@ -30,8 +30,8 @@ func init() {
 	caddy.RegisterModule(Handler{})
 }
 
-// Handler lets a request pass if its Authorization header carries a valid credential of a Frappe or ERPNext site: an API
-// key and secret (`token <api_key>:<api_secret>` or `Basic`), or an OAuth access token (`Bearer`). With the scheme
+// Handler lets a request pass if its Authorization header carries a valid credential of a Frappe or ERPNext site: an
+// API key and secret (`token <api_key>:<api_secret>` or `Basic`), or an OAuth access token (`Bearer`). With the scheme
 // `session`, the cookie `sid` of a user who is logged in to Frappe counts too.
 //
 // A request without a credential, or with a bad one, gets status 401 and the challenge that helps its client (see
@@ -43,7 +43,8 @@ func init() {
 //
 // A refusal does not wait for the request's body. If the client asked first (`Expect: 100-continue`), the body is not
 // read. Any other body is discarded, up to 16 MiB and for up to 5 seconds, as long as it keeps coming. If it has not
-// ended by then, the connection is closed after the response. The routes of `handle_errors` see a request without a body.
+// ended by then, the connection is closed after the response. The routes of `handle_errors` see a request without a
+// body.
 //
 // All of these placeholders are set on every request that reaches the handler:
 //
@@ -60,12 +61,13 @@ func init() {
 // `{http.auth.frappe.cache}` | `hit` if the verdict came from the cache, `shared` if it came from another Caddy through the store of `share`, `miss` if a backend was asked, `stale` if the backends were unavailable and an expired verdict was served
 // `{http.auth.frappe.error}` | Why the request was refused, in words; empty if it was not refused
 //
-// On a refused request, all `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that the client
-// sent, if any. Control characters in a name become spaces, except in `{http.auth.user.json}`, which escapes them.
+// On a refused request, all `{http.auth.user.*}` are empty, and `{http.auth.candidate.id}` is the API key that the
+// client sent, if any. Control characters in a name become spaces, except in `{http.auth.user.json}`, which escapes
+// them.
 //
 // The handler emits these events through Caddy's `events` app: `frappe_auth.denied` and `frappe_auth.throttled`, with
-// `client_ip` and `scheme`; `frappe_auth.unavailable` when a backend becomes unavailable and `frappe_auth.recovered` when
-// it is available again, with `backend` and `site`.
+// `client_ip` and `scheme`; `frappe_auth.unavailable` when a backend becomes unavailable and `frappe_auth.recovered`
+// when it is available again, with `backend` and `site`.
 //
 // The global option `metrics` adds the metrics `caddy_frappe_auth_*`. With `tracing` before this handler, each decision
 // and each backend call gets a span. Access logs contain `user_id`, and `frappe_auth` with `scheme`, `backend`, `cache`
@@ -76,8 +78,9 @@ type Handler struct {
 	// The requests that need a credential: those that match at least one of the matcher sets. Any other request goes on
 	// without an identity: the user header is removed and the placeholders are empty, unless another `frappe_auth` that
 	// matched the request has set them. Such a request is not counted in the metrics, and it keeps its Authorization
-	// header. The Caddyfile's matcher goes here. In contrast, a matcher on a surrounding route, or a `handle` block that does not contain the handler,
-	// keeps the handler from running at all, so a forged user header is then not removed. Default: all requests.
+	// header. The Caddyfile's matcher goes here. In contrast, a matcher on a surrounding route, or a `handle` block that
+	// does not contain the handler, keeps the handler from running at all, so a forged user header is then not removed.
+	// Default: all requests.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	// Lets requests without a credential pass as the user Guest, with all other `{http.auth.user.*}` empty. A bad
@@ -107,12 +110,11 @@ type Handler struct {
 	// request, to which Frappe's login page returns. That is always a path; one that a browser could take for something
 	// else becomes `/`.
 	//
-	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends no
-	// such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
-	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a refused session if the
-	// same page was redirected within the last 10 seconds, which a cookie remembers: Frappe sends a user whose session it
-	// accepts straight back. Only with the scheme `session`.
-	// Default: no redirect.
+	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends
+	// no such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
+	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a refused session
+	// if the same page was redirected within the last 10 seconds, which a cookie remembers: Frappe sends a user whose
+	// session it accepts straight back. Only with the scheme `session`. Default: no redirect.
 	Login string `json:"login,omitempty"`
 
 	// Describes what is protected to OAuth clients, such as MCP clients, which learn from it where to get an access token.
@@ -294,7 +296,8 @@ func (h *Handler) decide(r *http.Request) decision {
 	return d
 }
 
-// loginFor returns where to send the browser to log in. It is empty unless the request is a navigation without a session.
+// loginFor returns where to send the browser to log in. It is empty unless the request is a navigation without a
+// session.
 func (h *Handler) loginFor(r *http.Request, d *decision) string {
 	if h.login == nil || r.Header["Authorization"] != nil || !browser.Navigation(r) {
 		return ""
@@ -306,8 +309,8 @@ func (h *Handler) loginFor(r *http.Request, d *decision) string {
 	return ""
 }
 
-// reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one that
-// handle_errors writes.
+// reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one
+// that handle_errors writes.
 func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) error {
 	h.auth.challenge(w, r, d)
 	w.Header().Set("Cache-Control", "no-store") // the next request may have a good credential

@@ -39,10 +39,11 @@ type Options struct {
 	// and if `basic` is not accepted. `token` is sent if there is nothing else. If `basic` is the only accepted scheme,
 	// every 401 has its challenge, because a 401 must have one (RFC 9110 section 15.5.2).
 	//
-	// `session` is the cookie `sid` of a user who is logged in to Frappe. It counts only if the request has no Authorization
-	// header of an accepted scheme; one of any other scheme is the application's. At least one backend must be able to verify sessions; it is an error when the configuration is loaded if one
-	// that could cannot as it is configured. There is no standard challenge for a cookie: a 401 that would have no other
-	// carries `Cookie realm="…", cookie-name="sid"`, which browsers ignore. The place of `session` in the order has no effect.
+	// `session` is the cookie `sid` of a user who is logged in to Frappe. It counts only if the request has no
+	// Authorization header of an accepted scheme; one of any other scheme is the application's. At least one backend must
+	// be able to verify sessions; it is an error when the configuration is loaded if one that could cannot as it is
+	// configured. There is no standard challenge for a cookie: a 401 that would have no other carries `Cookie realm="…",
+	// cookie-name="sid"`, which browsers ignore. The place of `session` in the order has no effect.
 	//
 	// Default: `basic`, `bearer` and `token`, in that order.
 	Schemes []frappe.Scheme `json:"schemes,omitempty"`
@@ -58,13 +59,13 @@ type Options struct {
 	// from the cache. Default: no requirements.
 	Require []frappe.Requirement `json:"require,omitempty"`
 
-	// The origins, besides the request's own, from which browsers may send unsafe requests with a session, each as browsers
-	// send it: `https://app.example.com`, or `capacitor://localhost` for an application with a web view. A browser sends
-	// the session whichever site makes it send a request. So a request
-	// with a session that comes from another site gets 403, before any backend is asked, if its method is not GET, HEAD or
-	// OPTIONS, or if it opens a WebSocket. Sec-Fetch-Site tells where a request comes from. Browsers do not send it over
-	// plain http; there, Origin must name the request's scheme and host, with any port. Requests with an Authorization
-	// header are not concerned. Only with the scheme `session`. Default: none.
+	// The origins, besides the request's own, from which browsers may send unsafe requests with a session, each as
+	// browsers send it: `https://app.example.com`, or `capacitor://localhost` for an application with a web view. A
+	// browser sends the session whichever site makes it send a request. So a request with a session that comes from
+	// another site gets 403, before any backend is asked, if its method is not GET, HEAD or OPTIONS, or if it opens a
+	// WebSocket. Sec-Fetch-Site tells where a request comes from. Browsers do not send it over plain http; there, Origin
+	// must name the request's scheme and host, with any port. Requests with an Authorization header are not concerned.
+	// Only with the scheme `session`. Default: none.
 	TrustedOrigins []string `json:"trusted_origins,omitempty"`
 
 	// The in-flight limit: how many verifications each backend handles at once, 1 to 1024. Up to 64 times as many may
@@ -75,9 +76,9 @@ type Options struct {
 	// How many bad credentials one client may send. Default: 20 in a minute.
 	Failures *FailureLimit `json:"failures,omitempty"`
 
-	// The store that several Caddys share, such as `redis`. Then a verdict that one of them got serves all, a revocation at
-	// one reaches all, and failures count together. Nobody is refused because the store is not available: each Caddy then
-	// goes on by itself. Default: nothing is shared.
+	// The store that several Caddys share, such as `redis`. Then a verdict that one of them got serves all, a revocation
+	// at one reaches all, and failures count together. Nobody is refused because the store is not available: each Caddy
+	// then goes on by itself. Default: nothing is shared.
 	ShareRaw json.RawMessage `json:"share,omitempty" caddy:"namespace=http.frappe_auth.stores inline_key=store"`
 
 	// Change feeds besides those of the backends, such as `frappe_events`. What they report is dropped from the cache at
@@ -250,8 +251,8 @@ type CacheConfig struct {
 	// served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
 	BearerTTL *caddy.Duration `json:"bearer_ttl,omitempty"`
 
-	// The ttl of sessions: how long a user who has logged out of Frappe may still pass. The verdict on a session whose expiry
-	// the backend cannot see is never served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
+	// The ttl of sessions: how long a user who has logged out of Frappe may still pass. The verdict on a session whose
+	// expiry the backend cannot see is never served stale. At most ttl. Default: `1m`, or ttl if that is shorter.
 	SessionTTL *caddy.Duration `json:"session_ttl,omitempty"`
 
 	// How long a denied verdict is served from the cache before a backend is asked again, at most 1 hour. With 0, a
@@ -342,8 +343,8 @@ func (c *CacheConfig) check() error {
 // unless they are already known to be good. A client is Caddy's `{http.vars.client_ip}`, IPv6 by /64: behind another
 // proxy, configure `trusted_proxies`, or all clients count as one.
 //
-// A credential counts when a backend denies it, or cannot judge it while it judges others, unless the credential is already
-// known to be bad: a service that goes on sending a key that was revoked costs its neighbours nothing.
+// A credential counts when a backend denies it, or cannot judge it while it judges others, unless the credential is
+// already known to be bad: a service that goes on sending a key that was revoked costs its neighbours nothing.
 type FailureLimit struct {
 	// How many denied credentials are allowed at once, 1 to 1000000; negative: any number. Default: 20.
 	Max int `json:"max,omitempty"`
@@ -396,22 +397,24 @@ func (l FailureLimit) rate() rate.Limit {
 
 // ProtectedResource describes what is protected to OAuth clients (RFC 9728). The `Bearer` challenge then carries
 // `resource_metadata`, the URL of the description, and `scope`. The handler serves the description to everybody, and to
-// scripts of every origin: at `/.well-known/oauth-protected-resource` with the path of the resource behind it, and without.
+// scripts of every origin: at `/.well-known/oauth-protected-resource` with the path of the resource behind it, and
+// without.
 //
-// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler: if it is
-// inside a `handle` or `handle_path` block for other paths, give these paths to such a block too. Of several handlers with a
-// description, the first answers at the path without the resource's path.
+// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler: if it
+// is inside a `handle` or `handle_path` block for other paths, give these paths to such a block too. Of several
+// handlers with a description, the first answers at the path without the resource's path.
 type ProtectedResource struct {
-	// The URLs of the authorization servers that issue access tokens: the Frappe site, as users' browsers reach it. Default:
-	// the URL of the first `site` backend, if it is `https` and has no site_name; otherwise at least one is required.
+	// The URLs of the authorization servers that issue access tokens: the Frappe site, as users' browsers reach it.
+	// Default: the URL of the first `site` backend, if it is `https` and has no site_name; otherwise at least one is
+	// required.
 	AuthorizationServers []string `json:"authorization_servers,omitempty"`
 
 	// The URL of the resource, as users type it into their client. Default: the scheme and the host of the request.
 	// X-Forwarded-Proto and X-Forwarded-Host count only if they come from one of Caddy's trusted_proxies.
 	Resource string `json:"resource,omitempty"`
 
-	// The scopes that a client should ask for at first. Default: those that are required, else none are listed. A client whose
-	// token lacks a required scope is told the required ones.
+	// The scopes that a client should ask for at first. Default: those that are required, else none are listed. A client
+	// whose token lacks a required scope is told the required ones.
 	Scopes []string `json:"scopes,omitempty"`
 }
 

@@ -103,8 +103,8 @@ func (d *decision) placeholder(name string) (value any, ok bool) {
 	return nil, false
 }
 
-// maxJSON is the size of an identity as JSON, in bytes. Servers take request headers of 8 KiB (nginx, Apache), one line of
-// which may also hold other things.
+// maxJSON is the size of an identity as JSON, in bytes. Servers take request headers of 8 KiB (nginx, Apache), one line
+// of which may also hold other things.
 const maxJSON = 4 << 10
 
 // json returns the identity as one JSON object in printable ASCII, so that any name survives a header. It is empty if
@@ -137,8 +137,8 @@ func (d *decision) json() (object string, complete bool) {
 	return object, id.Roles != nil
 }
 
-// pathSegment returns a user's name as one segment of a path: different names are different segments, also on Windows and
-// in a URL. Letters, digits and most signs of an e-mail address stay; other bytes are percent-encoded, as are a dot
+// pathSegment returns a user's name as one segment of a path: different names are different segments, also on Windows
+// and in a URL. Letters, digits and most signs of an e-mail address stay; other bytes are percent-encoded, as are a dot
 // at the start, which would hide a folder, and one at the end.
 func pathSegment(name string) string {
 	var segment strings.Builder
@@ -176,8 +176,8 @@ func escapeJSON(raw []byte) string {
 	return escaped.String()
 }
 
-// oneLine replaces each control character and line separator by a space, so that text fits on one line of a log and into
-// a header value (RFC 9110 section 5.5). Bytes that are not UTF-8 become U+FFFD.
+// oneLine replaces each control character and line separator by a space, so that text fits on one line of a log and
+// into a header value (RFC 9110 section 5.5). Bytes that are not UTF-8 become U+FFFD.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {

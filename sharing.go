@@ -250,9 +250,9 @@ func (s *state) apply(r fleet.Revocation) {
 	s.streams.Revoked()
 }
 
-// dropUnwatched drops the verdicts from before a backend or feed was watched, since changes to them may have been missed.
-// Of those in the store it drops what this Caddy has shared: the others watch by themselves, or tell it what they were
-// told.
+// dropUnwatched drops the verdicts from before a backend or feed was watched, since changes to them may have been
+// missed. Of those in the store it drops what this Caddy has shared: the others watch by themselves, or tell it what
+// they were told.
 func (s *state) dropUnwatched() {
 	claims := s.cache.PurgeOwn()
 	s.streams.Revoked()

@@ -27,8 +27,8 @@ func init() {
 	}
 }
 
-// Webhook receives the deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`, and drops the cached
-// verdicts they concern, granted and denied: those of the user and the API key, or those of the access token.
+// Webhook receives the deliveries of Frappe's Webhook documents for `User` and `OAuth Bearer Token`, and drops the
+// cached verdicts they concern, granted and denied: those of the user and the API key, or those of the access token.
 //
 // A delivery is a POST request whose body is a JSON object with `doctype` and `name` and, for a `User`, preferably
 // `api_key`. It is signed with the Webhook Secret, as Frappe does: X-Frappe-Webhook-Signature is the base64 of the

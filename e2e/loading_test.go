@@ -120,12 +120,13 @@ func (b rolesBackend) RoleNames(ctx context.Context) ([]string, error) {
 func TestUnknownRolesAreWarnedOf(t *testing.T) {
 	static := "backend static {\ntoken k " + testutil.Hash("x") + " alice@example.com Employee \"System Manager\"\n}\n"
 	const (
-		site   = "backend site http://127.0.0.1:1 {\nroles\n}\n"
-		roles  = "backend test_roles Employee \"System Manager\" \"Sales User\"\n"
-		words  = "require role lists the words of one role as several roles"
-		absent = "require names roles that no backend has"
-		unread = "the names of the roles could not be read"
-		listed = "a requirement refuses every credential that the static backend lists"
+		site     = "backend site http://127.0.0.1:1 {\nroles\n}\n"
+		roles    = "backend test_roles Employee \"System Manager\" \"Sales User\"\n"
+		words    = "are listed as several roles"
+		capitals = "keeps e-mail addresses in lower case"
+		absent   = "require names roles that no backend has"
+		unread   = "the names of the roles could not be read"
+		listed   = "a requirement refuses every credential that the static backend lists"
 	)
 	for _, test := range []struct {
 		name, config string
@@ -134,11 +135,12 @@ func TestUnknownRolesAreWarnedOf(t *testing.T) {
 	}{
 		{"quoted", roles + `require role "System Manager"`, nil, ""},
 		{"without quotes", roles + "require role System Manager", []string{words, absent},
-			`"write":"require role \"System Manager\""`},
+			`require role \"System Manager\"`},
 		{"without quotes, among others", site + "require role Employee Sales Master Manager", []string{words},
 			`require role \"Sales Master Manager\"`},
 		{"several without quotes", site + "require role System Manager HR User", []string{words, words},
 			`require role \"HR User\"`},
+		{"a user in capitals", site + "require user Alice@Example.com", []string{capitals}, "write require user alice@example.com"},
 		{"custom roles", site + `require role Manager "My Role" User`, nil, ""},
 		{"misspelled", roles + "require role Employe", []string{absent}, `"roles":["Employe"]`},
 		{"one of two misspelled", roles + "require role Employee Employe", []string{absent}, `"roles":["Employe"]`},
@@ -163,7 +165,7 @@ func TestUnknownRolesAreWarnedOf(t *testing.T) {
 			}
 			var got []string
 			for line := range strings.Lines(c.Logs()) {
-				for _, warning := range []string{words, absent, unread, listed} {
+				for _, warning := range []string{words, capitals, absent, unread, listed} {
 					if strings.Contains(line, warning) && strings.Contains(line, `"level":"warn"`) {
 						got = append(got, warning)
 					}
