@@ -123,8 +123,10 @@ func BenchmarkHit(b *testing.B) {
 }
 
 func BenchmarkDenied(b *testing.B) {
-	for name, cache := range map[string]string{"cached": `{"negative_ttl": 3600000000000}`,
-		"asked": `{"negative_ttl": 0}`} {
+	for name, cache := range map[string]string{
+		"cached": `{"negative_ttl": 3600000000000}`,
+		"asked":  `{"negative_ttl": 0}`,
+	} {
 		b.Run(name, func(b *testing.B) {
 			h := provisioned(b, `{"failures": {"max": -1}, "cache": `+cache+`, "backends": [`+benchBackend()+`]}`)
 			r := prepared("token 2c6245becaa0961:wrong")
@@ -258,8 +260,10 @@ func BenchmarkEqualCost(b *testing.B) {
 			for b.Loop() {
 				for i, key := range keys {
 					start := time.Now()
-					if _, err := backend.Verify(b.Context(), frappe.Credential{Scheme: frappe.SchemeToken, Key: key,
-						Secret: "wrong"}); err == nil {
+					if _, err := backend.Verify(b.Context(), frappe.Credential{
+						Scheme: frappe.SchemeToken, Key: key,
+						Secret: "wrong",
+					}); err == nil {
 						b.Fatal("granted")
 					}
 					spent[i] += time.Since(start)

@@ -98,8 +98,10 @@ func TestSpellingsShareOneCacheEntry(t *testing.T) {
 		if got := ask(spelling(999)); got != cacheHit {
 			t.Errorf("after a bad spelling was denied: %s", got)
 		}
-		if got := v.get(t, frappe.Credential{Scheme: frappe.SchemeToken, Key: spelling(999),
-			Secret: "SECRET"}); got != cacheMiss {
+		if got := v.get(t, frappe.Credential{
+			Scheme: frappe.SchemeToken, Key: spelling(999),
+			Secret: "SECRET",
+		}); got != cacheMiss {
 			t.Errorf("secrets compare with case: %s", got)
 		}
 	})
@@ -148,8 +150,11 @@ func TestCredentialKindsAreSeparate(t *testing.T) {
 		{"the key was revoked", frappe.Change{Key: "x"}, [3]string{cacheMiss, cacheHit, cacheHit}},
 		{"the user changed", frappe.Change{User: "alice@example.com"}, [3]string{cacheMiss, cacheMiss, cacheMiss}},
 		{"another session ended", frappe.Change{Session: "y"}, [3]string{cacheHit, cacheHit, cacheHit}},
-		{"a session with a character that Frappe never uses ended", frappe.Change{Session: "é"},
-			[3]string{cacheMiss, cacheMiss, cacheMiss}},
+		{
+			"a session with a character that Frappe never uses ended",
+			frappe.Change{Session: "é"},
+			[3]string{cacheMiss, cacheMiss, cacheMiss},
+		},
 	} {
 		v.state.cache.revoke(test.change)
 		for i, cred := range credentials {
@@ -287,20 +292,32 @@ func TestRevocationInOneSite(t *testing.T) {
 		want   string // of the pair and the unknown key, at one.example.com, two.example.com, and a backend of one site
 	}{
 		{"a user of a site", frappe.Change{Site: "one.example.com", User: alice}, "miss cached | hit cached | miss cached"},
-		{"the site in capitals", frappe.Change{Site: "ONE.example.com", User: alice},
-			"miss cached | hit cached | miss cached"},
+		{
+			"the site in capitals",
+			frappe.Change{Site: "ONE.example.com", User: alice},
+			"miss cached | hit cached | miss cached",
+		},
 		{"a user", frappe.Change{User: alice}, "miss cached | miss cached | miss cached"},
 		{"a key of a site", frappe.Change{Site: "two.example.com", Key: "key"}, "hit cached | miss cached | miss cached"},
 		{"a key", frappe.Change{Key: "key"}, "miss cached | miss cached | miss cached"},
-		{"an unknown key of a site", frappe.Change{Site: "one.example.com", Key: "unknown"},
-			"hit asked | hit cached | hit asked"},
+		{
+			"an unknown key of a site",
+			frappe.Change{Site: "one.example.com", Key: "unknown"},
+			"hit asked | hit cached | hit asked",
+		},
 		{"an unknown key", frappe.Change{Key: "unknown"}, "hit asked | hit asked | hit asked"},
-		{"everything of a site", frappe.Change{Site: "one.example.com", Everything: true},
-			"miss asked | hit cached | miss asked"},
+		{
+			"everything of a site",
+			frappe.Change{Site: "one.example.com", Everything: true},
+			"miss asked | hit cached | miss asked",
+		},
 		{"an odd key of a site", frappe.Change{Site: "one.example.com", Key: "kéy"}, "miss asked | hit cached | miss asked"},
 		{"everything", frappe.Change{Everything: true}, "miss asked | miss asked | miss asked"},
-		{"a session of a site", frappe.Change{Site: "one.example.com", Session: "key"},
-			"hit cached | hit cached | hit cached"},
+		{
+			"a session of a site",
+			frappe.Change{Site: "one.example.com", Session: "key"},
+			"hit cached | hit cached | hit cached",
+		},
 		{"another site", frappe.Change{Site: "three.example.com", User: alice}, "hit cached | hit cached | miss cached"},
 		{"nothing", frappe.Change{Site: "one.example.com"}, "hit cached | hit cached | hit cached"},
 	} {

@@ -22,8 +22,10 @@ func TestCaddyfileGolden(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no golden files", err)
 	}
-	for name, value := range map[string]string{"URL": "http://127.0.0.1:8000", "SITE": "erp.localhost",
-		"WEBHOOK": "s3cret"} {
+	for name, value := range map[string]string{
+		"URL": "http://127.0.0.1:8000", "SITE": "erp.localhost",
+		"WEBHOOK": "s3cret",
+	} {
 		t.Setenv("FRAPPE_AUTH_TEST_"+name, value)
 	}
 	for _, file := range files {
@@ -95,8 +97,10 @@ func TestInvalidPorts(t *testing.T) {
 			"secret 0123456789abcdef0123456789abcdef\n}"},
 		{"feed frappe_events", "feed frappe_events redis://redis.internal%s {\nsite erp\n}"},
 	} {
-		for port, good := range map[string]bool{"": true, ":1": true, ":65535": true, ":0": false, ":65536": false,
-			":99999": false, ":": false} {
+		for port, good := range map[string]bool{
+			"": true, ":1": true, ":65535": true, ":0": false, ":65536": false,
+			":99999": false, ":": false,
+		} {
 			t.Run(option.name+" with "+port, func(t *testing.T) {
 				text := "http://localhost {\nfrappe_auth https://first.example.com {\nschemes bearer session\n" +
 					fmt.Sprintf(option.line, port) + "\n}\n}"

@@ -38,8 +38,10 @@ func TestUserHeaderNames(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				config, err := json.Marshal(map[string]any{
 					"user_header": name,
-					"backends": []any{map[string]any{"backend": "static",
-						"bearers": []any{map[string]any{"hash": testutil.Hash("t"), "user": "alice"}}}},
+					"backends": []any{map[string]any{
+						"backend": "static",
+						"bearers": []any{map[string]any{"hash": testutil.Hash("t"), "user": "alice"}},
+					}},
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -75,20 +77,30 @@ func TestErrorsInJSON(t *testing.T) {
 		{"well", `"backends": [` + site + `], "cache": {"ttl": "60s"}`, ""},
 		{"no ttl", `"backends": [` + site + `], "cache": {"ttl": 0}`, ""},
 		{"ttl in nanoseconds that are enough", `"backends": [` + site + `], "cache": {"ttl": 60000000000}`, ""},
-		{"ttl as a bare number", `"backends": [` + site + `], "cache": {"ttl": 60}`,
-			`cache ttl: 60ns is shorter than a millisecond`},
-		{"negative_ttl as a bare number", `"backends": [` + site + `], "cache": {"negative_ttl": 5}`,
-			`cache negative_ttl: 5ns is shorter`},
-		{"stale_if_error as a bare number", `"backends": [` + site + `], "cache": {"stale_if_error": 3600}`,
-			`cache stale_if_error: 3.6µs is shorter`},
+		{
+			"ttl as a bare number", `"backends": [` + site + `], "cache": {"ttl": 60}`,
+			`cache ttl: 60ns is shorter than a millisecond`,
+		},
+		{
+			"negative_ttl as a bare number", `"backends": [` + site + `], "cache": {"negative_ttl": 5}`,
+			`cache negative_ttl: 5ns is shorter`,
+		},
+		{
+			"stale_if_error as a bare number", `"backends": [` + site + `], "cache": {"stale_if_error": 3600}`,
+			`cache stale_if_error: 3.6µs is shorter`,
+		},
 		{"window as a bare number", `"backends": [` + site + `], "failures": {"window": 60}`, `write a text such as "60s"`},
-		{"two identical backends", `"backends": [` + site + `, {"urls": [ "https://erp.example.com" ], "backend": "site"}]`,
-			"the same backend is given twice"},
+		{
+			"two identical backends", `"backends": [` + site + `, {"urls": [ "https://erp.example.com" ], "backend": "site"}]`,
+			"the same backend is given twice",
+		},
 		{"two different backends", `"backends": [` + site + `, ` + static + `]`, ""},
 		{"role that nobody has", `"backends": [` + static +
 			`], "require": [{"roles": ["Employee"]}, {"roles": ["System", "Manager"]}]`, "role System or role Manager"},
-		{"user who is not listed", `"backends": [` + static + `], "require": [{"users": ["bob@example.com"]}]`,
-			"user bob@example.com"},
+		{
+			"user who is not listed", `"backends": [` + static + `], "require": [{"users": ["bob@example.com"]}]`,
+			"user bob@example.com",
+		},
 		{"role that somebody has", `"backends": [` + static + `], "require": [{"roles": ["Manager", "Employee"]}]`, ""},
 	} {
 		for form, config := range map[string]string{

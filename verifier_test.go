@@ -306,18 +306,30 @@ func TestGrantLifetimes(t *testing.T) {
 		stale     time.Duration // after that
 	}{
 		{"pair", func(time.Time) frappe.Credential { return pair("x") }, 0, time.Hour, 0, time.Hour, time.Hour},
-		{"access token with an expiry", func(time.Time) frappe.Credential { return bearer("x") }, 24 * time.Hour, time.Hour,
-			0, time.Hour, time.Hour},
-		{"access token that expires within the ttl", func(time.Time) frappe.Credential { return bearer("x") },
-			10 * time.Minute, time.Hour, 0, 10 * time.Minute, 0},
-		{"access token that expires after 2262", func(time.Time) frappe.Credential { return bearer("x") }, math.MaxInt64,
-			time.Hour, 0, time.Hour, time.Hour},
-		{"access token without an expiry", func(time.Time) frappe.Credential { return bearer("x") }, 0, time.Hour, 0,
-			time.Minute, 0},
-		{"access token without an expiry, short ttl", func(time.Time) frappe.Credential { return bearer("x") }, 0,
-			10 * time.Second, 0, 10 * time.Second, 0},
-		{"access token without an expiry, bearer_ttl", func(time.Time) frappe.Credential { return bearer("x") }, 0, time.Hour,
-			5 * time.Minute, 5 * time.Minute, 0},
+		{
+			"access token with an expiry", func(time.Time) frappe.Credential { return bearer("x") }, 24 * time.Hour, time.Hour,
+			0, time.Hour, time.Hour,
+		},
+		{
+			"access token that expires within the ttl", func(time.Time) frappe.Credential { return bearer("x") },
+			10 * time.Minute, time.Hour, 0, 10 * time.Minute, 0,
+		},
+		{
+			"access token that expires after 2262", func(time.Time) frappe.Credential { return bearer("x") }, math.MaxInt64,
+			time.Hour, 0, time.Hour, time.Hour,
+		},
+		{
+			"access token without an expiry", func(time.Time) frappe.Credential { return bearer("x") }, 0, time.Hour, 0,
+			time.Minute, 0,
+		},
+		{
+			"access token without an expiry, short ttl", func(time.Time) frappe.Credential { return bearer("x") }, 0,
+			10 * time.Second, 0, 10 * time.Second, 0,
+		},
+		{
+			"access token without an expiry, bearer_ttl", func(time.Time) frappe.Credential { return bearer("x") }, 0, time.Hour,
+			5 * time.Minute, 5 * time.Minute, 0,
+		},
 		{"JWT that expires soon", func(now time.Time) frappe.Credential {
 			return bearer(unsigned(fmt.Sprintf(`{"exp":%d}`, now.Add(30*time.Second).Unix())))
 		}, 0, time.Hour, 0, 30 * time.Second, 0},
@@ -1368,8 +1380,10 @@ type doubleBackend struct {
 }
 
 func newDoubleBackend() *doubleBackend {
-	return &doubleBackend{users: make(map[string]string), expiry: make(map[string]time.Time), asked: make(map[string]int),
-		faults: make(map[string]error)}
+	return &doubleBackend{
+		users: make(map[string]string), expiry: make(map[string]time.Time), asked: make(map[string]int),
+		faults: make(map[string]error),
+	}
 }
 
 func (d *doubleBackend) Verify(ctx context.Context, c frappe.Credential) (frappe.Identity, error) {
@@ -1511,7 +1525,8 @@ func summary(a verdict) string {
 // checkServes makes the backend grant a credential and then be unavailable. It checks how long the verdict serves, and
 // for how long after that it serves stale.
 func checkServes(t *testing.T, v *verifier, backend *doubleBackend, cred frappe.Credential, serves,
-	stale time.Duration) {
+	stale time.Duration,
+) {
 	t.Helper()
 	ask := func() string {
 		got := v.get(t, cred)
@@ -1610,5 +1625,7 @@ func session(id string) frappe.Credential {
 	return frappe.Credential{Scheme: frappe.SchemeSession, Session: id}
 }
 
-var errOfOneCredential = &frappe.UnavailableError{Reason: errors.New("the secret cannot be decrypted"),
-	CredentialSpecific: true}
+var errOfOneCredential = &frappe.UnavailableError{
+	Reason:             errors.New("the secret cannot be decrypted"),
+	CredentialSpecific: true,
+}

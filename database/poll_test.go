@@ -330,20 +330,24 @@ func TestReset(t *testing.T) {
 		{"later", snapshot{zone: last.zone, clock: clock.Add(time.Second), newest: newest, upTo: upTo}, ""},
 		{"set by NTP", snapshot{zone: last.zone, clock: clock.Add(-time.Second), newest: newest, upTo: upTo}, ""},
 		{
-			"set back", snapshot{zone: last.zone, clock: clock.Add(-time.Hour), newest: newest, upTo: upTo},
+			"set back",
+			snapshot{zone: last.zone, clock: clock.Add(-time.Hour), newest: newest, upTo: upTo},
 			"the database's clock went back",
 		},
 		{
-			"another zone", snapshot{zone: "Asia/Tokyo", clock: clock, newest: newest, upTo: upTo},
+			"another zone",
+			snapshot{zone: "Asia/Tokyo", clock: clock, newest: newest, upTo: upTo},
 			"the site's time zone changed",
 		},
 		{"no zone any more", snapshot{clock: clock, newest: newest, upTo: upTo}, "the site's time zone changed"},
 		{
-			"an older backup", snapshot{zone: last.zone, clock: clock, newest: "2026-06-01 12:59:59", upTo: upTo},
+			"an older backup",
+			snapshot{zone: last.zone, clock: clock, newest: "2026-06-01 12:59:59", upTo: upTo},
 			"the newest row is gone or older, as after restoring a backup",
 		},
 		{
-			"end of daylight saving", snapshot{zone: last.zone, clock: clock, newest: "2026-06-01 12:00:00", upTo: "2026-06-01 12:30:00"},
+			"end of daylight saving",
+			snapshot{zone: last.zone, clock: clock, newest: "2026-06-01 12:00:00", upTo: "2026-06-01 12:30:00"},
 			"",
 		},
 	} {

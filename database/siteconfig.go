@@ -218,8 +218,10 @@ func (c siteConfig) complete(site string) (*settings, error) {
 		}
 	}
 	raw, err := json.Marshal(
-		[]any{s.dbType, s.host, s.port, s.socket, s.name, s.user, s.password, s.file, c.EncryptionKey, files,
-			string(c.CheckHostname)},
+		[]any{
+			s.dbType, s.host, s.port, s.socket, s.name, s.user, s.password, s.file, c.EncryptionKey, files,
+			string(c.CheckHostname),
+		},
 	)
 	s.digest = sha256.Sum256(raw)
 	return s, err

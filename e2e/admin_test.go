@@ -133,8 +133,10 @@ http://%s {
 func TestAdminCheckSession(t *testing.T) {
 	site := testutil.NewRecordedSite(t, testutil.OnMariaDB)
 	var sites strings.Builder
-	for name, schemes := range map[string]string{"people": "session", "others": "token", "guests": "token\nanonymous",
-		"all": "session\nanonymous"} {
+	for name, schemes := range map[string]string{
+		"people": "session", "others": "token", "guests": "token\nanonymous",
+		"all": "session\nanonymous",
+	} {
 		fmt.Fprintf(&sites, "http://%s {\nfrappe_auth {\nbackend site %s\nname %s\nschemes %s\n}\n}\n",
 			testutil.FreeAddress(t), site.URL, name, schemes)
 	}

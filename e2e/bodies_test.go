@@ -309,13 +309,20 @@ func TestRefusedUploads(t *testing.T) {
 		not   string // what must not be in the transcript
 	}{
 		{"curl asks before it sends", 3, []string{"http://" + plain, "--data-binary", "@" + body(10<<20)}, "100 Continue"},
-		{"curl asks before it sends little", 3, []string{"http://" + plain, "-H", "Expect: 100-continue", "-d", "body"},
-			"100 Continue"},
-		{"curl asks before it sends over TLS", 3, []string{"https://" + secure, "--http1.1", "--data-binary",
-			"@" + body(10<<20)}, "100 Continue"},
+		{
+			"curl asks before it sends little", 3,
+			[]string{"http://" + plain, "-H", "Expect: 100-continue", "-d", "body"},
+			"100 Continue",
+		},
+		{"curl asks before it sends over TLS", 3, []string{
+			"https://" + secure, "--http1.1", "--data-binary",
+			"@" + body(10<<20),
+		}, "100 Continue"},
 		{"curl does not ask", 5, []string{"http://" + plain, "-H", "Expect:", "--data-binary", "@" + body(10<<20)}, ""},
-		{"curl does not ask over TLS", 5, []string{"https://" + secure, "--http1.1", "-H", "Expect:", "--data-binary",
-			"@" + body(10<<20)}, ""},
+		{"curl does not ask over TLS", 5, []string{
+			"https://" + secure, "--http1.1", "-H", "Expect:", "--data-binary",
+			"@" + body(10<<20),
+		}, ""},
 		{"curl sends little over HTTP/2", 60, []string{"https://" + secure, "--http2", "-d", "body"}, ""},
 		{"curl sends much over HTTP/2", 10, []string{"https://" + secure, "--http2", "--data-binary", "@" + body(1<<20)}, ""},
 		{"an error page over HTTP/2", 20, []string{"https://" + page, "--http2", "-d", "body"}, ""},

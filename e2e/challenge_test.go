@@ -65,8 +65,11 @@ func TestChallenges(t *testing.T) {
 		{"an image", "", []string{"Sec-Fetch-Dest: image"}, "Bearer"},
 		{"a worker", "", []string{"Sec-Fetch-Dest: worker"}, "Bearer"},
 		{"an older script", "", []string{"X-Requested-With: XMLHttpRequest"}, "Bearer"},
-		{"a WebSocket", "", []string{"Connection: Upgrade", "Upgrade: websocket", "Origin: https://erp.example.com"},
-			"Bearer"},
+		{
+			"a WebSocket", "",
+			[]string{"Connection: Upgrade", "Upgrade: websocket", "Origin: https://erp.example.com"},
+			"Bearer",
+		},
 		{"a WebSocket of a program", "", []string{"Connection: Upgrade", "Upgrade: websocket"}, "Basic"},
 		{"a script over plain http", "", []string{browser, page, "Accept: */*"}, "Bearer"},
 		{"a script over plain http, POST", "", []string{browser, "Origin: http://erp.lan"}, "Bearer"},
@@ -77,8 +80,11 @@ func TestChallenges(t *testing.T) {
 		{"of a page by the box", "", []string{script, own, box}, "Basic"},
 		{"a style sheet of a page by the box", "", []string{"Sec-Fetch-Dest: style", own, box}, "Basic"},
 		{"of a page by the box, its token", "", []string{script, own, box, pair}, "Bearer"},
-		{"of a page by the box, an old session", "basic session",
-			[]string{script, own, box + "; sid=" + deadSession}, "Basic"},
+		{
+			"of a page by the box, an old session", "basic session",
+			[]string{script, own, box + "; sid=" + deadSession},
+			"Basic",
+		},
 		{"of a page by the box, over plain http", "", []string{browser, page, box, "Accept: text/css"}, "Basic"},
 		{"of another origin", "", []string{"Sec-Fetch-Dest: image", "Sec-Fetch-Site: same-site", box}, "Bearer"},
 	} {
@@ -120,8 +126,11 @@ func TestLoginBoxIsRemembered(t *testing.T) {
 		{"a page over plain http", "basic session token", []string{basic, html}, set},
 		{"a page that follows", "basic session token", []string{basic, navigate, "Cookie: " + box}, ""},
 		{"a page, by a session", "basic session token", []string{"Cookie: sid=" + loggedIn, navigate}, ""},
-		{"a page, by a session after the box", "basic session token",
-			[]string{"Cookie: sid=" + loggedIn + "; " + box, navigate}, removed},
+		{
+			"a page, by a session after the box", "basic session token",
+			[]string{"Cookie: sid=" + loggedIn + "; " + box, navigate},
+			removed,
+		},
 		{"a script", "basic session token", []string{basic, "Sec-Fetch-Mode: cors"}, ""},
 		{"curl", "basic session token", []string{basic, "Accept: */*"}, ""},
 		{"a token", "basic session token", []string{tokenHeader, html}, ""},
@@ -171,10 +180,17 @@ http://%[2]s {
 		{"with a bad credential", address, "OPTIONS", []string{origin, method, "Authorization: token x:y"}, 401, ""},
 		{"with a malformed credential", address, "OPTIONS", []string{origin, method, "Authorization: token"}, 401, ""},
 		{"with two credentials", address, "OPTIONS", []string{origin, method, "Authorization: ", "Authorization: "}, 400, ""},
-		{"with a good credential that a requirement refuses", address, "OPTIONS",
-			[]string{origin, method, tokenHeader}, 403, ""},
-		{"with a good credential", address, "OPTIONS", []string{origin, method, "Authorization: " + testutil.BobPair}, 200,
-			"bob@example.com"},
+		{
+			"with a good credential that a requirement refuses", address, "OPTIONS",
+			[]string{origin, method, tokenHeader},
+			403, "",
+		},
+		{
+			"with a good credential", address, "OPTIONS",
+			[]string{origin, method, "Authorization: " + testutil.BobPair},
+			200,
+			"bob@example.com",
+		},
 		{"not allowed", strict, "OPTIONS", []string{origin, method}, 401, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -200,8 +216,11 @@ func TestSessionChallenges(t *testing.T) {
 		{"sessions and Basic", "schemes session basic", nil, `Basic realm="Frappe", charset="UTF-8"`},
 		{"sessions and Basic, a script", "schemes basic session", []string{"Sec-Fetch-Dest: empty"}, cookie},
 		{"sessions and Bearer", "schemes bearer session", nil, `Bearer realm="Frappe"`},
-		{"an unknown session is no access token", "schemes bearer session", []string{"Cookie: sid=" + deadSession},
-			`Bearer realm="Frappe"`},
+		{
+			"an unknown session is no access token", "schemes bearer session",
+			[]string{"Cookie: sid=" + deadSession},
+			`Bearer realm="Frappe"`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address, _ := runSessions(t, test.options)
@@ -233,8 +252,10 @@ func TestRFC6750Examples(t *testing.T) {
 	}{
 		{"section 2.1", "Authorization: Bearer mF_9.B5f-4.1JqM", 200, ""},
 		{"section 3, no credential", "X: y", 401, `Bearer realm="example"`},
-		{"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401,
-			`Bearer realm="example", error="invalid_token"`},
+		{
+			"section 3, a bad token", "Authorization: Bearer mF_9.B5f-4.1JqN", 401,
+			`Bearer realm="example", error="invalid_token"`,
+		},
 	} {
 		if got := testutil.Get(t, "http://"+address+"/resource", test.header); got.Status != test.status ||
 			got.Header.Get("Www-Authenticate") != test.challenge {

@@ -82,27 +82,39 @@ files.example.com {
 		{"without a scheme", testutil.AliceKey + ":" + testutil.AliceSecret, 2, []string{"--config", "Caddyfile.example"}},
 		{"incomplete key", "token 2c6245becaa096:61066224add85e6 ", 2, []string{"--config", "Caddyfile.example"}},
 		{"incomplete key and wrong secret", "token 2c6245becaa096:wrong-secret", 2, []string{"--config", "Caddyfile.example"}},
-		{"base64 as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2,
-			[]string{"--config", "Caddyfile.example"}},
+		{
+			"base64 as Python prints it", "Basic b'MmM2MjQ1YmVjYWEwOTYxOjYxMDY2MjI0YWRkODVlNg=='", 2,
+			[]string{"--config", "Caddyfile.example"},
+		},
 		{"several backends", alicePair, 2, []string{"--config", config}},
 		{"unavailable", "Bearer bad-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
-		{"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0,
-			[]string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site}},
+		{
+			"a site in place of the backends", "Authorization: Bearer good-token\r\n", 0,
+			[]string{"--config", configFile(t, "files.example.com {\nfrappe_auth https://erp.example.com\n}"), "--site", site},
+		},
 		{"tenants", "Bearer good-token", 3, []string{"--config", config, "--url", "https://a.erp.example.com/api/x"}},
 		{"a JWT", "Bearer eyJ.eyJ.sig", 2, []string{"--config", "Caddyfile.example"}},
-		{"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2,
-			[]string{"--config", "Caddyfile.example"}},
+		{
+			"e-mail address and password", "Basic " + base64.StdEncoding.EncodeToString([]byte("alice@example.com:hunter2")), 2,
+			[]string{"--config", "Caddyfile.example"},
+		},
 		{"a site without a configuration", "Bearer good-token", 0, []string{"--site", site}},
 		{"a site without a configuration refuses", alicePair, 2, []string{"--site", site}},
-		{"a site of a bench", alicePair, 2, []string{"--site", namedSite(t, "two.localhost"), "--site-name",
-			"two.localhost"}},
+		{"a site of a bench", alicePair, 2, []string{
+			"--site", namedSite(t, "two.localhost"), "--site-name",
+			"two.localhost",
+		}},
 		{"a site name without a site", alicePair, 1, []string{"--site-name", "two.localhost"}},
 		{"a session", "Cookie: user_id=Administrator; sid=" + testutil.RecordedSession, 0, []string{"--site", recorded.URL}},
 		{"a session that has ended", "cookie: sid=00000000dead", 2, []string{"--site", recorded.URL}},
-		{"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2,
-			[]string{"--config", "Caddyfile.example"}},
-		{"a session that is ignored", "Cookie: sid=" + testutil.RecordedSession, 0,
-			[]string{"--config", configFile(t, ":80 {\nfrappe_auth {\nbackend site "+recorded.URL+"\nanonymous\n}\n}")}},
+		{
+			"a session that is not accepted", "Cookie: sid=" + testutil.RecordedSession, 2,
+			[]string{"--config", "Caddyfile.example"},
+		},
+		{
+			"a session that is ignored", "Cookie: sid=" + testutil.RecordedSession, 0,
+			[]string{"--config", configFile(t, ":80 {\nfrappe_auth {\nbackend site "+recorded.URL+"\nanonymous\n}\n}")},
+		},
 		{"no session", "Cookie: sid=Guest", 2, []string{"--site", recorded.URL}},
 		{"a site that is no URL", alicePair, 1, []string{"--site", "erp.example.com"}},
 		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},
@@ -130,8 +142,10 @@ func TestPromptHidesCredential(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"Enter the credential as in an Authorization header",
-		"It lets the request pass, as alice@example.com."} {
+	for _, want := range []string{
+		"Enter the credential as in an Authorization header",
+		"It lets the request pass, as alice@example.com.",
+	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -152,8 +166,11 @@ func TestUsageErrors(t *testing.T) {
 		{"unknown command", []string{"bogus"}, "Error: unknown command bogus\n"},
 		{"misspelled command", []string{"chekc"}, "Error: unknown command chekc; did you mean check?\n"},
 		{"a credential for a command", []string{testutil.AlicePair}, "Error: unknown command\n"},
-		{"argument of check", []string{"check", testutil.AliceKey + ":" + testutil.AliceSecret},
-			"Error: unexpected argument"},
+		{
+			"argument of check",
+			[]string{"check", testutil.AliceKey + ":" + testutil.AliceSecret},
+			"Error: unexpected argument",
+		},
 		{"argument of doctor", []string{"doctor", "Caddyfile"}, "Error: unexpected argument"},
 		{"argument of hash", []string{"hash", "--user", "a", "x"}, "Error: unexpected argument"},
 		{"unknown flag", []string{"--bogus"}, "Error: unknown flag: --bogus"},
@@ -221,8 +238,10 @@ func TestHashCommand(t *testing.T) {
 // TestHashCommandQuotes: the lines that `hash` prints keep white space and quotes in the names of roles.
 func TestHashCommandQuotes(t *testing.T) {
 	var lines strings.Builder
-	roles := []string{"System Manager", "no\u00a0break", "ideo\u3000graphic", "#1", "<<END", `back\slash\`, "`ticks`",
-		`"quotes"`, "Größe"}
+	roles := []string{
+		"System Manager", "no\u00a0break", "ideo\u3000graphic", "#1", "<<END", `back\slash\`, "`ticks`",
+		`"quotes"`, "Größe",
+	}
 	for i, role := range roles {
 		line, code := command(t, fmt.Sprintf("token key%d:secret", i), "hash", "--user", "alice@example.com", "--role", role)
 		if code != 0 {

@@ -20,8 +20,10 @@ func TestCorpusWithStatic(t *testing.T) {
 // TestCorpusWithSite: a backend site grants what the site grants, on each recorded version and database, and only the
 // credential of a request reaches the site.
 func TestCorpusWithSite(t *testing.T) {
-	for _, on := range []string{testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version14, testutil.Version16,
-		testutil.Version16Dev, testutil.Version17} {
+	for _, on := range []string{
+		testutil.OnMariaDB, testutil.OnPostgreSQL, testutil.Version14, testutil.Version16,
+		testutil.Version16Dev, testutil.Version17,
+	} {
 		t.Run(on, func(t *testing.T) {
 			site := testutil.NewRecordedSite(t, on)
 			address := testutil.FreeAddress(t)

@@ -51,9 +51,11 @@ func TestDoctorConfiguration(t *testing.T) {
 		{"try_files", site(auth + "try_files {http.auth.user.id}/{path}\nfile_server"), 2},
 		{"imported, in handle", "(files) {\nroot * /srv/{http.auth.user.id}\n" + auth + "file_server\n}\n" +
 			site("handle /a/* {\nimport files\n}\nhandle {\nrespond ok\n}"), 2},
-		{"in another handle, with another authentication",
+		{
+			"in another handle, with another authentication",
 			site("handle /a/* {\nbasic_auth {\nbob $2a$04$Zkx19XLiW6VYouLHR5NmfOFU0z2GTNmpkT/5qqR7hx4IjWJPDhjvG\n}\n" +
-				"root * /srv/{http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
+				"root * /srv/{http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0,
+		},
 		{"in another site", site(auth) + "others.example.com {\nrespond {http.auth.user.id}\n}", 0},
 		{"in another handle, without any", site("handle /a/* {\nrespond {http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
 		{"named route", "&(files) {\nroot * /srv/{http.auth.user.id}\n}\n" +
@@ -117,8 +119,10 @@ func TestDoctorCommand(t *testing.T) {
 	}{
 		{name: "well", ping: pong, logged: guest},
 		{name: "clock", ping: pong, logged: guest, clock: time.Hour},
-		{name: "unknown site", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"),
-			options: "site_name erp.example.com", code: 2},
+		{
+			name: "unknown site", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"),
+			options: "site_name erp.example.com", code: 2,
+		},
 		{name: "no site_name", ping: answer("unknown-site.http"), logged: answer("unknown-site.http"), code: 2},
 		{name: "maintenance", ping: answer("maintenance.http"), logged: answer("maintenance.http"), code: 2},
 		{name: "database down", ping: answer("database-down.http"), logged: answer("database-down.http"), code: 2},

@@ -60,8 +60,10 @@ func start(t *testing.T, globals, sites string, env ...string) *process {
 func launch(t *testing.T, globals, sites string, env ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
-	p := &process{t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"),
-		log: filepath.Join(dir, "log")}
+	p := &process{
+		t: t, admin: testutil.FreeAddress(t), config: filepath.Join(dir, "Caddyfile"),
+		log: filepath.Join(dir, "log"),
+	}
 	p.configure(globals, sites)
 	log, err := os.Create(p.log)
 	if err != nil {

@@ -42,25 +42,47 @@ func TestCurl(t *testing.T) {
 		args []string
 		want string // status and body
 	}{
-		{"token", []string{"-H", "Authorization: token " + testutil.AliceKey + ":" + testutil.AliceSecret, files},
-			"200 The files that credentials protect.\n"},
-		{"Basic", []string{"--basic", "-u", testutil.AliceKey + ":" + testutil.AliceSecret, files + "/whoami"},
-			"200 You are alice@example.com, by basic.\n"},
-		{"Bearer", []string{"-H", "Authorization: Bearer " + testutil.AliceToken, files + "/whoami"},
-			"200 You are alice@example.com, by bearer.\n"},
-		{"Bearer by curl's own option", []string{"--oauth2-bearer", testutil.AliceToken, files + "/whoami"},
-			"200 You are alice@example.com, by bearer.\n"},
-		{"any scheme, as curl picks one", []string{"--anyauth", "-u", testutil.AliceKey + ":" + testutil.AliceSecret,
-			files + "/whoami"},
-			"200 You are alice@example.com, by basic.\n"},
+		{
+			"token",
+			[]string{"-H", "Authorization: token " + testutil.AliceKey + ":" + testutil.AliceSecret, files},
+			"200 The files that credentials protect.\n",
+		},
+		{
+			"Basic",
+			[]string{"--basic", "-u", testutil.AliceKey + ":" + testutil.AliceSecret, files + "/whoami"},
+			"200 You are alice@example.com, by basic.\n",
+		},
+		{
+			"Bearer",
+			[]string{"-H", "Authorization: Bearer " + testutil.AliceToken, files + "/whoami"},
+			"200 You are alice@example.com, by bearer.\n",
+		},
+		{
+			"Bearer by curl's own option",
+			[]string{"--oauth2-bearer", testutil.AliceToken, files + "/whoami"},
+			"200 You are alice@example.com, by bearer.\n",
+		},
+		{
+			"any scheme, as curl picks one",
+			[]string{
+				"--anyauth", "-u", testutil.AliceKey + ":" + testutil.AliceSecret,
+				files + "/whoami",
+			},
+			"200 You are alice@example.com, by basic.\n",
+		},
 		{"none", []string{files}, "401 "},
 		{"wrong secret", []string{"-u", testutil.AliceKey + ":wrong", files}, "401 "},
-		{"the role", []string{"-u", testutil.AliceKey + ":" + testutil.AliceSecret, application},
-			"200 The application sees alice@example.com.\n"},
+		{
+			"the role",
+			[]string{"-u", testutil.AliceKey + ":" + testutil.AliceSecret, application},
+			"200 The application sees alice@example.com.\n",
+		},
 		{"not the role", []string{"-u", strings.TrimPrefix(testutil.BobPair, "token "), application}, "403 "},
-		{"a forged identity", []string{"-u", testutil.AliceKey + ":" + testutil.AliceSecret, "-H",
+		{"a forged identity", []string{
+			"-u", testutil.AliceKey + ":" + testutil.AliceSecret, "-H",
 			"X-Frappe-User: Administrator", "-H",
-			"Connection: X-Frappe-User", application}, "200 The application sees alice@example.com.\n"},
+			"Connection: X-Frappe-User", application,
+		}, "200 The application sees alice@example.com.\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			body := filepath.Join(t.TempDir(), "body")
@@ -205,8 +227,10 @@ func TestKubernetesExample(t *testing.T) {
 			t.Errorf("%s: %d %.300q", path, status, body)
 		}
 	}
-	for header, want := range map[string]int{"Authorization: Bearer good-token": 200, wrongHeader: 401,
-		"X-Frappe-User: Administrator": 401} {
+	for header, want := range map[string]int{
+		"Authorization: Bearer good-token": 200, wrongHeader: 401,
+		"X-Frappe-User: Administrator": 401,
+	} {
 		if status, body := ask(t, "GET", "http://"+addresses["8080"]+"/healthz", "", header); status != want {
 			t.Errorf("%s: %d %q, want %d", header, status, body, want)
 		}
@@ -239,8 +263,10 @@ func TestSystemdExample(t *testing.T) {
 		}
 	}
 	config := configFile(t, "files.example.com {\nfrappe_auth {\nbackend database "+site+"\n}\n}")
-	for _, path := range []string{config, filepath.Dir(config), filepath.Dir(filepath.Dir(config)), filepath.Dir(home),
-		filepath.Dir(binary)} {
+	for _, path := range []string{
+		config, filepath.Dir(config), filepath.Dir(filepath.Dir(config)), filepath.Dir(home),
+		filepath.Dir(binary),
+	} {
 		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -30,8 +30,10 @@ http://%s {
 		}
 	}
 	line := c.Logged(`"too many denied credentials from this client"`)
-	for _, want := range []string{`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`,
-		`"logger":"http.handlers.frappe_auth"`} {
+	for _, want := range []string{
+		`"client_ip":"127.0.0.1"`, `"scheme":"token"`, `"status":429`, `"api_key":"gues…"`,
+		`"logger":"http.handlers.frappe_auth"`,
+	} {
 		if !strings.Contains(line, want) {
 			t.Errorf("log line lacks %s: %s", want, line)
 		}

@@ -270,8 +270,10 @@ func TestFleetTampering(t *testing.T) {
 		{"cut short", func(name, value, _ string) { set(name, value[:len(value)-1]) }, false},
 		{"only a nonce", func(name, value, _ string) { set(name, value[:12]) }, false},
 		{"garbage", func(name, _, _ string) { set(name, strings.Repeat("x", 1<<20)) }, false},
-		{"a plain identity", func(name, _, _ string) { set(name, `{"p":{"backend":0,"identity":{"User":"Administrator"}}}`) },
-			false},
+		{
+			"a plain identity", func(name, _, _ string) { set(name, `{"p":{"backend":0,"identity":{"User":"Administrator"}}}`) },
+			false,
+		},
 		{"another type", func(name, _, _ string) { server.Must("DEL", name); server.Must("RPUSH", name, "x") }, false},
 		{"deleted", func(name, _, _ string) { server.Must("DEL", name) }, false},
 		{"the value of another user under its name", func(name, _, _ string) {

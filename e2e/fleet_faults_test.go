@@ -170,8 +170,10 @@ type load struct {
 }
 
 func newLoad(t *testing.T, site *fleetSite, nodes []*node, g *got, name string) *load {
-	return &load{t: t, site: site, nodes: nodes, got: g, name: name, known: goodPair("known-" + name),
-		revoked: goodPair("revoked-" + name)}
+	return &load{
+		t: t, site: site, nodes: nodes, got: g, name: name, known: goodPair("known-" + name),
+		revoked: goodPair("revoked-" + name),
+	}
 }
 
 // know makes all Caddys know the credentials.

@@ -85,11 +85,13 @@ func TestRevocationSurvivesReload(t *testing.T) {
 			server.Must("ACL", "SETUSER", "caddy", "resetpass", ">another")
 			server.Must("CLIENT", "KILL", "TYPE", "normal")
 		}, func(s *sharer, _ *testutil.RedisServer) { s.options = "password another" }},
-		{"the timeout is changed", func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
+		{
+			"the timeout is changed", func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
 			func(s *sharer, server *testutil.RedisServer) {
 				s.timeout = "4s"
 				server.Must("REPLICAOF", "NO", "ONE")
-			}},
+			},
+		},
 		{"the user is changed", func(server *testutil.RedisServer) {
 			server.Must("ACL", "SETUSER", "caddy", "off")
 			server.Must("CLIENT", "KILL", "TYPE", "normal")
@@ -104,11 +106,13 @@ func TestRevocationSurvivesReload(t *testing.T) {
 			server.Must("ACL", "SETUSER", "caddy", "on")
 			s.url = strings.Replace(s.url, "127.0.0.1", "localhost", 1)
 		}},
-		{"the backend is changed", func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
+		{
+			"the backend is changed", func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
 			func(s *sharer, server *testutil.RedisServer) {
 				s.backend += " {\ntimeout 9s\n}"
 				server.Must("REPLICAOF", "NO", "ONE")
-			}},
+			},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			site, server := newFleetSite(t), testutil.StartRedis(t)

@@ -129,7 +129,8 @@ var fleetClient = &http.Client{Timeout: 30 * time.Second, Transport: &testutil.A
 // startFleet starts Caddys that share a Redis, and waits until each of them uses it. block returns further options for
 // each. They answer with the user and the source of the verdict.
 func startFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string,
-	block func(i int) string) []*node {
+	block func(i int) string,
+) []*node {
 	t.Helper()
 	nodes := launchFleet(t, n, backend, server, timeout, block)
 	shareAll(t, nodes)
@@ -138,7 +139,8 @@ func startFleet(t *testing.T, n int, backend string, server *testutil.RedisServe
 
 // launchFleet is startFleet for a site that does not know the credentials of shareAll.
 func launchFleet(t *testing.T, n int, backend string, server *testutil.RedisServer, timeout string,
-	block func(i int) string) []*node {
+	block func(i int) string,
+) []*node {
 	t.Helper()
 	nodes := make([]*node, n)
 	for i := range nodes {
@@ -456,8 +458,10 @@ func TestFleetRestartsDuringOutage(t *testing.T) {
 		}
 	}
 	for i, n := range nodes {
-		for name, credential := range map[string]string{"unknown": goodPair(fmt.Sprint("unknown", i)), "revoked": revoked,
-			"token": token} {
+		for name, credential := range map[string]string{
+			"unknown": goodPair(fmt.Sprint("unknown", i)), "revoked": revoked,
+			"token": token,
+		} {
 			if status, _ := n.get(t, credential); status != 503 {
 				t.Errorf("at Caddy %d, %s: %d", i, name, status)
 			}
@@ -516,18 +520,34 @@ func TestFleetIdentity(t *testing.T) {
 		status                 int
 		body                   string
 	}{
-		{"key", "database " + dir, "", []string{tokenHeader}, 200,
-			"alice@example.com|token|Alice|Report Manager,All,Guest||database|"},
-		{"token", "database " + dir, "", []string{bearerHeader}, 200,
-			"alice@example.com|bearer|Alice|Report Manager,All,Guest|all openid|database|"},
-		{"session", "site " + recorded.URL + " {\nroles\n}", "schemes session", []string{session}, 200,
-			"Administrator|session||System Manager,Report Manager,All,Guest,Desk User||site|"},
+		{
+			"key", "database " + dir, "",
+			[]string{tokenHeader},
+			200,
+			"alice@example.com|token|Alice|Report Manager,All,Guest||database|",
+		},
+		{
+			"token", "database " + dir, "",
+			[]string{bearerHeader},
+			200,
+			"alice@example.com|bearer|Alice|Report Manager,All,Guest|all openid|database|",
+		},
+		{
+			"session", "site " + recorded.URL + " {\nroles\n}", "schemes session",
+			[]string{session},
+			200,
+			"Administrator|session||System Manager,Report Manager,All,Guest,Desk User||site|",
+		},
 		{"role", "database " + dir, `require role "Report Manager"`, []string{tokenHeader}, 200, "alice@example.com|"},
 		{"another role", "database " + dir, "require role Auditor", []string{tokenHeader}, 403, ""},
 		{"scope", "database " + dir, "require scope openid", []string{bearerHeader}, 200, "alice@example.com|"},
 		{"another scope", "database " + dir, "require scope project", []string{bearerHeader}, 403, ""},
-		{"key, which has every scope", "database " + dir, "require scope project", []string{tokenHeader}, 200,
-			"alice@example.com|"},
+		{
+			"key, which has every scope", "database " + dir, "require scope project",
+			[]string{tokenHeader},
+			200,
+			"alice@example.com|",
+		},
 		{"client", "database " + dir, "require client mcp", []string{bearerHeader}, 200, "alice@example.com|"},
 		{"another client", "database " + dir, "require client other", []string{bearerHeader}, 403, ""},
 		{"key, which has no client", "database " + dir, "require client mcp", []string{tokenHeader}, 403, ""},

@@ -77,33 +77,51 @@ func TestNoForgedIdentity(t *testing.T) {
 	}{
 		{"granted", "frappe_auth {\n" + known + "}", "GET / token", "alice@example.com"},
 		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "Guest"},
-		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\nrequire user bob@example.com\n}",
-			"OPTIONS / " + preflight, "Guest"},
+		{
+			"a preflight", "frappe_auth {\n" + known + "allow_preflight\nrequire user bob@example.com\n}",
+			"OPTIONS / " + preflight, "Guest",
+		},
 		{"refused", "frappe_auth {\n" + known + "}\nhandle_errors {\nreverse_proxy " + application + "\n}", "GET /", ""},
-		{"a method that the matcher leaves out", "@methods not method OPTIONS\nfrappe_auth @methods {\n" + known + "}",
-			"OPTIONS /", ""},
+		{
+			"a method that the matcher leaves out", "@methods not method OPTIONS\nfrappe_auth @methods {\n" + known + "}",
+			"OPTIONS /", "",
+		},
 		{"a path that the matcher leaves out", "frappe_auth /api/* {\n" + known + "}", "GET /", ""},
 		{"left out, with a good credential", "frappe_auth /api/* {\n" + known + "}", "GET / token", ""},
-		{"left out in a route", "route {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}",
-			"GET /", ""},
-		{"left out in a handle", "handle {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}",
-			"GET /", ""},
+		{
+			"left out in a route", "route {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}",
+			"GET /", "",
+		},
+		{
+			"left out in a handle", "handle {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application + "\n}",
+			"GET /", "",
+		},
 		{"left out in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " +
 			application + "\n}", "GET /x", ""},
 		{"matched in a handle_path", "handle_path /x* {\nfrappe_auth /api/* {\n" + known + "}\nreverse_proxy " + application +
 			"\n}", "GET /x/api/ token", "alice@example.com"},
-		{"the first of two matches", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}",
-			"GET /api/ token", "alice@example.com"},
-		{"the second of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}",
-			"GET /api/ token", "alice@example.com"},
-		{"the first of two matches, spelled otherwise",
+		{
+			"the first of two matches", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}",
+			"GET /api/ token", "alice@example.com",
+		},
+		{
+			"the second of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}",
+			"GET /api/ token", "alice@example.com",
+		},
+		{
+			"the first of two matches, spelled otherwise",
 			"frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + none + "}", "GET /api/ token",
-			"alice@example.com"},
-		{"the second of two matches, spelled otherwise",
+			"alice@example.com",
+		},
+		{
+			"the second of two matches, spelled otherwise",
 			"frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + none + "}", "GET /api/ token",
-			"alice@example.com"},
-		{"both of two match", "frappe_auth {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token",
-			"alice@example.com"},
+			"alice@example.com",
+		},
+		{
+			"both of two match", "frappe_auth {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /api/ token",
+			"alice@example.com",
+		},
 		{"none of two matches", "frappe_auth /other/* {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /", ""},
 		{"the first has another header", "frappe_auth / {\n" + strings.Replace(known, "X-Frappe-User", "X-Other", 1) +
 			"}\nfrappe_auth /api/* {\n" + known + "}", "GET / token", ""},
@@ -157,28 +175,48 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 	}{
 		{"granted", "frappe_auth {\n" + known + "}", "GET /", tokenHeader, asAlice + "|miss||"},
 		{"anonymous", "frappe_auth {\n" + known + "anonymous\n}", "GET /", "", guest},
-		{"a preflight", "frappe_auth {\n" + known + "allow_preflight\n}", "OPTIONS /", strings.TrimSuffix(preflight, "\r\n"),
-			guest},
+		{
+			"a preflight", "frappe_auth {\n" + known + "allow_preflight\n}", "OPTIONS /", strings.TrimSuffix(preflight, "\r\n"),
+			guest,
+		},
 		{"no credential", "frappe_auth {\n" + known + "}", "GET /", "", "||||||||no credential|"},
 		{"denied", "frappe_auth {\n" + known + "}", "GET /", "Authorization: token x:y", "|||||||miss|credential denied|x"},
-		{"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=",
-			"|||||||miss|credential denied|a b"},
-		{"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", tokenHeader,
-			"|||||||miss|the user does not meet the requirements|" + testutil.AliceKey},
-		{"two headers", "frappe_auth {\n" + known + "}", "GET /", "Authorization: x\r\nAuthorization: y",
-			"||||||||more than one Authorization header|"},
-		{"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", tokenHeader,
-			"|||||||||"},
-		{"left out twice", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /", "",
-			"|||||||||"},
-		{"left out second", "frappe_auth / {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /",
-			tokenHeader, asAlice + "|miss||"},
-		{"left out first", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth / {\n" + known + "}", "GET /",
-			tokenHeader, asAlice + "|miss||"},
-		{"refused second", "frappe_auth {\n" + known + "}\nfrappe_auth / {\n" + known + "require user bob\n}", "GET /",
-			tokenHeader, "|||||||hit|the user does not meet the requirements|" + testutil.AliceKey},
-		{"left out behind basic_auth", "basic_auth {\nbob " + string(hash) + "\n}\nfrappe_auth /api/* {\n" + known + "}",
-			"GET /", "Authorization: Basic Ym9iOnM=", "bob|||||||||"},
+		{
+			"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=",
+			"|||||||miss|credential denied|a b",
+		},
+		{
+			"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", tokenHeader,
+			"|||||||miss|the user does not meet the requirements|" + testutil.AliceKey,
+		},
+		{
+			"two headers", "frappe_auth {\n" + known + "}", "GET /", "Authorization: x\r\nAuthorization: y",
+			"||||||||more than one Authorization header|",
+		},
+		{
+			"left out by the matcher", "frappe_auth /api/* {\n" + known + "}", "GET /", tokenHeader,
+			"|||||||||",
+		},
+		{
+			"left out twice", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth /other/* {\n" + known + "}", "GET /", "",
+			"|||||||||",
+		},
+		{
+			"left out second", "frappe_auth / {\n" + known + "}\nfrappe_auth /api/* {\n" + known + "}", "GET /",
+			tokenHeader, asAlice + "|miss||",
+		},
+		{
+			"left out first", "frappe_auth /api/* {\n" + known + "}\nfrappe_auth / {\n" + known + "}", "GET /",
+			tokenHeader, asAlice + "|miss||",
+		},
+		{
+			"refused second", "frappe_auth {\n" + known + "}\nfrappe_auth / {\n" + known + "require user bob\n}", "GET /",
+			tokenHeader, "|||||||hit|the user does not meet the requirements|" + testutil.AliceKey,
+		},
+		{
+			"left out behind basic_auth", "basic_auth {\nbob " + string(hash) + "\n}\nfrappe_auth /api/* {\n" + known + "}",
+			"GET /", "Authorization: Basic Ym9iOnM=", "bob|||||||||",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)
@@ -267,7 +305,8 @@ func TestNamesInHeaders(t *testing.T) {
 func TestUserHeaderCannotBeForged(t *testing.T) {
 	received := make(chan http.Header, 1)
 	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
-		r *http.Request) {
+		r *http.Request,
+	) {
 		received <- r.Header.Clone()
 	}))
 	defer application.Close()
@@ -306,25 +345,46 @@ http://%[2]s {
 		user    string
 	}{
 		{"no attack", []string{tokenHeader}, "alice@example.com"},
-		{"the header itself", []string{tokenHeader, "X-Frappe-User: Administrator"},
-			"alice@example.com"},
-		{"in another case", []string{tokenHeader, "x-fRAPPE-uSER: Administrator"},
-			"alice@example.com"},
-		{"with underscores", []string{tokenHeader, "X_Frappe_User: Administrator"},
-			"alice@example.com"},
+		{
+			"the header itself",
+			[]string{tokenHeader, "X-Frappe-User: Administrator"},
+			"alice@example.com",
+		},
+		{
+			"in another case",
+			[]string{tokenHeader, "x-fRAPPE-uSER: Administrator"},
+			"alice@example.com",
+		},
+		{
+			"with underscores",
+			[]string{tokenHeader, "X_Frappe_User: Administrator"},
+			"alice@example.com",
+		},
 		{"with dots", []string{tokenHeader, "X.Frappe.User: Administrator"}, "alice@example.com"},
-		{"with another sign, which lighttpd takes for an underscore", []string{tokenHeader, "X~Frappe|User: Administrator"},
-			"alice@example.com"},
+		{
+			"with another sign, which lighttpd takes for an underscore",
+			[]string{tokenHeader, "X~Frappe|User: Administrator"},
+			"alice@example.com",
+		},
 		{"named in Connection with another sign", []string{tokenHeader, "Connection: X!Frappe^User"}, "alice@example.com"},
-		{"several at once", []string{tokenHeader, "X_Frappe_User: a", "X-Frappe-User: b",
-			"X.Frappe.User: c"}, "alice@example.com"},
-		{"named in Connection", []string{tokenHeader, "Connection: keep-alive, X-Frappe-User"},
-			"alice@example.com"},
-		{"named in Connection with underscores", []string{tokenHeader,
-			"Connection: x_frappe_user,close"}, "alice@example.com"},
+		{"several at once", []string{
+			tokenHeader, "X_Frappe_User: a", "X-Frappe-User: b",
+			"X.Frappe.User: c",
+		}, "alice@example.com"},
+		{
+			"named in Connection",
+			[]string{tokenHeader, "Connection: keep-alive, X-Frappe-User"},
+			"alice@example.com",
+		},
+		{"named in Connection with underscores", []string{
+			tokenHeader,
+			"Connection: x_frappe_user,close",
+		}, "alice@example.com"},
 		{"anonymous", []string{"X-Frappe-User: Administrator", "X_Frappe_User: Administrator"}, "Guest"},
-		{"refused, and proxied by handle_errors", []string{"Authorization: token x:y", "X-Frappe-User: Administrator",
-			"X_Frappe_User: Administrator"}, ""},
+		{"refused, and proxied by handle_errors", []string{
+			"Authorization: token x:y", "X-Frappe-User: Administrator",
+			"X_Frappe_User: Administrator",
+		}, ""},
 	} {
 		for option, via := range map[string]string{"user_header": address, "header_up": viaHeaderUp} {
 			headers := strings.Join(test.headers, "\r\n")
@@ -370,8 +430,10 @@ func TestUserHeaderTrailersAreRemoved(t *testing.T) {
 	}{
 		{"announced", "X-Frappe-User, X-Checksum", "X-Frappe-User: Administrator\r\n"},
 		{"announced, with underscores", "X_Frappe_User, X-Checksum", "X_Frappe_User: Administrator\r\n"},
-		{"not announced, beside one that is", "X-Checksum",
-			"X-Frappe-User: Administrator\r\nx.frappe.user: Administrator\r\n"},
+		{
+			"not announced, beside one that is", "X-Checksum",
+			"X-Frappe-User: Administrator\r\nx.frappe.user: Administrator\r\n",
+		},
 		{"none", "X-Checksum", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -396,7 +458,8 @@ func TestNoSecondExpansion(t *testing.T) {
 	defer site.Close()
 	received := make(chan string, 1)
 	application := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter,
-		r *http.Request) {
+		r *http.Request,
+	) {
 		received <- r.Header.Get("X-User")
 	}))
 	defer application.Close()

@@ -63,8 +63,10 @@ func TestInit(t *testing.T) {
 		{"asked for a site", namedSite(t, "") + "\nfiles.example.com\n", nil, "address"},
 		{"asked, with what is proposed", namedSite(t, ""), nil, "site"},
 		{"asked for the name", named + "\n\nerp.example.com\n", nil, "site by name"},
-		{"asked again", "http://127.0.0.1:" + testutil.FreePort(t) + "\n\n" + named + "\nerp.example.com\n", nil,
-			"site by name"},
+		{
+			"asked again", "http://127.0.0.1:" + testutil.FreePort(t) + "\n\n" + named + "\nerp.example.com\n", nil,
+			"site by name",
+		},
 		{"asked for a bench", severalBench + "\nerp.example.com\n\n", nil, "database"},
 		{"asked for another site of the bench", severalBench + "\n\n\nerp.example.com\n", nil, "database"},
 		{"asked for another bench", severalBench + "\n\n\n" + fileBench + "\n", nil, "database"},
@@ -140,10 +142,18 @@ func TestInitFails(t *testing.T) {
 	}{
 		{"nothing listens", "", []string{"--site", "http://127.0.0.1:" + testutil.FreePort(t)}, 2, "connection refused"},
 		{"no site of that name", "", []string{"--site", namedSite(t, "erp.example.com")}, 2, "TROUBLE"},
-		{"nothing runs", "", []string{"--bench", serverBench, "--site-name", "erp.example.com"}, 2,
-			"Fix what is marked TROUBLE"},
-		{"several sites", "", []string{"--bench", serverBench}, 1,
-			"choose one with --site-name: erp.example.com, other.example.com"},
+		{
+			"nothing runs", "",
+			[]string{"--bench", serverBench, "--site-name", "erp.example.com"},
+			2,
+			"Fix what is marked TROUBLE",
+		},
+		{
+			"several sites", "",
+			[]string{"--bench", serverBench},
+			1,
+			"choose one with --site-name: erp.example.com, other.example.com",
+		},
 		{"no such site", "", []string{"--bench", serverBench, "--site-name", "x"}, 1, "no site with that name"},
 		{"no bench", "", []string{"--bench", t.TempDir()}, 1, "not a bench"},
 		{"no directory", "", []string{"--bench", "/nonexistent"}, 1, "/nonexistent"},
@@ -153,8 +163,12 @@ func TestInitFails(t *testing.T) {
 		{"password in the URL", "", []string{"--site", "https://alice:s3cret@erp.example.com"}, 1, "remove it"},
 		{"password in the answer", "https://alice:s3cret@erp.example.com\n\n\n", nil, 2, "remove it"},
 		{"placeholder", "", []string{"--site", "https://{env.SITE}"}, 1, "cannot be written in a Caddyfile"},
-		{"address", "", []string{"--site", "https://erp.example.com", "--address", "ftp://x"}, 1,
-			"--address: write an address"},
+		{
+			"address", "",
+			[]string{"--site", "https://erp.example.com", "--address", "ftp://x"},
+			1,
+			"--address: write an address",
+		},
 		{"no answer", "", nil, 1, "use --site or --bench"},
 		{"argument", "", []string{"https://erp.example.com"}, 1, "unexpected argument"},
 	} {
@@ -203,8 +217,10 @@ func TestInitOutput(t *testing.T) {
 
 // TestInitHint: the command to start Caddy that init prints works, whatever the name of the file.
 func TestInitHint(t *testing.T) {
-	for name, flags := range map[string]string{"Caddyfile": "", "Caddyfile.new": "", "erp.caddyfile": "",
-		"erp.conf": " --adapter caddyfile"} {
+	for name, flags := range map[string]string{
+		"Caddyfile": "", "Caddyfile.new": "", "erp.caddyfile": "",
+		"erp.conf": " --adapter caddyfile",
+	} {
 		file := filepath.Join(t.TempDir(), name)
 		_, screen, _ := runInit(t, "", "--site", namedSite(t, ""), "--output", file)
 		if want := "Start Caddy with: caddy run --config " + file + flags + "\n"; !strings.HasSuffix(screen, want) {

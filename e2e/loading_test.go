@@ -25,34 +25,56 @@ func TestUnsupportedOptionsAreErrors(t *testing.T) {
 	for _, test := range []struct{ name, block, wrong string }{
 		{"sessions", site + "\nschemes session", ""},
 		{"sessions beside a backend without them", site + "\n" + static + "\nschemes bearer session", ""},
-		{"no backend with sessions", static + "\nschemes bearer session",
-			"no backend can verify sessions; add backend site or database"},
-		{"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session",
-			"schemes session: backend test_people cannot verify sessions: it is configured without sessions"},
-		{"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session",
-			"it is configured without sessions"},
-		{"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all",
-			"require scope: backend test_people cannot see the scopes"},
-		{"clients that the backend cannot see", "backend test_people blind\nrequire client x",
-			"require client: backend test_people cannot see which client"},
+		{
+			"no backend with sessions", static + "\nschemes bearer session",
+			"no backend can verify sessions; add backend site or database",
+		},
+		{
+			"a backend that cannot as it is configured", "backend test_people no_sessions\nschemes session",
+			"schemes session: backend test_people cannot verify sessions: it is configured without sessions",
+		},
+		{
+			"the same beside one that can", "backend test_people\nbackend test_people no_sessions\nschemes session",
+			"it is configured without sessions",
+		},
+		{
+			"scopes that one backend cannot see", "backend test_people\nbackend test_people blind\nrequire scope all",
+			"require scope: backend test_people cannot see the scopes",
+		},
+		{
+			"clients that the backend cannot see", "backend test_people blind\nrequire client x",
+			"require client: backend test_people cannot see which client",
+		},
 		{"roles of a backend that is blind to tokens", "backend test_people blind\nrequire role Employee", ""},
-		{"scopes with a site", site + "\nrequire scope all",
-			"require scope: backend site cannot see the scopes of access tokens; use backend database"},
+		{
+			"scopes with a site", site + "\nrequire scope all",
+			"require scope: backend site cannot see the scopes of access tokens; use backend database",
+		},
 		{"clients with a site", site + "\nrequire client x", "require client: backend site cannot see which client"},
 		{"scopes of listed tokens", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
-		{"scopes of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire scope all",
-			"require scope: backend static cannot see the scopes"},
-		{"clients of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire client x",
-			"require client: backend static cannot see which client"},
+		{
+			"scopes of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire scope all",
+			"require scope: backend static cannot see the scopes",
+		},
+		{
+			"clients of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire client x",
+			"require client: backend static cannot see which client",
+		},
 		{"scopes of listed API keys", pair + "\nrequire scope all", ""},
 		{"scopes of listed API keys beside tokens", "backend test_people\n" + pair + "\nrequire scope all", ""},
 		{"clients of listed API keys", pair + "\nrequire client x", "no credential of the static backend matches client x"},
-		{"a session_ttl above ttl", site + "\ncache {\nttl 10s\nsession_ttl 11s\n}",
-			"cache session_ttl: 11s is not between 0 and the ttl of 10s"},
-		{"metadata without a server", static + "\nprotected_resource",
-			"write authorization_server and the URL of the Frappe site"},
-		{"metadata of a site that only Caddy reaches", "backend site http://127.0.0.1:8000\nprotected_resource",
-			"write authorization_server and the URL of the Frappe site"},
+		{
+			"a session_ttl above ttl", site + "\ncache {\nttl 10s\nsession_ttl 11s\n}",
+			"cache session_ttl: 11s is not between 0 and the ttl of 10s",
+		},
+		{
+			"metadata without a server", static + "\nprotected_resource",
+			"write authorization_server and the URL of the Frappe site",
+		},
+		{
+			"metadata of a site that only Caddy reaches", "backend site http://127.0.0.1:8000\nprotected_resource",
+			"write authorization_server and the URL of the Frappe site",
+		},
 		{"metadata of a site by its name", "backend site https://10.0.0.1 {\nsite_name erp.example.com\n}\n" +
 			"protected_resource", "write authorization_server and the URL of the Frappe site"},
 	} {
@@ -80,8 +102,10 @@ var hung = make(chan string)
 
 // CaddyModule returns the Caddy module information.
 func (rolesBackend) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.frappe_auth.backends.test_roles",
-		New: func() caddy.Module { return new(rolesBackend) }}
+	return caddy.ModuleInfo{
+		ID:  "http.frappe_auth.backends.test_roles",
+		New: func() caddy.Module { return new(rolesBackend) },
+	}
 }
 
 // UnmarshalCaddyfile takes the roles as arguments.
@@ -134,12 +158,21 @@ func TestUnknownRolesAreWarnedOf(t *testing.T) {
 		with         string   // part of one
 	}{
 		{"quoted", roles + `require role "System Manager"`, nil, ""},
-		{"without quotes", roles + "require role System Manager", []string{words, absent},
-			`require role \"System Manager\"`},
-		{"without quotes, among others", site + "require role Employee Sales Master Manager", []string{words},
-			`require role \"Sales Master Manager\"`},
-		{"several without quotes", site + "require role System Manager HR User", []string{words, words},
-			`require role \"HR User\"`},
+		{
+			"without quotes", roles + "require role System Manager",
+			[]string{words, absent},
+			`require role \"System Manager\"`,
+		},
+		{
+			"without quotes, among others", site + "require role Employee Sales Master Manager",
+			[]string{words},
+			`require role \"Sales Master Manager\"`,
+		},
+		{
+			"several without quotes", site + "require role System Manager HR User",
+			[]string{words, words},
+			`require role \"HR User\"`,
+		},
 		{"a user in capitals", site + "require user Alice@Example.com", []string{capitals}, "write require user alice@example.com"},
 		{"custom roles", site + `require role Manager "My Role" User`, nil, ""},
 		{"misspelled", roles + "require role Employe", []string{absent}, `"roles":["Employe"]`},
@@ -149,10 +182,16 @@ func TestUnknownRolesAreWarnedOf(t *testing.T) {
 		{"a backend that does not know its roles", roles + site + "require role Employe", nil, ""},
 		{"two that know theirs", static + roles + `require role "Sales User" Employee`, nil, ""},
 		{"static, one role of two", static + `require role Employee "Sales User"`, nil, ""},
-		{"static that no credential passes", site + static + `require role "Sales User"`, []string{listed},
-			"role Sales User"},
-		{"roles that cannot be read", "backend test_roles fails\nrequire role Employee", []string{unread},
-			"connection refused"},
+		{
+			"static that no credential passes", site + static + `require role "Sales User"`,
+			[]string{listed},
+			"role Sales User",
+		},
+		{
+			"roles that cannot be read", "backend test_roles fails\nrequire role Employee",
+			[]string{unread},
+			"connection refused",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)

@@ -156,8 +156,10 @@ func TestAccessLog(t *testing.T) {
 		{tokenHeader, "alice@example.com", "backend:static cache:hit outcome:granted scheme:token"},
 		{bearerHeader, "alice@example.com", "backend:static cache:miss outcome:granted scheme:bearer"},
 		{wrongHeader, "", "backend: cache:miss outcome:denied scheme:token"},
-		{"Authorization: token " + testutil.AliceKey + ":0000" + testutil.AliceSecret, "",
-			"backend: cache:miss outcome:denied scheme:token"},
+		{
+			"Authorization: token " + testutil.AliceKey + ":0000" + testutil.AliceSecret, "",
+			"backend: cache:miss outcome:denied scheme:token",
+		},
 		{"Authorization: nonsense", "", "backend: cache: outcome:malformed scheme:"},
 		{"X: y", "", "backend: cache: outcome:no_credential scheme:"},
 	} {
@@ -266,8 +268,10 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	config["apps"].(map[string]any)["events"] = map[string]any{"subscriptions": []any{map[string]any{
-		"events": []string{"frappe_auth.denied", "frappe_auth.throttled", "frappe_auth.unavailable",
-			"frappe_auth.recovered"},
+		"events": []string{
+			"frappe_auth.denied", "frappe_auth.throttled", "frappe_auth.unavailable",
+			"frappe_auth.recovered",
+		},
 		"handlers": []any{map[string]any{"handler": "frappe_auth_test"}},
 	}}}
 	raw, err := json.Marshal(config)

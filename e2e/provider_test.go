@@ -15,7 +15,8 @@ import (
 // TestProvider: the provider verifies credentials in Caddy's authentication handler, beside another provider.
 func TestProvider(t *testing.T) {
 	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
-		_ *http.Request) {
+		_ *http.Request,
+	) {
 		w.WriteHeader(http.StatusBadGateway)
 	}))
 	defer down.Close()

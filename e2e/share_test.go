@@ -31,8 +31,10 @@ var (
 )
 
 func (doubleStore) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.frappe_auth.stores.double",
-		New: func() caddy.Module { return &doubleStore{theClient} }}
+	return caddy.ModuleInfo{
+		ID:  "http.frappe_auth.stores.double",
+		New: func() caddy.Module { return &doubleStore{theClient} },
+	}
 }
 
 func (*doubleStore) MarshalJSON() ([]byte, error) { return []byte("{}"), nil }

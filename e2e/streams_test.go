@@ -71,8 +71,10 @@ http://%s {
 			t.Errorf("echo is %q", line)
 		}
 	})
-	for name, client := range map[string]*http.Client{"stream over HTTP/1.1": testutil.Client,
-		"stream over HTTP/2": testutil.H2CClient()} {
+	for name, client := range map[string]*http.Client{
+		"stream over HTTP/1.1": testutil.Client,
+		"stream over HTTP/2":   testutil.H2CClient(),
+	} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
 			r.Header.Set("Authorization", testutil.AlicePair)

@@ -238,8 +238,12 @@ http://%s {
 		{"new key of a user", url, []byte(appeared), []string{sign(appeared)}, 204, "", "dave's key"},
 		{"first byte of the body changed", url, changed(user, 0), []string{userSignature}, 403, badSignature, ""},
 		{"last byte of the body changed", url, changed(user, len(user)-1), []string{userSignature}, 403, badSignature, ""},
-		{"byte of the signature changed", url, user, []string{string(changed([]byte(userSignature), 5))}, 403, badSignature,
-			""},
+		{
+			"byte of the signature changed", url, user,
+			[]string{string(changed([]byte(userSignature), 5))},
+			403, badSignature,
+			"",
+		},
 		{"signature of another delivery", url, user, []string{tokenSignature}, 403, badSignature, ""},
 		{"no signature", url, user, nil, 403, badSignature, ""},
 		{"empty signature", url, user, []string{""}, 403, badSignature, ""},
@@ -252,8 +256,11 @@ http://%s {
 		{"list", url, []byte("[]"), []string{sign("[]")}, 422, noObject, ""},
 		{"null", url, []byte("null"), []string{sign("null")}, 422, noName, ""},
 		{"no name", url, []byte(`{"doctype":"User"}`), []string{sign(`{"doctype":"User"}`)}, 422, noName, ""},
-		{"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`), []string{sign(`{"doctype":"ToDo","name":"x"}`)},
-			422, wrongDoctype, ""},
+		{
+			"another doctype", url, []byte(`{"doctype":"ToDo","name":"x"}`),
+			[]string{sign(`{"doctype":"ToDo","name":"x"}`)},
+			422, wrongDoctype, "",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := deliver(t, strings.ReplaceAll(test.url, "/frappe/../", "/"), test.body, test.signatures...)

@@ -359,7 +359,8 @@ func TestSentinelLogin(t *testing.T) {
 		{"TLS", Store{URL: "rediss://" + private + name, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
 		{
 			"TLS, by another name",
-			Store{URL: "rediss://localhost:" + testutil.PortOf(private) + name, TLSCA: ca, TLSCert: cert, TLSKey: key, TLSServerName: "redis.test"}, "",
+			Store{URL: "rediss://localhost:" + testutil.PortOf(private) + name, TLSCA: ca, TLSCert: cert, TLSKey: key, TLSServerName: "redis.test"},
+			"",
 		},
 		{"TLS, no certificate", Store{URL: "rediss://" + private + name, TLSCA: ca}, "write the options tls_cert and tls_key"},
 	} {

@@ -34,7 +34,8 @@ func stages(t *testing.T) []instructions.Stage {
 		t.Fatal(err)
 	}
 	lint := linter.New(&linter.Config{Warn: func(name, _, _, message string,
-		_ []parser.Range) {
+		_ []parser.Range,
+	) {
 		t.Errorf("%s: %s", name, message)
 	}})
 	stages, _, err := instructions.Parse(parsed.AST, lint)
@@ -89,8 +90,10 @@ func TestDockerfile(t *testing.T) {
 // TestDockerignore: the build context has the files that the build reads, and no history.
 func TestDockerignore(t *testing.T) {
 	ignored := strings.Fields(string(read(t, ".dockerignore")))
-	for _, name := range []string{"go.mod", "go.sum", ".ci", ".ci/build", "database", "site", "internal", "frappe",
-		"static", "*.go", "**/*.go"} {
+	for _, name := range []string{
+		"go.mod", "go.sum", ".ci", ".ci/build", "database", "site", "internal", "frappe",
+		"static", "*.go", "**/*.go",
+	} {
 		if slices.Contains(ignored, name) {
 			t.Errorf("%s is ignored", name)
 		}

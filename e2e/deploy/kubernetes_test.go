@@ -38,8 +38,10 @@ func apply(t *testing.T) (c cluster) {
 		t.Fatal(err)
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{core.AddToScheme, apps.AddToScheme, policy.AddToScheme,
-		monitoring.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		core.AddToScheme, apps.AddToScheme, policy.AddToScheme,
+		monitoring.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -74,8 +76,10 @@ func apply(t *testing.T) (c cluster) {
 			t.Errorf("%s is in the namespace %q", resource.CurId(), resource.GetNamespace())
 		}
 	}
-	want := map[string]int{"Namespace": 1, "Deployment": 1, "Service": 1, "Secret": 1, "ConfigMap": 1,
-		"PodDisruptionBudget": 1, "ServiceMonitor": 1}
+	want := map[string]int{
+		"Namespace": 1, "Deployment": 1, "Service": 1, "Secret": 1, "ConfigMap": 1,
+		"PodDisruptionBudget": 1, "ServiceMonitor": 1,
+	}
 	if !maps.Equal(kinds, want) {
 		t.Fatalf("%v", kinds)
 	}
@@ -116,8 +120,10 @@ func TestKubernetes(t *testing.T) {
 	if !servicePorts[c.monitor.Spec.Endpoints[0].Port] {
 		t.Errorf("the ServiceMonitor asks the port %q", c.monitor.Spec.Endpoints[0].Port)
 	}
-	for name, probe := range map[string]*core.Probe{"startup": container.StartupProbe,
-		"readiness": container.ReadinessProbe, "liveness": container.LivenessProbe} {
+	for name, probe := range map[string]*core.Probe{
+		"startup":   container.StartupProbe,
+		"readiness": container.ReadinessProbe, "liveness": container.LivenessProbe,
+	} {
 		if probe == nil || probe.HTTPGet.Path != "/healthz" || probe.HTTPGet.Port != intstr.FromString("metrics") {
 			t.Errorf("the %s probe is %+v", name, probe)
 		}

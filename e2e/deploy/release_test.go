@@ -85,8 +85,10 @@ func TestSystemdDropIn(t *testing.T) {
 	unit := "[Unit]\nDescription=Caddy\n[Service]\nType=notify\n" +
 		"ExecStart=/bin/true run --environ --config /etc/caddy/Caddyfile\nPrivateTmp=true\nProtectSystem=full\n"
 	dropIn := string(read(t, "examples/systemd/frappe-auth.conf"))
-	for name, content := range map[string]string{filepath.Join(units, "caddy.service"): unit,
-		filepath.Join(dropIns, "frappe-auth.conf"): dropIn} {
+	for name, content := range map[string]string{
+		filepath.Join(units, "caddy.service"):      unit,
+		filepath.Join(dropIns, "frappe-auth.conf"): dropIn,
+	} {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}

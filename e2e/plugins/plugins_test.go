@@ -85,8 +85,10 @@ func TestApplicationToken(t *testing.T) {
 // TestSeveralSites: credentials of both sites are granted, and the application knows which site it was.
 func TestSeveralSites(t *testing.T) {
 	r := run(t, "One sign-on for several sites")
-	for host, want := range map[string]string{"erp.apps.example.com": "alice@example.com",
-		"crm.apps.example.com": "alice@crm.example.com"} {
+	for host, want := range map[string]string{
+		"erp.apps.example.com": "alice@example.com",
+		"crm.apps.example.com": "alice@crm.example.com",
+	} {
 		if status, body := r.get(host+"/x", byAlice); status != 200 || body != `/x by "`+want+`"` {
 			t.Errorf("%s: %d %q", host, status, body)
 		}

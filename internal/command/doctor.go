@@ -149,8 +149,10 @@ func examineProxies(config configuration) (findings []located) {
 		for _, text := range texts(proxies["ranges"]) {
 			if isNetwork(text) {
 				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that `failures` counts", text)
-				findings = append(findings, located{at.String(),
-					finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
+				findings = append(findings, located{
+					at.String(),
+					finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10"),
+				})
 				break
 			}
 		}
