@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -294,20 +295,10 @@ func TestFailureFlood(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
 	told := newSharer(t, site, "redis://"+server.Address)
 	configuration := strings.Replace(told.configuration(), "failures off", "failures 1000000 24h", 1)
-	told.process = start(t, "{\n servers {\n trusted_proxies static private_ranges\n }\n}", configuration)
-	_ = configuration
+	told.process = start(t, "servers {\ntrusted_proxies static private_ranges\n}", configuration)
 	told.up()
-	info, err := server.Run("INFO", "memory").ToString()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var used int64
-	for line := range strings.Lines(info) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); ok {
-			fmt.Sscan(value, &used)
-		}
-	}
-	server.Must("CONFIG", "SET", "maxmemory", fmt.Sprint(used*8/7+1<<20))
+	used := infoOf(t, server, "used_memory")
+	server.Must("CONFIG", "SET", "maxmemory", fmt.Sprint((used+(2<<20))*8/7))
 	var flood sync.WaitGroup
 	next := make(chan int)
 	for range 16 {
@@ -341,7 +332,7 @@ func TestEvictionSettles(t *testing.T) {
 	for range 3 {
 		nodes = append(nodes, newSharer(t, site, "redis://"+server.Address).start(t))
 	}
-	server.Must("CONFIG", "SET", "maxmemory", "2500000") // some hundred results
+	server.Must("CONFIG", "SET", "maxmemory", fmt.Sprint(infoOf(t, server, "used_memory")+100_000)) // some hundred results
 	served := make(map[string]int)
 	for round := range 12 {
 		for i := range 500 {
@@ -359,5 +350,26 @@ func TestEvictionSettles(t *testing.T) {
 	if total := served["hit"] + served["miss"] + served["shared"]; served["hit"]*10 < total*8 {
 		t.Errorf("%v", served)
 	}
-	t.Logf("%v", served)
+	evicted := infoOf(t, server, "evicted_keys")
+	if evicted == 0 {
+		t.Error("nothing was evicted")
+	}
+	t.Logf("%v, and %d keys were evicted", served, evicted)
+}
+
+// infoOf returns a number that a Redis says about itself.
+func infoOf(t *testing.T, server *testutil.RedisServer, name string) (n int64) {
+	t.Helper()
+	info, err := server.Run("INFO").ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			if n, err = strconv.ParseInt(value, 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return n
 }

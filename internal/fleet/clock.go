@@ -28,7 +28,7 @@ func (c *clock) heard(store, sent, received int64) (wentBack bool) {
 	if !c.known || store-received > c.least(received) {
 		c.known, c.ahead, c.at = true, store-received, received
 	}
-	if sent > c.sent || wentBack {
+	if sent >= c.sent || wentBack {
 		c.store, c.sent = store, sent
 	}
 	return wentBack

@@ -292,6 +292,19 @@ func (f *fleet) chooseRings() {
 			}
 		}
 	}
+	for _, gone := range f.rings {
+		if len(rings) == 0 || gone.state == nil || slices.Contains(rings, gone) {
+			continue
+		}
+		// What was published under that secret only, and what this Caddy has not relayed yet.
+		missing := Revocation{Everything: true}
+		if rings[0].state != nil {
+			missing = gone.state.missing(rings[0].state)
+		}
+		if missing.Everything || len(missing.Tags) > 0 {
+			f.outbox.add(missing)
+		}
+	}
 	f.rings = rings
 }
 
@@ -413,7 +426,7 @@ type Stats struct {
 	// LookAge is how long ago the state was last compared; negative: never.
 	LookAge time.Duration
 
-	// Pending is how many revocations wait to be published.
+	// Pending is how many revocations wait to be published, also under a new secret.
 	Pending int
 }
 
@@ -423,8 +436,9 @@ func (m *Member) Stats() Stats {
 	open := len(f.breakers.Open())
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	relayed := f.relayed()
 	s := Stats{
-		Up: open == 0 && !f.looked.IsZero(), LookAge: -1, Pending: f.outbox.size(),
+		Up: open == 0 && !f.looked.IsZero(), LookAge: -1, Pending: f.outbox.size() + len(relayed.Tags),
 		Failures: f.failures.Load(), Published: f.published, Received: f.received,
 	}
 	if n := len(f.attached); n > 0 {
