@@ -360,7 +360,13 @@ func (x *modelCaddy) revoke(tag uint64) {
 	w := x.w
 	r := &modelRevocation{tag: tag, by: x, made: time.Now(), heard: map[*modelCaddy]bool{x: true}}
 	w.revoked = append(w.revoked, r)
-	x.member.Revoke(fleet.Revocation{Tags: []uint64{tag}})
+	tags := []uint64{tag}
+	if w.r.IntN(8) == 0 { // then a state cannot hold all of them
+		for range 1100 {
+			tags = append(tags, w.r.Uint64())
+		}
+	}
+	x.member.Revoke(fleet.Revocation{Tags: tags})
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 		defer cancel()
