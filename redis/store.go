@@ -61,8 +61,8 @@ func (l *storeClient) run(ctx context.Context, script *rueidis.Lua, keys, args [
 
 // Look implements fleet.Store.
 func (l *storeClient) Look(ctx context.Context, q fleet.LookQuery) (reply fleet.LookReply, err error) {
-	keys := []string{q.Lock, q.Failures}
-	args := []string{q.Owner, strconv.FormatInt(q.LockFor.Milliseconds(), 10)}
+	keys := append(make([]string, 0, 2+2*len(q.Rings)), q.Lock, q.Failures)
+	args := append(make([]string, 0, 2+len(q.Rings)), q.Owner, strconv.FormatInt(q.LockFor.Milliseconds(), 10))
 	for _, r := range q.Rings {
 		keys, args = append(keys, r.State, r.Verdict), append(args, r.Unwanted)
 	}
@@ -119,7 +119,7 @@ func (l *storeClient) Publish(ctx context.Context, at fleet.StateKeys, version s
 
 // Sync implements fleet.Store.
 func (l *storeClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.SyncReply, err error) {
-	keys := []string{q.Note}
+	keys := append(make([]string, 0, 1+2*len(q.Rings)), q.Note)
 	for _, r := range q.Rings {
 		keys = append(keys, r.State, r.Wake)
 	}

@@ -117,7 +117,7 @@ func visible(s string) bool {
 // ago although it has a session.
 func sentCookie(target *url.URL) string {
 	sum := fnv.New32a()
-	io.WriteString(sum, returnTo(target))
+	_, _ = io.WriteString(sum, returnTo(target)) // a hash takes everything
 	return fmt.Sprintf("frappe_auth_login_%08x", sum.Sum32())
 }
 

@@ -81,9 +81,8 @@ type world struct {
 	snapshots    []map[string]string
 	replica      map[string]string
 
-	jumped   time.Time // when the store's clock last went back
-	noticed  time.Time // when a Caddy that was there before began a generation after that; zero: none did
-	settling bool
+	jumped  time.Time // when the store's clock last went back
+	noticed time.Time // when a Caddy that was there before began a generation after that; zero: none did
 }
 
 type written struct{ key, value string }
