@@ -294,7 +294,7 @@ func TestRotation(t *testing.T) {
 func TestFailureFlood(t *testing.T) {
 	site, server := newFleetSite(t), testutil.StartRedis(t)
 	told := newSharer(t, site, "redis://"+server.Address)
-	configuration := strings.Replace(told.configuration(), "failures off", "failures 1000000 24h", 1)
+	configuration := strings.Replace(told.configuration(), "failures off", "failures 20 24h", 1)
 	told.process = start(t, "servers {\ntrusted_proxies static private_ranges\n}", configuration)
 	told.up()
 	used := infoOf(t, server, "used_memory")
