@@ -195,7 +195,8 @@ func (s *Store) validateOptions() error {
 		}
 	}
 	if len(s.OldSecrets) > maxOldSecrets {
-		return fmt.Errorf("secret: %d old secrets are too many; give the new one and up to %d old ones", len(s.OldSecrets), maxOldSecrets)
+		return fmt.Errorf("secret: %d old secrets are too many; give the new one and up to %d old ones",
+			len(s.OldSecrets), maxOldSecrets)
 	}
 	if s.Prefix != "" && !strings.Contains(s.Prefix, "{") {
 		if err := checkPrefix(s.Prefix); err != nil {

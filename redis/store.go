@@ -19,7 +19,8 @@ import (
 const noteFor = 3 * time.Minute
 
 // errForeign says that an answer is not one of the scripts.
-var errForeign = errors.New("an answer does not have the expected form; give frappe_auth a prefix that no other program uses")
+var errForeign = errors.New("an answer does not have the expected form; " +
+	"give frappe_auth a prefix that no other program uses")
 
 // storeClient is a use of a connection. Its methods implement fleet.Store: each runs one of the scripts.
 type storeClient struct {
@@ -38,7 +39,7 @@ func (s *Store) Connect() fleet.Store {
 }
 
 // run runs a script. Its answer is a list, of which numbers are texts as well.
-func (l *storeClient) run(ctx context.Context, script *rueidis.Lua, keys, args []string, want int) (answer []string, err error) {
+func (l *storeClient) run(ctx context.Context, script *rueidis.Lua, keys, args []string, want int) ([]string, error) {
 	return call(ctx, l.connection, func(ctx context.Context, client rueidis.Client) ([]string, error) {
 		values, err := script.Exec(ctx, client, keys, args).ToArray()
 		if err != nil {
@@ -109,7 +110,7 @@ func (l *storeClient) Done(ctx context.Context, q fleet.DoneQuery) error {
 }
 
 // Publish implements fleet.Store.
-func (l *storeClient) Publish(ctx context.Context, at fleet.StateKeys, version string, state []byte) (ok bool, err error) {
+func (l *storeClient) Publish(ctx context.Context, at fleet.StateKeys, version string, state []byte) (bool, error) {
 	keys, args := []string{at.State, at.Wake}, []string{version, rueidis.BinaryString(state)}
 	n, err := call(ctx, l.connection, func(ctx context.Context, client rueidis.Client) (int64, error) {
 		return publishScript.Exec(ctx, client, keys, args).ToInt64()
@@ -141,7 +142,7 @@ func (l *storeClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.
 
 // Wait implements fleet.Store.
 func (l *storeClient) Wait(ctx context.Context, rings []fleet.StateKeys, after []string, patience time.Duration) error {
-	_, err := wait(ctx, l.connection, ctx, patience+maxCall, func(ctx context.Context, client rueidis.Client) (struct{}, error) {
+	read := func(ctx context.Context, client rueidis.Client) (struct{}, error) {
 		keys := make([]string, len(rings))
 		for i, r := range rings {
 			keys[i] = r.Wake
@@ -152,7 +153,8 @@ func (l *storeClient) Wait(ctx context.Context, rings []fleet.StateKeys, after [
 			err = nil
 		}
 		return struct{}{}, err
-	})
+	}
+	_, err := wait(ctx, l.connection, ctx, patience+maxCall, read)
 	return err
 }
 
@@ -181,7 +183,8 @@ func (s *Store) checkScripts(ctx context.Context) (findings []frappe.Finding) {
 	verdict := fleet.DoneQuery{Lock: look.Lock, Failures: look.Failures, Verdict: look.Rings[0].Verdict, Owner: look.Owner}
 	remove := func(keys ...string) (err error) {
 		for _, key := range keys {
-			err = errors.Join(err, l.Done(ctx, fleet.DoneQuery{Lock: look.Lock, Failures: look.Failures, Verdict: key, Delete: true}))
+			q := fleet.DoneQuery{Lock: look.Lock, Failures: look.Failures, Verdict: key, Delete: true}
+			err = errors.Join(err, l.Done(ctx, q))
 		}
 		return err
 	}
@@ -233,7 +236,8 @@ func (s *Store) checkScripts(ctx context.Context) (findings []frappe.Finding) {
 	case clock.Time == 0: // it could not be asked
 	case skew > maxSkew:
 		findings = append(findings, frappe.Warning("clock",
-			"differs from this machine's by %s, so shared verdicts serve that much shorter; run NTP on both", skew.Round(time.Second)))
+			"differs from this machine's by %s, so shared verdicts serve that much shorter; run NTP on both",
+			skew.Round(time.Second)))
 	default:
 		findings = append(findings, frappe.OK("clock", "at most %s from this machine's", maxSkew))
 	}

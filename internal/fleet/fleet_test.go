@@ -228,7 +228,9 @@ func TestLosses(t *testing.T) {
 			changed[len(changed)/2] ^= 4
 			s.Replace(key, string(changed))
 		}, true},
-		{"what was written since", func(s *testutil.Store, before map[string]string, _ ...*testutil.StoreClient) { s.Restore(before) }, true},
+		{"what was written since", func(s *testutil.Store, before map[string]string, _ ...*testutil.StoreClient) {
+			s.Restore(before)
+		}, true},
 		{"what was written since, in a restart", func(s *testutil.Store, before map[string]string, clients ...*testutil.StoreClient) {
 			s.Restart(before, clients...)
 		}, true},
@@ -458,14 +460,13 @@ func TestFirstSync(t *testing.T) {
 		store := testutil.NewStore()
 		join(t, store.Client(secret), 0).put(t, "key")
 		client := store.Client(secret)
-		slow := true
+		began := time.Now()
 		client.SetDelay(func() time.Duration {
-			if slow {
+			if time.Since(began) < 900*time.Millisecond {
 				return time.Second / 2
 			}
 			return 0
 		})
-		go func() { time.Sleep(900 * time.Millisecond); slow = false }()
 		registry := fleet.NewRegistry(time.Now, func() float64 { return 0.5 })
 		late := &caddy{Member: registry.Join(client.Place(), "backends", func(fleet.Revocation) {}), logger: zap.NewNop()}
 		late.attach(t, client)

@@ -94,7 +94,8 @@ func (m *Member) Lookup(limit Limit, fields ...string) *Lookup {
 	}
 	first := l.rings[0]
 	l.query = DoneQuery{
-		Lock: first.key("l", first.id(fields...)), Failures: first.key("f", "none"), Verdict: l.keys[0].Verdict, Owner: rand.Text(),
+		Lock: first.key("l", first.id(fields...)), Failures: first.key("f", "none"), Verdict: l.keys[0].Verdict,
+		Owner: rand.Text(),
 	}
 	if limit.Max > 0 {
 		id := first.id("failures", m.scope, limit.Client, strconv.Itoa(limit.Max), limit.Window.String())

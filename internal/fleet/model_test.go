@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +58,10 @@ func TestModel(t *testing.T) {
 		})
 	}
 	t.Log(total)
-	for _, what := range []string{"served from memory", "served from the store", "asked", "acknowledged", "generations", "restarts", "reloads", "rotations", "attacks", "jumps"} {
+	for _, what := range []string{
+		"served from memory", "served from the store", "asked", "acknowledged", "generations", "restarts", "reloads",
+		"rotations", "attacks", "jumps",
+	} {
 		if total[what] == 0 && *modelSeeds >= 8 {
 			t.Errorf("it never happened: %s", what)
 		}
@@ -67,25 +71,49 @@ func TestModel(t *testing.T) {
 // world is a run of the model.
 type world struct {
 	t            *testing.T
-	r            *rand.Rand
+	r            *rand.Rand // with a source that is locked
 	evil, clocks bool
 	calm         bool
 	store        *testutil.Store
-	caddys       []*modelCaddy
-	good         [credentials]bool
-	revoked      []*modelRevocation
-	generations  map[uint64]time.Time // when they began
-	count        map[string]int
-	secrets      []string
-	written      []written // what a writer may put back
-	snapshots    []map[string]string
-	replica      map[string]string
+
+	// mu guards the following, and what modelCaddy and modelRevocation have. It is not held while a fleet or a store is used.
+	mu          sync.Mutex
+	caddys      []*modelCaddy
+	good        [credentials]bool
+	revoked     []*modelRevocation
+	generations map[uint64]time.Time // when they began
+	count       map[string]int
+	secrets     []string
+	written     []written // what a writer may put back
+	snapshots   []map[string]string
+	replica     map[string]string
 
 	jumped  time.Time // when the store's clock last went back
 	noticed time.Time // when a Caddy that was there before began a generation after that; zero: none did
 }
 
 type written struct{ key, value string }
+
+// source is a random source that many goroutines may use.
+type source struct {
+	mu  sync.Mutex
+	pcg *rand.PCG
+}
+
+func (s *source) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pcg.Uint64()
+}
+
+// locked calls do while nothing else changes the world.
+func (w *world) locked(do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do()
+}
+
+func (w *world) counted(what string) { w.locked(func() { w.count[what]++ }) }
 
 // modelRevocation is a revocation at one Caddy.
 type modelRevocation struct {
@@ -126,7 +154,7 @@ type answer struct {
 
 func newWorld(t *testing.T, seed int) *world {
 	w := &world{
-		t: t, r: rand.New(rand.NewPCG(uint64(seed), 1)), evil: seed%2 == 1, clocks: seed%4 >= 2, calm: seed%3 > 0,
+		t: t, r: rand.New(&source{pcg: rand.NewPCG(uint64(seed), 1)}), evil: seed%2 == 1, clocks: seed%4 >= 2, calm: seed%3 > 0,
 		store: testutil.NewStore(), generations: make(map[uint64]time.Time), count: make(map[string]int),
 		secrets: []string{"the first secret, which has 32 bytes"}, snapshots: []map[string]string{nil},
 	}
@@ -135,13 +163,15 @@ func newWorld(t *testing.T, seed int) *world {
 	}
 	w.store.Published = w.published
 	for range 5 {
-		w.caddys = append(w.caddys, w.newCaddy())
+		x := w.newCaddy()
+		w.locked(func() { w.caddys = append(w.caddys, x) })
 	}
 	return w
 }
 
 func (w *world) newCaddy() *modelCaddy {
-	x := &modelCaddy{w: w, born: time.Now(), cache: make(map[int]cached), dropped: make(map[uint64]int), secrets: w.leastSecrets()}
+	x := &modelCaddy{w: w, born: time.Now(), cache: make(map[int]cached), dropped: make(map[uint64]int)}
+	w.locked(func() { x.secrets = w.leastSecrets() })
 	skew := time.Duration(0)
 	if w.r.IntN(4) == 0 {
 		skew = time.Duration(w.r.Float64()*600-300) * time.Second
@@ -154,7 +184,7 @@ func (w *world) newCaddy() *modelCaddy {
 		x.member.Generous()
 	}
 	x.attach(x.client)
-	w.count["starts"]++
+	w.counted("starts")
 	return x
 }
 
@@ -178,7 +208,9 @@ func (w *world) secretsOf(step int) []string {
 }
 
 func (w *world) newClient(x *modelCaddy) *testutil.StoreClient {
-	c := w.store.Client("").With(w.secretsOf(x.secrets)...)
+	var secrets []string
+	w.locked(func() { secrets = w.secretsOf(x.secrets) })
+	c := w.store.Client("").With(secrets...)
 	c.SetDelay(func() time.Duration {
 		mean := 2 * time.Millisecond
 		if w.r.IntN(50) == 0 {
@@ -191,11 +223,12 @@ func (w *world) newClient(x *modelCaddy) *testutil.StoreClient {
 }
 
 func (x *modelCaddy) attach(c *testutil.StoreClient) {
+	x.w.locked(func() { x.client = c })
 	detach, err := x.member.Attach(c, zap.NewNop())
 	if err != nil {
 		x.w.t.Fatal(err)
 	}
-	x.client, x.detach = c, detach
+	x.detach = detach
 }
 
 // synced returns when the last sync began, and the states that may be used.
@@ -208,6 +241,8 @@ func tagsOf(c int) []uint64 { return []uint64{uint64(c + 1), uint64(101 + c%2)} 
 
 // apply drops verdicts from the cache.
 func (x *modelCaddy) apply(r fleet.Revocation) {
+	x.w.mu.Lock()
+	defer x.w.mu.Unlock()
 	x.revision++
 	if r.Everything {
 		clear(x.cache)
@@ -236,6 +271,8 @@ func (x *modelCaddy) droppedSince(c, revision int) bool {
 
 // published takes note of a state that has reached the store.
 func (w *world) published(c *testutil.StoreClient, key, value string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.written = append(w.written, written{key, value})
 	var by *modelCaddy
 	for _, x := range w.caddys {
@@ -285,11 +322,10 @@ func (w *world) violation(format string, args ...any) {
 	w.t.Errorf("after %s: %s", time.Since(w.caddys[0].born), fmt.Sprintf(format, args...))
 }
 
-// serve grants a credential whose backend was asked at a time.
-func (x *modelCaddy) serve(c int, asked time.Time) {
+// serve grants a credential whose backend was asked at a time. synced is when this Caddy last compared the state.
+func (x *modelCaddy) serve(c int, asked, synced time.Time) {
 	w := x.w
 	if age := time.Since(asked); age > modelTTL {
-		synced, _ := x.synced()
 		excepted := !w.jumped.IsZero() && !x.born.Before(w.jumped) && (w.noticed.IsZero() || synced.Before(w.noticed))
 		if !excepted {
 			w.violation("a grant serves %s after the backend was asked", age)
@@ -304,75 +340,104 @@ func (x *modelCaddy) serve(c int, asked time.Time) {
 
 func (x *modelCaddy) request(c int) {
 	w := x.w
-	if kept, ok := x.cache[c]; ok && time.Since(kept.from) < modelTTL {
-		w.count["served from memory"]++
-		x.serve(c, kept.asked)
+	began := time.Now()
+	synced, _ := x.synced()
+	served, revision := false, 0
+	w.locked(func() {
+		revision = x.revision
+		if kept, ok := x.cache[c]; ok && time.Since(kept.from) < modelTTL {
+			w.count["served from memory"]++
+			x.serve(c, kept.asked, synced)
+			served = true
+		}
+	})
+	if served {
 		return
 	}
-	revision, began := x.revision, time.Now()
 	l := x.member.Lookup(fleet.Limit{Client: "client", Max: 20, Window: time.Minute}, fmt.Sprint(c))
 	var outcome fleet.Outcome
 	defer func() { l.End(outcome) }()
-	found := l.Find(w.r.IntN(10) > 0, func(v *fleet.Verdict) bool {
-		var a answer
-		if json.Unmarshal(v.Plain, &a) != nil || a.Credential != c {
-			w.violation("a verdict on something else")
-		}
-		asked := time.Unix(0, a.Asked)
-		if v.Age >= modelTTL || !v.Current(tagsOf(c)...) || x.droppedSince(c, revision) {
-			return false
-		}
-		_, states := x.synced()
-		for _, r := range w.revoked {
-			if slices.Contains(tagsOf(c), r.tag) && r.made.After(asked) && !r.acked.IsZero() && r.acked.Before(began) && (!w.evil || w.holds(states, r)) {
-				w.violation("a revoked verdict is taken from the store")
-			}
-		}
-		x.cache[c] = cached{asked, time.Now().Add(-v.Age)}
-		w.count["served from the store"]++
-		x.serve(c, asked)
-		return true
-	})
-	if found || x.dead {
+	if l.Find(w.r.IntN(10) > 0, func(v *fleet.Verdict) bool { return x.take(c, v, began, revision) }) {
 		return
 	}
 	l.Wait()
-	asked := time.Now()
-	revision = x.revision
-	good := w.good[c]
-	w.count["asked"]++
+	asked, good, dead := time.Now(), false, false
+	w.locked(func() {
+		revision, good, dead = x.revision, w.good[c], x.dead
+		w.count["asked"]++
+	})
+	if dead {
+		return
+	}
 	time.Sleep(time.Duration(w.r.ExpFloat64() * float64(10*time.Millisecond)))
 	if !good {
 		l.Charge()
 		outcome.Delete = true
 		return
 	}
-	if !x.droppedSince(c, revision) {
+	synced, _ = x.synced()
+	w.locked(func() {
+		if x.droppedSince(c, revision) {
+			return
+		}
 		x.cache[c] = cached{asked, asked}
-		x.serve(c, asked)
+		x.serve(c, asked, synced)
 		outcome.Plain, _ = json.Marshal(answer{c, asked.UnixNano()})
 		outcome.Keep = modelTTL
+	})
+}
+
+// take takes a verdict of another Caddy, which was looked for since a time and a revision.
+func (x *modelCaddy) take(c int, v *fleet.Verdict, began time.Time, revision int) (taken bool) {
+	w := x.w
+	var a answer
+	if json.Unmarshal(v.Plain, &a) != nil || a.Credential != c {
+		w.violation("a verdict on something else")
 	}
+	asked := time.Unix(0, a.Asked)
+	synced, states := x.synced()
+	current := v.Current(tagsOf(c)...)
+	w.locked(func() {
+		if v.Age >= modelTTL || !current || x.droppedSince(c, revision) {
+			return
+		}
+		for _, r := range w.revoked {
+			concerns := slices.Contains(tagsOf(c), r.tag) && r.made.After(asked)
+			if concerns && !r.acked.IsZero() && r.acked.Before(began) && (!w.evil || w.holds(states, r)) {
+				w.violation("a revoked verdict is taken from the store")
+			}
+		}
+		x.cache[c] = cached{asked, time.Now().Add(-v.Age)}
+		w.count["served from the store"]++
+		x.serve(c, asked, synced)
+		taken = true
+	})
+	return taken
 }
 
 func (x *modelCaddy) revoke(tag uint64) {
 	w := x.w
 	r := &modelRevocation{tag: tag, by: x, made: time.Now(), heard: map[*modelCaddy]bool{x: true}}
-	w.revoked = append(w.revoked, r)
 	tags := []uint64{tag}
 	if w.r.IntN(8) == 0 { // then a state cannot hold all of them
 		for range 1100 {
 			tags = append(tags, w.r.Uint64())
 		}
 	}
+	w.locked(func() { w.revoked = append(w.revoked, r) })
 	x.member.Revoke(fleet.Revocation{Tags: tags})
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 		defer cancel()
-		if x.member.Publish(ctx) == nil && !x.dead {
-			r.acked = time.Now()
-			w.count["acknowledged"]++
+		if err := x.member.Publish(ctx); err != nil {
+			return
 		}
+		w.locked(func() {
+			if !x.dead {
+				r.acked = time.Now()
+				w.count["acknowledged"]++
+			}
+		})
 	}()
 }
 
@@ -380,6 +445,7 @@ func (x *modelCaddy) revoke(tag uint64) {
 func (w *world) observe() {
 	for _, x := range w.caddys {
 		synced, states := x.synced()
+		w.mu.Lock()
 		for _, r := range w.revoked {
 			if r.heard[x] || r.acked.IsZero() || !r.acked.Before(synced) || len(states) == 0 {
 				continue
@@ -391,6 +457,7 @@ func (w *world) observe() {
 				w.violation("a state lacks what was acknowledged %s before it was read", synced.Sub(r.acked))
 			}
 		}
+		w.mu.Unlock()
 	}
 }
 
@@ -404,8 +471,12 @@ func (w *world) step() {
 	case a < .80:
 		go x.request(w.r.IntN(credentials))
 	case a < .92:
-		c := w.r.IntN(credentials)
-		if w.good[c] = !w.good[c]; !w.good[c] || w.r.IntN(5) == 0 {
+		c, good := w.r.IntN(credentials), false
+		w.locked(func() {
+			w.good[c] = !w.good[c]
+			good = w.good[c]
+		})
+		if !good || w.r.IntN(5) == 0 {
 			tag := tagsOf(c)[0]
 			if w.r.IntN(5) == 0 {
 				tag = tagsOf(c)[1]
@@ -418,7 +489,7 @@ func (w *world) step() {
 		w.kill(x)
 	case a < .945:
 		x.reload(x.secrets)
-		w.count["reloads"]++
+		w.counted("reloads")
 	case a < .95:
 		w.rotate(x)
 	case a < .955:
@@ -438,17 +509,20 @@ func (w *world) step() {
 
 // kill ends a Caddy, and starts another. What only it knew is lost.
 func (w *world) kill(x *modelCaddy) {
-	x.dead = true
 	x.client.SetAway(true)
+	w.locked(func() {
+		x.dead = true
+		w.revoked = slices.DeleteFunc(w.revoked, func(r *modelRevocation) bool { return r.by == x && r.acked.IsZero() })
+	})
 	go x.detach()
-	w.revoked = slices.DeleteFunc(w.revoked, func(r *modelRevocation) bool { return r.by == x && r.acked.IsZero() })
-	w.caddys[slices.Index(w.caddys, x)] = w.newCaddy()
+	next := w.newCaddy()
+	w.locked(func() { w.caddys[slices.Index(w.caddys, x)] = next })
 }
 
 // reload gives a Caddy another configuration, which may begin with a password that is wrong.
 func (x *modelCaddy) reload(secrets int) {
 	w := x.w
-	x.secrets = secrets
+	w.locked(func() { x.secrets = secrets })
 	c, before := w.newClient(x), x.detach
 	c.SetAway(w.r.IntN(4) == 0)
 	x.attach(c)
@@ -457,18 +531,21 @@ func (x *modelCaddy) reload(secrets int) {
 
 // rotate rolls a new secret out, one Caddy at a time: `new old` everywhere, then `new`.
 func (w *world) rotate(x *modelCaddy) {
+	w.mu.Lock()
 	least := w.leastSecrets()
 	if least == 2*(len(w.secrets)-1) {
 		if w.r.IntN(4) > 0 {
+			w.mu.Unlock()
 			return
 		}
 		w.secrets = append(w.secrets, fmt.Sprintf("another secret, which has 32 bytes: %d", len(w.secrets)))
 	}
+	w.mu.Unlock()
 	if x.secrets > least {
 		return
 	}
 	x.reload(least + 1)
-	w.count["rotations"]++
+	w.counted("rotations")
 }
 
 func (w *world) fault() {
@@ -479,47 +556,53 @@ func (w *world) fault() {
 	switch w.r.IntN(4) {
 	case 0:
 		w.store.Flush()
-		w.count["flushes"]++
+		w.counted("flushes")
 	case 1:
 		keys := slices.Sorted(maps.Keys(w.store.Snapshot()))
 		if len(keys) > 0 {
 			w.store.Replace(keys[w.r.IntN(len(keys))], "")
 		}
-		w.count["evictions"]++
+		w.counted("evictions")
 	case 2:
 		w.store.Restart(w.snapshots[w.r.IntN(len(w.snapshots))], clients...)
-		w.count["restarts"]++
+		w.counted("restarts")
 	case 3:
 		w.store.Restart(w.replica, clients...)
-		w.count["failovers"]++
+		w.counted("failovers")
 	}
 }
 
 func (w *world) jump() {
-	by := []time.Duration{-time.Hour, -time.Minute, -5 * time.Second, -3 * time.Second, -2 * time.Second, -time.Second, 5 * time.Second, time.Hour}
+	by := []time.Duration{
+		-time.Hour, -time.Minute, -5 * time.Second, -3 * time.Second, -2 * time.Second, -time.Second, 5 * time.Second, time.Hour,
+	}
 	jump := time.Duration(float64(by[w.r.IntN(len(by))]) * w.r.Float64())
 	w.store.Jump(jump)
-	w.count["jumps"]++
+	w.counted("jumps")
 	if jump < 0 {
-		w.jumped, w.noticed = time.Now(), time.Time{}
+		w.locked(func() { w.jumped, w.noticed = time.Now(), time.Time{} })
 	}
 }
 
 // attack writes to the store what somebody can write who has no secret.
 func (w *world) attack() {
-	w.count["attacks"]++
 	now := w.store.Snapshot()
+	w.mu.Lock()
+	w.count["attacks"]++
 	for key, value := range now {
 		if strings.Contains(key, ":v:") {
 			w.written = append(w.written, written{key, value})
 		}
 	}
-	slices.SortFunc(w.written[max(0, len(w.written)-len(now)):], func(a, b written) int { return strings.Compare(a.key, b.key) })
+	latest := w.written[max(0, len(w.written)-len(now)):]
+	slices.SortFunc(latest, func(a, b written) int { return strings.Compare(a.key, b.key) })
+	written := slices.Clone(w.written)
+	w.mu.Unlock()
 	keys := slices.Sorted(maps.Keys(now))
-	if len(keys) == 0 || len(w.written) == 0 {
+	if len(keys) == 0 || len(written) == 0 {
 		return
 	}
-	key, old := keys[w.r.IntN(len(keys))], w.written[w.r.IntN(len(w.written))]
+	key, old := keys[w.r.IntN(len(keys))], written[w.r.IntN(len(written))]
 	states := w.store.Keys("s")
 	slices.Sort(states)
 	switch w.r.IntN(6) {
@@ -532,8 +615,8 @@ func (w *world) attack() {
 			w.store.Replace(state, "")
 		}
 	case 3: // an older state
-		for i := range w.written {
-			if older := w.written[(i+w.r.IntN(len(w.written)))%len(w.written)]; strings.Contains(older.key, ":s:") {
+		for i := range written {
+			if older := written[(i+w.r.IntN(len(written)))%len(written)]; strings.Contains(older.key, ":s:") {
 				w.store.Replace(older.key, older.value)
 				break
 			}
@@ -560,10 +643,12 @@ func (w *world) settle() {
 	time.Sleep(2 * time.Minute)
 	synctest.Wait()
 	w.observe()
-	generations := w.count["generations"]
+	var generations, since int
+	w.locked(func() { generations = w.count["generations"] })
 	time.Sleep(5 * time.Second)
 	synctest.Wait()
-	if w.count["generations"] != generations {
+	w.locked(func() { since = w.count["generations"] })
+	if since != generations {
 		w.violation("it goes on to begin generations")
 	}
 	last := make(map[uint64]bool)
@@ -576,11 +661,13 @@ func (w *world) settle() {
 		for _, s := range states {
 			last[s.Last] = true
 		}
-		for _, r := range w.revoked {
-			if !r.acked.IsZero() && !w.evil && !w.holds(states, r) {
-				w.violation("a state lacks what was acknowledged")
+		w.locked(func() {
+			for _, r := range w.revoked {
+				if !r.acked.IsZero() && !w.evil && !w.holds(states, r) {
+					w.violation("a state lacks what was acknowledged")
+				}
 			}
-		}
+		})
 	}
 	if len(last) > 3 {
 		w.violation("the Caddys have %d states", len(last))

@@ -480,7 +480,9 @@ func (f *fleet) publish(ctx context.Context, a *attachment) error {
 	if !waits {
 		return nil
 	}
-	err := f.try(ctx, a, publishing, false, publishTimeout, func(ctx context.Context) error { return f.publishAll(ctx, a) })
+	err := f.try(ctx, a, publishing, false, publishTimeout, func(ctx context.Context) error {
+		return f.publishAll(ctx, a)
+	})
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrAway, err)
 	}

@@ -169,7 +169,10 @@ type StoreClient struct {
 
 // Client returns a connection for a Caddy with that secret.
 func (s *Store) Client(secret string) *StoreClient {
-	return &StoreClient{Store: s, Key: secret, At: fleet.Place{Server: "redis://store", Database: "0", Prefix: "test"}, calls: make(map[string]int), dialled: 1}
+	return &StoreClient{
+		Store: s, Key: secret, At: fleet.Place{Server: "redis://store", Database: "0", Prefix: "test"},
+		calls: make(map[string]int), dialled: 1,
+	}
 }
 
 // SetAway cuts the connection, or restores it.
@@ -344,7 +347,9 @@ func (c *StoreClient) charge(q fleet.DoneQuery) {
 }
 
 // Publish implements fleet.Store.
-func (c *StoreClient) Publish(ctx context.Context, at fleet.StateKeys, version string, state []byte) (ok bool, err error) {
+func (c *StoreClient) Publish(
+	ctx context.Context, at fleet.StateKeys, version string, state []byte,
+) (ok bool, err error) {
 	refused := false
 	err = c.do(ctx, "Publish", func(writes bool) {
 		if ok = c.version(at.State) == version; !ok {
@@ -371,7 +376,8 @@ func (c *StoreClient) Publish(ctx context.Context, at fleet.StateKeys, version s
 // Sync implements fleet.Store.
 func (c *StoreClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.SyncReply, err error) {
 	err = c.do(ctx, "Sync", func(writes bool) {
-		reply = fleet.SyncReply{Time: c.now(), Replication: fmt.Sprintf("%040x", c.replication), Full: c.full, Evicts: c.evicts}
+		reply = fleet.SyncReply{Time: c.now(), Full: c.full, Evicts: c.evicts}
+		reply.Replication = fmt.Sprintf("%040x", c.replication)
 		if q.Write != "" {
 			reply.Note = c.get(q.Note)
 			if writes {
