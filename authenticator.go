@@ -60,7 +60,7 @@ func (a *authenticator) accepts(scheme frappe.Scheme) bool {
 // attempt is the input of a decision.
 type attempt struct {
 	early     bool            // the request may be a replay, and its address is not verified (RFC 8470)
-	earlier   *decision       // of a handler before this one, if the request has no Authorization header of an accepted scheme
+	earlier   *decision       // of a handler before this one, which may have hidden the credential
 	headers   []string        // the Authorization headers
 	cookies   []string        // the Cookie headers, if sessions are accepted
 	crossSite bool            // another site may have made a browser send the request with the user's session
@@ -80,11 +80,9 @@ func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
 		headers: r.Header["Authorization"],
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
 		early:   headers.Early(r),
+		earlier: published(r),
 		guest:   guest,
 		caller:  caller{client: headers.ClientIP(r)},
-	}
-	if len(in.headers) == 0 || a.leavesToApplication(in.headers[0]) {
-		in.earlier = published(r)
 	}
 	if a.crossSite != nil {
 		scheme, host := headers.Addressed(r)

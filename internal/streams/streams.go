@@ -162,7 +162,6 @@ func (st *stream) confirm() {
 	}
 	st.mu.Lock()
 	if st.closed || st.confirming {
-		st.again = st.confirming
 		st.mu.Unlock()
 		return
 	}
@@ -198,6 +197,10 @@ func (st *stream) revoked() {
 	if left := time.Until(st.end); left > MaxRevoked {
 		st.end = time.Now().Add(MaxRevoked)
 		st.deadline.Reset(MaxRevoked)
+	}
+	if st.confirming {
+		st.again = true // the answer may be from before the revocation
+		return
 	}
 	st.confirmation.Reset(0)
 }

@@ -162,6 +162,34 @@ func TestRevokedWhileConfirmed(t *testing.T) {
 	})
 }
 
+// TestRevokedWhileAllAreConfirmed: it does not count either while no other confirmation may start.
+func TestRevokedWhileAllAreConfirmed(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		set, busy, grant := streams.New(), new(double), new(double)
+		busy.set(hangs)
+		grant.set(func() (streams.Term, error) {
+			time.Sleep(5 * time.Second)
+			return term, nil
+		})
+		for range streams.MaxConfirmations - 1 {
+			_, done := set.Open(t.Context(), busy, streams.Term{Confirm: term.Confirm, End: time.Hour}, func(error) {})
+			defer done()
+		}
+		ctx, done := set.Open(t.Context(), grant, term, func(error) {})
+		defer done()
+		time.Sleep(50 * time.Second) // all confirmations are under way
+		grant.set(denied)
+		grant.revoked.Store(true)
+		set.Revoked()
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if ctx.Err() == nil {
+			t.Error("it is open after an answer from before the revocation")
+		}
+		time.Sleep(2 * time.Hour) // the others end
+	})
+}
+
 // TestManyRevoked: however many streams are concerned, few are confirmed at once, and all are.
 func TestManyRevoked(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
