@@ -44,7 +44,7 @@ func TestReadmeQuickStart(t *testing.T) {
 	commands := strings.Join(testutil.Blocks(t, testutil.Page(t, "README.md"), "sh"), "\n")
 	for _, port := range []string{"8080", "8081", "8082"} {
 		free := testutil.PortOf(testutil.FreeAddress(t))
-		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+free)
+		example = strings.ReplaceAll(example, ":"+port, ":"+free)
 		commands = strings.ReplaceAll(commands, "localhost:"+port, "localhost:"+free)
 	}
 	testutil.RunCaddy(t, example)

@@ -25,6 +25,15 @@ func TestDoctorWithDatabase(t *testing.T) {
 		"database sqlite _site.db", `SQLite [\d.]+`, "SQLite x.y")...)
 }
 
+// TestDoctorExample: doctor finds nothing to mend in Caddyfile.example.
+func TestDoctorExample(t *testing.T) {
+	screen, code := command(t, "", "doctor", "--config", "Caddyfile.example", "--json")
+	var got struct{ Level string }
+	if err := json.Unmarshal([]byte(screen), &got); err != nil || code != 0 || got.Level != "ok" {
+		t.Errorf("exit code %d, %v:\n%s", code, err, screen)
+	}
+}
+
 // TestDoctorConfiguration: doctor finds mistakes around the handlers that `caddy adapt` accepts.
 func TestDoctorConfiguration(t *testing.T) {
 	const static = "backend static {\ntoken k sha256:abababababababababababababababababababababababababababababababab alice@example.com Employee\n}\n"

@@ -28,7 +28,7 @@ func startExample(t *testing.T) (files, application string) {
 	ports := make(map[string]string)
 	for _, port := range []string{"8080", "8081", "8082"} {
 		ports[port] = testutil.FreePort(t)
-		example = strings.ReplaceAll(example, "localhost:"+port, "localhost:"+ports[port])
+		example = strings.ReplaceAll(example, ":"+port, ":"+ports[port])
 	}
 	start(t, "", example)
 	return "http://localhost:" + ports["8080"], "http://localhost:" + ports["8081"]
@@ -71,6 +71,7 @@ func TestCurl(t *testing.T) {
 			"200 You are alice@example.com, by basic.\n",
 		},
 		{"none", []string{files}, "401 "},
+		{"none, by another name of this machine", []string{strings.Replace(files, "localhost", "127.0.0.1", 1)}, "401 "},
 		{"wrong secret", []string{"-u", testutil.AliceKey + ":wrong", files}, "401 "},
 		{
 			"the role",

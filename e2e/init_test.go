@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -106,6 +107,44 @@ func TestInitServes(t *testing.T) {
 	if status, _ := ask(t, "GET", "http://"+address, "", wrongHeader); status != http.StatusUnauthorized {
 		t.Errorf("a wrong secret gets %d", status)
 	}
+}
+
+// TestInitDefaultAddress: without an address, the Caddyfile protects requests for every name of this machine, and lets no
+// other machine in.
+func TestInitDefaultAddress(t *testing.T) {
+	file, screen, code := runInit(t, "", "--site", namedSite(t, ""))
+	port := testutil.FreePort(t)
+	own := strings.Replace(file, "\n:8080 {\n", "\n:"+port+" {\n", 1)
+	if code != 0 || own == file {
+		t.Fatalf("exit code %d:\n%s%s", code, screen, file)
+	}
+	start(t, "", own)
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		if status, body := ask(t, "GET", "http://"+host+":"+port, ""); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d %q without a credential", host, status, body)
+		}
+	}
+	for _, address := range addressesOfOthers(t) {
+		if conn, err := net.Dial("tcp", net.JoinHostPort(address, port)); err == nil {
+			conn.Close()
+			t.Errorf("%s is open", address)
+		}
+	}
+}
+
+// addressesOfOthers are the addresses at which other machines reach this one.
+func addressesOfOthers(t *testing.T) (all []string) {
+	t.Helper()
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range own {
+		if network, ok := address.(*net.IPNet); ok && !network.IP.IsLoopback() && !network.IP.IsLinkLocalUnicast() {
+			all = append(all, network.IP.String())
+		}
+	}
+	return all
 }
 
 // TestInitFindsBench: without flags, init proposes the bench in the current directory or in the home directory.
@@ -215,7 +254,8 @@ func TestInitOutput(t *testing.T) {
 	}
 }
 
-// TestInitHint: the command to start Caddy that init prints works, whatever the name of the file.
+// TestInitHint: the commands that init prints, to start Caddy and to send a request, work, whatever the name of the
+// file. The program is named as it was called.
 func TestInitHint(t *testing.T) {
 	for name, flags := range map[string]string{
 		"Caddyfile": "", "Caddyfile.new": "", "erp.caddyfile": "",
@@ -223,8 +263,12 @@ func TestInitHint(t *testing.T) {
 	} {
 		file := filepath.Join(t.TempDir(), name)
 		_, screen, _ := runInit(t, "", "--site", namedSite(t, ""), "--output", file)
-		if want := "Start Caddy with: caddy run --config " + file + flags + "\n"; !strings.HasSuffix(screen, want) {
+		if want := "Start Caddy with: " + binary + " run --config " + file + flags + "\n"; !strings.Contains(screen, want) {
 			t.Errorf("no %q in\n%s", want, screen)
+		}
+		want := `curl -H "Authorization: token <api_key>:<api_secret>" http://127.0.0.1:8080/` + "\n"
+		if !strings.HasSuffix(screen, want) {
+			t.Errorf("no %q at the end of\n%s", want, screen)
 		}
 		args := append([]string{"adapt", "--config", file}, strings.Fields(flags)...)
 		if out, err := exec.CommandContext(t.Context(), binary, args...).CombinedOutput(); err != nil {

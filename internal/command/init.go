@@ -43,13 +43,15 @@ the command line is wrong, or the file exists and --force is missing.`,
 	cmd.Flags().String("site", "", "URL of a Frappe site")
 	cmd.Flags().String("bench", "", "Path of a bench on this machine")
 	cmd.Flags().String("site-name", "", "Name of the site on its bench")
-	cmd.Flags().String("address", "", "Address that clients use (default: "+defaultAddress+")")
+	cmd.Flags().String("address", "", "Address that clients use (default: "+defaultAddress+", for this machine only)")
 	cmd.Flags().StringP("output", "o", "", "File to write instead of standard output")
 	cmd.Flags().Bool("force", false, "Overwrite the file")
 	return cmd
 }
 
-const defaultAddress = "http://localhost:8080"
+// defaultAddress is port 8080, without TLS and, by the line bind, of this machine only. It has no host, because Caddy
+// answers requests for any other host with an empty 200, as if nothing were protected.
+const defaultAddress = ":8080"
 
 // maxAttempts is how often init asks for another site before it gives up.
 const maxAttempts = 10
@@ -82,7 +84,7 @@ func (l loader) init(fl caddycmd.Flags) (int, error) {
 		case err != nil:
 			fmt.Fprintf(d.out, "TROUBLE  %v\n", err)
 		case text != "":
-			return save(d.out, output, text, fl.Bool("force"))
+			return save(d.out, output, text, address, fl.Bool("force"))
 		}
 		next := t
 		if !d.asks || !d.another(&next) {
@@ -126,8 +128,8 @@ func (l loader) choose(w io.Writer, t target, address string) (string, error) {
 	return "", nil
 }
 
-// save writes the Caddyfile to a file, or to standard output if the file name is empty.
-func save(w io.Writer, file, text string, force bool) (int, error) {
+// save writes the Caddyfile to a file, or to standard output if the file name is empty. It says what to do next.
+func save(w io.Writer, file, text, address string, force bool) (int, error) {
 	if file == "" {
 		if _, err := io.WriteString(os.Stdout, text); err != nil {
 			return caddy.ExitCodeFailedStartup, err
@@ -154,7 +156,10 @@ func save(w io.Writer, file, text string, force bool) (int, error) {
 		!strings.HasSuffix(base, ".caddyfile") {
 		adapter = " --adapter caddyfile" // otherwise Caddy would read the file as JSON
 	}
-	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: caddy run --config %[1]s%s\n", file, adapter)
+	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: %s run --config %s%s\n", file, invocation(os.Args[0]), shellWord(file), adapter)
+	if try := request(address); try != "" {
+		fmt.Fprintf(w, "Then send it a request:     %s\n", try)
+	}
 	return 0, nil
 }
 
@@ -274,7 +279,8 @@ func (d dialog) another(t *target) bool {
 // address returns the address that clients use, from the flag or by asking.
 func (d dialog) address(address string) (_ string, err error) {
 	if address == "" && d.asks {
-		if address, err = d.answer("Which address do clients use?", defaultAddress); err != nil {
+		if address, err = d.answer("Which address do clients use? Write your host name, or nothing for this machine only",
+			defaultAddress); err != nil {
 			return "", err
 		}
 	}

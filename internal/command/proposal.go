@@ -103,8 +103,14 @@ func (p proposal) caddyfile(address string) (string, error) {
 		"",
 		"# The address that clients use. Replace it with your host name, and Caddy gets a certificate for it.",
 		word(address) + " {",
-		"\tfrappe_auth {",
 	}
+	if address == defaultAddress {
+		lines = append(lines,
+			"\t# Lets only this machine in. Remove the line when other machines may send requests.",
+			"\tbind 127.0.0.1",
+			"")
+	}
+	lines = append(lines, "\tfrappe_auth {")
 	if p.database != "" {
 		lines = append(lines,
 			"\t\t# Looks up credentials in the site's database, and only reads it. Changes in Frappe take effect",
