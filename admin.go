@@ -100,6 +100,7 @@ func (s *state) overview() admin.Cache {
 	if all > 0 {
 		hits := s.results[lookupHit].Load() + s.results[lookupHitDenied].Load()
 		o.HitRatio = float64(hits) / float64(all)
+		o.StaleRatio = float64(s.results[lookupStale].Load()) / float64(all)
 	}
 	sources := make([]string, len(s.backends))
 	for _, a := range authenticatorsOf(s) {
@@ -127,6 +128,10 @@ func (s *state) overview() admin.Cache {
 			InFlight:    calls,
 			Waiting:     waiting,
 			CircuitOpen: b.Open(),
+			Up:          b.Up(),
+		}
+		if last, ok := b.LastVerdict(); ok {
+			shown.VerdictAge = admin.Seconds(s.now().Sub(last))
 		}
 		if age, ok := b.Watch.Age(s.now()); ok {
 			shown.WatchAge = admin.Seconds(age)

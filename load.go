@@ -51,7 +51,7 @@ func (o *Options) load(ctx caddy.Context, described *ProtectedResource, anonymou
 			return nil, err
 		}
 	}
-	if err := registerMetrics(ctx); err != nil {
+	if conf.pings, err = registerMetrics(ctx); err != nil {
 		return nil, err
 	}
 	conf.logger, conf.events = a.logger, a.events

@@ -99,16 +99,18 @@ func (d *decision) traced() telemetry.DecisionSpan {
 }
 
 // registerMetrics registers the metrics with the configuration's registry if the configuration enables metrics.
-func registerMetrics(ctx caddy.Context) error {
+func registerMetrics(ctx caddy.Context) (enabled bool, err error) {
 	if app := httpApp(ctx); app == nil || app.Metrics == nil {
-		return nil
+		return false, nil
 	}
-	return telemetry.Register(ctx.GetMetricsRegistry(), snapshot)
+	return true, telemetry.Register(ctx.GetMetricsRegistry(), snapshot)
 }
 
 // snapshot sums up the states of all handlers.
 func snapshot() telemetry.Snapshot {
-	sum := telemetry.Snapshot{Backends: make(map[string]telemetry.BackendSnapshot)}
+	sum := telemetry.Snapshot{
+		Backends: make(map[string]telemetry.BackendSnapshot), Contacts: make(map[telemetry.Contact]telemetry.ContactSnapshot),
+	}
 	for _, s := range statesOf("") {
 		granted, denied, size := s.cache.Fill()
 		sum.Granted, sum.Denied, sum.Capacity = sum.Granted+granted, sum.Denied+denied, sum.Capacity+size
@@ -119,6 +121,10 @@ func snapshot() telemetry.Snapshot {
 			calls, waiting := b.InFlight()
 			of.InFlight, of.Waiting, of.OpenBreakers = of.InFlight+calls, of.Waiting+waiting, of.OpenBreakers+len(b.Open())
 			sum.Backends[b.Name] = of
+			last, _ := b.LastVerdict()
+			for _, handler := range s.names() {
+				sum.AddContact(telemetry.Contact{Backend: b.Name, Handler: handler}, b.Up(), last)
+			}
 			if age, ok := b.Watch.Age(s.now()); ok {
 				sum.AddWatch(b.Name, age)
 			}

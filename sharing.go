@@ -165,16 +165,26 @@ func (s *state) serves(name string) bool {
 	return false
 }
 
-// name returns the first name of a handler that shares the state; empty if none has a name.
-func (s *state) name() (first string) {
+// names returns the names of the handlers that share the state, each once and sorted. That of an unnamed one is empty.
+func (s *state) names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	names := make([]string, 0, len(s.demands))
 	for d := range s.demands {
-		if d.name != "" && (first == "" || d.name < first) {
-			first = d.name
+		names = append(names, d.name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// name returns the first name of a handler that shares the state; empty if none has a name.
+func (s *state) name() string {
+	for _, name := range s.names() {
+		if name != "" {
+			return name
 		}
 	}
-	return first
+	return ""
 }
 
 // statesOf returns the states of the handlers with that name, or of all handlers if it is empty. They are sorted by the

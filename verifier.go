@@ -30,6 +30,7 @@ type verifierConfig struct {
 	failures  rate.Limit // of each client
 	logger    *zap.Logger
 	events    telemetry.Emitter
+	pings     bool // backends that nobody asks are pinged, for the metrics
 }
 
 // verifier verifies credentials. It answers from the cache, or asks the backends in order. Requests with the same
@@ -82,6 +83,9 @@ func (v *verifier) start(ctx context.Context) {
 	for i, b := range v.backends {
 		if w, ok := b.Backend.(frappe.Watcher); ok {
 			v.watch(ctx, w, &v.state.backends[i].Watch, telemetry.SourceWatch)
+		}
+		if v.pings {
+			v.watchers.Go(func() { v.state.backends[i].KeepPinging(ctx, b, v.reporter()) })
 		}
 	}
 	for _, f := range v.feeds {

@@ -90,7 +90,8 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	}
 	h.Secret = secret
 	h.receiver = &webhook.Receiver{Secret: secret}
-	return registerMetrics(ctx)
+	_, err = registerMetrics(ctx)
+	return err
 }
 
 // ServeHTTP receives a delivery, drops the verdicts it concerns, and answers it.

@@ -50,6 +50,17 @@ func (b *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 	return append(findings, c.examineZone(ctx), c.examineClock(ctx, b.now()))
 }
 
+// Ping implements frappe.Pinger.
+func (b *Backend) Ping(ctx context.Context, _ string) error {
+	c, leave, err := b.source.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	_, err = c.one(ctx, c.dialect.version)
+	return err
+}
+
 func examineTables(sch *schema) []frappe.Finding {
 	if sch.missing == nil {
 		return []frappe.Finding{frappe.OK("tables", "everything that is needed can be read")}

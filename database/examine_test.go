@@ -85,6 +85,22 @@ func TestExamine(t *testing.T) {
 	})
 }
 
+// TestPing: a database answers a ping while it is there.
+func TestPing(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		if err := provisioned(t, &Backend{Site: s.dir}).Ping(t.Context(), ""); err != nil {
+			t.Error(err)
+		}
+	})
+	away := provisioned(t, &Backend{
+		DBName: "_site", DBPassword: "x", DBPort: "1", EncryptionKey: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+	})
+	if err := away.Ping(t.Context(), ""); err == nil {
+		t.Error("a database that is away answers")
+	}
+}
+
 // TestExamineTrouble: what is wrong is found, and said without a secret.
 func TestExamineTrouble(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {

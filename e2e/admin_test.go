@@ -45,7 +45,8 @@ http://%s {
 	}
 	ask(t, "GET", "http://"+tenants, "", "Authorization: Bearer good-token")
 	_, overview := ask(t, "GET", api, "")
-	golden(t, "overview.json", indented(t, overview), `http://127\.0\.0\.1:\d+`, "http://127.0.0.1:8000")
+	golden(t, "overview.json", indented(t, overview), `"verdict_age_seconds": [\d.e-]+`, `"verdict_age_seconds": 0.1`,
+		`http://127\.0\.0\.1:\d+`, "http://127.0.0.1:8000")
 
 	t.Run("drop", func(t *testing.T) {
 		cached := func() string {

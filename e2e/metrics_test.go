@@ -48,7 +48,9 @@ http://%s {
 	respond ok
 }
 http://%s {
-	frappe_auth http://127.0.0.1:%s
+	frappe_auth http://127.0.0.1:%s {
+		name away
+	}
 	respond ok
 }`, addresses[0], alice+"backend static {\nbearer "+testutil.Hash("of nobody")+" x\n}\n", addresses[1], siteDouble(t), addresses[2], testutil.FreePort(t)), addresses
 }
@@ -154,6 +156,9 @@ func TestMetrics(t *testing.T) {
 		`caddy_frappe_auth_backend_breakers_open{backend="static"}`:                        0,
 		`caddy_frappe_auth_backend_calls_in_flight{backend="site"}`:                        0,
 		`caddy_frappe_auth_backend_call_duration_seconds_count{backend="site"}`:            6,
+		`caddy_frappe_auth_backend_up{backend="site",handler=""}`:                          1,
+		`caddy_frappe_auth_backend_up{backend="site",handler="away"}`:                      0,
+		`caddy_frappe_auth_backend_up{backend="static",handler=""}`:                        1,
 		`caddy_frappe_auth_failing_clients`:                                                1,
 		`caddy_frappe_auth_revocations_total{source="webhook"}`:                            1,
 		`caddy_frappe_auth_revocations_total{source="admin"}`:                              1,
@@ -180,6 +185,47 @@ func TestMetrics(t *testing.T) {
 	p.reload("", sites)
 	if got := p.scrape(); len(got) != 0 {
 		t.Errorf("metrics are off, but there are %v", got)
+	}
+}
+
+// TestBackendUp: a dead site is seen without any traffic, and with one credential; one that lives is up.
+func TestBackendUp(t *testing.T) {
+	address, site := testutil.FreeAddress(t), testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	sites := fmt.Sprintf(`
+http://%s {
+	frappe_auth http://127.0.0.1:%s {
+		name dead
+	}
+}
+http://%s {
+	frappe_auth %s {
+		name well
+	}
+}`, address, testutil.FreePort(t), testutil.FreeAddress(t), site.URL)
+	p := start(t, "metrics", sites)
+	up := func(handler string) float64 {
+		return p.scrape()[`caddy_frappe_auth_backend_up{backend="site",handler="`+handler+`"}`]
+	}
+	testutil.Eventually(t, "the dead site is seen", func() bool { return up("dead") == 0 })
+	if up("well") != 1 {
+		t.Error("a site that answers is not up")
+	}
+	p.reload("metrics", sites+"\n:"+testutil.FreePort(t)+" {\nrespond ok\n}")
+	if status, _ := ask(t, "GET", "http://"+address, "", tokenHeader); status != 503 || up("dead") != 0 {
+		t.Errorf("after a reload and one request: status %d, up: %v", status, up("dead"))
+	}
+	for name := range p.scrape() {
+		if strings.Contains(name, "last_verdict") {
+			t.Errorf("%s without a verdict", name)
+		}
+	}
+	var shown struct {
+		Caches []struct{ Backends []struct{ Up bool } }
+	}
+	_, overview := ask(t, "GET", "http://"+p.admin+"/frappe_auth/", "")
+	if err := json.Unmarshal([]byte(overview), &shown); err != nil || shown.Caches[0].Backends[0].Up ||
+		!shown.Caches[1].Backends[0].Up {
+		t.Errorf("%v in %s", err, overview)
 	}
 }
 
@@ -262,7 +308,7 @@ func TestMonitoring(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := regexp.MustCompile(`caddy_frappe_auth_\w+`).FindAllString(string(rules), -1)
-	if alerts := strings.Count(string(rules), "- alert:"); alerts != 9 || len(names) < alerts {
+	if alerts := strings.Count(string(rules), "- alert:"); alerts != 11 || len(names) < alerts {
 		t.Errorf("%d alerts, %d metrics", alerts, len(names))
 	}
 	for _, name := range names {

@@ -13,6 +13,14 @@ type HealthChecker interface {
 	CheckHealth(ctx context.Context) []Finding
 }
 
+// Pinger is an optional interface of a Backend that can find out whether its source answers, without a credential. With
+// metrics on, a backend that nobody has called for a while is pinged, so that the metric backend_up is right.
+type Pinger interface {
+	// Ping returns an error if the source cannot be reached, or could not give a verdict. site is Credential.Site of the
+	// last call that failed, for a SiteResolver. It must return soon after ctx is done.
+	Ping(ctx context.Context, site string) error
+}
+
 // Finding is the result of one check of a backend. It must not contain a secret.
 type Finding struct {
 	// Check names what was checked, such as `reachable`.

@@ -28,6 +28,18 @@ func (s *Backend) CheckHealth(ctx context.Context) []frappe.Finding {
 	return findings
 }
 
+// Ping implements frappe.Pinger. It asks as Verify does, without a credential, which Frappe refuses.
+func (s *Backend) Ping(ctx context.Context, site string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
+	defer cancel()
+	defer s.closeIfUnloaded()
+	_, err := s.askAddresses(ctx, request{backend: s, site: site})
+	if errors.Is(err, frappe.ErrDenied) {
+		return nil
+	}
+	return err
+}
+
 // examine checks an address without a credential: whether a Frappe site answers, and whether it refuses a guest.
 func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 	if c.backend.ResolvesSites() {
@@ -103,5 +115,8 @@ func examineClock(date string, now time.Time) frappe.Finding {
 	return frappe.OK(check, "at most %s from this machine's", maxSkew)
 }
 
-// Interface guard
-var _ frappe.HealthChecker = (*Backend)(nil)
+// Interface guards
+var (
+	_ frappe.HealthChecker = (*Backend)(nil)
+	_ frappe.Pinger        = (*Backend)(nil)
+)

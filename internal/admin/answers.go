@@ -22,6 +22,7 @@ type Cache struct {
 	Size           int               `json:"size"`
 	Lookups        map[string]uint64 `json:"lookups"`
 	HitRatio       float64           `json:"hit_ratio"`
+	StaleRatio     float64           `json:"stale_ratio"`
 	FailingClients int               `json:"failing_clients"`
 	Store          *Store            `json:"store,omitempty"` // only with `share`
 	Feeds          []Feed            `json:"feeds,omitempty"`
@@ -97,8 +98,10 @@ type Backend struct {
 	Source      string   `json:"source,omitempty"`
 	InFlight    int64    `json:"in_flight"`
 	Waiting     int64    `json:"waiting"`
-	CircuitOpen []string `json:"circuit_open"`                // sites; an empty name if the backend serves only one
-	WatchAge    *float64 `json:"watch_age_seconds,omitempty"` // only for backends that watch for changes
+	CircuitOpen []string `json:"circuit_open"`                  // sites; an empty name if the backend serves only one
+	Up          bool     `json:"up"`                            // whether it answered the last call or ping
+	VerdictAge  *float64 `json:"verdict_age_seconds,omitempty"` // since its last verdict; absent before the first one
+	WatchAge    *float64 `json:"watch_age_seconds,omitempty"`   // only for backends that watch for changes
 }
 
 // Checked is the answer to POST /frappe_auth/check.

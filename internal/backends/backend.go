@@ -118,13 +118,7 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) 
 
 // call asks one backend. If it misbehaves or panics, it counts as unavailable.
 func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			// The value of a panic may contain a secret. Its type and the stack do not.
-			err = fmt.Errorf("the backend panicked with a %T", p)
-			to.Logger.Error("backend panicked", zap.String("backend", b.Name), zap.Stack("stack"))
-		}
-	}()
+	defer recovered(to.Logger.With(zap.String("backend", b.Name)), &err)
 	ctx, cancel := context.WithTimeout(context.Background(), MaxCall)
 	defer cancel()
 	ctx, end := telemetry.StartCallSpan(ctx, c.Span, b.Name, c.Credential.Site)
@@ -143,6 +137,7 @@ func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
 
 // succeeded records that the backend gave a verdict.
 func (s *State) succeeded(to Reporter, c Call) {
+	s.contact.answered(to.Now())
 	s.credentials.Success(c.Key)
 	ended, wasOpen := s.sites.Success(c.Credential.Site)
 	if wasOpen {
@@ -168,6 +163,7 @@ func (s *State) failed(to Reporter, c Call, p permit, err error) {
 		}
 		return
 	}
+	s.contact.missed(site, now)
 	if began := s.sites.Failure(site, c.Claim, now, p.siteProbe); began {
 		to.Events.Emit(telemetry.EventUnavailable, "backend", s.Name, "site", site)
 	}

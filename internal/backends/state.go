@@ -29,6 +29,7 @@ type State struct {
 	// is not sent to the backend; the site's breaker stays closed for all others.
 	credentials *breaker.Group[verdicts.Key]
 
+	contact      contact
 	unknownSites unknownSites
 	limit        atomic.Pointer[inFlightLimit]
 }

@@ -15,7 +15,8 @@ type Snapshot struct {
 	FailingClients  int
 	Streams         int                        // open
 	Backends        map[string]BackendSnapshot // by name
-	Stores          []fleet.Stats              // the shared stores
+	Contacts        map[Contact]ContactSnapshot
+	Stores          []fleet.Stats // the shared stores
 }
 
 // BackendSnapshot is the state of all backends with one name.
@@ -23,6 +24,25 @@ type BackendSnapshot struct {
 	InFlight, Waiting int64
 	OpenBreakers      int
 	WatchAge          *time.Duration // since the last check for changes; nil: none of them watches
+}
+
+// Contact names the backends of one name that the handlers of one name use.
+type Contact struct{ Backend, Handler string }
+
+// ContactSnapshot says whether these backends could be reached.
+type ContactSnapshot struct {
+	Up          bool      // all of them
+	LastVerdict time.Time // the earliest of their last verdicts; zero: none of them has given one
+}
+
+// AddContact adds whether a backend could be reached, and when it last gave a verdict; zero: never.
+func (s *Snapshot) AddContact(c Contact, up bool, last time.Time) {
+	of, known := s.Contacts[c]
+	of.Up = up && (of.Up || !known)
+	if of.LastVerdict.IsZero() || !last.IsZero() && last.Before(of.LastVerdict) {
+		of.LastVerdict = last
+	}
+	s.Contacts[c] = of
 }
 
 // AddWatch adds the time since a backend or feed with that name last checked for changes. The longest time is kept.
@@ -47,6 +67,9 @@ var (
 		"backend")
 	watchAge = desc("backend_watch_age_seconds",
 		"Seconds since the backend last checked its source for changes, or since it started to watch.", "backend")
+	backendUp   = desc("backend_up", "1 if the backend answered the last call or ping, else 0.", "backend", "handler")
+	lastVerdict = desc("backend_last_verdict_timestamp_seconds",
+		"Time of the last verdict of the backend, in seconds since 1970; absent before the first one.", "backend", "handler")
 	failingClients = desc("failing_clients", "Clients with recently denied credentials.")
 	openStreams    = desc("streams_open", "Open WebSockets, event streams and gRPC streams of verified users.")
 )
@@ -70,7 +93,8 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (gauges) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		cacheEntries, cacheMaxEntries, callsInFlight, callsWaiting, openBreakers, watchAge, failingClients, openStreams,
+		cacheEntries, cacheMaxEntries, callsInFlight, callsWaiting, openBreakers, watchAge, backendUp, lastVerdict,
+		failingClients, openStreams,
 		storeUp, storeFailures, storePublished, storeReceived, storeLookAge, storePending,
 	} {
 		descs <- desc
@@ -90,6 +114,16 @@ func (g gauges) Collect(found chan<- prometheus.Metric) {
 	send(failingClients, float64(now.FailingClients))
 	send(openStreams, float64(now.Streams))
 	collectStores(now.Stores, found)
+	for c, of := range now.Contacts {
+		up := 0.0
+		if of.Up {
+			up = 1
+		}
+		send(backendUp, up, c.Backend, c.Handler)
+		if !of.LastVerdict.IsZero() {
+			send(lastVerdict, float64(of.LastVerdict.UnixMilli())/1000, c.Backend, c.Handler)
+		}
+	}
 	for name, b := range now.Backends {
 		send(callsInFlight, float64(b.InFlight), name)
 		send(callsWaiting, float64(b.Waiting), name)

@@ -15,6 +15,7 @@ import (
 func TestGauges(t *testing.T) {
 	now := telemetry.Snapshot{
 		Granted: 1, Denied: 2, Capacity: 3, FailingClients: 4, Streams: 5,
+		Contacts: map[telemetry.Contact]telemetry.ContactSnapshot{},
 		Backends: map[string]telemetry.BackendSnapshot{
 			"static": {}, "database": {InFlight: 5, Waiting: 6, OpenBreakers: 7, WatchAge: new(8 * time.Second)},
 		},
@@ -23,6 +24,12 @@ func TestGauges(t *testing.T) {
 	if err := telemetry.Register(registry, func() telemetry.Snapshot { return now }); err != nil {
 		t.Fatal(err)
 	}
+	early, late := time.UnixMilli(1_500), time.UnixMilli(2_000)
+	shared, alone := telemetry.Contact{Backend: "site", Handler: "files"}, telemetry.Contact{Backend: "static"}
+	now.AddContact(shared, true, late)
+	now.AddContact(shared, false, early)
+	now.AddContact(shared, true, time.Time{})
+	now.AddContact(alone, true, time.Time{})
 	check := func(want map[string]float64) {
 		t.Helper()
 		got := gather(t, registry)
@@ -40,6 +47,8 @@ func TestGauges(t *testing.T) {
 		"backend_calls_in_flight{static}": 0, "backend_calls_waiting{static}": 0, "backend_breakers_open{static}": 0,
 		"backend_calls_in_flight{database}": 5, "backend_calls_waiting{database}": 6, "backend_breakers_open{database}": 7,
 		"backend_watch_age_seconds{database}": 8,
+		"backend_up{site,files}":              0, "backend_last_verdict_timestamp_seconds{site,files}": 1.5,
+		"backend_up{static,}": 1,
 	})
 	now = telemetry.Snapshot{}
 	check(map[string]float64{
