@@ -19,14 +19,6 @@ func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 
 // TestDocsLinks: no page links to a page, or to a part of one, that is not there.
 func TestDocsLinks(t *testing.T) {
-	anchors := func(page string) map[string]bool {
-		all := map[string]bool{"": true}
-		for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(testutil.Page(t, page), -1) {
-			kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
-			all[strings.ReplaceAll(kept, " ", "-")] = true
-		}
-		return all
-	}
 	links := 0
 	pages := append(testutil.Pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/systemd/README.md")
 	for _, page := range pages {
@@ -42,13 +34,41 @@ func TestDocsLinks(t *testing.T) {
 			}
 			if info, err := os.Stat(testutil.Path(t, target)); err != nil {
 				t.Errorf("%s links to %s: %v", page, link[1], err)
-			} else if !info.IsDir() && strings.HasSuffix(target, ".md") && !anchors(target)[anchor] {
+			} else if !info.IsDir() && strings.HasSuffix(target, ".md") && !anchors(t, target)[anchor] {
 				t.Errorf("%s links to %s, where there is no such part", page, link[1])
 			}
 		}
 	}
 	if links < 5 {
 		t.Errorf("only %d links", links)
+	}
+}
+
+// anchors returns the anchors of the headings of a page, and the empty one.
+func anchors(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{"": true}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(testutil.Page(t, page), -1) {
+		kept := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		all[strings.ReplaceAll(kept, " ", "-")] = true
+	}
+	return all
+}
+
+// TestDocsRunbooks: every alert links to the part of docs/operations.md that says what to do.
+func TestDocsRunbooks(t *testing.T) {
+	const page, repository = "docs/operations.md", "https://github.com/caddy-frappe/frappe-auth/blob/main/"
+	known := anchors(t, page)
+	alerts := strings.Split(testutil.Page(t, "monitoring/alerts.yml"), "- alert: ")[1:]
+	for _, alert := range alerts {
+		name, _, _ := strings.Cut(alert, "\n")
+		anchor := strings.ToLower(name)
+		if !strings.Contains(alert, "runbook_url: "+repository+page+"#"+anchor+"\n") || !known[anchor] {
+			t.Errorf("%s does not link to its part of %s, or there is none", name, page)
+		}
+	}
+	if len(alerts) < 11 {
+		t.Errorf("only %d alerts", len(alerts))
 	}
 }
 
