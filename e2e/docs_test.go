@@ -131,7 +131,7 @@ func TestMetricsDocumented(t *testing.T) {
 	p := start(t, "metrics", sites+shared+"\nhttp://"+address+" {\nfrappe_auth {\nbackend database "+sqliteSite(t)+
 		"\n}\n}")
 	p.sharing()
-	ask(t, "GET", "http://"+address, "", tokenHeader) // the first verdict
+	ask(t, "GET", "http://"+address, "", tokenHeader)  // the first verdict
 	documented := make(map[string]map[string][]string) // metric, label, values
 	code := regexp.MustCompile("`(\\w+)`")
 	for _, row := range regexp.MustCompile("(?m)^\\| `(caddy_frappe_auth_\\w+)` \\| (.*?) \\| ").FindAllStringSubmatch(testutil.Page(t, "docs/operations.md"), -1) {

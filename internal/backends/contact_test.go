@@ -24,7 +24,9 @@ type pinged struct {
 	sites  []string // of the pings
 }
 
-func (p *pinged) Verify(context.Context, frappe.Credential) (frappe.Identity, error) { return p.answer() }
+func (p *pinged) Verify(context.Context, frappe.Credential) (frappe.Identity, error) {
+	return p.answer()
+}
 
 func (p *pinged) Ping(_ context.Context, site string) error {
 	p.sites = append(p.sites, site)
