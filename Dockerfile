@@ -1,13 +1,15 @@
 # syntax=docker/dockerfile:1
 # Caddy with frappe-auth and all its packages.
 #
-#   docker build -t caddy-frappe .
+#   docker build -t caddy-frappe --build-arg VERSION=v0.1.0 .
 #   docker buildx build --platform linux/amd64,linux/arm64 -t caddy-frappe .
 #
 # The compiler runs on the machine that builds, and compiles for the one that the image is for: no emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 ARG TARGETOS
 ARG TARGETARCH
+# The version that `caddy frappe-auth version` says. There is no history in the context to take it from.
+ARG VERSION
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \

@@ -25,4 +25,4 @@ golden: ## writes golden files and the generated parts of docs/ anew; look at th
 	go test ./docs -run Compatibility -update
 
 image: ## builds the image caddy-frappe
-	docker build -t caddy-frappe .
+	docker build -t caddy-frappe --build-arg VERSION=$$(git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null) .

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -37,6 +38,7 @@ var onScreens = []string{
 	`\b(in|after) \d+(\.\d+)?(µs|ms|s)\b`, "$1 1ms",
 	`127\.0\.0\.1:\d{5}`, "127.0.0.1:65000",
 	`"ts":[\d.]+,`, "",
+	`frappe-auth \S+, Caddy \S+, go\S+ \w+/\w+`, "frappe-auth v0.1.0, Caddy v2.11.9, go1.26.0 linux/amd64",
 	`(/[^ :"]*)?/Caddyfile`, "Caddyfile",
 }
 
@@ -153,6 +155,23 @@ func TestPromptHidesCredential(t *testing.T) {
 	if strings.Contains(string(out), testutil.AliceKey) || strings.Contains(string(out), testutil.AliceSecret) {
 		t.Errorf("the terminal shows\n%s", out)
 	}
+}
+
+// TestVersion: the versions are on one line. That of frappe-auth is unknown where Go does not record it (-buildvcs=false).
+func TestVersion(t *testing.T) {
+	screen, code := command(t, "", "version")
+	line := regexp.MustCompile(`^frappe-auth (v\d+\.\d+\.\d+\S*|unknown), Caddy v2\.\d+\.\d+\S*, go1\.\d+\S* \w+/\w+\n$`)
+	if code != 0 || !line.MatchString(screen) {
+		t.Errorf("exit code %d: %q", code, screen)
+	}
+	p := start(t, "metrics", "http://"+testutil.FreeAddress(t)+" {\nfrappe_auth {\n"+alice+"}\n}")
+	version, _, _ := strings.Cut(strings.TrimPrefix(screen, "frappe-auth "), ",")
+	for name := range p.scrape() {
+		if strings.HasPrefix(name, "caddy_frappe_auth_build_info{") && strings.Contains(name, `,version="`+version+`"`) {
+			return
+		}
+	}
+	t.Error("no build_info with this version")
 }
 
 // TestUsageErrors: a wrong command line prints the error and the usage, and exits with 1. Arguments may be secrets and

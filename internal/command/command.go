@@ -81,7 +81,7 @@ func Root(open func(module any) Handler) caddycmd.Command {
 Tools for operators of the frappe_auth handler. They read the configuration and ask its
 backends directly. Caddy does not have to run, and a running Caddy is not affected.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			for _, sub := range []*cobra.Command{l.initCommand(), l.checkCommand(), hashCommand(), l.doctorCommand()} {
+			for _, sub := range []*cobra.Command{l.initCommand(), l.checkCommand(), hashCommand(), l.doctorCommand(), versionCommand()} {
 				sub.Args = noArguments
 				// Caddy logs the error, so cobra must not print it as well.
 				sub.SilenceErrors, sub.SilenceUsage = true, true

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -13,6 +14,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/version"
 )
 
 // maxExamination is how long the checks of one backend may take, or those of one handler.
@@ -27,8 +29,8 @@ Checks every backend of the configuration: whether it can be reached and is a Fr
 its database, the version of Frappe, the site's name, what the database's user may read, the
 time zone and the clocks. Also checks whether the required roles exist, whether the user's
 placeholders are used before frappe_auth sets them, and whether each webhook has a handler.
-Prints the results as tables, or with --json as one JSON object: level is the worst of all
-findings, and findings has for each its level (ok, warning or trouble), what it is about
+Prints the version and the results as tables, or with --json as one JSON object: version,
+level, which is the worst of all findings, and findings, which has for each its level (ok, warning or trouble), what it is about
 (backend, handler or configuration), where, the name of the check, text, and advice if
 there is something to do that the text does not say.
 
@@ -50,6 +52,7 @@ func (l loader) doctor(fl caddycmd.Flags) (int, error) {
 	case err == nil && asJSON:
 		err = r.writeJSON(os.Stdout)
 	case err == nil:
+		fmt.Println(version.Line() + "\n")
 		err = r.writeTables(os.Stdout)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/version"
 )
 
 // report has the findings about a configuration.
@@ -68,6 +69,7 @@ func writeTable(w io.Writer, title string, findings []located) error {
 
 // jsonReport is the output of `doctor --json`.
 type jsonReport struct {
+	Version  string        `json:"version"`
 	Level    string        `json:"level"` // the worst of all findings
 	Findings []jsonFinding `json:"findings"`
 }
@@ -83,7 +85,7 @@ type jsonFinding struct {
 
 // writeJSON writes the report as one JSON object.
 func (r report) writeJSON(w io.Writer) error {
-	out := jsonReport{Level: level(r.worst()), Findings: []jsonFinding{}}
+	out := jsonReport{Version: version.Line(), Level: level(r.worst()), Findings: []jsonFinding{}}
 	for _, part := range []struct {
 		about    string
 		findings []located

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/version"
 )
 
 const namespace, subsystem = "caddy", "frappe_auth"
@@ -29,6 +30,11 @@ var (
 		Namespace: namespace, Subsystem: subsystem, Name: "streams_ended_total",
 		Help: "Streams that were ended because their credential was no longer good, or could not be confirmed.",
 	})
+	buildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "build_info",
+		Help:        "Always 1. The labels have the versions.",
+		ConstLabels: prometheus.Labels{"version": version.Module(), "caddy_version": version.Caddy()},
+	}, func() float64 { return 1 })
 	deliveries = counter("webhook_deliveries_total", "Webhook deliveries, by outcome.", "outcome")
 	duration   = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Subsystem: subsystem,
@@ -48,7 +54,7 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 // more than once for a registry.
 func Register(registry prometheus.Registerer, read func() Snapshot) error {
 	for _, c := range []prometheus.Collector{
-		requests, lookups, evictions, calls, rejections, revocations, endedStreams, deliveries, duration, gauges{read},
+		requests, lookups, evictions, calls, rejections, revocations, endedStreams, deliveries, duration, buildInfo, gauges{read},
 	} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &registered) {
