@@ -56,6 +56,9 @@ func newDashboard(t *testing.T) *dashboard {
 	// Without a check of its own, so that what refuses another site's is Caddy.
 	mux.Handle("/bi/socket", websocket.Server{Handler: func(conn *websocket.Conn) {
 		fmt.Fprint(conn, conn.Request().Header.Get("X-Frappe-User"))
+		if conn.Request().URL.RawQuery == "stay" {
+			_, _ = io.Copy(io.Discard, conn)
+		}
 	}})
 	d.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		d.mu.Lock()

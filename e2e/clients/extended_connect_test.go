@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
 )
 
@@ -38,6 +40,21 @@ func inOwnProcess(t *testing.T) bool {
 	return false
 }
 
+// overHTTP2 returns a client that sends WebSockets over HTTP/2 to a port of this machine.
+func overHTTP2(port string) *http.Client {
+	//nolint:staticcheck // http.Transport refuses the header :protocol
+	return &http.Client{Transport: &http2.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+			conn, err := dialOnly(port)(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return tls.Client(conn, config), nil
+		},
+	}}
+}
+
 // TestExtendedConnect: a WebSocket over HTTP/2 is judged as one over HTTP/1.1, although it is no upgrade and its method is
 // CONNECT.
 func TestExtendedConnect(t *testing.T) {
@@ -48,17 +65,7 @@ func TestExtendedConnect(t *testing.T) {
 	w.erp.mu.Lock()
 	w.erp.sessions["abc"] = alice
 	w.erp.mu.Unlock()
-	//nolint:staticcheck // http.Transport refuses the header :protocol
-	client := &http.Client{Transport: &http2.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
-			conn, err := dialOnly(w.port)(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return tls.Client(conn, config), nil
-		},
-	}}
+	client := overHTTP2(w.port)
 	defer client.CloseIdleConnections()
 	own, sibling, evil := "https://erp.example.com:"+w.port, "https://sibling.example.com:"+w.port, "https://evil.example.net"
 	for _, test := range []struct {
@@ -104,6 +111,82 @@ func TestExtendedConnect(t *testing.T) {
 			frame := make([]byte, 2+len(alice)) // a short text, which is not masked
 			if _, err := io.ReadFull(resp.Body, frame); err != nil || string(frame[2:]) != alice {
 				t.Errorf("the dashboard said %q, %v", frame, err)
+			}
+		})
+	}
+}
+
+// TestExtendedConnectEnds: a WebSocket over HTTP/2 or HTTP/3 ends when its session does.
+func TestExtendedConnectEnds(t *testing.T) {
+	if !inOwnProcess(t) {
+		return
+	}
+	for name, open := range map[string]func(t *testing.T, port string, r *http.Request) *http.Response{
+		"HTTP/2": func(t *testing.T, port string, r *http.Request) *http.Response {
+			client := overHTTP2(port)
+			t.Cleanup(client.CloseIdleConnections)
+			body, end := io.Pipe()
+			t.Cleanup(func() { end.Close() })
+			r.Body = body
+			r.Header.Set(":protocol", "websocket")
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		},
+		"HTTP/3": func(t *testing.T, port string, r *http.Request) *http.Response {
+			config := &tls.Config{InsecureSkipVerify: true, ServerName: r.URL.Hostname(), NextProtos: []string{http3.NextProtoH3}}
+			conn, err := quic.DialAddr(r.Context(), net.JoinHostPort("127.0.0.1", port), config, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.CloseWithError(0, "") })
+			stream, err := new(http3.Transport).NewClientConn(conn).OpenRequestStream(r.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Proto = "websocket"
+			if err := stream.SendRequestHeader(r); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := stream.ReadResponse()
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body = stream
+			return resp
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, "schemes session\ncache {\nttl 1s\n}")
+			w.erp.mu.Lock()
+			w.erp.sessions["abc"] = alice
+			w.erp.mu.Unlock()
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodConnect, w.bi("socket?stay"), http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header = http.Header{
+				"Cookie": {"sid=abc"}, "Origin": {"https://erp.example.com:" + w.port}, "Sec-Websocket-Version": {"13"},
+			}
+			resp := open(t, w.port, r)
+			defer resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatal(resp.Status)
+			}
+			frame := make([]byte, 2+len(alice))
+			if _, err := io.ReadFull(resp.Body, frame); err != nil || string(frame[2:]) != alice {
+				t.Fatalf("the dashboard said %q, %v", frame, err)
+			}
+			w.erp.mu.Lock()
+			delete(w.erp.sessions, "abc")
+			w.erp.mu.Unlock()
+			if rest, err := io.ReadAll(resp.Body); len(rest) > 0 {
+				t.Errorf("the dashboard said %q, %v", rest, err)
+			}
+			if !strings.Contains(w.caddy.Logs(), "ended a stream") {
+				t.Error("it ended by itself")
 			}
 		})
 	}
