@@ -36,7 +36,14 @@ type recipe struct {
 // run runs the Caddyfile of a section, with its names, addresses and paths replaced by those of doubles.
 func run(t *testing.T, title string) *recipe {
 	t.Helper()
+	return runWith(t, title)
+}
+
+// runWith is run with parts of the text replaced by others.
+func runWith(t *testing.T, title string, oldnew ...string) *recipe {
+	t.Helper()
 	text := testutil.Blocks(t, testutil.Section(t, page, title), "caddyfile")[0]
+	text = strings.NewReplacer(oldnew...).Replace(text)
 	r := &recipe{t: t, address: testutil.FreeAddress(t), files: t.TempDir()}
 	application := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		r.seen = request.Header.Clone()

@@ -31,10 +31,23 @@ func TestRateLimits(t *testing.T) {
 	}
 }
 
-// TestAuditLog: the log has one line for each granted request, with the user and without a secret.
+// TestRateLimitsWithoutOrder: the plugin's own order is before authentication, so that users share a limit.
+func TestRateLimitsWithoutOrder(t *testing.T) {
+	r := runWith(t, "Limits for each user", "order rate_limit after frappe_auth", "")
+	for range 100 {
+		r.get("app.example.com/x", byAlice)
+	}
+	if status, _ := r.get("app.example.com/x", byBob); status != 429 {
+		t.Errorf("another user: %d, so the line `order` is not needed", status)
+	}
+}
+
+// TestAuditLog: the log has one line for each granted request, with the user and without a secret, whatever the name of
+// its parameter.
 func TestAuditLog(t *testing.T) {
 	r := run(t, "An audit log by user")
-	r.get("app.example.com/reports/1?secret=s3cret", byAlice, "Cookie: sid=s3cret")
+	r.get("app.example.com/reports/1?secret=s3cret&token=s3cret&a=1;key=s3cret&s3cret&a=%3Fs3cret?s3cret", byAlice,
+		"Cookie: sid=s3cret", "Referer: https://app.example.com/?token=s3cret", "X-Api-Key: s3cret")
 	r.get("app.example.com/reports/2", byBob)
 	r.get("app.example.com/reports/3", byNone)
 	var lines []string
@@ -49,7 +62,7 @@ func TestAuditLog(t *testing.T) {
 		Request struct{ Method, URI string }
 	}
 	for i, want := range []line{
-		{"alice@example.com", 200, struct{ Method, URI string }{"GET", "/reports/1?secret=REDACTED"}},
+		{"alice@example.com", 200, struct{ Method, URI string }{"GET", "/reports/1?"}},
 		{"bob@example.com", 200, struct{ Method, URI string }{"GET", "/reports/2"}},
 	} {
 		var got line
