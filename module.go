@@ -108,7 +108,8 @@ type Handler struct {
 	// Where a browser is sent whose user is not logged in: the path of Frappe's login page on the host of the request. It
 	// gets status 302 instead of 401, and the query parameter `redirect-to` with the path and query of the
 	// request, to which Frappe's login page returns. That is always a path; one that a browser could take for something
-	// else becomes `/`.
+	// else becomes `/`. If one of Caddy's trusted_proxies asks whether a request may pass, as with nginx's auth_request, it
+	// is the path and query in its X-Forwarded-Uri, X-Original-Uri or X-Original-Url.
 	//
 	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends
 	// no such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
@@ -302,7 +303,7 @@ func (h *Handler) loginFor(r *http.Request, d *decision) string {
 	if h.login == nil || r.Header["Authorization"] != nil || !browser.Navigation(r) {
 		return ""
 	}
-	target := headers.OriginalURL(r)
+	target := headers.AskedURL(r)
 	if d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession && !browser.WasSent(r, target) {
 		return h.login.Location(target)
 	}
@@ -318,7 +319,7 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) er
 	h.hideCredentials(r, d) // from the routes of handle_errors
 	if d.location != "" {
 		if d.outcome == outcomeDenied {
-			browser.NoteSent(w, headers.OriginalURL(r))
+			browser.NoteSent(w, headers.AskedURL(r))
 		}
 		w.Header().Set("Location", d.location)
 		w.WriteHeader(d.status)

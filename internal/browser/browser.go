@@ -36,9 +36,13 @@ func sentByPage(r *http.Request) bool {
 }
 
 // opensSocket reports whether a browser sent the request to open a WebSocket. Chromium sends no fetch metadata with it.
-// Over HTTP/2 and 3, the method is CONNECT and there is no upgrade (RFC 8441).
-func opensSocket(r *http.Request) bool {
-	return (r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect) && r.Header.Get("Origin") != ""
+func opensSocket(r *http.Request) bool { return upgrades(r) && r.Header.Get("Origin") != "" }
+
+// upgrades reports whether the request upgrades its connection, as for a WebSocket. Over HTTP/2 and 3, the method is
+// CONNECT and there is no upgrade (RFC 8441). Traefik, if it asks whether a request may pass, removes Upgrade, but not
+// the other headers of the WebSocket.
+func upgrades(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" || r.Header.Get("Sec-Websocket-Version") != "" || r.Method == http.MethodConnect
 }
 
 // fromLibrary reports whether a script of an older browser sent the request, with a library that says so.
@@ -49,7 +53,7 @@ func fromLibrary(r *http.Request) bool {
 // Navigation reports whether a browser sent the request to show a page that the user navigates to. Older browsers do
 // not say so, but they ask for HTML.
 func Navigation(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead || r.Header.Get("Upgrade") != "" {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || upgrades(r) {
 		return false
 	}
 	for _, name := range []string{"Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-Dest", "Sec-Fetch-User"} {

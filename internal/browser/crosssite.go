@@ -25,18 +25,14 @@ func NewProtection(trusted []string) (*Protection, error) {
 	return &Protection{trusted: trusted}, nil
 }
 
-// Refuses reports whether the request may change something and comes from another site. Opening a WebSocket counts as a
-// change although its method is GET, because messages follow without another request. scheme and host are those that
+// Refuses reports whether the request may change something and comes from another site. scheme and host are those that
 // the client asked for.
 //
 // It works like http.CrossOriginProtection, unless Sec-Fetch-Site is missing, as with old browsers and over plain http.
 // Then the scheme counts, but the port does not, because cookies ignore ports and proxies change them.
 func (p *Protection) Refuses(r *http.Request, scheme, host string) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		if r.Header.Get("Upgrade") == "" { // over HTTP/2 and 3 it is the method CONNECT
-			return false
-		}
+	if !mayChange(r) {
+		return false
 	}
 	origin := r.Header.Get("Origin")
 	switch r.Header.Get("Sec-Fetch-Site") {
@@ -48,6 +44,28 @@ func (p *Protection) Refuses(r *http.Request, scheme, host string) bool {
 		}
 	}
 	return !slices.Contains(p.trusted, origin)
+}
+
+// mayChange reports whether the request may change something. Opening a WebSocket counts as a change although its method
+// is GET, because messages follow without another request. A proxy that asks whether a request may pass does so with
+// GET, and sends the method of that request in a header. Anybody may send this header, as it only makes the check
+// stricter.
+func mayChange(r *http.Request) bool {
+	if upgrades(r) || !safe(r.Method) {
+		return true
+	}
+	for _, name := range []string{"X-Forwarded-Method", "X-Original-Method"} {
+		for _, method := range r.Header[name] {
+			if !safe(method) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func safe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // sameSite reports whether an origin has a scheme and a host, whatever its port. An https origin also matches http,

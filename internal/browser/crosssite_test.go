@@ -52,6 +52,12 @@ func TestProtection(t *testing.T) {
 			[]string{upgrade, other, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: websocket"},
 			true, true,
 		},
+		{"a WebSocket, asked about without Upgrade", []string{"Sec-Websocket-Version: 13", other}, true, true},
+		{"a proxy asks about a change", []string{"X-Forwarded-Method: POST", other}, true, true},
+		{"an ingress asks about a change", []string{"X-Original-Method: DELETE", other}, true, true},
+		{"a proxy asks about a page", []string{"X-Forwarded-Method: GET", other}, false, true},
+		{"two methods", []string{"X-Forwarded-Method: GET", "X-Forwarded-Method: PUT", other}, true, true},
+		{"a proxy asks about a change of the same origin", []string{"X-Forwarded-Method: POST", own}, false, false},
 		{"a WebSocket of a sandboxed frame", []string{upgrade, "Origin: null"}, true, true},
 	} {
 		for _, method := range []string{

@@ -30,7 +30,7 @@ func Addressed(r *http.Request) (scheme, host string) {
 	if r.TLS == nil {
 		scheme = "http"
 	}
-	if trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool); !trusted {
+	if !fromTrustedProxy(r) {
 		return scheme, host
 	}
 	if sent := lastValue(r.Header, "X-Forwarded-Proto"); sent == "http" || sent == "https" {
@@ -40,6 +40,12 @@ func Addressed(r *http.Request) (scheme, host string) {
 		host = sent
 	}
 	return scheme, host
+}
+
+// fromTrustedProxy reports whether the request comes from one of Caddy's trusted_proxies.
+func fromTrustedProxy(r *http.Request) bool {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
 }
 
 // lastValue returns the last value of a list in a header: the one that the nearest proxy added.
@@ -58,4 +64,26 @@ func OriginalURL(r *http.Request) *url.URL {
 		return original.URL
 	}
 	return r.URL
+}
+
+// AskedURL returns the URL of the page that the client asked for. If a trusted proxy asks whether a request may pass,
+// this is the URL of that request: X-Forwarded-Uri is what Traefik and Caddy's forward_auth send, X-Original-Uri what
+// nginx's documentation shows, and X-Original-Url, with scheme and host, what ingress-nginx sends. Only the path and the
+// query of it count. For any other request it is OriginalURL.
+func AskedURL(r *http.Request) *url.URL {
+	if fromTrustedProxy(r) {
+		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {
+			values := r.Header[name]
+			if len(values) == 0 {
+				continue
+			}
+			// The last is the one of the nearest proxy. A URL may contain commas.
+			asked, err := url.Parse(values[len(values)-1])
+			if err != nil || asked.Opaque != "" {
+				return &url.URL{Path: "/"}
+			}
+			return &url.URL{Path: asked.Path, RawPath: asked.RawPath, RawQuery: asked.RawQuery}
+		}
+	}
+	return OriginalURL(r)
 }

@@ -52,3 +52,33 @@ func TestAddressed(t *testing.T) {
 		})
 	}
 }
+
+// TestAskedURL: what a trusted proxy asks about is used, and what others send is not.
+func TestAskedURL(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		trusted bool
+		headers http.Header
+		want    string
+	}{
+		{"no proxy", true, nil, "/sent?a=b"},
+		{"not trusted", false, http.Header{"X-Forwarded-Uri": {"/asked"}}, "/sent?a=b"},
+		{"Traefik", true, http.Header{"X-Forwarded-Uri": {"/as%2Fked,1?a=b,c"}}, "/as%2Fked,1?a=b,c"},
+		{"nginx", true, http.Header{"X-Original-Uri": {"/asked?x"}}, "/asked?x"},
+		{"ingress-nginx", true, http.Header{"X-Original-Url": {"https://app.example.com/asked?x"}}, "/asked?x"},
+		{"two lines", true, http.Header{"X-Forwarded-Uri": {"/forged", "/asked"}}, "/asked"},
+		{"another host", true, http.Header{"X-Forwarded-Uri": {"//evil.example.net/x"}}, "/x"},
+		{"no path", true, http.Header{"X-Forwarded-Uri": {"javascript:alert(1)"}}, "/"},
+		{"not a URL", true, http.Header{"X-Forwarded-Uri": {"/%zz"}}, "/"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "http://here.example/sent?a=b", nil)
+			r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey,
+				map[string]any{caddyhttp.TrustedProxyVarKey: test.trusted}))
+			r.Header = test.headers
+			if got := headers.AskedURL(r).RequestURI(); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
