@@ -60,33 +60,21 @@ func run(t *testing.T, text string) *recipe {
 		"https://erp.example.com", site,
 		"http://127.0.0.1:8000", "http://"+bench, "127.0.0.1:8080", bench,
 		"localhost:9000", applicationDouble(t), "localhost:9001", phpDouble(t),
-		"/srv", r.files, "/var/log/caddy", r.files,
+		"http://:8180", "http://:"+testutil.PortOf(r.address), "/srv", r.files, "/var/log/caddy", r.files,
 		"\ttls internal\n", "",
 	).Replace(text)
 	r.configure(text)
 	return r
 }
 
-// configure loads a Caddyfile whose log, at level DEBUG, is that of the running Caddy.
+// configure loads a Caddyfile, with all its sites on this machine only.
 func (r *recipe) configure(text string) {
 	r.t.Helper()
-	output := fmt.Sprintf("output file %s\nlevel DEBUG\n", r.LogFile)
-	options, isOptions := strings.CutPrefix(text, "{\n")
-	switch {
-	case !isOptions:
-		options = "log {\n" + output + "}\n}\n" + text
-	case strings.Contains(options, "\tlog {\n"):
-		options = strings.Replace(options, "\tlog {\n", "\tlog {\n"+output, 1)
-	default:
-		options = "log {\n" + output + "}\n" + options
+	text, isOptions := strings.CutPrefix(text, "{\n")
+	if !isOptions {
+		text = "}\n" + text
 	}
-	config, _, err := testutil.Adapt("{\nadmin off\npersist_config off\ndefault_bind 127.0.0.1\n" + options)
-	if err != nil {
-		r.t.Fatalf("%v in:\n%s", err, options)
-	}
-	if err := caddy.Load(config, true); err != nil {
-		r.t.Fatalf("%v in:\n%s", err, options)
-	}
+	r.Load("{\ndefault_bind 127.0.0.1\n" + text)
 }
 
 // expect sends a request, as `Name: value` headers and others, and compares status and body. A body of "…" is any.

@@ -37,21 +37,24 @@ var recipes = map[string]func(r *recipe){
 		r.get("app.example.com/", 200, `/ by ""`, byAlice)
 		r.get("app.example.com/", 401, "", wrongSecret)
 	},
-	"README: A folder for each user":            folders,
-	"recipes: A folder for each user":           folders,
-	"recipes: Behind another proxy":             servesReport,
-	"recipes: More than one backend":            severalBackends,
-	"recipes: fail2ban":                         fail2ban,
-	"recipes: Several tenants":                  tenants,
-	"freshness: How long a result is used":      servesReport,
-	"freshness: Revoke at once":                 revokeAtOnce,
-	"operations: Metrics":                       servesReport,
-	"operations: Tracing":                       servesReport,
-	"database: Backend database":                nil,          // e2e: TestDocsDatabase
-	"redis: Share":                              servesReport, // without a Redis, which keeps nobody out
-	"redis: Frappe's own announcements":         servesReport,
-	"fleet: One configuration for all":          servesReport, // without a Redis, too
-	"recipes: WebSocket, EventSource and <img>": tokensInQueries,
+	"README: A folder for each user":              folders,
+	"recipes: A folder for each user":             folders,
+	"recipes: Behind another proxy":               servesReport,
+	"recipes: More than one backend":              severalBackends,
+	"recipes: fail2ban":                           fail2ban,
+	"recipes: Several tenants":                    tenants,
+	"freshness: How long a result is used":        servesReport,
+	"freshness: Revoke at once":                   revokeAtOnce,
+	"operations: Metrics":                         servesReport,
+	"operations: Tracing":                         servesReport,
+	"database: Backend database":                  nil,          // e2e: TestDocsDatabase
+	"redis: Share":                                servesReport, // without a Redis, which keeps nobody out
+	"redis: Frappe's own announcements":           servesReport,
+	"fleet: One configuration for all":            servesReport, // without a Redis, too
+	"recipes: WebSocket, EventSource and <img>":   tokensInQueries,
+	"recipes: A token as a WebSocket subprotocol": tokensInSubprotocols, // with Chromium: e2e/clients, TestSubprotocol
+	"recipes: An API key in X-Api-Key":            keysInOwnHeader,
+	"forward-auth: Asked by another proxy":        askedByStranger, // with proxies: e2e/clients, TestForwardAuth
 	// With plugins of others: e2e/plugins
 	"recipes-plugins: Limits for each user":                    nil,
 	"recipes-plugins: An audit log by user":                    nil,
@@ -265,13 +268,64 @@ func tokensInQueries(r *recipe) {
 	r.get("app.example.com/live/1?token=a&token=b", 401, "")
 	r.get("app.example.com/live/1?token=a%0d%0aX:b", 401, "")
 	r.get("app.example.com/live/1", 401, "")
+	r.keptOutOfLogs(good, "guessed-token")
+}
+
+// tokensInSubprotocols: a token in a subprotocol is a credential and reaches no log. A header takes precedence over it.
+func tokensInSubprotocols(r *recipe) {
+	good := strings.TrimPrefix(testutil.AliceBearer, "Bearer ")
+	get := func(status int, protocols string, headers ...string) {
+		r.t.Helper()
+		r.get("app.example.com/live/1", status, "…", append(headers, "Sec-WebSocket-Protocol: "+protocols)...)
+	}
+	get(200, "app, bearer."+good)
+	get(200, "bearer."+good)
+	get(200, "app", byAlice)
+	get(401, "app, bearer."+good, wrongSecret)
+	get(401, "app, bearer.guessed-token-0001")
+	get(401, "app,xbearer."+good)
+	get(401, "app")
+	r.keptOutOfLogs(good, "guessed-token")
+}
+
+// keysInOwnHeader: an API key in X-Api-Key is a credential and reaches no log. Authorization takes precedence over it.
+func keysInOwnHeader(r *recipe) {
+	pair := strings.TrimPrefix(testutil.AlicePair, "token ")
+	r.get("app.example.com/", 200, `/ by ""`, "X-Api-Key: "+pair)
+	r.get("app.example.com/", 200, `/ by ""`, byBob, "X-Api-Key: "+pair+"x")
+	r.get("app.example.com/", 401, "", wrongSecret, "X-Api-Key: "+pair)
+	r.get("app.example.com/", 401, "", "X-Api-Key: guessed:guessed-secret-0001")
+	r.get("app.example.com/", 401, "", "X-Api-Key: "+pair, "X-Api-Key: "+pair)
+	r.get("app.example.com/", 401, "")
+	r.keptOutOfLogs(testutil.AliceSecret, "guessed-secret")
+}
+
+// keptOutOfLogs checks that no line of a request, a refusal or an upstream has a secret.
+func (r *recipe) keptOutOfLogs(secrets ...string) {
+	r.t.Helper()
 	for _, log := range []string{"handled request", "refused", "upstream roundtrip"} {
 		r.Logged(log)
 	}
 	for line := range strings.Lines(r.Logs()) {
-		if strings.Contains(line, good) || strings.Contains(line, "guessed-token") {
-			r.t.Errorf("a token is in the log: %s", line)
+		for _, secret := range secrets {
+			if strings.Contains(line, secret) {
+				r.t.Errorf("a secret is in the log: %s", line)
+			}
 		}
+	}
+}
+
+// askedByStranger: who is no trusted proxy gets an answer, but cannot choose where a login leads back to.
+func askedByStranger(r *recipe) {
+	const cookie = "Cookie: sid=" + testutil.RecordedSession
+	got := r.get("anything/", 200, "", cookie, "X-Forwarded-Method: GET")
+	if user := got.Header.Get("X-Frappe-User"); user != "alice@example.com" {
+		r.t.Errorf("the proxy learns the user %q", user)
+	}
+	r.get("anything/", 401, "", "X-Forwarded-Method: POST", "X-Forwarded-Uri: /bi/1", "Sec-Fetch-Mode: navigate")
+	got = r.get("anything/", 302, "", "X-Forwarded-Method: GET", "X-Forwarded-Uri: /bi/1", "Sec-Fetch-Mode: navigate")
+	if location := got.Header.Get("Location"); location != "/login?redirect-to=%2F" {
+		r.t.Errorf("sent to %s", location)
 	}
 }
 

@@ -45,8 +45,14 @@ func cdn(t *testing.T, address string) (*http.Client, string) {
 // the address of the proxy.
 func nginx(t *testing.T, address, options string) (proxy string) {
 	t.Helper()
+	return nginxServer(t, fmt.Sprintf("location / {\nproxy_pass http://%s;\nproxy_set_header Host $host;\n%s\n}", address, options))
+}
+
+// nginxServer runs nginx with one server, and returns its address.
+func nginxServer(t *testing.T, directives string) (address string) {
+	t.Helper()
 	program := testutil.RequireProgram(t, "nginx-light", "nginx", "/usr/sbin/nginx")
-	dir, proxy := t.TempDir(), testutil.FreeAddress(t)
+	dir, address := t.TempDir(), testutil.FreeAddress(t)
 	var paths strings.Builder
 	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&paths, "%s_temp_path %s/%s;\n", name, dir, name)
@@ -55,7 +61,7 @@ func nginx(t *testing.T, address, options string) (proxy string) {
 	if os.Geteuid() == 0 {
 		user = "user root;\n"
 	}
-	runProgram(t, proxy, fmt.Sprintf(`%sdaemon off;
+	runProgram(t, address, fmt.Sprintf(`%sdaemon off;
 pid %[2]s/pid;
 error_log stderr;
 events {}
@@ -65,14 +71,10 @@ http {
 	proxy_cache_path %[2]s/cache keys_zone=c:1m;
 	server {
 		listen %[4]s;
-		location / {
-			proxy_pass http://%[5]s;
-			proxy_set_header Host $host;
-			%[6]s
-		}
+		%[5]s
 	}
-}`, user, dir, paths.String(), proxy, address, options), program, "-c")
-	return proxy
+}`, user, dir, paths.String(), address, directives), program, "-c")
+	return address
 }
 
 // runProgram runs a server with a configuration file until the test ends, and waits until it answers.

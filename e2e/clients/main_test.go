@@ -14,18 +14,21 @@ import (
 )
 
 // runCaddy runs Caddy with sites that have the names of hosts, with certificates of its own, and returns the port of them
-// all and the directory with the certificates. PORT stands for the port in the sites.
+// all and the directory with the certificates. PORT stands for the port in the sites. Global options may come before them.
 func runCaddy(t *testing.T, sites string, hosts ...string) (c *testutil.Caddy, port, storage string) {
 	t.Helper()
 	address := testutil.FreeAddress(t)
 	port, storage = testutil.PortOf(address), t.TempDir()
+	sites, isOptions := strings.CutPrefix(sites, "{\n")
+	if !isOptions {
+		sites = "}\n" + sites
+	}
 	c = testutil.RunCaddy(t, fmt.Sprintf(`{
 	storage file_system %q
 	skip_install_trust
 	local_certs
 	auto_https disable_redirects
 	https_port %s
-}
 %s`, storage, port, strings.ReplaceAll(sites, "PORT", port)))
 	for _, host := range hosts {
 		testutil.Eventually(t, "Caddy has a certificate for "+host, func() bool {

@@ -62,14 +62,21 @@ func (c *Caddy) Load(caddyfile string) {
 	}
 }
 
-// TryLoad replaces the configuration, or returns why it is wrong. The Caddyfile may begin with global options.
+// TryLoad replaces the configuration, or returns why it is wrong. The Caddyfile may begin with global options. A log
+// among these, without output and level, becomes the one that Logs returns.
 func (c *Caddy) TryLoad(caddyfile string) error {
 	caddyfile = strings.TrimSpace(caddyfile)
 	if !strings.HasPrefix(caddyfile, "{") {
 		caddyfile = "{\n}\n" + caddyfile
 	}
-	options := fmt.Sprintf("{\n admin off\n persist_config off\n log {\n output file %s\n level DEBUG\n }\n", c.LogFile)
-	config, _, err := Adapt(options + strings.TrimPrefix(caddyfile, "{"))
+	log := fmt.Sprintf("\tlog {\noutput file %s\nlevel DEBUG\n", c.LogFile)
+	options := strings.TrimPrefix(caddyfile, "{")
+	if changed := strings.Replace(options, "\n\tlog {\n", "\n"+log, 1); changed != options {
+		options = changed
+	} else {
+		options = "\n" + log + "}\n" + options
+	}
+	config, _, err := Adapt("{\nadmin off\npersist_config off" + options)
 	if err != nil {
 		return err
 	}
