@@ -22,7 +22,7 @@ fix: ## formats, and sorts imports
 golden: ## writes golden files and the generated parts of docs/ anew; look at the diff
 	go test . -run 'Golden|OutageDrill' -update
 	go test ./e2e -run 'Admin|Check|Doctor|Init' -update
-	go test ./docs -run Compatibility -update
+	go test ./docs -run 'Compatibility|PrometheusRule' -update
 
 image: ## builds the image caddy-frappe
 	docker build -t caddy-frappe --build-arg VERSION=$$(git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null) .

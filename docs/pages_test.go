@@ -20,7 +20,8 @@ func TestMain(m *testing.M) { os.Exit(testutil.Main(m)) }
 // TestDocsLinks: no page links to a page, or to a part of one, that is not there.
 func TestDocsLinks(t *testing.T) {
 	links := 0
-	pages := append(testutil.Pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/systemd/README.md")
+	pages := append(testutil.Pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/systemd/README.md",
+		"examples/kubernetes/README.md")
 	for _, page := range pages {
 		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(testutil.Page(t, page), -1) {
 			if strings.Contains(link[1], "://") {

@@ -217,7 +217,17 @@ func TestComposeExample(t *testing.T) {
 
 // TestKubernetesExample: the port for probes and metrics needs no credential, and the other port does.
 func TestKubernetesExample(t *testing.T) {
-	addresses := startExamples(t, "kubernetes", []string{"9180", "8080"}, "https://erp.example.com", siteDouble(t))
+	const base = "kubernetes/base"
+	share, err := os.ReadFile("../examples/kubernetes/components/redis/redis.caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if formatted := string(caddyfile.Format(share)); formatted != string(share) {
+		t.Errorf("redis.caddyfile is not formatted as caddy fmt does:\n%s", formatted)
+	}
+	redis := strings.Replace(string(share), "redis:6379", testutil.StartRedis(t).Address, 1)
+	addresses := startExamples(t, base, []string{"9180", "8080"}, "https://erp.example.com", siteDouble(t),
+		"import *.caddyfile", redis)
 	testutil.Eventually(t, "the store is used", func() bool {
 		_, body := ask(t, "GET", "http://"+addresses["9180"]+"/metrics", "")
 		return strings.Contains(body, "\ncaddy_frappe_auth_store_up 1\n")
@@ -235,6 +245,10 @@ func TestKubernetesExample(t *testing.T) {
 		if status, body := ask(t, "GET", "http://"+addresses["8080"]+"/healthz", "", header); status != want {
 			t.Errorf("%s: %d %q, want %d", header, status, body, want)
 		}
+	}
+	addresses = startExamples(t, base, []string{"8080"}, "https://erp.example.com", siteDouble(t))
+	if status, _ := ask(t, "GET", "http://"+addresses["8080"]+"/x", "", "Authorization: Bearer good-token"); status != 200 {
+		t.Errorf("without Redis: %d", status)
 	}
 }
 
