@@ -24,6 +24,12 @@ LABEL org.opencontainers.image.title="frappe-auth" \
 	org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chmod=0755 /out/caddy /usr/bin/caddy
+# Until you mount a Caddyfile, every request gets this.
+COPY <<EOF /etc/caddy/Caddyfile
+:80 {
+	respond "This Caddy has frappe-auth, but no Caddyfile yet. Mount yours at /etc/caddy/Caddyfile." 503
+}
+EOF
 COPY --from=build --chown=1000:1000 /out/config /config
 COPY --from=build --chown=1000:1000 /out/data /data
 COPY --from=build --chown=1000:1000 /out/log /var/log/caddy

@@ -298,7 +298,7 @@ func TestSystemdExample(t *testing.T) {
 	if out, well := doctor(); well || !strings.Contains(out, "setfacl") {
 		t.Errorf("before:\n%s", out)
 	}
-	commands := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(string(raw))[1] +
+	commands := regexp.MustCompile("(?s)```sh\n(bench=.*?)```").FindStringSubmatch(string(raw))[1] +
 		regexp.MustCompile("`(setfacl -R .*?)`").FindStringSubmatch(string(raw))[1]
 	script := exec.CommandContext(t.Context(), "bash", "-euc",
 		strings.NewReplacer("/home/frappe", home, "u:caddy:", "u:nobody:").Replace(commands))
