@@ -34,6 +34,7 @@ type authenticator struct {
 	require       []frappe.Requirement
 	anonymous     bool                // a request without a credential is let through as Guest
 	crossSite     *browser.Protection // nil: sessions are not accepted
+	logins        logins
 	challenges    challenge.Set
 	resource      *protectedResource // nil: there are no metadata
 	verifier      *verifier
@@ -62,7 +63,7 @@ type attempt struct {
 	early     bool            // the request may be a replay, and its address is not verified (RFC 8470)
 	earlier   *decision       // of a handler before this one, which may have hidden the credential
 	headers   []string        // the Authorization headers
-	cookies   []string        // the Cookie headers, if sessions are accepted
+	cookies   []string        // the Cookie headers with the session, if sessions are accepted
 	crossSite bool            // another site may have made a browser send the request with the user's session
 	repl      *caddy.Replacer // names the site, for backends that serve several
 	guest     bool            // without a credential, the request is let through as Guest
@@ -75,9 +76,23 @@ var guest = verdict{grant: &grant{user: frappe.Guest}}
 // decideRequest decides on a request, in its own span if the request is traced. guest says whether a request without a
 // credential is let through.
 func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
+	return a.decideWith(r, r.Header["Authorization"], a.logins.cookies(r), guest)
+}
+
+// decideWith is decideRequest with other credentials: Authorization headers, and Cookie headers with the session.
+func (a *authenticator) decideWith(r *http.Request, authorization, cookies []string, guest bool) decision {
 	ctx, span := telemetry.StartDecisionSpan(r.Context())
+	in := a.attempt(r, authorization, cookies, guest)
+	d := a.decide(ctx, &in)
+	if span != nil {
+		telemetry.EndDecisionSpan(span, d.traced())
+	}
+	return d
+}
+
+func (a *authenticator) attempt(r *http.Request, authorization, cookies []string, guest bool) attempt {
 	in := attempt{
-		headers: r.Header["Authorization"],
+		headers: authorization,
 		repl:    r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer),
 		early:   headers.Early(r),
 		earlier: published(r),
@@ -86,13 +101,9 @@ func (a *authenticator) decideRequest(r *http.Request, guest bool) decision {
 	}
 	if a.crossSite != nil {
 		scheme, host := headers.Addressed(r)
-		in.cookies, in.crossSite = r.Header["Cookie"], a.crossSite.Refuses(r, scheme, host)
+		in.cookies, in.crossSite = cookies, a.crossSite.Refuses(r, scheme, host)
 	}
-	d := a.decide(ctx, &in)
-	if span != nil {
-		telemetry.EndDecisionSpan(span, d.traced())
-	}
-	return d
+	return in
 }
 
 // decide turns a credential into a decision: parse, verify, then check the requirements. An Authorization header takes
@@ -220,7 +231,7 @@ func (a *authenticator) follow(r *http.Request, d *decision) (ctx context.Contex
 	case d.scheme == "", d.reused: // Guest has no credential; the handler that has hidden it follows the request
 		return r.Context(), func() {}
 	case d.scheme == frappe.SchemeSession:
-		credential, _ = frappe.ParseSession(r.Header["Cookie"])
+		credential, _ = frappe.ParseSession(a.logins.cookies(r))
 	default:
 		credential, _ = frappe.ParseCredential(r.Header.Get("Authorization")) // it was parsed for the decision
 	}
@@ -286,7 +297,7 @@ func (a *authenticator) challenge(w http.ResponseWriter, r *http.Request, d *dec
 	if d.describe {
 		details.Description = d.reason.Error()
 	}
-	to := challenge.Client{Basic: browser.MayAsk(r, token), SentToken: token}
+	to := challenge.Client{Basic: browser.MayAsk(r, token), SentToken: token, Cookie: a.logins.cookieName(r)}
 	if lines := a.challenges.Lines(d.status, to, details); len(lines) > 0 {
 		w.Header()["Www-Authenticate"] = lines
 		if a.resource != nil && r.Header.Get("Origin") != "" { // a script of another origin needs the challenge

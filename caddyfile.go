@@ -2,6 +2,7 @@ package frappeauth
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -86,7 +87,9 @@ func parseWebhook(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	    require client <client_id>...
 //	    anonymous
 //	    allow_preflight
-//	    login <url>
+//	    login <path>|<url of another host>
+//	    login_for <host>...
+//	    login_secret <text> [<old text>...]
 //	    trusted_origins <origin>...
 //	    protected_resource {
 //	        authorization_server <url>
@@ -163,10 +166,19 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 				h.Failures = new(FailureLimit)
 				return h.Failures.unmarshalCaddyfile(d)
 			},
-			"share":           h.unmarshalShare,
-			"feed":            h.unmarshalFeed,
-			"name":            directive.Text(&h.Name),
-			"login":           directive.Text(&h.Login),
+			"share":     h.unmarshalShare,
+			"feed":      h.unmarshalFeed,
+			"name":      directive.Text(&h.Name),
+			"login":     directive.Text(&h.Login),
+			"login_for": directive.List(&h.LoginFor, "login_for needs at least one host, such as grafana.example.com or *.apps.example.com"),
+			"login_secret": func(d *caddyfile.Dispenser) error {
+				secrets := d.RemainingArgs()
+				if len(secrets) == 0 || slices.Contains(secrets, "") {
+					return d.Err("login_secret needs a text of 32 bytes or more, such as {env.FRAPPE_LOGIN_SECRET}; openssl rand -hex 32 makes one")
+				}
+				h.LoginSecret, h.OldLoginSecrets = secrets[0], secrets[1:]
+				return directive.NoBlock(d, "login_secret")
+			},
 			"trusted_origins": directive.List(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
 			"protected_resource": func(d *caddyfile.Dispenser) error {
 				h.ProtectedResource = new(ProtectedResource)

@@ -26,7 +26,9 @@ import (
 
 // load loads what the options name, and returns what runs. The options must have their defaults and be checked. The
 // caller must close the authenticator.
-func (o *Options) load(ctx caddy.Context, described *ProtectedResource, anonymous bool) (*authenticator, error) {
+func (o *Options) load(
+	ctx caddy.Context, described *ProtectedResource, anonymous bool, from logins,
+) (*authenticator, error) {
 	conf, err := o.loadModules(ctx)
 	if err != nil {
 		return nil, err
@@ -37,6 +39,7 @@ func (o *Options) load(ctx caddy.Context, described *ProtectedResource, anonymou
 		schemes:   o.Schemes,
 		require:   o.Require,
 		anonymous: anonymous,
+		logins:    from,
 	}
 	required := challenge.ScopesOf(o.Require)
 	a.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: required, Required: required}

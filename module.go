@@ -21,7 +21,6 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
-	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/internal/streams"
 )
@@ -74,6 +73,7 @@ func init() {
 // and `outcome`.
 type Handler struct {
 	Options
+	LoginOptions
 
 	// The requests that need a credential: those that match at least one of the matcher sets. Any other request goes on
 	// without an identity: the user header is removed and the placeholders are empty, unless another `frappe_auth` that
@@ -105,19 +105,6 @@ type Handler struct {
 	// or holds a credential, such as Connection, Host or Content-Length. Default: no header.
 	UserHeader string `json:"user_header,omitempty"`
 
-	// Where a browser is sent whose user is not logged in: the path of Frappe's login page on the host of the request. It
-	// gets status 302 instead of 401, and the query parameter `redirect-to` with the path and query of the
-	// request, to which Frappe's login page returns. That is always a path; one that a browser could take for something
-	// else becomes `/`. If one of Caddy's trusted_proxies asks whether a request may pass, as with nginx's auth_request, it
-	// is the path and query in its X-Forwarded-Uri, X-Original-Uri or X-Original-Url.
-	//
-	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends
-	// no such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
-	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a refused session
-	// if the same page was redirected within the last 10 seconds, which a cookie remembers: Frappe sends a user whose
-	// session it accepts straight back. Only with the scheme `session`. Default: no redirect.
-	Login string `json:"login,omitempty"`
-
 	// Describes what is protected to OAuth clients, such as MCP clients, which learn from it where to get an access token.
 	// Only with the scheme `bearer`. Default: no description.
 	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
@@ -125,8 +112,8 @@ type Handler struct {
 	matchers   caddyhttp.MatcherSets
 	auth       *authenticator
 	userHeader userHeader
-	login      *browser.Login // nil: browsers are not redirected
 	bodies     *drain.Drain
+	logouts    chan struct{} // holds an element for each session that is being ended
 }
 
 // CaddyModule returns the Caddy module information.
@@ -145,13 +132,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.userHeader = newUserHeader(h.UserHeader)
 	h.bodies = new(drain.Drain)
-	if h.Login != "" {
-		h.login, _ = browser.ParseLogin(h.Login) // check has parsed it
-	}
+	h.logouts = make(chan struct{}, maxLogouts)
 	if err := h.loadMatchers(ctx); err != nil {
 		return err
 	}
-	auth, err := h.load(ctx, h.ProtectedResource, h.Anonymous && len(h.Require) == 0)
+	logins, err := h.LoginOptions.logins()
+	if err != nil {
+		return err
+	}
+	auth, err := h.load(ctx, h.ProtectedResource, h.Anonymous && len(h.Require) == 0, logins)
 	h.auth = auth
 	return err
 }
@@ -163,25 +152,12 @@ func (h *Handler) check() error {
 	}
 	for _, fault := range []error{
 		wrong("user_header", checkUserHeader(h.UserHeader)),
-		wrong("login", h.checkLogin()),
+		h.checkLogin(),
 		wrong("protected_resource", h.checkProtectedResource()),
 	} {
 		if fault != nil {
 			return fault
 		}
-	}
-	return nil
-}
-
-func (h *Handler) checkLogin() error {
-	if h.Login == "" {
-		return nil
-	}
-	if _, err := browser.ParseLogin(h.Login); err != nil {
-		return fmt.Errorf("login: %w", err)
-	}
-	if !h.accepts(frappe.SchemeSession) {
-		return errors.New("login: sessions are not accepted, so a login would not help; add session to schemes")
 	}
 	return nil
 }
@@ -223,6 +199,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if served, err := h.serveMetadata(w, r); served {
 		return err
 	}
+	h.auth.logins.hideCookies(r)
+	if served, err := h.serveLogin(w, r); served {
+		return err
+	}
+	w = h.watchLogout(w, r)
 	if matched, err := h.matches(r); !matched {
 		h.userHeader.scrubUnlessSet(r)
 		h.auth.publishNobody(r)
@@ -255,7 +236,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // hideCredentials removes the credential, if the option is set.
 func (h *Handler) hideCredentials(r *http.Request, d *decision) {
 	if h.HideCredentials {
-		removeCredentials(r.Header, d, h.accepts(frappe.SchemeSession))
+		removeCredentials(r.Header, d, h.accepts(frappe.SchemeSession) && !h.auth.logins.relayed())
 	}
 }
 
@@ -290,24 +271,7 @@ func (h *Handler) matches(r *http.Request) (bool, error) {
 // decide decides on the request.
 func (h *Handler) decide(r *http.Request) decision {
 	guest := h.auth.anonymous || h.AllowPreflight && browser.Preflight(r)
-	d := h.auth.decideRequest(r, guest)
-	if location := h.loginFor(r, &d); location != "" {
-		return d.redirectedTo(location)
-	}
-	return d
-}
-
-// loginFor returns where to send the browser to log in. It is empty unless the request is a navigation without a
-// session.
-func (h *Handler) loginFor(r *http.Request, d *decision) string {
-	if h.login == nil || r.Header["Authorization"] != nil || !browser.Navigation(r) {
-		return ""
-	}
-	target := headers.AskedURL(r)
-	if d.rejection == rejectNoCredential || d.rejection == rejectDeniedSession && !browser.WasSent(r, target) {
-		return h.login.Location(target)
-	}
-	return ""
+	return h.toLogin(r, h.auth.decideRequest(r, guest))
 }
 
 // reject ends a request, or sends the browser to the login page. The client gets Caddy's error response, or the one
@@ -317,13 +281,12 @@ func (h *Handler) reject(w http.ResponseWriter, r *http.Request, d *decision) er
 	w.Header().Set("Cache-Control", "no-store") // the next request may have a good credential
 	h.bodies.End(w, r)
 	h.hideCredentials(r, d) // from the routes of handle_errors
-	if d.location != "" {
-		if d.outcome == outcomeDenied {
-			browser.NoteSent(w, headers.AskedURL(r))
-		}
-		w.Header().Set("Location", d.location)
-		w.WriteHeader(d.status)
+	switch {
+	case d.location != "":
+		h.sendToLogin(w, r, d)
 		return nil
+	case d.status == http.StatusServiceUnavailable && d.scheme == "" && h.auth.logins.keys != nil:
+		return siteDown.Serve(w)
 	}
 	// caddyhttp.Error would look up where in the code it was called, which takes as long as verifying the credential.
 	return caddyhttp.Error(d.status, caddyhttp.HandlerError{Err: d.reason, Trace: "frappe_auth"})

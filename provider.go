@@ -60,7 +60,7 @@ func (p *Provider) Provision(ctx caddy.Context) error {
 	if err := p.check(); err != nil {
 		return err
 	}
-	auth, err := p.load(ctx, nil, false)
+	auth, err := p.load(ctx, nil, false, logins{})
 	p.auth = auth
 	return err
 }

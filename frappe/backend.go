@@ -75,6 +75,13 @@ type SessionVerifier interface {
 	EnableSessions() error
 }
 
+// SessionEnder is an optional interface of a SessionVerifier that can log a user out of Frappe.
+type SessionEnder interface {
+	// EndSession ends a session. It returns nil once the session is over, also if it was before. The error must not
+	// contain a secret.
+	EndSession(ctx context.Context, c Credential) error
+}
+
 // TokenReporter is an optional interface of a Backend that may not see the scopes and the client of an access token. If
 // ReportsTokens returns false, requiring a scope or a client is an error when the configuration is loaded.
 type TokenReporter interface {

@@ -53,16 +53,16 @@ func (f *failover) answered(address int, now time.Time) (changed bool) {
 	return true
 }
 
-// askAddresses asks one address after another until one answers. Each gets an equal share of the remaining time, so
+// askAddresses calls ask for one address after another until one answers. Each gets an equal share of the remaining time, so
 // that an address that accepts the connection but never answers leaves time for the next.
-func (s *Backend) askAddresses(ctx context.Context, call request) (frappe.Identity, error) {
+func (s *Backend) askAddresses(ctx context.Context, call request, ask question) (frappe.Identity, error) {
 	var (
 		failures []error
 		order    = s.failover.order(len(s.addresses), time.Now())
 	)
 	for i, n := range order {
 		call.address = &s.addresses[n]
-		id, err := call.identityInShare(ctx, len(order)-i)
+		id, err := call.inShare(ctx, len(order)-i, ask)
 		if _, ok := errors.AsType[*nextAddressError](err); !ok {
 			if s.failover.answered(n, time.Now()) {
 				s.logSwitch(n, failures)
@@ -87,14 +87,17 @@ func (s *Backend) logSwitch(address int, failures []error) {
 	s.logger.Warn("an address of the site failed; using another one", name, zap.Errors("failures", failures))
 }
 
-// identityInShare is identity, limited to one of the given number of equal shares of the remaining time.
-func (c request) identityInShare(ctx context.Context, shares int) (frappe.Identity, error) {
+// question is what is asked of one address.
+type question func(c request, ctx context.Context) (frappe.Identity, error)
+
+// inShare asks within one of the given number of equal shares of the remaining time.
+func (c request) inShare(ctx context.Context, shares int, ask question) (frappe.Identity, error) {
 	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(shares))
 		defer cancel()
 	}
-	return c.identity(ctx)
+	return ask(c, ctx)
 }
 
 // afterFailures returns the error of the last address, and adds the failures of the addresses before it.

@@ -33,7 +33,7 @@ func (s *Backend) Ping(ctx context.Context, site string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	defer s.closeIfUnloaded()
-	_, err := s.askAddresses(ctx, request{backend: s, site: site})
+	_, err := s.askAddresses(ctx, request{backend: s, site: site}, request.identity)
 	if errors.Is(err, frappe.ErrDenied) {
 		return nil
 	}

@@ -218,7 +218,7 @@ func (s *Backend) Verify(ctx context.Context, c frappe.Credential) (frappe.Ident
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	defer s.closeIfUnloaded()
-	return s.askAddresses(ctx, request{backend: s, credential: carried, site: c.Site})
+	return s.askAddresses(ctx, request{backend: s, credential: carried, site: c.Site}, request.identity)
 }
 
 // Cleanup marks the configuration as unloaded. It does not stop verifications in flight.

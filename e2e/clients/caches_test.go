@@ -131,7 +131,7 @@ func TestSharedCaches(t *testing.T) {
 				}
 			}
 			sid := random()
-			erp.sessions[sid] = alice
+			erp.LogIn(sid)
 			testutil.RunCaddy(t, fmt.Sprintf("http://:%s {\nbind 127.0.0.1\nfrappe_auth {\nbackend site %s\nschemes session\n"+
 				"login /login\n}\nroot %q\nfile_server\n}", testutil.PortOf(address), erp.URL, root))
 			client, base := start(t, address)

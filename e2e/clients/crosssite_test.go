@@ -29,7 +29,7 @@ func TestAcrossSites(t *testing.T) {
 		{"None", http.SameSiteNoneMode, 403},
 	} {
 		w := start(t, "schemes bearer token session\nlogin /login\ntrusted_origins https://app.example.com:PORT")
-		w.erp.sameSite = cookie.sameSite
+		w.erp.SameSite = cookie.sameSite
 		b := newTab(t)
 		b.open(w.bi(""))
 		w.logIn(b)
@@ -87,7 +87,7 @@ func TestAcrossSites(t *testing.T) {
 func TestProxyThatLosesThePort(t *testing.T) {
 	app, erp, address := newDashboard(t), newERP(t), testutil.FreeAddress(t)
 	sid := random()
-	erp.sessions[sid] = alice
+	erp.LogIn(sid)
 	port := testutil.PortOf(nginx(t, address, ""))
 	testutil.RunCaddy(t, fmt.Sprintf(`http://:%s {
 	bind 127.0.0.1

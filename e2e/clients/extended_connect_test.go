@@ -62,9 +62,7 @@ func TestExtendedConnect(t *testing.T) {
 		return
 	}
 	w := start(t, "schemes basic bearer token session\ntrusted_origins https://app.example.com:PORT")
-	w.erp.mu.Lock()
-	w.erp.sessions["abc"] = alice
-	w.erp.mu.Unlock()
+	w.erp.LogIn("abc")
 	client := overHTTP2(w.port)
 	defer client.CloseIdleConnections()
 	own, sibling, evil := "https://erp.example.com:"+w.port, "https://sibling.example.com:"+w.port, "https://evil.example.net"
@@ -160,9 +158,7 @@ func TestExtendedConnectEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, "schemes session\ncache {\nttl 1s\n}")
-			w.erp.mu.Lock()
-			w.erp.sessions["abc"] = alice
-			w.erp.mu.Unlock()
+			w.erp.LogIn("abc")
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodConnect, w.bi("socket?stay"), http.NoBody)
 			if err != nil {
 				t.Fatal(err)
@@ -179,9 +175,7 @@ func TestExtendedConnectEnds(t *testing.T) {
 			if _, err := io.ReadFull(resp.Body, frame); err != nil || string(frame[2:]) != alice {
 				t.Fatalf("the dashboard said %q, %v", frame, err)
 			}
-			w.erp.mu.Lock()
-			delete(w.erp.sessions, "abc")
-			w.erp.mu.Unlock()
+			w.erp.LogOut("abc")
 			if rest, err := io.ReadAll(resp.Body); len(rest) > 0 {
 				t.Errorf("the dashboard said %q, %v", rest, err)
 			}

@@ -122,7 +122,7 @@ func (o *oauth) authorize(w http.ResponseWriter, r *http.Request) {
 	client, known := o.clients[query.Get("client_id")]
 	o.mu.Unlock()
 	switch {
-	case o.erp.user(r) == "Guest":
+	case o.erp.User(r) == "Guest":
 		to := o.issuer + r.URL.RequestURI()
 		http.Redirect(w, r, "/login?"+url.Values{"redirect-to": {to}}.Encode(), http.StatusFound)
 	case !known || query.Get("redirect_uri") != client.redirect || query.Get("response_type") != "code":
@@ -140,12 +140,12 @@ func subset(scopes, of string) bool {
 }
 
 func (o *oauth) approve(w http.ResponseWriter, r *http.Request) {
-	if o.erp.user(r) == "Guest" {
+	if o.erp.User(r) == "Guest" {
 		answer(w, http.StatusForbidden, map[string]string{"exc_type": "PermissionError"})
 		return
 	}
 	query := r.URL.Query()
-	query.Set("user", o.erp.user(r))
+	query.Set("user", o.erp.User(r))
 	code := random()
 	o.mu.Lock()
 	o.codes[code] = query

@@ -30,8 +30,8 @@ func ParseLogin(address string) (*Login, error) {
 	u, err := url.Parse(address)
 	switch {
 	case err == nil && u.Host != "":
-		return nil, fmt.Errorf("%q names a host, but the session of a login on another host does not come to this one; "+
-			"write the path of the login page on this host, such as /login, and pass that path to Frappe", address)
+		return nil, fmt.Errorf("%q names a host without a scheme; write the path of the login page on this host, such as "+
+			"/login, or the URL of another host, such as https://erp.example.com", address)
 	case err != nil || !visible(address) || strings.Contains(address, `\`) || !strings.HasPrefix(address, "/") ||
 		strings.HasPrefix(address, "//"):
 		return nil, fmt.Errorf("%q is not a path; %s", address, write)

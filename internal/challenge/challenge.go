@@ -94,6 +94,9 @@ type Client struct {
 
 	// SentToken is set if the request has a credential other than a Basic one.
 	SentToken bool
+
+	// Cookie is the name of the cookie with its session.
+	Cookie string
 }
 
 // Lines returns the WWW-Authenticate lines of a response with a status. details are further parameters of the Bearer
@@ -132,7 +135,7 @@ func (s Set) Lines(status int, to Client, details Bearer) []string {
 	case slices.Contains(s.Schemes, frappe.SchemeToken):
 		return []string{Token(s.Realm) + description(details.Description)}
 	}
-	return []string{Session(s.Realm, frappe.SessionCookie)}
+	return []string{Session(s.Realm, to.Cookie)}
 }
 
 // ScopesOf returns all scopes that requirements name, without duplicates.

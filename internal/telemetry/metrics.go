@@ -186,6 +186,7 @@ const (
 	SourceWatch   Source = "watch"
 	SourceAdmin   Source = "admin"
 	SourceFeed    Source = "feed"
+	SourceLogout  Source = "logout"
 )
 
 // CountRevocation counts a change that dropped cached verdicts.
@@ -208,7 +209,7 @@ func init() {
 	for _, v := range []string{VerdictGranted, VerdictDenied} {
 		evictions.WithLabelValues(v)
 	}
-	for _, from := range []Source{SourceWebhook, SourceWatch, SourceAdmin, SourceFeed} {
+	for _, from := range []Source{SourceWebhook, SourceWatch, SourceAdmin, SourceFeed, SourceLogout} {
 		revocations.WithLabelValues(string(from))
 	}
 }

@@ -1,0 +1,308 @@
+package testutil
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	// ERPUser is the user who can log in to an ERP, and ERPPassword is the user's password.
+	ERPUser     = "alice@example.com"
+	ERPPassword = "alices-password"
+)
+
+// ERP is a double of a Frappe site: its login page, the cookies that it sets, and what it answers about a session. All of
+// it is as Frappe 15.44.2 answers. Logouts are answered with recordings of a version.
+type ERP struct {
+	*httptest.Server
+
+	// Token, if it is set, returns the user of a request with an Authorization header.
+	Token func(r *http.Request) string
+
+	// SameSite is that of the cookies. Set it before the first request. Default: Lax, as Frappe has it.
+	SameSite http.SameSite
+
+	// Version is `15` or `17`: how logouts are answered. Set it before the first request. Default: `15`.
+	Version string
+
+	t        testing.TB
+	mu       sync.Mutex
+	sessions map[string]*erpSession
+	roles    []string
+	down     bool
+	asked    int
+}
+
+type erpSession struct{ user, csrf string }
+
+// NewERP starts the double. register, if not nil, adds further paths.
+func NewERP(t testing.TB, register func(e *ERP, mux *http.ServeMux)) *ERP {
+	t.Helper()
+	e := &ERP{
+		t: t, SameSite: http.SameSiteLaxMode, Version: "15", sessions: make(map[string]*erpSession),
+		roles: []string{"All", "Employee"},
+	}
+	mux := http.NewServeMux()
+	if register != nil {
+		register(e, mux)
+	}
+	mux.HandleFunc("GET /login", e.loginPage)
+	mux.HandleFunc("POST /login", e.login)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<title>Home</title><h1>Home</h1>") })
+	mux.HandleFunc("GET /app", e.desk)
+	mux.HandleFunc("GET /me", e.account)
+	mux.HandleFunc("/api/method/logout", e.logout)
+	mux.HandleFunc("GET "+LoggedUser, e.loggedUser)
+	mux.HandleFunc("GET "+GetRoles, e.userRoles)
+	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		e.mu.Lock()
+		down := e.down
+		e.mu.Unlock()
+		if down {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(e.Close)
+	return e
+}
+
+// User returns the user of the request's session, or Guest.
+func (e *ERP) User(r *http.Request) string {
+	if cookie, err := r.Cookie("sid"); err == nil {
+		return e.UserOf(cookie.Value)
+	}
+	return "Guest"
+}
+
+// UserOf returns the user of a session, or Guest.
+func (e *ERP) UserOf(sid string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s := e.sessions[sid]; s != nil {
+		return s.user
+	}
+	return "Guest"
+}
+
+// LogIn begins a session of ERPUser with that id.
+func (e *ERP) LogIn(sid string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sessions[sid] = &erpSession{user: ERPUser}
+}
+
+// LogOut ends a session.
+func (e *ERP) LogOut(sid string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, sid)
+}
+
+// LogOutAll ends all sessions, as when a user is disabled.
+func (e *ERP) LogOutAll() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.sessions)
+}
+
+// Sessions returns how many sessions there are.
+func (e *ERP) Sessions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions)
+}
+
+// SetRoles sets the roles of all users.
+func (e *ERP) SetRoles(roles ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.roles = roles
+}
+
+// SetDown makes every answer one of a proxy in front of a site that is down, or of the site again.
+func (e *ERP) SetDown(down bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.down = down
+}
+
+// Asked returns how often the user of a session was asked for.
+func (e *ERP) Asked() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.asked
+}
+
+// setCookies sets the cookies that Frappe sets with every answer.
+func (e *ERP) setCookies(w http.ResponseWriter, r *http.Request, sid, user string) {
+	system := "yes"
+	if user == "Guest" {
+		system = "no"
+	}
+	set := func(c http.Cookie) {
+		c.Path, c.SameSite, c.Secure = "/", e.SameSite, r.Header.Get("X-Forwarded-Proto") == "https"
+		http.SetCookie(w, &c)
+	}
+	set(http.Cookie{Name: "sid", Value: sid, Expires: time.Now().Add(170 * time.Hour), MaxAge: 612000, HttpOnly: true})
+	set(http.Cookie{Name: "system_user", Value: system})
+	set(http.Cookie{Name: "full_name", Value: user})
+	set(http.Cookie{Name: "user_id", Value: user})
+	set(http.Cookie{Name: "user_image"})
+}
+
+const erpLoginPage = `<!DOCTYPE html>
+<title>Login</title>
+<form class="form-login"><input id="login_email"><input id="login_password" type="password"><button class="btn-login">Login</button></form>
+<script>
+// It looks where the way back leads, and only then removes scripts from it, as frappe.utils.sanitise_redirect does.
+const safe = way => /^([a-z]+:)?\/\//i.test(way) && new URL(way, location).hostname != location.hostname ? "" :
+	way.replace(/confirm\(.*\)|alert\(.*\)|prompt\(.*\)/gi, "").replace(/javascript/gi, "");
+document.querySelector(".form-login").addEventListener("submit", async event => {
+	event.preventDefault();
+	const args = {cmd: "login", usr: document.querySelector("#login_email").value, pwd: document.querySelector("#login_password").value};
+	const answer = await fetch("/login", {method: "POST", body: new URLSearchParams(args)});
+	const data = await answer.json();
+	if (data.message == "Logged In") {
+		window.location.href = safe(new URLSearchParams(location.search).get("redirect-to") || "") || data.home_page;
+	} else {
+		document.title = data.message;
+	}
+});
+</script>`
+
+func (e *ERP) loginPage(w http.ResponseWriter, r *http.Request) {
+	if user := e.User(r); user != "Guest" {
+		to, err := url.Parse(r.FormValue("redirect-to"))
+		if err != nil || to.String() == "" || to.Host != "" && to.Host != r.Host {
+			to = &url.URL{Path: "/app"}
+		}
+		w.Header().Set("Location", to.String())
+		w.WriteHeader(http.StatusMovedPermanently)
+		return
+	}
+	e.setCookies(w, r, "Guest", "Guest")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	io.WriteString(w, erpLoginPage)
+}
+
+func (e *ERP) login(w http.ResponseWriter, r *http.Request) {
+	if r.PostFormValue("cmd") != "login" || r.PostFormValue("usr") != ERPUser || r.PostFormValue("pwd") != ERPPassword {
+		AnswerJSON(w, http.StatusUnauthorized, map[string]string{"message": "Invalid login credentials", "exc_type": "AuthenticationError"})
+		return
+	}
+	sid := RandomID()
+	e.LogIn(sid)
+	e.setCookies(w, r, sid, ERPUser)
+	AnswerJSON(w, http.StatusOK, map[string]string{"message": "Logged In", "home_page": "/app", "full_name": "Alice"})
+}
+
+// session returns the session of a request, or nil. The caller must hold the mutex.
+func (e *ERP) session(r *http.Request) (sid string, s *erpSession) {
+	if cookie, err := r.Cookie("sid"); err == nil {
+		sid = cookie.Value
+	}
+	return sid, e.sessions[sid]
+}
+
+// desk is the page after which a session has a CSRF token.
+func (e *ERP) desk(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, s := e.session(r); s != nil && s.csrf == "" {
+		s.csrf = RandomID()
+	}
+	io.WriteString(w, "<title>Desk</title><h1>Desk</h1>")
+}
+
+// account is a page with the session's CSRF token, or None.
+func (e *ERP) account(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	token := "None"
+	if _, s := e.session(r); s != nil && s.csrf != "" {
+		token = s.csrf
+	}
+	io.WriteString(w, `<title>Account</title><script>frappe.csrf_token = "`+token+`";</script>`)
+}
+
+func (e *ERP) logout(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	sid, s := e.session(r)
+	answer := "logout"
+	switch {
+	case r.Method == http.MethodGet && e.Version == "17":
+		answer = "logout-get"
+	case r.Method == http.MethodPost && s != nil && s.csrf != "" && r.Header.Get("X-Frappe-Csrf-Token") != s.csrf:
+		answer = "logout-without-token"
+	default:
+		delete(e.sessions, sid)
+	}
+	e.mu.Unlock()
+	raw := ReadFile(e.t, "e2e/testdata/logout/"+answer+"-"+e.Version+".http")
+	if answer != "logout" { // they set the cookie of the session that was recorded
+		head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
+		lines := strings.Split(head, "\r\n")
+		kept := lines[:0]
+		for _, line := range lines {
+			if !strings.HasPrefix(line, "Set-Cookie: ") {
+				kept = append(kept, line)
+			}
+		}
+		raw = []byte(strings.Join(kept, "\r\n") + "\r\n\r\n" + body)
+	}
+	Reply(e.t, w, raw)
+}
+
+func (e *ERP) loggedUser(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	e.asked++
+	e.mu.Unlock()
+	user, status := e.User(r), http.StatusForbidden
+	if r.Header.Get("Authorization") != "" {
+		status = http.StatusUnauthorized
+		if e.Token != nil {
+			user = e.Token(r)
+		}
+	}
+	if user == "Guest" {
+		e.setCookies(w, r, "Guest", "Guest")
+		AnswerJSON(w, status, map[string]string{"exc_type": "PermissionError"})
+		return
+	}
+	AnswerJSON(w, http.StatusOK, map[string]string{"message": user})
+}
+
+func (e *ERP) userRoles(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	AnswerJSON(w, http.StatusOK, map[string]any{"message": e.roles})
+}
+
+// RandomID returns a random text in the form of a session id.
+func RandomID() string {
+	raw := make([]byte, 28)
+	rand.Read(raw)
+	return hex.EncodeToString(raw)
+}
+
+// AnswerJSON sends JSON as Frappe does.
+func AnswerJSON(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	raw, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	w.Write(raw)
+}
