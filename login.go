@@ -79,7 +79,9 @@ type logins struct {
 func (l *logins) relayed() bool { return l.erp != "" }
 
 // otherHost reports whether an address is that of another host.
-func otherHost(address string) bool { return !strings.HasPrefix(address, "/") && strings.Contains(address, "://") }
+func otherHost(address string) bool {
+	return !strings.HasPrefix(address, "/") && strings.Contains(address, "://")
+}
 
 // secrets are all the secrets, the new one first.
 func (o *LoginOptions) secrets() []string {
@@ -382,7 +384,7 @@ func (h *Handler) serveTicket(w http.ResponseWriter, r *http.Request, query url.
 	}
 	h.auth.publish(r, &d)
 	h.auth.observe(r, &d)
-	ticket := h.auth.logins.keys.SealTicket(sealed, session.Session, h.auth.verifier.now())
+	ticket := h.auth.logins.keys.SealTicket(state, sealed, session.Session, h.auth.verifier.now())
 	return redirect(w, state.Origin+pathCallback+"?state="+sealed+"&ticket="+ticket)
 }
 

@@ -128,7 +128,8 @@ func validate(t *testing.T, handler string) error {
 // option.
 func TestProviderRefusesHandlerOptions(t *testing.T) {
 	for name, value := range map[string]string{
-		"login": `"/login"`, "protected_resource": `{}`, "anonymous": `true`, "allow_preflight": `true`,
+		"login": `"/login"`, "login_for": `["app.example.com"]`, "login_secret": `"x"`, "old_login_secrets": `["x"]`,
+		"protected_resource": `{}`, "anonymous": `true`, "allow_preflight": `true`,
 		"hide_credentials": `true`, "user_header": `"X-Frappe-User"`, "match": `[]`, "logn": `"/login"`,
 		"trusted_origins": `["https://app.example.com"]`,
 	} {

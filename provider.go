@@ -41,7 +41,10 @@ func (Provider) CaddyModule() caddy.ModuleInfo {
 }
 
 // handlerOptions are the options that only the handler has.
-var handlerOptions = []string{"match", "anonymous", "allow_preflight", "hide_credentials", "user_header", "login", "protected_resource"}
+var handlerOptions = []string{
+	"match", "anonymous", "allow_preflight", "hide_credentials", "user_header", "login", "login_for", "login_secret",
+	"old_login_secrets", "protected_resource",
+}
 
 // UnmarshalJSON implements json.Unmarshaler. It names an option that only the handler has.
 func (p *Provider) UnmarshalJSON(raw []byte) error {

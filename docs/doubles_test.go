@@ -59,7 +59,7 @@ func run(t *testing.T, text string) *recipe {
 	text = strings.NewReplacer(
 		"https://erp.example.com", site,
 		"http://127.0.0.1:8000", "http://"+bench, "127.0.0.1:8080", bench,
-		"localhost:9000", applicationDouble(t), "localhost:9001", phpDouble(t),
+		"localhost:9000", applicationDouble(t), "localhost:3000", applicationDouble(t), "localhost:9001", phpDouble(t),
 		"http://:8180", "http://:"+testutil.PortOf(r.address), "/srv", r.files, "/var/log/caddy", r.files,
 		"\ttls internal\n", "",
 	).Replace(text)

@@ -168,9 +168,11 @@ func TestProviderOptions(t *testing.T) {
 	for _, name := range optionName.FindAllStringSubmatch(list, -1) {
 		shown = append(shown, name[1])
 	}
-	for field := range reflect.TypeFor[frappeauth.Handler]().Fields() {
-		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
-			only = append(only, name)
+	for _, of := range []reflect.Type{reflect.TypeFor[frappeauth.Handler](), reflect.TypeFor[frappeauth.LoginOptions]()} {
+		for field := range of.Fields() {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+				only = append(only, name)
+			}
 		}
 	}
 	slices.Sort(shown)

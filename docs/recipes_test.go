@@ -68,6 +68,7 @@ var recipes = map[string]func(r *recipe){
 		r.get("app.example.com/", 401, "", "X-Frappe-User: Administrator")
 	},
 	"recipes: Dashboards behind the login of the ERP": dashboards,
+	"login: Log in on any host":                       loginOnAnyHost,
 	"recipes: Only some access tokens":                nil, // TestRecipeOfTokens
 	"recipes: An MCP server":                          mcpServer,
 	"recipes: An MCP server before Frappe 16":         nil, // e2e/clients: TestMCP
@@ -124,6 +125,7 @@ var recipes = map[string]func(r *recipe){
 // is refused.
 func TestRecipes(t *testing.T) {
 	t.Setenv("FRAPPE_WEBHOOK_SECRET", "s3cret")
+	t.Setenv("FRAPPE_LOGIN_SECRET", testutil.RandomID())
 	t.Setenv("FRAPPE_AUTH_SECRET", strings.Repeat("0123456789abcdef", 4))
 	t.Setenv("OTEL_TRACES_EXPORTER", "none")
 	missing := maps.Clone(recipes)
@@ -453,6 +455,36 @@ func dashboards(r *recipe) {
 	r.expect(http.MethodPost, "erp.example.com/bi/1", 403, "", cookie,
 		"Origin: https://evil.example.net", "Sec-Fetch-Site: cross-site")
 	r.get("erp.example.com/login", 200, "page of erp.example.com", "Sec-Fetch-Mode: navigate")
+}
+
+// loginOnAnyHost: a browser goes over the ERP's host once, and is then logged in on the other one.
+func loginOnAnyHost(r *recipe) {
+	const navigation, sid = "Sec-Fetch-Mode: navigate", "Cookie: sid=" + testutil.RecordedSession
+	follow := func(got testutil.Response, headers ...string) testutil.Response {
+		_, rest, _ := strings.Cut(got.Header.Get("Location"), "://")
+		_, path, _ := strings.Cut(rest, "/")
+		host := "grafana.example.com"
+		if strings.HasPrefix(path, ".frappe-auth/login?") {
+			host = "erp.example.com"
+		}
+		return r.get(host+"/"+path, 302, "", append(headers, navigation)...)
+	}
+	begun := r.get("grafana.example.com/d/1?a=b", 302, "", navigation)
+	cookie, _, _ := strings.Cut(begun.Header.Get("Set-Cookie"), ";")
+	if got := follow(begun); !strings.HasPrefix(got.Header.Get("Location"), "/login?redirect-to=%2F.frappe-auth%2Flogin%3Fstate%3D") {
+		r.t.Errorf("without a session: sent to %s", got.Header.Get("Location"))
+	}
+	back := follow(follow(begun, sid), "Cookie: "+cookie)
+	if to := back.Header.Get("Location"); to != "http://grafana.example.com/d/1?a=b" {
+		r.t.Fatalf("sent back to %s", to)
+	}
+	cookie, _, _ = strings.Cut(back.Header["Set-Cookie"][0], ";")
+	r.get("grafana.example.com/d/1?a=b", 200, `/d/1?a=b by ""`, "Cookie: "+cookie)
+	r.get("grafana.example.com/d/1", 401, "")
+	r.get("grafana.example.com/d/1", 401, "", sid)
+	r.get("grafana.example.com/d/1", 403, "", byBob)
+	r.get("grafana.example.com/d/1", 200, `/d/1 by ""`, byAlice)
+	r.get("grafana.example.com/.frappe-auth/logout", 200, "…")
 }
 
 // onlySomeTokens: a token with the scope passes, another does not, and the metadata says which scope.

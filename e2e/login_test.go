@@ -857,7 +857,7 @@ func TestLoginSecretRotation(t *testing.T) {
 	v.visit(app + "/")
 	v.logIn()
 	for _, step := range []struct{ erp, app string }{
-		{old, newer + " " + old}, {newer + " " + old, newer + " " + old}, {newer + " " + old, newer},
+		{newer + " " + old, old}, {newer + " " + old, newer + " " + old}, {newer + " " + old, newer}, {newer, newer}, {old, newer},
 	} {
 		c.caddy.Load(c.caddyfile(step.erp, step.app, cached))
 		got := v.request("GET", app+"/", "")
@@ -872,6 +872,7 @@ func TestLoginSecretRotation(t *testing.T) {
 			t.Error(got.Body)
 		}
 	}
+	c.caddy.Load(c.caddyfile(newer, newer, cached))
 	if got := v.visit(app + "/"); got.Status != 200 {
 		t.Errorf("without the old secret: %d", got.Status)
 	}

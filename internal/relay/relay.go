@@ -86,26 +86,26 @@ func CheckSecret(secret string) error {
 }
 
 // seal encrypts and authenticates a text for a place.
-func seal(aeads []cipher.AEAD, place, plain string) string {
+func seal(aead cipher.AEAD, place, plain string) string {
 	//nolint:gosec // the nonce is random (cipher.NewGCMWithRandomNonce)
-	return base64.RawURLEncoding.EncodeToString(aeads[0].Seal(nil, nil, []byte(plain), []byte(place)))
+	return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, []byte(plain), []byte(place)))
 }
 
-// open returns what was sealed for a place, under any of the secrets.
-func open(aeads []cipher.AEAD, place, sealed string) (plain string, ok bool) {
+// open returns what was sealed for a place, and under which of the secrets.
+func open(aeads []cipher.AEAD, place, sealed string) (plain string, secret int, ok bool) {
 	if len(sealed) > maxSealed {
-		return "", false
+		return "", 0, false
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
 	if err != nil {
-		return "", false
+		return "", 0, false
 	}
-	for _, aead := range aeads {
+	for secret, aead := range aeads {
 		if plain, err := aead.Open(nil, nil, raw, []byte(place)); err == nil {
-			return string(plain), true
+			return string(plain), secret, true
 		}
 	}
-	return "", false
+	return "", 0, false
 }
 
 // timed puts a time before a text.
@@ -136,6 +136,8 @@ type State struct {
 
 	// Began is when the login began.
 	Began time.Time
+
+	secret int // under which it was sealed
 }
 
 // SealState returns a text for a URL. If the way back is too long, it loses its query, or becomes `/`.
@@ -148,12 +150,12 @@ func (k *Keys) SealState(s State) string {
 			break
 		}
 	}
-	return seal(k.state, "", plain)
+	return seal(k.state[0], "", plain)
 }
 
 // OpenState returns what SealState has sealed. It may be of any age.
 func (k *Keys) OpenState(sealed string) (s State, ok bool) {
-	plain, ok := open(k.state, "", sealed)
+	plain, secret, ok := open(k.state, "", sealed)
 	if !ok {
 		return State{}, false
 	}
@@ -162,17 +164,20 @@ func (k *Keys) OpenState(sealed string) (s State, ok bool) {
 	if !timed || len(fields) != 4 || !strings.HasPrefix(fields[3], "/") {
 		return State{}, false
 	}
-	return State{Origin: fields[0], Again: fields[1] == "true", Browser: fields[2], Back: fields[3], Began: began}, true
+	return State{
+		Origin: fields[0], Again: fields[1] == "true", Browser: fields[2], Back: fields[3], Began: began, secret: secret,
+	}, true
 }
 
-// SealTicket returns a session as text for a URL, for the host that has begun a login and for this login.
-func (k *Keys) SealTicket(sealedState string, session string, now time.Time) string {
-	return seal(k.ticket, sealedState, timed(now, session))
+// SealTicket returns a session as text for a URL, for a login, which is given as it was sealed and opened. It is sealed
+// under the same secret, as the other host may not have the new one yet.
+func (k *Keys) SealTicket(login State, sealedState, session string, now time.Time) string {
+	return seal(k.ticket[login.secret], sealedState, timed(now, session))
 }
 
 // OpenTicket returns the session of a ticket for a login, if it is not too old.
 func (k *Keys) OpenTicket(sealedState, ticket string, now time.Time) (session string, ok bool) {
-	plain, ok := open(k.ticket, sealedState, ticket)
+	plain, _, ok := open(k.ticket, sealedState, ticket)
 	if !ok {
 		return "", false
 	}
@@ -215,7 +220,7 @@ func secure(origin string) bool { return strings.HasPrefix(origin, "https://") }
 
 // SetSession lets the browser keep a session for an origin, until it is closed.
 func (k *Keys) SetSession(w http.ResponseWriter, origin, session string, now time.Time) {
-	http.SetCookie(w, cookie(origin, sessionCookie, seal(k.session, withoutPort(origin), timed(now, session)), 0))
+	http.SetCookie(w, cookie(origin, sessionCookie, seal(k.session[0], withoutPort(origin), timed(now, session)), 0))
 }
 
 // RemoveSession makes the browser remove the session of an origin.
@@ -275,7 +280,7 @@ func (c Cookies) Session(k *Keys, origin string) (session string, ok bool) {
 		if tried++; place == "" {
 			place = withoutPort(origin)
 		}
-		plain, opened := open(k.session, place, cookie.Value)
+		plain, _, opened := open(k.session, place, cookie.Value)
 		if !opened {
 			continue
 		}
