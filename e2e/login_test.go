@@ -729,7 +729,8 @@ func TestLogout(t *testing.T) {
 			for _, foreign := range [][]string{
 				{"Sec-Fetch-Site: cross-site", "Origin: https://evil.example.net"},
 				{"Sec-Fetch-Site: same-site", "Origin: https://x.example.com"},
-				{"Origin: https://evil.example.net"}, {"Origin: null"},
+				{"Origin: https://evil.example.net"},
+				{"Origin: null"},
 			} {
 				got := v.request("POST", test.host+"/.frappe-auth/logout", "", foreign...)
 				if got.Status != 403 || c.erp.Sessions() != 1 || got.Header["Set-Cookie"] != nil {

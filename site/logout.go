@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"time"
@@ -81,9 +82,7 @@ func (c request) send(ctx context.Context, method, path string, header http.Head
 	var progress progress
 	r := c.httpRequest(progress.watch(ctx), path, "")
 	r.Method = method
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	resp, err := c.backend.transport.RoundTrip(r)
 	if err != nil {
 		return nil, &nextAddressError{c.noAnswer(err, &progress)}

@@ -195,6 +195,7 @@ const (
 
 // cookie returns a cookie of an origin. value is empty: browsers remove it.
 func cookie(origin, name, value string, life time.Duration) *http.Cookie {
+	//nolint:gosec // Secure as the origin is: over plain http a browser would not send it back
 	c := &http.Cookie{
 		Name: CookieName(origin, name), Value: value, Path: "/", MaxAge: int(life / time.Second),
 		HttpOnly: true, Secure: secure(origin), SameSite: http.SameSiteLaxMode,
