@@ -195,6 +195,9 @@ func (a *authenticator) decideCredential(ctx context.Context, in *attempt, crede
 	d.verdict = a.verifier.verify(ctx, in.caller, sites, credential)
 	if err := d.verdict.err; err != nil {
 		d.rejection, d.outcome, d.retryAfter = rejectionOf(err, d.scheme, ctx.Err() != nil)
+		if mistake := credential.Mistake(); mistake != "" && d.outcome == outcomeDenied {
+			d.rejection = d.explained(mistake)
+		}
 		return d
 	}
 	d.rejection, d.outcome = a.judge(d.verdict.grant, d.scheme)

@@ -160,7 +160,7 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 			"anonymous":        directive.Toggle(&h.Anonymous),
 			"allow_preflight":  directive.Toggle(&h.AllowPreflight),
 			"hide_credentials": directive.Toggle(&h.HideCredentials),
-			"user_header":      directive.Text(&h.UserHeader),
+			"user_header":      h.unmarshalUserHeader,
 			"max_inflight":     directive.Number(&h.MaxInflight),
 			"failures": func(d *caddyfile.Dispenser) error {
 				h.Failures = new(FailureLimit)
@@ -199,26 +199,33 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 }
 
 func (h *Handler) unmarshalBackend(d *caddyfile.Dispenser) error {
-	raw, err := directive.Module[frappe.Backend](d, directive.Guest{
-		Option: "backend", Kind: "backend", Example: "site https://erp.example.com", Optional: "database", Package: "database",
-	})
+	raw, err := directive.Module[frappe.Backend](d, backendGuest)
 	h.BackendsRaw = append(h.BackendsRaw, raw)
 	return err
 }
 
 func (h *Handler) unmarshalShare(d *caddyfile.Dispenser) (err error) {
-	h.ShareRaw, err = directive.Module[fleet.Module](d, directive.Guest{
-		Option: "share", Kind: "store", Example: "redis redis://localhost:6379", Optional: "redis", Package: "redis",
-	})
+	h.ShareRaw, err = directive.Module[fleet.Module](d, storeGuest)
 	return err
 }
 
 func (h *Handler) unmarshalFeed(d *caddyfile.Dispenser) error {
-	raw, err := directive.Module[frappe.Watcher](d, directive.Guest{
-		Option: "feed", Kind: "feed", Example: "frappe_events redis://localhost:6379", Optional: "frappe_events", Package: "redis",
-	})
+	raw, err := directive.Module[frappe.Watcher](d, feedGuest)
 	h.FeedsRaw = append(h.FeedsRaw, raw)
 	return err
+}
+
+func (h *Handler) unmarshalUserHeader(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0 || args[0] == "":
+		return d.Err("user_header needs the name of a header, such as X-Frappe-User")
+	case len(args) > 1:
+		return d.Errf("user_header takes only the name of a header, since its value is always the user; write user_header %s",
+			strings.TrimSuffix(args[0], ":"))
+	}
+	h.UserHeader = args[0]
+	return directive.NoBlock(d, "user_header")
 }
 
 func (c *CacheConfig) block() directive.Block {

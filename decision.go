@@ -2,6 +2,7 @@ package frappeauth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -154,6 +155,13 @@ var (
 
 func rejectMalformed(reason error) *rejection {
 	return &rejection{status: http.StatusUnauthorized, reason: reason, bearerError: invalidToken, describe: true}
+}
+
+// explained returns the same rejection with a mistake that the credential shows, so that the client can correct it.
+func (r *rejection) explained(mistake string) *rejection {
+	explained := *r
+	explained.reason, explained.describe = fmt.Errorf("%w: %s", r.reason, mistake), true
+	return &explained
 }
 
 // rejectionOf returns the rejection of a credential for which no verdict was granted. retryAfter is 0 if the client

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/browser"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 	"github.com/caddy-frappe/frappe-auth/internal/drain"
 	"github.com/caddy-frappe/frappe-auth/internal/resource"
 	"github.com/caddy-frappe/frappe-auth/internal/streams"
@@ -122,6 +123,12 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 		ID:  "http.handlers.frappe_auth",
 		New: func() caddy.Module { return new(Handler) },
 	}
+}
+
+// UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
+func (h *Handler) UnmarshalJSON(raw []byte) error {
+	type plain Handler
+	return directive.DecodeJSON(raw, (*plain)(h), "frappe_auth", h.block(nil).Instead)
 }
 
 // Provision applies the defaults, checks the options, and loads the matchers and the backends.

@@ -142,7 +142,7 @@ http://%s {
 			"no colon", open,
 			[]string{"token x"},
 			401, "",
-			described("an API key and an API secret are needed, joined by one colon"),
+			described("an API key and an API secret are needed, joined by one colon; an access token is sent with `Bearer`"),
 		},
 		{
 			"two colons", open,

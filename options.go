@@ -86,6 +86,65 @@ type Options struct {
 	FeedsRaw []json.RawMessage `json:"feeds,omitempty" caddy:"namespace=http.frappe_auth.feeds inline_key=feed"`
 }
 
+// The modules that options name.
+var (
+	backendGuest = directive.Guest{
+		Option: "backend", Kind: "backend", Example: "site https://erp.example.com", Optional: "database", Package: "database",
+		Instead: advise(map[string][]string{
+			"the backend for MariaDB and MySQL is database: write backend database": {"mariadb", "mysql"},
+			"the backend for PostgreSQL is database: write backend database":        {"pg", "postgres", "postgresql", "pgsql"},
+			"the backend for SQLite is database: write backend database":            {"sqlite", "sqlite3"},
+			"write backend database": {"db", "sql"},
+			"write backend site and the URL of the site": {
+				"api", "bench", "erpnext", "frappe", "gunicorn", "http", "https", "live", "remote", "reverse_proxy", "url", "web",
+			},
+			"write backend static, and list the credentials in its block": {
+				"basic", "basic_auth", "file", "htpasswd", "inline", "list", "local", "memory", "token", "users",
+			},
+			"write share redis <url> beside the backend":                   {"redis", "valkey"},
+			"write feed frappe_events <url> beside the backend":            {"frappe_events"},
+			"sessions are a scheme: add session to schemes":                {"cookie", "session", "sessions"},
+			"access tokens are a scheme: write backend site <url>":         {"bearer", "jwt", "oauth", "oauth2", "oidc"},
+			"write frappe_auth_webhook <path> <secret> beside frappe_auth": {"webhook"},
+		}),
+	}
+	storeGuest = directive.Guest{
+		Option: "share", Kind: "store", Example: "redis redis://localhost:6379", Optional: "redis", Package: "redis",
+		Instead: advise(map[string][]string{
+			"each Caddy remembers for itself without this line; to share with other Caddys, write share redis <url>": {
+				"local", "mem", "memory", "none", "off",
+			},
+			"write share redis <url>": {
+				"cluster", "database", "db", "dragonfly", "etcd", "file", "keydb", "mariadb", "memcached", "mysql", "nats",
+				"postgres", "rediss", "sentinel", "site", "valkey",
+			},
+			"write feed frappe_events <url>": {"frappe_events"},
+		}),
+	}
+	feedGuest = directive.Guest{
+		Option: "feed", Kind: "feed", Example: "frappe_events redis://localhost:6379", Optional: "frappe_events", Package: "redis",
+		Instead: advise(map[string][]string{
+			"write feed frappe_events, and the URL of the bench's redis_queue": {
+				"events", "frappe", "pubsub", "realtime", "redis", "redis_queue", "redis_socketio", "socketio", "valkey",
+			},
+			"write frappe_auth_webhook <path> <secret> beside frappe_auth":       {"webhook", "webhooks"},
+			"remove the line: backend database looks for changes by itself":      {"database", "mariadb", "mysql", "poll"},
+			"a site announces nothing by itself: write feed frappe_events <url>": {"http", "site"},
+		}),
+	}
+)
+
+// advise returns the advice for each name.
+func advise(names map[string][]string) map[string]string {
+	advice := make(map[string]string)
+	for text, all := range names {
+		for _, name := range all {
+			advice[name] = text
+		}
+	}
+	return advice
+}
+
 const (
 	defaultRealm       = "Frappe"
 	defaultMaxInflight = 16
@@ -143,7 +202,7 @@ func (o *Options) check() error {
 		return errNoBackend
 	}
 	for _, fault := range []error{
-		checkDistinct("backend", o.BackendsRaw, "remove one, or give the other site its own address or site_name"),
+		checkModules(backendGuest, o.BackendsRaw, "remove one, or give the other site its own address or site_name"),
 		wrong("schemes", checkSchemes(o.Schemes)),
 		wrong("realm", checkRealm(o.Realm)),
 		wrong("cache", o.Cache.check()),
@@ -151,7 +210,8 @@ func (o *Options) check() error {
 		wrong("trusted_origins", o.checkTrustedOrigins()),
 		wrong("max_inflight", checkMaxInflight(o.MaxInflight)),
 		wrong("failures", o.Failures.check()),
-		checkDistinct("feed", o.FeedsRaw, "remove one"),
+		o.checkShare(),
+		checkModules(feedGuest, o.FeedsRaw, "remove one"),
 	} {
 		if fault != nil {
 			return fault
@@ -160,25 +220,65 @@ func (o *Options) check() error {
 	return nil
 }
 
-func checkDistinct(option string, modules []json.RawMessage, advice string) error {
-	for i := range modules {
-		if err := directive.Distinct(option, modules[:i+1], advice); err != nil {
-			return &optionError{option: option, index: i, err: err}
+// checkModules checks that this Caddy has the modules, and that none is given twice.
+func checkModules(guest directive.Guest, modules []json.RawMessage, advice string) error {
+	for i, module := range modules {
+		err := guest.Check(module)
+		if err == nil {
+			err = directive.Distinct(guest.Option, modules[:i+1], advice)
+		}
+		if err != nil {
+			return &optionError{option: guest.Option, index: i, err: err}
 		}
 	}
 	return nil
 }
 
+func (o *Options) checkShare() error {
+	if len(o.ShareRaw) == 0 {
+		return nil
+	}
+	return wrong(storeGuest.Option, storeGuest.Check(o.ShareRaw))
+}
+
 func checkSchemes(schemes []frappe.Scheme) error {
 	for i, scheme := range schemes {
 		if !slices.Contains(allSchemes, scheme) {
-			return fmt.Errorf("schemes: %q is none of basic, bearer, token and session", scheme)
+			return fmt.Errorf("schemes: %q is none of basic, bearer, token and session%s", scheme, schemeAdvice(string(scheme)))
 		}
 		if slices.Contains(schemes[:i], scheme) {
 			return fmt.Errorf("schemes: %s is given twice", scheme)
 		}
 	}
 	return nil
+}
+
+// otherSchemes maps what users are likely to call a scheme to advice.
+var otherSchemes = advise(map[string][]string{
+	"session is Frappe's login cookie":                      {"browser", "cookie", "cookies", "login", "sid"},
+	"bearer is for access tokens":                           {"access_token", "jwt", "oauth", "oauth2", "oidc"},
+	"basic and token are for API keys":                      {"api", "api_key", "apikey", "key", "keys"},
+	"basic is for API keys; Frappe takes no passwords here": {"digest", "form", "password", "user"},
+	"leave the line out to accept basic, bearer and token":  {"*", "all", "any", "default"},
+})
+
+// schemeAdvice says what to write instead of a scheme that does not exist.
+func schemeAdvice(name string) string {
+	if strings.Contains(name, ",") {
+		return "; separate them by spaces, not by commas (in JSON, write one string for each)"
+	}
+	lower := strings.ToLower(name)
+	if advice, ok := otherSchemes[lower]; ok {
+		return "; " + advice
+	}
+	var names []string
+	for _, scheme := range allSchemes {
+		names = append(names, string(scheme))
+	}
+	if nearest, ok := directive.Nearest(lower, names); ok {
+		return "; did you mean " + nearest + "?"
+	}
+	return ""
 }
 
 func checkRealm(realm string) error {

@@ -206,7 +206,11 @@ func checkUserHeader(name string) error {
 		return nil
 	}
 	if err := headers.CheckName(name); err != nil {
-		return fmt.Errorf("user_header: %w; use a header of its own, such as X-Frappe-User", err)
+		advice := "use a header of its own, such as X-Frappe-User"
+		if strings.ContainsAny(name, " :{") {
+			advice = "write only the name of a header, such as X-Frappe-User, since its value is always the user"
+		}
+		return fmt.Errorf("user_header: %w; %s", err, advice)
 	}
 	return nil
 }

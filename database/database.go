@@ -135,6 +135,12 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
+func (b *Backend) UnmarshalJSON(raw []byte) error {
+	type plain Backend
+	return directive.DecodeJSON(raw, (*plain)(b), "backend database", b.block().Instead)
+}
+
 // Provision reads the site's configuration and prepares the connection. A database that is down is not an error.
 func (b *Backend) Provision(ctx caddy.Context) error {
 	if err := b.validate(); err != nil {

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -46,6 +48,9 @@ func (c *connection) advice(err error) string {
 		missing     *columnError
 	)
 	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist): // at a port, and at a socket
+		unit := map[string]string{"mariadb": "mariadb", "postgres": "postgresql"}[c.settings.dbType]
+		return "is the server running? Look at `systemctl status " + unit + "`"
 	case errors.As(err, &missing), grantMissing(err):
 		return fmt.Sprintf(
 			"run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site",

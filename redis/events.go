@@ -83,6 +83,12 @@ func (*FrappeEvents) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
+func (f *FrappeEvents) UnmarshalJSON(raw []byte) error {
+	type plain FrappeEvents
+	return directive.DecodeJSON(raw, (*plain)(f), "feed frappe_events", f.block().Instead)
+}
+
 // Provision begins to subscribe. A Redis that is down is not an error.
 func (f *FrappeEvents) Provision(ctx caddy.Context) error {
 	if err := f.validate(); err != nil {

@@ -107,6 +107,12 @@ func (*Store) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
+func (s *Store) UnmarshalJSON(raw []byte) error {
+	type plain Store
+	return directive.DecodeJSON(raw, (*plain)(s), "share redis", s.block().Instead)
+}
+
 // Provision begins to connect. A Redis that is down is not an error.
 func (s *Store) Provision(caddy.Context) error {
 	if err := s.validate(); err != nil {

@@ -16,6 +16,7 @@ import (
 type siteAddress struct {
 	url    url.URL
 	socket string // path of a Unix socket; empty: use TCP
+	proxy  string // host of the proxy that the environment names; empty: none is used, or the transport names it
 }
 
 // String returns the address as written in the configuration.
@@ -97,12 +98,13 @@ func parseSiteAddress(address string) (siteAddress, error) {
 		return wrongAddress(address, "write http:// or https:// and a host, such as https://erp.example.com")
 	case portErr != nil:
 		return wrongAddress(address, portErr.Error())
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return wrongAddress(address, "remove what follows the path")
 	}
-	if mount, found := beforeAPI(u.Path); found {
+	if mount, page, found := beforePage(u.Path); found {
 		base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: mount}
-		return wrongAddress(address, "remove /api and everything after it; write "+base.String())
+		return wrongAddress(address, "remove /"+page+" and everything after it; write "+base.String())
+	}
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return wrongAddress(address, "remove what follows the path")
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
 	return siteAddress{url: *u}, nil
@@ -139,18 +141,27 @@ func withoutUser(address string) string {
 	return address
 }
 
-// beforeAPI returns the part of a path before Frappe's API. found is false if the path is not one of the API.
-func beforeAPI(path string) (mount string, found bool) {
-	segments := strings.Split(strings.Trim(path, "/"), "/")
-	for i, segment := range segments {
-		if segment != "api" {
-			continue
-		}
-		if i == len(segments)-1 || slices.Contains([]string{"method", "resource", "v1", "v2"}, segments[i+1]) {
-			return strings.TrimRight("/"+strings.Join(segments[:i], "/"), "/"), true
+// pages are the paths of Frappe that people copy from a browser or from the documentation, each with what may follow it.
+// A site can be mounted below any other path.
+var pages = map[string][]string{
+	"api":   {"", "method", "resource", "v1", "v2"},
+	"app":   {"", "build", "home", "query-report", "setup-wizard", "user", "website", "workspace"},
+	"apps":  {""},
+	"desk":  {"", "build", "home", "query-report", "setup-wizard", "user", "website", "workspace"},
+	"login": {""},
+	"me":    {""},
+}
+
+// beforePage returns the part of a path before one of Frappe's pages, and the first part of the page. found is false if
+// the path is not one of a page.
+func beforePage(path string) (mount, page string, found bool) {
+	segments := append(strings.Split(strings.Trim(path, "/"), "/"), "")
+	for i, segment := range segments[:len(segments)-1] {
+		if following, ok := pages[segment]; ok && slices.Contains(following, strings.ToLower(segments[i+1])) {
+			return strings.TrimRight("/"+strings.Join(segments[:i], "/"), "/"), segment, true
 		}
 	}
-	return "", false
+	return "", "", false
 }
 
 // validSiteName reports whether a site can have this name. Frappe uses it as the name of a directory, and it may come

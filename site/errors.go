@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -60,14 +61,31 @@ func (c request) noAnswer(err error, p *progress) error {
 		}
 		return fmt.Errorf("%s: no answer in time; is the site overloaded, or the timeout too short?", c.where())
 	case errors.As(err, &dial):
-		return fmt.Errorf("%s: cannot connect: %w", c.where(), dial)
+		return fmt.Errorf("%s: cannot connect: %w%s", c.where(), dial, c.notRunning(dial))
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", c.where(), context.Canceled)
+	}
+	if c.address.proxy != "" {
+		return fmt.Errorf("%s: the proxy does not let the request through, or the connection broke; %s", c.where(), proxyAdvice)
 	}
 	if cause := c.tlsFault(err, p); cause != "" {
 		return fmt.Errorf("%s: %s", c.where(), cause)
 	}
 	return fmt.Errorf("%s: the connection broke, or the answer was not HTTP", c.where())
+}
+
+// notRunning says what to do if nothing listens at the address. A DialError has no error to unwrap.
+func (c request) notRunning(err reverseproxy.DialError) string {
+	text := err.Error()
+	switch {
+	case !strings.Contains(text, syscall.ECONNREFUSED.Error()) && !strings.Contains(text, syscall.ENOENT.Error()):
+		return ""
+	case c.address.proxy != "":
+		return "; is the proxy running? Otherwise " + proxyAdvice
+	case c.address.socket != "" || Private(c.address.url.Hostname()):
+		return "; is Frappe running there? Start it with `bench start`, or look at `supervisorctl status`"
+	}
+	return "; is Frappe running there, and is this its port?"
 }
 
 // tlsFault describes what went wrong with TLS. It returns an empty string if nothing indicates TLS.
@@ -133,8 +151,8 @@ func (e *notFoundError) Unwrap() error { return e.error }
 func (c request) noVerdictFrom(resp *http.Response) error {
 	var body []byte
 	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusBadGateway, http.StatusServiceUnavailable,
-		http.StatusGatewayTimeout:
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusExpectationFailed, http.StatusBadGateway,
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		// After a read error, the part that was read is enough.
 		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxBodySize))
 	}
@@ -149,6 +167,8 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 		cause = c.redirect(resp.Header.Get("Location"))
 	case c.address.url.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && refusesPlainHTTP(body):
 		cause, result.CredentialSpecific = c.speaksTLS(), false
+	case resp.StatusCode == http.StatusExpectationFailed && installing(body):
+		cause, result.CredentialSpecific = stillInstalling, false
 	case socketIO:
 		cause = "this looks like the port of Frappe's socket.io server (9000); write the port of gunicorn (8000)"
 		result.CredentialSpecific = false
@@ -182,6 +202,9 @@ func (c request) where() string {
 	if name := c.siteName(); name != "" {
 		where += " (" + name + ")"
 	}
+	if c.address.proxy != "" {
+		where += ", through the proxy " + c.address.proxy + " from the environment"
+	}
 	if c.later != "" {
 		where += ": " + c.later
 	}
@@ -208,9 +231,9 @@ func (c request) likelyCause(status int) string {
 	case status == http.StatusServiceUnavailable:
 		return "the site is in maintenance mode, or no worker is running"
 	case status == http.StatusBadGateway, status == http.StatusGatewayTimeout:
-		return "the proxy in front of Frappe gets no answer; is Frappe running?"
+		return "the proxy in front of Frappe gets no answer; is Frappe running? Start it with `bench start`, or look at `supervisorctl status`"
 	case status >= 500:
-		return "Frappe failed; its database may be down"
+		return "Frappe failed; its database may be down, or the site is still being installed"
 	}
 	return cmp.Or(c.later, "get_logged_user") + " does not answer like this; is this the address of a Frappe site?"
 }
@@ -236,6 +259,12 @@ func refusesPlainHTTP(body []byte) bool {
 	}
 	return false
 }
+
+const stillInstalling = "the site has no user Guest yet: it is still being installed, or its installation failed"
+
+// installing recognizes the answer to everybody of a site whose tables are there, but whose users are not. As measured
+// on 15.44.2, it has status 417, like the answer to a user whose stored secret cannot be decrypted.
+func installing(body []byte) bool { return bytes.Contains(body, []byte("User Guest is disabled")) }
 
 // looksLikeSocketIO recognizes Frappe's socket.io server. As measured, socket.io 2 and 4 answer 404 without a content
 // type and without a body. With express, as in older versions of Frappe, the answer is a page that says `Cannot GET`.

@@ -191,7 +191,7 @@ func TestSiteFailover(t *testing.T) {
 			map[string]string{"a": refused, "b": gateway},
 			[]step{{
 				asked: []string{"a", "b"},
-				err: "site http://b: status 502: the proxy in front of Frappe gets no answer; is Frappe running?; before that, " +
+				err: "site http://b: status 502: the proxy in front of Frappe gets no answer; is Frappe running? Start it with `bench start`, or look at `supervisorctl status`; before that, " +
 					"site http://a: the connection broke",
 			}},
 		},

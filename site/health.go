@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -46,7 +45,7 @@ func (c request) examine(ctx context.Context, name string) []frappe.Finding {
 		warning := frappe.Warning(name, "the site depends on the request")
 		return []frappe.Finding{warning.Advise("try one with `caddy frappe-auth check --url`")}
 	}
-	findings := c.examineTransport(name)
+	findings := append(c.examineTransport(name), c.examineProxy(name)...)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.backend.Timeout))
 	defer cancel()
 
@@ -89,9 +88,7 @@ func (c request) ping(ctx context.Context) (siteAnswer, error) {
 // examineTransport warns if credentials are sent unencrypted over a public network.
 func (c request) examineTransport(name string) []frappe.Finding {
 	host := c.address.url.Hostname()
-	ip := net.ParseIP(host)
-	if c.address.url.Scheme != "http" || c.address.socket != "" || host == "localhost" ||
-		(ip != nil && (ip.IsLoopback() || ip.IsPrivate())) {
+	if c.address.url.Scheme != "http" || c.address.socket != "" || Private(host) {
 		return nil
 	}
 	warning := frappe.Warning(name, "credentials are sent to %s without encryption", host)

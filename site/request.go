@@ -225,6 +225,9 @@ func (c request) checkSession(a siteAnswer) error {
 	if a.status != http.StatusExpectationFailed {
 		return nil
 	}
+	if installing(a.body["_server_messages"]) {
+		return c.noVerdict(a.status, errors.New(stillInstalling))
+	}
 	// As measured on 15.44.2, this is how Frappe refuses the session of a user who was disabled without a logout, by a
 	// script or with `bench disable-user`.
 	var exception string

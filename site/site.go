@@ -74,6 +74,10 @@ type Backend struct {
 	// The transport to the site, for TLS, a custom CA, a client certificate or keep-alive: any transport of Caddy's
 	// `reverse_proxy`. Default: `http` with its defaults, except that it uses HTTP/1.1 only and accepts at most 64 KiB of
 	// response headers.
+	//
+	// If the environment names a proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), Caddy's transport uses it. It would read what
+	// is sent to an `http` address, so that is an error, unless the transport names the proxy (`network_proxy url`) or none
+	// (`network_proxy none`). For an `https` address, the log says that the proxy is used.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	addresses []siteAddress
@@ -100,6 +104,12 @@ func (*Backend) CaddyModule() caddy.ModuleInfo {
 		ID:  "http.frappe_auth.backends.site",
 		New: func() caddy.Module { return new(Backend) },
 	}
+}
+
+// UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
+func (s *Backend) UnmarshalJSON(raw []byte) error {
+	type plain Backend
+	return directive.DecodeJSON(raw, (*plain)(s), "backend site", s.block().Instead)
 }
 
 // Provision checks the configuration and loads the transport.
@@ -130,6 +140,9 @@ func (s *Backend) Provision(ctx caddy.Context) error {
 func (s *Backend) loadTransport(ctx caddy.Context) error {
 	if s.TransportRaw == nil {
 		s.TransportRaw = json.RawMessage(defaultTransport)
+	}
+	if err := s.findProxies(); err != nil {
+		return err
 	}
 	module, err := ctx.LoadModule(s, "TransportRaw")
 	if err != nil {

@@ -43,6 +43,9 @@ func (s *Backend) block() directive.Block {
 				if len(args) < 3 {
 					return d.Err("write token <api_key> <hash> <user> [<role>...]")
 				}
+				if err := directive.CheckSeparators(args); err != nil {
+					return d.Errf("token: %w", err)
+				}
 				s.Tokens = append(s.Tokens, Token{Key: args[0], Hash: args[1], User: args[2], Roles: args[3:]})
 				if err := listed.addToken(s.Tokens[len(s.Tokens)-1]); err != nil {
 					return d.WrapErr(err)
@@ -53,6 +56,9 @@ func (s *Backend) block() directive.Block {
 				args := d.RemainingArgs()
 				if len(args) < 2 {
 					return d.Err("write bearer <hash> <user> [<role>...]")
+				}
+				if err := directive.CheckSeparators(args); err != nil {
+					return d.Errf("bearer: %w", err)
 				}
 				s.Bearers = append(s.Bearers, Bearer{Hash: args[0], User: args[1], Roles: args[2:]})
 				if err := listed.addBearer(s.Bearers[len(s.Bearers)-1]); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
 func init() {
@@ -87,6 +88,12 @@ func (Backend) CaddyModule() caddy.ModuleInfo {
 		ID:  "http.frappe_auth.backends.static",
 		New: func() caddy.Module { return new(Backend) },
 	}
+}
+
+// UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
+func (s *Backend) UnmarshalJSON(raw []byte) error {
+	type plain Backend
+	return directive.DecodeJSON(raw, (*plain)(s), "backend static", s.block().Instead)
 }
 
 // Provision expands the placeholders and indexes the credentials.
@@ -277,14 +284,15 @@ func Only(backends []json.RawMessage) *Backend {
 	if len(backends) != 1 {
 		return nil
 	}
+	type plain Backend
 	var module struct {
 		Name string `json:"backend"`
-		Backend
+		plain
 	}
 	if json.Unmarshal(backends[0], &module) != nil || module.Name != "static" {
 		return nil
 	}
-	return &module.Backend
+	return (*Backend)(&module.plain)
 }
 
 // Interface guards

@@ -156,15 +156,15 @@ func describe(w io.Writer, cred frappe.Credential) {
 	default:
 		describePair(w, cred)
 	}
+	if mistake := cred.Mistake(); mistake != "" {
+		fmt.Fprintf(w, "              %s%s.\n", strings.ToUpper(mistake[:1]), mistake[1:])
+	}
 }
 
 func describePair(w io.Writer, cred frappe.Credential) {
 	fmt.Fprintf(w, "  API key     %s, %d characters\n", cred.KeyPrefix(), len(cred.Key))
 	fmt.Fprintf(w, "  API secret  %d characters\n", len(cred.Secret))
-	if strings.Contains(cred.Key, "@") {
-		fmt.Fprintln(w,
-			"              This looks like a login name and a password. Frappe takes only an API key and an API secret here:")
-		fmt.Fprintln(w, "              generate them in the user's form, under Settings, API Access.")
+	if cred.Mistake() != "" {
 		return
 	}
 	for _, part := range []struct{ name, text string }{{"key", cred.Key}, {"secret", cred.Secret}} {

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,9 +115,35 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return wrongUsage(cmd,
-		errors.New("unexpected argument; write the credential to standard input, and everything else as flags"))
+	return wrongUsage(cmd, errors.New("unexpected argument; "+meant(cmd, args[0])))
 }
+
+// meant says how to write what an argument probably is.
+func meant(cmd *cobra.Command, argument string) string {
+	has := func(flag string) bool { return cmd.Flags().Lookup(flag) != nil }
+	info, err := os.Stat(argument)
+	switch {
+	case isURL(argument) && has("site"):
+		return "write --site before the URL of a site"
+	case err == nil && info.IsDir() && has("bench"):
+		return "write --bench before the path of a bench"
+	case has("output") && (err == nil || looksLikeFile.MatchString(argument)):
+		return "write --output before the file to write"
+	case has("config") && (err == nil || looksLikeFile.MatchString(argument)):
+		return "write --config before the configuration file"
+	case has("user") && strings.Contains(argument, "@") && !strings.ContainsAny(argument, ": "):
+		return "write --user before the user"
+	case readsCredential[cmd.Name()]:
+		return "write the credential to standard input, and everything else as flags"
+	}
+	return "write everything as flags"
+}
+
+// looksLikeFile matches names of configuration files.
+var looksLikeFile = regexp.MustCompile(`(?i)(^|[/\\])(caddyfile[^/\\]*|[^/\\:]*\.(caddyfile|conf|json|yaml))$`)
+
+// readsCredential has the commands that read a credential from standard input.
+var readsCredential = map[string]bool{"check": true, "hash": true}
 
 // commandName matches text that looks like the name of a command. Anything else may be a secret and is not printed.
 var commandName = regexp.MustCompile(`^[a-z-]{1,20}$`)

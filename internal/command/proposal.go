@@ -12,6 +12,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile" // the adapter
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
+	"github.com/caddy-frappe/frappe-auth/site"
 )
 
 // Modules that a Caddy has only if it was built with them.
@@ -88,6 +89,16 @@ func (p proposal) title() string {
 	return title
 }
 
+// direct reports whether a proxy from the environment must not be used: it would read the credentials.
+func (p proposal) direct() bool {
+	u, err := url.Parse(p.url)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	proxy, err := site.EnvironmentProxy(u)
+	return proxy != "" || err != nil
+}
+
 // caddyfile returns the Caddyfile. It returns an error if a name cannot be written in a Caddyfile.
 func (p proposal) caddyfile(address string) (string, error) {
 	var firstErr error
@@ -122,6 +133,10 @@ func (p proposal) caddyfile(address string) (string, error) {
 			"\t\tbackend site "+word(p.url)+" {")
 		if p.siteName != "" {
 			lines = append(lines, "\t\t\t# The name of the site on its bench.", "\t\t\tsite_name "+word(p.siteName))
+		}
+		if p.direct() {
+			lines = append(lines, "\t\t\t# HTTP_PROXY names a proxy. It is not used, because it would read the credentials.",
+				"\t\t\ttransport http {", "\t\t\t\tnetwork_proxy none", "\t\t\t}", "")
 		}
 		lines = append(lines, "\t\t\t# `require role` needs this. It costs one more request to the site for each lookup.",
 			"\t\t\t# roles", "\t\t}")

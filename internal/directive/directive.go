@@ -173,8 +173,21 @@ func List[S ~string](into *[]S, without string) Option {
 		if len(*into) == 0 {
 			return d.Err(without)
 		}
+		if err := CheckSeparators(*into); err != nil {
+			return d.Errf("%s: %w", name, err)
+		}
 		return NoBlock(d, name)
 	}
+}
+
+// CheckSeparators returns an error if arguments were separated by commas, which would be part of them.
+func CheckSeparators[S ~string](arguments []S) error {
+	for i, argument := range arguments {
+		if text, found := strings.CutSuffix(string(argument), ","); found && (text == "" || i+1 < len(arguments)) {
+			return fmt.Errorf("%s ends with a comma; separate by spaces, and quote what contains spaces", argument)
+		}
+	}
+	return nil
 }
 
 // Number parses an option with a positive whole number.
@@ -249,6 +262,17 @@ type position struct {
 	line int
 }
 
+// requirementKinds are the kinds of requirements, in the order in which errors name them.
+var requirementKinds = []string{"role", "user", "scope", "client"}
+
+// otherRequirements maps what users are likely to call a kind of requirement to the kind.
+var otherRequirements = map[string]string{
+	"group": "role", "groups": "role", "permission": "role", "role_profile": "role",
+	"email": "user", "login": "user", "owner": "user", "username": "user", "valid-user": "user",
+	"oauth_scope": "scope", "app": "client", "application": "client", "audience": "client", "aud": "client",
+	"client_id": "client", "oauth_client": "client",
+}
+
 // Requirement parses a line `require` and adds it to a list.
 func Requirement(list *[]frappe.Requirement) Option {
 	return func(d *caddyfile.Dispenser) error {
@@ -261,15 +285,37 @@ func Requirement(list *[]frappe.Requirement) Option {
 			"role": &required.Roles, "user": &required.Users, "scope": &required.Scopes, "client": &required.Clients,
 		}[kind]
 		if !ok {
-			return d.Errf("unknown requirement %s; write require role, user, scope or client and its names", kind)
+			return d.WrapErr(unknownRequirement(kind, names))
 		}
 		if len(names) == 0 {
 			return d.Errf("require %s needs at least one name", kind)
+		}
+		if err := CheckSeparators(names); err != nil {
+			return d.Errf("require %s: %w", kind, err)
 		}
 		*into = names
 		*list = append(*list, required)
 		return NoBlock(d, "require")
 	}
+}
+
+// unknownRequirement returns the error for a kind of requirement that does not exist. Without a kind, the names are
+// probably those of roles or users.
+func unknownRequirement(kind string, names []string) error {
+	lower := strings.ToLower(kind)
+	instead, found := otherRequirements[lower]
+	if !found {
+		instead, found = Nearest(lower, requirementKinds)
+	}
+	switch {
+	case found:
+		return fmt.Errorf("unknown requirement %s; did you mean %s?", kind, instead)
+	case strings.Contains(kind, "@"):
+		return fmt.Errorf("unknown requirement %s; write require user %s", kind, strings.Join(append([]string{kind}, names...), " "))
+	case kind != lower: // names of roles begin with a capital
+		return fmt.Errorf("unknown requirement %s; write require role %q", kind, strings.Join(append([]string{kind}, names...), " "))
+	}
+	return fmt.Errorf("unknown requirement %s; write require role, user, scope or client and its names", kind)
 }
 
 // Nearest returns the candidate that a misspelled name is probably meant to be, the first of equally similar ones.

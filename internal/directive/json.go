@@ -5,13 +5,19 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
 // DecodeJSON decodes the JSON of a module and rejects unknown fields, as Caddy does. instead maps fields that users are
-// likely to try to advice for the error. The error names the owner.
+// likely to try to advice for the error. The error names the owner, and what to write instead.
 func DecodeJSON(raw []byte, into any, owner string, instead map[string]string) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -24,7 +30,62 @@ func DecodeJSON(raw []byte, into any, owner string, instead map[string]string) e
 	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
+	err := decoder.Decode(into)
+	if err == nil {
+		return nil
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return fmt.Errorf("%s: %s must be %s, not %s", owner, wrong.Field, kindOf(wrong.Type), wrong.Value)
+	}
+	// encoding/json has no error value for it.
+	quoted, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
+	name, unquoteErr := strconv.Unquote(quoted)
+	if !unknown || unquoteErr != nil {
+		return fmt.Errorf("%s: %w", owner, err)
+	}
+	known := make(map[string]bool)
+	addFields(known, reflect.TypeOf(into))
+	if nearest, ok := Nearest(name, slices.Sorted(maps.Keys(known))); ok {
+		return fmt.Errorf("%s has no field %s; did you mean %s?", owner, name, nearest)
+	}
+	if nearest, ok := Nearest(name, slices.Sorted(maps.Keys(instead))); ok {
+		return fmt.Errorf("%s has no field %s; if you mean %s, %s", owner, name, nearest, instead[nearest])
+	}
+	return fmt.Errorf("%s has no field %s", owner, name)
+}
+
+// kindOf describes the JSON of a type.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Array:
+		return "a list in [ ]"
+	case reflect.String:
+		return "a text in quotes"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Struct, reflect.Map:
+		return "an object in { }"
+	}
+	return "a number"
+}
+
+// addFields adds the names of the fields of a type in JSON, and of all types in it, to a set.
+func addFields(names map[string]bool, t reflect.Type) {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return
+	}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+			names[name] = true
+		} else if !field.Anonymous {
+			continue
+		}
+		addFields(names, field.Type)
+	}
 }
 
 // Distinct returns an error if two modules have the same JSON, even if it is written differently. kind names the
