@@ -21,7 +21,7 @@ fix: ## formats, and sorts imports
 
 golden: ## writes golden files and the generated parts of docs/ anew; look at the diff
 	go test . -run 'Golden|OutageDrill' -update
-	go test ./e2e -run 'Admin|Check|Doctor|Init' -update
+	go test ./e2e -run 'Admin|Check|Doctor|Init|Mistakes' -update
 	go test ./docs -run 'Compatibility|PrometheusRule' -update
 
 image: ## builds the image caddy-frappe

@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
@@ -72,6 +74,17 @@ func (s *Backend) findProxies() error {
 		}
 	}
 	return nil
+}
+
+// exceptSockets returns a choice of proxies that chooses none for a Unix socket. The server at the socket would get a
+// request for a proxy, with the proxy's password.
+func exceptSockets(choose func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		if dial, ok := reverseproxy.GetDialInfo(r.Context()); ok && dial.Network == "unix" {
+			return nil, nil
+		}
+		return choose(r)
+	}
 }
 
 // examineProxy says through which proxy of the environment an address is reached.

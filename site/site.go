@@ -159,6 +159,9 @@ func (s *Backend) loadTransport(ctx caddy.Context) error {
 			}
 		}
 	}
+	if t, ok := transport.(*reverseproxy.HTTPTransport); ok && t.Transport != nil && t.Transport.Proxy != nil {
+		t.Transport.Proxy = exceptSockets(t.Transport.Proxy)
+	}
 	s.transport = transport
 	return nil
 }

@@ -184,7 +184,7 @@ func List[S ~string](into *[]S, without string) Option {
 func CheckSeparators[S ~string](arguments []S) error {
 	for i, argument := range arguments {
 		if text, found := strings.CutSuffix(string(argument), ","); found && (text == "" || i+1 < len(arguments)) {
-			return fmt.Errorf("%s ends with a comma; separate by spaces, and quote what contains spaces", argument)
+			return fmt.Errorf("%q ends with a comma; separate by spaces, and quote what contains spaces", text+",")
 		}
 	}
 	return nil

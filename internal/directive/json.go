@@ -35,7 +35,8 @@ func DecodeJSON(raw []byte, into any, owner string, instead map[string]string) e
 		return nil
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		return fmt.Errorf("%s: %s must be %s, not %s", owner, wrong.Field, kindOf(wrong.Type), wrong.Value)
+		field := strings.TrimPrefix(wrong.Field, "Options.") // the struct that handler and provider share
+		return fmt.Errorf("%s: %s must be %s, not a %s", owner, field, kindOf(wrong.Type), wrong.Value)
 	}
 	// encoding/json has no error value for it.
 	quoted, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
