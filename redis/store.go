@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -102,11 +102,22 @@ func (l *storeClient) Done(ctx context.Context, q fleet.DoneQuery) error {
 	if err != nil || refused == "" {
 		return err
 	}
-	refused, _, _ = strings.Cut(strings.TrimPrefix(refused, "-"), " ")
-	if refused == "READONLY" {
+	code := errorCode(refused)
+	if code == "READONLY" {
 		l.connection.askRenewal("")
 	}
-	return fmt.Errorf("%w: %s", fleet.ErrRefused, refused)
+	return fmt.Errorf("%w: %s", fleet.ErrRefused, code)
+}
+
+// inScript is an error of a command in a script. Redis 6.2 writes the line before it; an error may have no code there.
+var inScript = regexp.MustCompile(`^(?:@user_script: ?\d+: )?-?([A-Z]+)(?: |$)`)
+
+// errorCode returns the code of such an error, for example READONLY.
+func errorCode(text string) string {
+	if match := inScript.FindStringSubmatch(text); match != nil {
+		return match[1]
+	}
+	return "the command is not permitted"
 }
 
 // Publish implements fleet.Store.

@@ -415,3 +415,21 @@ func TestHostileValues(t *testing.T) {
 		}
 	})
 }
+
+// TestErrorCode: the code of an error in a script, as Redis 6.2 and 7.0 write it.
+func TestErrorCode(t *testing.T) {
+	for text, want := range map[string]string{
+		"READONLY You can't write against a read only replica.":                   "READONLY",
+		"-OOM command not allowed when used memory > 'maxmemory'.":                "OOM",
+		"@user_script: 1: -READONLY You can't write against a read only replica.": "READONLY",
+		"@user_script:5: -MISCONF Redis is configured to save RDB snapshots":      "MISCONF",
+		"@user_script: 1: The user executing the script can't run this command":   "the command is not permitted",
+		"A":                   "A",
+		"READONLYREADONLY\tx": "the command is not permitted",
+		"":                    "the command is not permitted",
+	} {
+		if got := errorCode(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
