@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,25 +108,14 @@ func TestRequests(t *testing.T) {
 		"503 Server Error: Service Unavailable"+at+": frappe.exceptions.SessionStopped: "+notVerified)
 }
 
-// javaScript installs the packages for a script, and returns the directory of both, and node.
-func javaScript(t *testing.T, script string) (dir, node string) {
+// javaScript returns the directory of the scripts with the packages that they need, and node.
+func javaScript(t *testing.T) (dir, node string) {
 	t.Helper()
 	node = testutil.RequireProgram(t, "nodejs", "node")
-	npm := testutil.RequireProgram(t, "npm", "npm")
-	dir = t.TempDir()
-	for _, file := range []string{"package.json", "package-lock.json", script} {
-		raw, err := os.ReadFile(filepath.Join("javascript", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, file), raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	install := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
-	install.Dir = dir
-	if out, err := install.CombinedOutput(); err != nil {
-		message := fmt.Sprintf("the npm registry has to be reached once: npm ci: %v\n%s", err, out)
+	testutil.RequireProgram(t, "npm", "npm")
+	dir, err := packages()
+	if err != nil {
+		message := fmt.Sprintf("the npm registry has to be reached once: npm ci: %v", err)
 		if os.Getenv("CI") == "true" {
 			t.Fatal(message)
 		}
@@ -134,8 +124,35 @@ func javaScript(t *testing.T, script string) (dir, node string) {
 	return dir, node
 }
 
+// packages copies the directory javascript and installs its packages, once for all tests, which takes seconds. TestMain
+// removes the directory.
+var packages = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "frappe-auth-javascript"); err != nil {
+		return "", err
+	}
+	cleanUp = func() { os.RemoveAll(dir) }
+	if err := os.CopyFS(dir, os.DirFS("javascript")); err != nil {
+		return "", err
+	}
+	install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// cleanUp removes what packages made.
+var cleanUp = func() {}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	cleanUp()
+	os.Exit(code)
+}
+
 func TestJavaScript(t *testing.T) {
-	dir, node := javaScript(t, "client.js")
+	dir, node := javaScript(t)
 	a := startAPI(t)
 	var got map[string][]string
 	if err := json.Unmarshal(a.runs(node, append([]string{filepath.Join(dir, "client.js"), a.url}, sent...)...), &got); err != nil {

@@ -52,7 +52,7 @@ type typeScript struct {
 // with a token to the tool. If a scope is missing, a client that has no refresh token asks its user for it. With a refresh token,
 // the SDK refreshes instead, which gives a token with the same scopes.
 func TestTypeScript(t *testing.T) {
-	dir, node := javaScript(t, "mcp.js")
+	dir, node := javaScript(t)
 	const refused = "POST mcp.example.com/mcp 403"
 	discovery := []string{
 		"POST mcp.example.com/mcp 401",
