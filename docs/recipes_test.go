@@ -45,6 +45,11 @@ var recipes = map[string]func(r *recipe){
 	"recipes: Several tenants":                    tenants,
 	"freshness: How long a result is used":        servesReport,
 	"freshness: Revoke at once":                   revokeAtOnce,
+	"troubleshooting: What is wrong?": func(r *recipe) {
+		r.get("files.example.com/report.txt", 200, "report", byAlice)
+		r.get("files.example.com/report.txt", 401, "credential denied", wrongSecret)
+		r.get("files.example.com/report.txt", 401, "no credential")
+	},
 	"operations: Metrics":                         servesReport,
 	"operations: Tracing":                         servesReport,
 	"database: Backend database":                  nil,          // e2e: TestDocsDatabase

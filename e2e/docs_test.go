@@ -2,13 +2,17 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
@@ -178,5 +182,111 @@ func TestMetricsDocumented(t *testing.T) {
 		if !maps.EqualFunc(labels, there[name], slices.Equal) {
 			t.Errorf("%s is documented with %v, but has %v", name, labels, there[name])
 		}
+	}
+}
+
+// TestDocsTroubleshooting: for each symptom of docs/troubleshooting.md, the command of the page tells the cause in the
+// words that the page has.
+func TestDocsTroubleshooting(t *testing.T) {
+	testutil.RequireCommand(t, "curl", "curl", "--version")
+	recorded := testutil.NewRecordedSite(t, testutil.OnMariaDB)
+	site := "frappe_auth {\nbackend site " + recorded.URL + "\n%s\n}\nrespond ok"
+	of := func(options string) string { return strings.Replace(site, "%s", options, 1) }
+	var denies atomic.Bool
+	changing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if denies.Load() {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		fmt.Fprint(w, `{"message": "alice@example.com"}`)
+	}))
+	t.Cleanup(changing.Close)
+	wrong := "token " + testutil.AliceKey + ":wrong-secret"
+	anySession := "Cookie: sid=" + strings.Repeat("0d", 28)
+	bench := namedSite(t, "a.erp.example.com")
+	for _, test := range []struct {
+		symptom, site string // %s of the site are its options
+		before        func(t *testing.T, url string)
+		input, want   string // the page has want, but for backticks
+	}{
+		{symptom: "200, but empty", site: of(""), want: "401", before: func(t *testing.T, url string) {
+			if status, body := ask(t, "GET", url, "", "Host: other.example.com"); status != http.StatusOK || body != "" {
+				t.Errorf("for another host: %d %q", status, body)
+			}
+		}},
+		{symptom: "401", site: of(""), input: wrong, want: "denied"},
+		{symptom: "401", site: of(""), input: testutil.AliceKey, want: "malformed"},
+		{symptom: "401", site: of(""), input: testutil.AlicePair, want: "lets the request pass"},
+		{symptom: "403", site: of("require user bob@example.com"), input: testutil.AlicePair, want: "not met"},
+		{
+			symptom: "404", input: testutil.AlicePair, want: "no such site",
+			site: "frappe_auth {\nbackend site " + bench + " {\nsite_name {http.request.host}\n}\n}\nrespond ok",
+		},
+		{symptom: "429", site: of("failures 2 1m"), want: "failing_clients", before: func(t *testing.T, url string) {
+			var status int
+			for i := range 3 {
+				status, _ = ask(t, "GET", url, "", "Host: files.example.com", fmt.Sprintf("Authorization: token unknown%d:wrong-secret", i))
+			}
+			if status != http.StatusTooManyRequests {
+				t.Errorf("the third request gets %d", status)
+			}
+		}},
+		{
+			symptom: "503", site: "frappe_auth http://127.0.0.1:" + testutil.FreePort(t) + "\nrespond ok", want: "TROUBLE",
+		},
+		{
+			symptom: "The login goes in circles, or ends in 401", site: of("schemes session\nlogin /login"), input: anySession,
+			want: "denied",
+		},
+		{
+			symptom: "The login goes in circles, or ends in 401", site: of("anonymous"), input: anySession,
+			want: "It does not accept sessions",
+		},
+		{
+			symptom: "The login goes in circles, or ends in 401", site: of("schemes session"),
+			input: "Cookie: sid=" + testutil.RecordedSession, want: "lets the request pass",
+		},
+		{symptom: "Half a page", site: of(""), want: "200"},
+		{
+			symptom: "Revoked, but still in", site: "frappe_auth " + changing.URL + "\nrespond ok", input: testutil.AlicePair,
+			want: "It answers 401", before: func(t *testing.T, url string) {
+				denies.Store(false)
+				for range 2 { // the second time, the result is cached, and Frappe refuses the credential already
+					if status, _ := ask(t, "GET", url, "", "Host: files.example.com", tokenHeader); status != http.StatusOK {
+						t.Errorf("status %d", status)
+					}
+					denies.Store(true)
+				}
+			},
+		},
+	} {
+		t.Run(test.symptom+" "+test.want, func(t *testing.T) {
+			section := testutil.Section(t, "docs/troubleshooting.md", test.symptom)
+			line := strings.TrimSpace(testutil.Blocks(t, section, "sh")[0])
+			if text := strings.ReplaceAll(section, "`", ""); !strings.Contains(text, test.want) {
+				t.Errorf("the page does not have %q", test.want)
+			}
+			address := testutil.FreeAddress(t)
+			own := "http://files.example.com:" + testutil.PortOf(address) + " {\nbind 127.0.0.1\n" + test.site + "\n}"
+			if strings.Contains(test.site, "{http.request.host}") {
+				own = strings.Replace(own, "files.example.com", "*.erp.example.com", 1)
+			}
+			p := start(t, "", own)
+			if test.before != nil {
+				test.before(t, "http://"+address)
+			}
+			c := exec.CommandContext(t.Context(), "sh", "-c", strings.NewReplacer("caddy frappe-auth", binary+" frappe-auth",
+				"--config Caddyfile", "--config "+p.config, "localhost:2019", p.admin, "http://127.0.0.1:8080", "http://"+address,
+				"https://files.example.com/", "--resolve files.example.com:"+testutil.PortOf(address)+":127.0.0.1 "+
+					"http://files.example.com:"+testutil.PortOf(address)+"/").Replace(line))
+			c.Stdin = strings.NewReader(test.input)
+			out, _ := c.CombinedOutput() // the exit code of check says what becomes of the credential
+			if !strings.Contains(string(out), test.want) {
+				t.Errorf("%s\nprints\n%s\nwithout %q", line, out, test.want)
+			}
+		})
+	}
+	if symptoms := regexp.MustCompile(`(?m)^## `).FindAllString(testutil.Page(t, "docs/troubleshooting.md"), -1); len(symptoms) != 9 {
+		t.Errorf("%d symptoms; add the new one here", len(symptoms))
 	}
 }
