@@ -37,14 +37,14 @@ var recipes = map[string]func(r *recipe){
 		r.get("app.example.com/", 200, `/ by ""`, byAlice)
 		r.get("app.example.com/", 401, "", wrongSecret)
 	},
-	"README: A folder for each user":              folders,
-	"recipes: A folder for each user":             folders,
-	"recipes: Behind another proxy":               servesReport,
-	"recipes: More than one backend":              severalBackends,
-	"recipes: fail2ban":                           fail2ban,
-	"recipes: Several tenants":                    tenants,
-	"freshness: How long a result is used":        servesReport,
-	"freshness: Revoke at once":                   revokeAtOnce,
+	"README: A folder for each user":       folders,
+	"recipes: A folder for each user":      folders,
+	"recipes: Behind another proxy":        servesReport,
+	"recipes: More than one backend":       severalBackends,
+	"recipes: fail2ban":                    fail2ban,
+	"recipes: Several tenants":             tenants,
+	"freshness: How long a result is used": servesReport,
+	"freshness: Revoke at once":            revokeAtOnce,
 	"troubleshooting: What is wrong?": func(r *recipe) {
 		r.get("files.example.com/report.txt", 200, "report", byAlice)
 		r.get("files.example.com/report.txt", 401, "credential denied", wrongSecret)
