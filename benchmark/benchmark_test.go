@@ -1,6 +1,10 @@
 package main
 
 import (
+	"encoding/xml"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -42,5 +46,86 @@ func TestParseWrk(t *testing.T) {
 				t.Errorf("got %v, %v, want %v requests/s", m, err, c.rate)
 			}
 		})
+	}
+}
+
+// TestPlots: the plots of the documents are drawn from measured.md. `go run . -plot` draws them anew.
+func TestPlots(t *testing.T) {
+	all, err := plots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range all {
+		got, err := os.ReadFile(filepath.Join(images, name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: not drawn from %s; `go run . -plot` does it: %v", name, measured, err)
+		}
+		if err := xml.Unmarshal([]byte(want), new(struct{})); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	text, err := os.ReadFile(measured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, counts, err := parseMeasured(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		for _, b := range g.bars {
+			if !strings.Contains(all["cpu.svg"], fmt.Sprintf(">%s</text>", b.name)) ||
+				!strings.Contains(all["cpu.svg"], fmt.Sprintf(">%.1f µs</text>", b.cpu)) {
+				t.Errorf("the plot does not show %v", b)
+			}
+		}
+	}
+	if points := strings.Count(all["renewals.svg"], "<circle"); points != len(counts)+1 { // and one in the legend
+		t.Errorf("%d points for %d counts", points, len(counts))
+	}
+}
+
+// TestMeasuredIsShown: the documents show the rows of measured.md, and the plots.
+func TestMeasuredIsShown(t *testing.T) {
+	documents := ""
+	for _, name := range []string{"performance.md", "scaling.md"} {
+		text, err := os.ReadFile("../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents += string(text)
+	}
+	text, err := os.ReadFile(measured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "|") {
+			rows++
+			if !strings.Contains(documents, line) {
+				t.Errorf("no document has %s", line)
+			}
+		}
+	}
+	if rows < 30 {
+		t.Errorf("only %d rows", rows)
+	}
+	for _, name := range []string{"cpu.svg", "renewals.svg"} {
+		if !strings.Contains(documents, "](images/"+name+")") {
+			t.Errorf("no document shows %s", name)
+		}
+	}
+}
+
+func TestParseMeasured(t *testing.T) {
+	const text = "2026-01-01\n\n" + tableHead + "| **One** | | | | | |\n| a | 10 | 3.5 | | | CPU 1 of b |\n| b | 10 | | | | |\n" +
+		"| **Two** | | | | | |\n| c, d | 400 | 7 | 0.1 | 0.2 | |\n\n| 4 | 200 | 2s | no | 800 | 329.9 | 333.3 |\n"
+	groups, counts, err := parseMeasured(text)
+	if got := fmt.Sprint(groups, counts, err); got != "[{One [{a 3.5}]} {Two [{c, d 7}]}] [{2 800 329.9}] <nil>" {
+		t.Error(got)
+	}
+	if _, _, err := parseMeasured("nothing"); err == nil {
+		t.Error("nothing is something")
 	}
 }

@@ -19,6 +19,10 @@ type fleet struct {
 	ttl                           int // in seconds
 }
 
+// renewals is how many requests a site gets per second for so many verdicts in use: each is renewed by the first use after
+// four fifths of its ttl.
+func renewals(verdicts, ttl float64) float64 { return verdicts / (0.8*ttl + verdicts/fleetRate) }
+
 // measureFleets counts what the site is asked by fleets.
 func (h *harness) measureFleets(ctx context.Context) (string, error) {
 	fleets := []fleet{{1, 200, 1, 2}, {4, 200, 4, 2}, {4, 200, 1, 2}, {4, 400, 4, 2}, {4, 400, 1, 2}, {4, 200, 4, 4}, {4, 200, 1, 4}}
@@ -74,7 +78,7 @@ func (h *harness) measureFleet(ctx context.Context, f fleet) (row string, err er
 		})
 		steady = float64(s.asked.Load()-asked) / float64(seconds)
 	}
-	// A verdict is renewed by the first use after four fifths of its ttl, in each memory.
-	expected := float64(verdicts) / (0.8*float64(f.ttl) + float64(verdicts)/fleetRate)
-	return fmt.Sprintf("| %d | %d | %ds | %t | %d | %.1f | %.1f |\n", f.caddys, f.credentials, f.ttl, f.memories < f.caddys, first, steady, expected), err
+	expected := renewals(float64(verdicts), float64(f.ttl))
+	share := map[bool]string{true: "yes", false: "no"}[f.memories < f.caddys]
+	return fmt.Sprintf("| %d | %d | %ds | %s | %d | %.1f | %.1f |\n", f.caddys, f.credentials, f.ttl, share, first, steady, expected), err
 }

@@ -4,6 +4,7 @@
 //	go run .                         # everything, in about twenty minutes
 //	go run . -only 'grant|latency'   # some groups
 //	go run . -smoke                  # everything for a moment, to see that it works
+//	go run . -plot                   # no measurement: draws measured.md for the documents
 //
 // Every server is a process. The contenders of a group are measured in rounds, in every second round in reverse order.
 // The table shows medians of the rounds; a ratio is computed within each round. CPU is what the server alone used for a
@@ -45,6 +46,7 @@ type harness struct {
 func main() {
 	h := new(harness)
 	flag.BoolVar(&h.smoke, "smoke", false, "run everything for a moment")
+	plot := flag.Bool("plot", false, "draw measured.md as the plots of docs/images, and measure nothing")
 	only := flag.String("only", "", "measure only the groups whose name matches this `regexp`")
 	flag.Parse()
 	h.only, h.rounds, h.duration = regexp.MustCompile(*only), 9, time.Second
@@ -52,7 +54,12 @@ func main() {
 		h.rounds, h.duration = 1, 200*time.Millisecond
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := h.run(ctx)
+	var err error
+	if *plot {
+		err = drawPlots()
+	} else {
+		err = h.run(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchmark:", err)
