@@ -62,11 +62,10 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 }
 
 func (h commandHandler) CheckRequirements(ctx context.Context) []frappe.Finding {
-	found := backends.CheckNames(h.auth.require)
 	if finding, ok := backends.CheckRoles(ctx, h.auth.verifier.backends, h.auth.require); ok {
-		found = append(found, finding)
+		return []frappe.Finding{finding}
 	}
-	return found
+	return nil
 }
 
 // Interface guard

@@ -57,6 +57,9 @@ func (o *Options) load(
 	if conf.pings, err = registerMetrics(ctx); err != nil {
 		return nil, err
 	}
+	if err := review(ctx); err != nil {
+		return nil, err
+	}
 	conf.logger, conf.events = a.logger, a.events
 	if a.verifier, err = newVerifier(conf); err != nil {
 		return nil, err
@@ -186,9 +189,6 @@ func newProtectedResource(p *ProtectedResource, required []string, from []backen
 // checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the
 // background, until stop is called.
 func (o *Options) checkRoles(ctx context.Context, logger *zap.Logger, from []backends.Backend) (stop func()) {
-	for _, finding := range backends.CheckNames(o.Require) {
-		logger.Warn(finding.Check+": "+finding.Detail, zap.String("advice", finding.Advice))
-	}
 	if !o.needs().Roles {
 		return func() {}
 	}

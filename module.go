@@ -11,6 +11,7 @@
 package frappeauth
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -110,6 +111,7 @@ type Handler struct {
 	// Only with the scheme `bearer`. Default: no description.
 	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
 
+	configured []byte // the JSON of this handler
 	matchers   caddyhttp.MatcherSets
 	auth       *authenticator
 	userHeader userHeader
@@ -132,7 +134,10 @@ func (h *Handler) UnmarshalJSON(raw []byte) error {
 }
 
 // Provision applies the defaults, checks the options, and loads the matchers and the backends.
-func (h *Handler) Provision(ctx caddy.Context) error {
+func (h *Handler) Provision(ctx caddy.Context) (err error) {
+	if h.configured, err = json.Marshal(h); err != nil {
+		return err
+	}
 	h.setDefaults()
 	if err := h.check(); err != nil {
 		return err
@@ -147,8 +152,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	auth, err := h.load(ctx, h.ProtectedResource, h.Anonymous && len(h.Require) == 0, logins)
-	h.auth = auth
+	h.auth, err = h.load(ctx, h.ProtectedResource, h.Anonymous && len(h.Require) == 0, logins)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package frappeauth
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -29,7 +30,8 @@ func init() {
 type Provider struct {
 	Options
 
-	auth *authenticator
+	configured []byte // the JSON of this provider
+	auth       *authenticator
 }
 
 // CaddyModule returns the Caddy module information.
@@ -58,13 +60,15 @@ func (p *Provider) UnmarshalJSON(raw []byte) error {
 }
 
 // Provision applies the defaults, checks the options and loads the backends.
-func (p *Provider) Provision(ctx caddy.Context) error {
+func (p *Provider) Provision(ctx caddy.Context) (err error) {
+	if p.configured, err = json.Marshal(p); err != nil {
+		return err
+	}
 	p.setDefaults()
 	if err := p.check(); err != nil {
 		return err
 	}
-	auth, err := p.load(ctx, nil, false, logins{})
-	p.auth = auth
+	p.auth, err = p.load(ctx, nil, false, logins{})
 	return err
 }
 

@@ -90,8 +90,10 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	}
 	h.Secret = secret
 	h.receiver = &webhook.Receiver{Secret: secret}
-	_, err = registerMetrics(ctx)
-	return err
+	if _, err = registerMetrics(ctx); err != nil {
+		return err
+	}
+	return review(ctx)
 }
 
 // ServeHTTP receives a delivery, drops the verdicts it concerns, and answers it.

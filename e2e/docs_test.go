@@ -84,6 +84,7 @@ func TestDocsCommands(t *testing.T) {
 		{credential, "Caddyfile.example", "It lets the request pass, as alice@example.com."},
 		{credential, "Caddyfile.example", "nothing to check"},
 		{credential, "", `token 2c6245becaa0961 sha256:708a11bd2c1ecdd5f774a80d15d45d3796beb5f0f7434439522136fe3a8937ca alice@example.com "Report Manager"`},
+		{"", "", "frappe-auth "},
 	}
 	lines := shellLines(t, "caddy frappe-auth ")
 	if len(lines) != len(runs) {
@@ -101,6 +102,10 @@ func TestDocsCommands(t *testing.T) {
 		if code != 0 || !strings.Contains(screen, runs[i].want) {
 			t.Errorf("%s: exit code %d\n%s", line, code, screen)
 		}
+	}
+	charted := testutil.Blocks(t, testutil.Page(t, "docs/operations.md"), "text")[0]
+	if printed := testutil.Page(t, "e2e/testdata/doctor-configuration-map.txt"); !strings.HasSuffix(printed, charted) {
+		t.Errorf("docs/operations.md shows\n%s\nbut it prints\n%s", charted, printed)
 	}
 	shown := testutil.Blocks(t, testutil.Page(t, "README.md"), "text")[0]
 	if printed := testutil.Page(t, "e2e/testdata/check-granted.txt"); !strings.HasPrefix(printed, shown) {

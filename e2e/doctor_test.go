@@ -69,6 +69,12 @@ func TestDoctorConfiguration(t *testing.T) {
 		{"in another handle, without any", site("handle /a/* {\nrespond {http.auth.user.id}\n}\nhandle {\n" + auth + "}"), 0},
 		{"named route", "&(files) {\nroot * /srv/{http.auth.user.id}\n}\n" +
 			site("route {\ninvoke files\n"+auth+"file_server\n}"), 2},
+		{"map", site("handle /public/* {\nroot /srv/files\nfile_server\n}\nhandle /api/* {\nfrappe_auth {\n" + static +
+			"require user alice@example.com\n}\nreverse_proxy app:8000\n}\nhandle {\n" + auth + "root /srv/files\nfile_server\n}"), 0},
+		{"metadata in handle", site("handle_path /a/* {\nfrappe_auth {\n" + static +
+			"protected_resource {\nauthorization_server https://erp.example.com\nresource https://files.example.com/a/mcp\n}\n}\n" +
+			"reverse_proxy app:8000\n}"), 2},
+		{"role without quotes", site("frappe_auth {\n" + static + "require role Employee System Manager\n}"), 0},
 		{"webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\n" + auth), 2},
 		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static +
 			"name erp\n}"), 0},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,8 +197,8 @@ func TestUnknownRolesAreWarnedOf(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			address := testutil.FreeAddress(t)
 			c := testutil.RunCaddy(t, fmt.Sprintf("http://%s {\nfrappe_auth {\n%s\n}\n}", address, test.config))
-			if len(test.want) > 0 {
-				c.Logged(test.want[len(test.want)-1])
+			for _, warning := range test.want {
+				c.Logged(warning)
 			}
 			if err := caddy.Stop(); err != nil { // which waits for the check
 				t.Fatal(err)
@@ -210,7 +211,8 @@ func TestUnknownRolesAreWarnedOf(t *testing.T) {
 					}
 				}
 			}
-			if strings.Join(got, "|") != strings.Join(test.want, "|") || !strings.Contains(c.Logs(), test.with) {
+			slices.Sort(got)
+			if !slices.Equal(got, slices.Sorted(slices.Values(test.want))) || !strings.Contains(c.Logs(), test.with) {
 				t.Errorf("warnings %q, want %q with %s, in:\n%s", got, test.want, test.with, c.Logs())
 			}
 		})
@@ -235,5 +237,55 @@ func TestLoadDoesNotWaitForRoleNames(t *testing.T) {
 	}
 	if strings.Contains(c.Logs(), "the names of the roles could not be read") {
 		t.Error("a configuration that has gone warns")
+	}
+}
+
+// TestFindingsAreLogged: what doctor finds around the handlers is a warning when a configuration is loaded, once for all
+// handlers that it concerns.
+func TestFindingsAreLogged(t *testing.T) {
+	const auth = "frappe_auth {\nbackend test_people\n}\n"
+	site := func(inner string) string { return "http://" + testutil.FreeAddress(t) + " {\n" + inner + "\n}\n" }
+	for _, test := range []struct {
+		name, config string
+		want         []string // parts of the warnings, in any order
+	}{
+		{"well", site(auth+"root /srv/files\nfile_server") + site("respond ok"), nil},
+		{
+			"everybody's folders", site("root /srv/{http.auth.user.id}\n"+auth+"file_server") +
+				site("root /srv/{http.auth.user.id}\n"+auth+"file_server"),
+			[]string{"placeholders: root uses {http.auth.user.id} before frappe_auth sets it, so it is empty there"},
+		},
+		{
+			"open, in a subroute", site("root /srv/files\nhandle /public/* {\nfile_server\n}\nhandle {\n" + auth + "file_server\n}"),
+			[]string{"open: file_server /srv/files needs no credential here"},
+		},
+		{
+			"a webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nrespond ok"),
+			[]string{"webhook: no frappe_auth is named erp"},
+		},
+		{
+			"metadata in a handle", site("handle_path /a/* {\nfrappe_auth {\nbackend test_people\nprotected_resource {\n" +
+				"authorization_server https://erp.example.com\nresource https://mcp.example.com/a\n}\n}\nrespond ok\n}"),
+			[]string{"protected_resource: no request for /.well-known/oauth-protected-resource/a reaches this frappe_auth"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := testutil.RunCaddy(t, test.config)
+			check := func(times int) {
+				t.Helper()
+				logs := c.Logs()
+				for _, want := range test.want {
+					if n := strings.Count(logs, want); n != times {
+						t.Errorf("%q is logged %d times, want %d, in:\n%s", want, n, times, logs)
+					}
+				}
+				if n := strings.Count(logs, `"advice":`); n != times*len(test.want) {
+					t.Errorf("%d findings are logged, want %d, in:\n%s", n, times*len(test.want), logs)
+				}
+			}
+			check(1)
+			c.Load(test.config + site("respond more"))
+			check(2)
+		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
 )
 
@@ -108,7 +109,7 @@ func TestUp(t *testing.T) {
 
 // TestPings: a backend is pinged at once, and then when nobody has called it for a while. A ping is no verdict.
 func TestPings(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newContacted(false)
 		var fault error
 		c.ping = func() error { return fault }
@@ -148,7 +149,7 @@ func TestPings(t *testing.T) {
 
 // TestPingIsOlder: what a call found while a ping was in flight stays.
 func TestPingIsOlder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newContacted(false)
 		c.ping = func() error {
 			time.Sleep(time.Second)
@@ -166,7 +167,7 @@ func TestPingIsOlder(t *testing.T) {
 
 // TestPingsOfSeveralSites: a backend with several sites is pinged only while it fails, about the site that failed.
 func TestPingsOfSeveralSites(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		c := newContacted(true)
 		go c.state.KeepPinging(t.Context(), c.b, c.to)
 		time.Sleep(2 * backends.PingAfter)
@@ -183,7 +184,7 @@ func TestPingsOfSeveralSites(t *testing.T) {
 
 // TestUnloadedPing: a ping that fails since its configuration was unloaded says nothing about the backend.
 func TestUnloadedPing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c := newContacted(false)
 		c.ping = func() error {

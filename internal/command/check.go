@@ -18,6 +18,7 @@ import (
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/admin"
+	"github.com/caddy-frappe/frappe-auth/internal/routes"
 )
 
 func (l loader) checkCommand() *cobra.Command {
@@ -80,7 +81,7 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 
 // toCheck returns the handlers to check. With --site, that site replaces their backends. Without --config, it then
 // returns one handler for that site.
-func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
+func toCheck(fl caddycmd.Flags) ([]routes.Handler, error) {
 	site, name := fl.String("site"), fl.String("site-name")
 	if site == "" && name != "" {
 		return nil, errors.New("--site-name needs --site; in a configuration, write site_name in the block of backend site")
@@ -93,9 +94,9 @@ func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
 	}
 	if site != "" && fl.String("config") == "" {
 		all := []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
-		return []configuredHandler{{
-			module: handlerModule, options: map[string]any{"backends": ask(false), "schemes": all},
-			where: "with every scheme, for --site",
+		return []routes.Handler{{
+			Module: routes.HandlerModule, Options: map[string]any{"backends": ask(false), "schemes": all},
+			Where: "with every scheme, for --site",
 		}}, nil
 	}
 	config, err := readConfiguration(fl.String("config"), fl.String("adapter"))
@@ -108,7 +109,7 @@ func toCheck(fl caddycmd.Flags) ([]configuredHandler, error) {
 	}
 	for _, handler := range handlers {
 		if site != "" {
-			handler.options["backends"] = ask(handler.options["require"] != nil)
+			handler.Options["backends"] = ask(handler.Options["require"] != nil)
 		}
 	}
 	return handlers, nil

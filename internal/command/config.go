@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-frappe/frappe-auth/internal/routes"
 )
 
 // configuration is the `http` app of a configuration file.
@@ -40,8 +42,8 @@ func parseConfiguration(raw []byte, file string) (configuration, error) {
 }
 
 // handlers returns the handlers and providers of the configuration. It is an error if there are none.
-func (c configuration) handlers() ([]configuredHandler, error) {
-	found := findHandlers(c.http)
+func (c configuration) handlers() ([]routes.Handler, error) {
+	found := routes.Handlers(c.http)
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%s has no frappe_auth", c.file)
 	}
@@ -72,17 +74,17 @@ type loaded struct {
 }
 
 // load loads handlers and providers without the servers they belong to. They are unloaded when ctx is canceled.
-func (l loader) load(ctx caddy.Context, handlers []configuredHandler) (found []loaded, err error) {
+func (l loader) load(ctx caddy.Context, handlers []routes.Handler) (found []loaded, err error) {
 	for _, handler := range handlers {
-		raw, err := json.Marshal(handler.options)
+		raw, err := json.Marshal(handler.Options)
 		if err != nil {
 			return nil, err
 		}
-		module, err := ctx.LoadModuleByID(handler.module, raw)
+		module, err := ctx.LoadModuleByID(handler.Module, raw)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", handler.where, err)
+			return nil, fmt.Errorf("%s: %w", handler.Where, err)
 		}
-		found = append(found, loaded{Handler: l.open(module), where: handler.where})
+		found = append(found, loaded{Handler: l.open(module), where: handler.Where})
 	}
 	return found, nil
 }

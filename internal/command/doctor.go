@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/routes"
 	"github.com/caddy-frappe/frappe-auth/internal/version"
 )
 
@@ -27,8 +27,10 @@ func (l loader) doctorCommand() *cobra.Command {
 		Long: `
 Checks every backend of the configuration: whether it can be reached and is a Frappe site or
 its database, the version of Frappe, the site's name, what the database's user may read, the
-time zone and the clocks. Also checks whether the required roles exist, whether the user's
-placeholders are used before frappe_auth sets them, and whether each webhook has a handler.
+time zone and the clocks. Also checks whether the required roles exist, and the configuration
+around frappe_auth: placeholders that are used before it, open routes to what is protected
+elsewhere, headers that clash, descriptions that no client reaches, webhooks without a handler.
+The last table is the map: which routes of each site are protected by what, and which are open.
 Prints the version and the results as tables, or with --json as one JSON object: version,
 level, which is the worst of all findings, and findings, which has for each its level (ok, warning or trouble), what it is about
 (backend, handler or configuration), where, the name of the check, text, and advice if
@@ -53,7 +55,7 @@ func (l loader) doctor(fl caddycmd.Flags) (int, error) {
 		err = r.writeJSON(os.Stdout)
 	case err == nil:
 		fmt.Println(version.Line() + "\n")
-		err = r.writeTables(os.Stdout)
+		err = errors.Join(r.writeTables(os.Stdout), r.writeMap(os.Stdout))
 	}
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
@@ -109,9 +111,10 @@ func examine(config configuration, handlers []loaded) (r report) {
 			r.handlers = append(r.handlers, located{handler.where, f})
 		}
 	}
-	r.handlers = append(r.handlers, examineRoutes(config)...)
-	r.handlers = append(r.handlers, examineWebhooks(config, handlers)...)
-	r.handlers = append(r.handlers, examineProxies(config)...)
+	for _, f := range routes.Findings(config.http) {
+		r.handlers = append(r.handlers, located{f.Where, f.Finding})
+	}
+	r.routes = routes.Map(config.http)
 	return r
 }
 
@@ -129,66 +132,4 @@ func (h loaded) examineRequirements() []frappe.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
 	defer cancel()
 	return h.CheckRequirements(ctx)
-}
-
-// examineRoutes finds placeholders of the user that are used before the handler sets them.
-func examineRoutes(config configuration) (findings []located) {
-	for _, use := range findEarlyUses(config.http) {
-		findings = append(findings,
-			located{use.where, frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there",
-				use.by, use.placeholder).Advise("put frappe_auth and what follows into a `route` block, in that order")})
-	}
-	return findings
-}
-
-// examineProxies finds servers whose trusted proxies are whole networks. Everybody in such a network can choose the
-// address that the failure limit counts.
-func examineProxies(config configuration) (findings []located) {
-	walk(config.http, place{}, func(object map[string]any, at place) (descend bool) {
-		proxies, _ := object["trusted_proxies"].(map[string]any)
-		if proxies == nil || len(findHandlers(object)) == 0 {
-			return true
-		}
-		for _, text := range texts(proxies["ranges"]) {
-			if isNetwork(text) {
-				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that `failures` counts", text)
-				findings = append(findings, located{
-					at.String(),
-					finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10"),
-				})
-				break
-			}
-		}
-		return false
-	})
-	return findings
-}
-
-// isNetwork reports whether a range is a whole private network, or larger, which may contain clients as well as
-// proxies.
-func isNetwork(text string) bool {
-	prefix, err := netip.ParsePrefix(text)
-	if err != nil || prefix.Addr().IsLoopback() {
-		return false
-	}
-	if prefix.Addr().Is4() {
-		return prefix.Bits() <= 16
-	}
-	return prefix.Bits() <= 48
-}
-
-// examineWebhooks finds webhooks whose handler does not exist.
-func examineWebhooks(config configuration, handlers []loaded) (findings []located) {
-	names := make(map[string]bool)
-	for _, handler := range handlers {
-		names[handler.Name()] = true
-	}
-	for _, hook := range findWebhooks(config.http) {
-		if !names[hook.handler] {
-			findings = append(findings,
-				located{hook.where, frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler).
-					Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
-		}
-	}
-	return findings
 }

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/routes"
 	"github.com/caddy-frappe/frappe-auth/internal/version"
 )
 
@@ -15,6 +16,7 @@ import (
 type report struct {
 	backends []located
 	handlers []located // including the configuration around them
+	routes   []routes.Row
 	fault    []located // why the configuration could not be loaded
 }
 
@@ -58,6 +60,19 @@ func (r report) writeTables(w io.Writer) error {
 	return writeTable(w, "\nHANDLER", r.handlers)
 }
 
+// writeMap writes what the routes of each site lead to, and who gets there.
+func (r report) writeMap(w io.Writer) error {
+	if len(r.routes) == 0 {
+		return nil
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "\nSITE\tROUTE\tLEADS TO\tACCESS\n")
+	for _, row := range r.routes {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.Site, row.Route, row.LeadsTo, row.Access())
+	}
+	return table.Flush()
+}
+
 func writeTable(w io.Writer, title string, findings []located) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "%s\tCHECK\tRESULT\tDETAIL\n", title)
@@ -72,6 +87,7 @@ type jsonReport struct {
 	Version  string        `json:"version"`
 	Level    string        `json:"level"` // the worst of all findings
 	Findings []jsonFinding `json:"findings"`
+	Routes   []routes.Row  `json:"routes,omitempty"`
 }
 
 type jsonFinding struct {
@@ -85,7 +101,7 @@ type jsonFinding struct {
 
 // writeJSON writes the report as one JSON object.
 func (r report) writeJSON(w io.Writer) error {
-	out := jsonReport{Version: version.Line(), Level: level(r.worst()), Findings: []jsonFinding{}}
+	out := jsonReport{Version: version.Line(), Level: level(r.worst()), Findings: []jsonFinding{}, Routes: r.routes}
 	for _, part := range []struct {
 		about    string
 		findings []located

@@ -61,13 +61,13 @@ func Scrub(r *http.Request, name string) {
 
 func remove(header http.Header, name string) {
 	for field := range header {
-		if equal(field, name) {
+		if Same(field, name) {
 			delete(header, field)
 		}
 	}
 	for i, options := range header["Connection"] {
 		kept := slices.DeleteFunc(strings.Split(options, ","), func(option string) bool {
-			return equal(strings.TrimSpace(option), name)
+			return Same(strings.TrimSpace(option), name)
 		})
 		header["Connection"][i] = strings.Join(kept, ",")
 	}
@@ -90,8 +90,8 @@ func (f *trailerFilter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// equal reports whether two header names fold to the same.
-func equal(a, b string) bool {
+// Same reports whether an upstream could take one header name for the other.
+func Same(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}

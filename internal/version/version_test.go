@@ -23,7 +23,8 @@ func TestModule(t *testing.T) {
 		{"released", debug.BuildInfo{Main: caddy, Deps: []*debug.Module{{Path: "other", Version: "v9.9.9"}, &released}}, "v0.1.0"},
 		{"from a directory", debug.BuildInfo{Main: caddy, Deps: []*debug.Module{replaced("../frappe-auth", "(devel)")}}, "v0.1.0"},
 		{
-			"fork", debug.BuildInfo{Main: caddy, Deps: []*debug.Module{replaced("github.com/you/frappe-auth", "v0.2.0")}},
+			"fork",
+			debug.BuildInfo{Main: caddy, Deps: []*debug.Module{replaced("github.com/you/frappe-auth", "v0.2.0")}},
 			"github.com/you/frappe-auth v0.2.0",
 		},
 		{"checkout of a tag", debug.BuildInfo{Main: released}, "v0.1.0"},

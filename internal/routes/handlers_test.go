@@ -1,4 +1,4 @@
-package command
+package routes
 
 import (
 	"encoding/json"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func parsed(t *testing.T, text string) (http any) {
+func fromJSON(t *testing.T, text string) (http any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &http); err != nil {
 		t.Fatal(err)
@@ -14,7 +14,7 @@ func parsed(t *testing.T, text string) (http any) {
 	return http
 }
 
-func TestFindHandlers(t *testing.T) {
+func TestHandlers(t *testing.T) {
 	for _, test := range []struct {
 		name, http string
 		where      []string
@@ -43,10 +43,10 @@ func TestFindHandlers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var where []string
-			for _, h := range findHandlers(parsed(t, test.http)) {
-				where = append(where, h.where)
-				if h.options["handler"] != nil || h.module == providerModule && h.options["realm"] != "x" {
-					t.Errorf("%s has the JSON %v", h.module, h.options)
+			for _, h := range Handlers(fromJSON(t, test.http)) {
+				where = append(where, h.Where)
+				if h.Options["handler"] != nil || h.Module == ProviderModule && h.Options["realm"] != "x" {
+					t.Errorf("%s has the JSON %v", h.Module, h.Options)
 				}
 			}
 			if !slices.Equal(where, test.where) {
@@ -57,10 +57,10 @@ func TestFindHandlers(t *testing.T) {
 }
 
 func TestFindWebhooks(t *testing.T) {
-	got := findWebhooks(parsed(t, `{"servers": {"a": {"listen": [":80"], "routes": [
+	got := findWebhooks(fromJSON(t, `{"servers": {"a": {"listen": [":80"], "routes": [
 		{"match": [{"path": ["/hook"]}], "handle": [{"handler": "frappe_auth_webhook", "handler_name": "erp"}]},
 		{"handle": [{"handler": "frappe_auth_webhook"}, {"handler": "other", "handler_name": "x"}]}]}}}`))
-	if want := []configuredWebhook{{handler: "erp", where: "every host /hook"}}; !slices.Equal(got, want) {
+	if want := []webhook{{handler: "erp", where: "every host /hook"}}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -1,0 +1,283 @@
+package routes
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
+	"github.com/caddy-frappe/frappe-auth/internal/resource"
+)
+
+// Finding is what is wrong, or suspicious, in a configuration around frappe_auth.
+type Finding struct {
+	// Where describes the requests that it concerns.
+	Where string
+
+	frappe.Finding
+}
+
+// Findings returns what is wrong around the frappe_auth of an http app. It is empty if all is well.
+func Findings(http any) []Finding {
+	walks := examine(http)
+	return merged(slices.Concat(names(http), walks.earlyUses(), walks.headers(), walks.pairs(), walks.metadata(),
+		walks.open(), webhooks(http), proxies(http)))
+}
+
+// merged makes one of the findings that differ only in their place.
+func merged(all []Finding) (found []Finding) {
+	const most = 3 // places that are named
+	places := make(map[frappe.Finding][]string)
+	for _, f := range all {
+		if places[f.Finding] == nil {
+			found = append(found, f)
+		}
+		if !slices.Contains(places[f.Finding], f.Where) {
+			places[f.Finding] = append(places[f.Finding], f.Where)
+		}
+	}
+	for i := range found {
+		where := places[found[i].Finding]
+		found[i].Where = strings.Join(where[:min(most, len(where))], "; ")
+		if more := len(where) - most; more > 0 {
+			found[i].Where += fmt.Sprintf(", and %d more", more)
+		}
+	}
+	return found
+}
+
+// earlyUses finds placeholders and headers of the user that are used before frappe_auth sets them. They are still
+// empty there, or the client's: `root * /srv/{http.auth.user.id}` would serve the files of all users to everybody.
+func (walks examined) earlyUses() (found []Finding) {
+	for _, w := range walks {
+		for _, m := range w.mentions {
+			if !m.early {
+				continue
+			}
+			finding := frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there", m.by, m.what)
+			if m.header != "" {
+				finding = frappe.Trouble("user_header", "%s uses %s before frappe_auth sets it, so it is what the client wrote",
+					m.by, m.what)
+			}
+			found = append(found,
+				Finding{m.where, finding.Advise("put frappe_auth and what follows into a `route` block, in that order")})
+		}
+	}
+	return found
+}
+
+// headers finds directives that change what user_header has set.
+func (walks examined) headers() (found []Finding) {
+	for _, w := range walks {
+		for _, c := range w.changes {
+			finding := frappe.Warning("user_header", "%s changes %s after frappe_auth has set it", c.by, c.header)
+			found = append(found, Finding{c.where, finding.Advise("remove that line: frappe_auth removes what clients send, and " +
+				"sets the header")})
+		}
+	}
+	return found
+}
+
+// pairs finds requests that pass two frappe_auth.
+func (walks examined) pairs() (found []Finding) {
+	for _, w := range walks {
+		for _, p := range w.pairs {
+			finding := frappe.Warning("two handlers",
+				"requests pass two frappe_auth with different backends, and both must accept the credential").
+				Advise("to accept what either of them accepts, write both backends into one frappe_auth")
+			if p.same {
+				finding = frappe.Warning("two handlers", "requests pass two frappe_auth with the same backends").
+					Advise("keep one of them, with the requirements of both")
+			}
+			found = append(found, Finding{p.where, finding})
+		}
+	}
+	return found
+}
+
+// metadata finds descriptions of protected resources that no request reaches.
+func (walks examined) metadata() (found []Finding) {
+	for _, w := range walks {
+		reached, lost := make(map[string]bool), make(map[string]Finding)
+		var order []string
+		for _, d := range w.described {
+			target := resource.WellKnown
+			if d.resource != "" {
+				_, rest, _ := strings.Cut(resource.MetadataURL(d.resource), "://")
+				_, target, _ = strings.Cut(rest, "/")
+				target = "/" + target
+			}
+			key := d.where + " " + d.resource
+			if d.way.reaches(target) {
+				reached[key] = true
+				continue
+			}
+			finding := frappe.Trouble("protected_resource", "no request for %s reaches this frappe_auth, so OAuth clients do not "+
+				"find its description", target)
+			finding = finding.Advise("let requests for that path reach it, before other routes")
+			if pattern := pathOf(d); pattern != "" {
+				finding = finding.Advise("move it out of the `handle`, and write the path as its matcher: frappe_auth %s", pattern)
+			}
+			lost[key] = Finding{d.where, finding}
+			order = append(order, key)
+		}
+		for _, key := range order {
+			if !reached[key] {
+				found = append(found, lost[key])
+			}
+		}
+	}
+	return found
+}
+
+// pathOf returns the pattern of the paths of a described resource. It is empty if there is no single one.
+func pathOf(d described) string {
+	for _, c := range slices.Backward(d.way) {
+		for _, s := range c.sets {
+			if patterns := texts(s["path"]); len(patterns) == 1 && !c.implied {
+				return patterns[0]
+			}
+		}
+	}
+	return ""
+}
+
+// open finds routes without a guard that lead where only users of Frappe get elsewhere.
+func (walks examined) open() (found []Finding) {
+	rows := walks.rows()
+	protected := protectedIn(rows)
+	for _, r := range rows {
+		if !r.Open() {
+			continue
+		}
+		if other, shared := protected.with(r.endpoint); shared {
+			found = append(found, Finding{r.place(), r.exposes(other)})
+		}
+	}
+	return found
+}
+
+// exposes describes an open row that leads to the same as a protected one.
+func (r Row) exposes(other Row) frappe.Finding {
+	for _, g := range other.guards {
+		if g.userHeader != "" && len(r.endpoint.upstreams) > 0 && !r.rest &&
+			!slices.ContainsFunc(r.endpoint.deletes, func(header string) bool { return headers.Same(header, g.userHeader) }) {
+			finding := frappe.Trouble("user_header", "%s is open here, so clients choose %s, which frappe_auth sets at %s", r.LeadsTo,
+				g.userHeader, other.place())
+			return finding.Advise("protect this route, or add `request_header -%s`", g.userHeader)
+		}
+	}
+	finding := frappe.Warning("open", "%s needs no credential here, and is protected at %s", r.LeadsTo, other.place())
+	return finding.Advise("protect this route, unless it is meant for everybody")
+}
+
+// place describes the requests.
+func (r Row) place() string {
+	if r.rest {
+		return r.Site + ", outside the matcher of frappe_auth"
+	}
+	return strings.TrimSuffix(r.Site+" "+r.Route, " /*")
+}
+
+// protected are the rows of users of Frappe, each by what it leads to: the first one counts.
+type protected struct {
+	upstreams map[string]Row
+	roots     map[string]Row // by the directory and each directory that contains it
+}
+
+func protectedIn(rows []Row) protected {
+	p := protected{upstreams: make(map[string]Row), roots: make(map[string]Row)}
+	add := func(to map[string]Row, name string, r Row) {
+		if _, ok := to[name]; !ok {
+			to[name] = r
+		}
+	}
+	for _, r := range rows {
+		if !r.protected() {
+			continue
+		}
+		for _, upstream := range r.endpoint.upstreams {
+			add(p.upstreams, upstream, r)
+		}
+		for _, root := range r.endpoint.roots {
+			for dir := path.Clean(root); ; dir = path.Dir(dir) {
+				add(p.roots, dir, r)
+				if dir == path.Dir(dir) {
+					break
+				}
+			}
+		}
+	}
+	return p
+}
+
+// with returns the row that leads to what an open endpoint gives access to.
+func (p protected) with(e *endpoint) (other Row, shared bool) {
+	if e.onError && e.fixed {
+		return Row{}, false // the page of an error, whatever was asked for
+	}
+	for _, upstream := range e.upstreams {
+		if r, ok := p.upstreams[upstream]; ok {
+			return r, true
+		}
+	}
+	for _, root := range e.roots {
+		if r, ok := p.roots[path.Clean(root)]; ok {
+			return r, true
+		}
+	}
+	return Row{}, false
+}
+
+// webhooks finds webhooks whose handler does not exist.
+func webhooks(http any) (found []Finding) {
+	names := make(map[string]bool)
+	for _, h := range Handlers(http) {
+		names[h.text("name")] = true
+	}
+	for _, hook := range findWebhooks(http) {
+		if !names[hook.handler] {
+			finding := frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler)
+			found = append(found,
+				Finding{hook.where, finding.Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
+		}
+	}
+	return found
+}
+
+// proxies finds servers whose trusted proxies are whole networks. Everybody in such a network can choose the address
+// that the failure limit counts.
+func proxies(http any) (found []Finding) {
+	walk(http, place{}, func(object map[string]any, at place) (descend bool) {
+		trusted, _ := object["trusted_proxies"].(map[string]any)
+		if trusted == nil || len(Handlers(object)) == 0 {
+			return true
+		}
+		for _, text := range texts(trusted["ranges"]) {
+			if isNetwork(text) {
+				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that `failures` counts", text)
+				found = append(found,
+					Finding{at.String(), finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
+				break
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// isNetwork reports whether a range is a whole private network, or larger, which may contain clients as well as
+// proxies.
+func isNetwork(text string) bool {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || prefix.Addr().IsLoopback() {
+		return false
+	}
+	if prefix.Addr().Is4() {
+		return prefix.Bits() <= 16
+	}
+	return prefix.Bits() <= 48
+}

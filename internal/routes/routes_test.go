@@ -1,0 +1,92 @@
+package routes_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	_ "github.com/caddy-frappe/frappe-auth" // registers the directive
+	"github.com/caddy-frappe/frappe-auth/internal/routes"
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+const separator = "----------\n"
+
+// TestGolden: the map of each Caddyfile, and what is found in it.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, _, _ := strings.Cut(string(raw), separator)
+			adapted, _, err := testutil.Adapt(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := described(httpIn(t, adapted))
+			if strings.Contains(got, "s3cret") {
+				t.Error("it shows a secret")
+			}
+			testutil.Golden(t, "internal/routes/"+file, input+separator+got)
+		})
+	}
+}
+
+// httpIn returns the http app in the JSON of a configuration.
+func httpIn(t *testing.T, config []byte) any {
+	t.Helper()
+	var parsed struct{ Apps map[string]any }
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Apps["http"]
+}
+
+// described is the map of an http app, and what is found in it.
+func described(http any) string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, row := range routes.Map(http) {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.Site, row.Route, row.LeadsTo, row.Access())
+	}
+	table.Flush()
+	for _, f := range routes.Findings(http) {
+		fmt.Fprintf(&text, "\n%s %s at %s:\n  %s\n", f.Result, f.Check, f.Where, f.Finding)
+	}
+	return text.String()
+}
+
+// TestLargeConfigurations: a thousand sites take little time, and so do named routes that invoke each other.
+func TestLargeConfigurations(t *testing.T) {
+	var sites strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&sites, "a%d.example.com {\nfrappe_auth /api/* https://erp.example.com\nreverse_proxy app%d:8000\n}\n", i, i)
+	}
+	adapted, _, err := testutil.Adapt(sites.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := httpIn(t, adapted)
+	if rows, found := routes.Map(many), routes.Findings(many); len(rows) != 2000 || len(found) != 1000 {
+		t.Errorf("%d rows, %d findings", len(rows), len(found))
+	}
+	named := make(map[string]any)
+	invoke := func(n int) any { return map[string]any{"handler": "invoke", "name": fmt.Sprint(n % 40)} }
+	for i := range 40 {
+		named[fmt.Sprint(i)] = map[string]any{"handle": []any{invoke(i + 1), invoke(i + 2)}}
+	}
+	start := map[string]any{"handle": []any{invoke(0)}}
+	routes.Findings(map[string]any{"servers": map[string]any{"a": map[string]any{
+		"named_routes": named, "routes": []any{start, start},
+	}}})
+}

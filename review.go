@@ -1,0 +1,89 @@
+package frappeauth
+
+import (
+	"encoding/json"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-frappe/frappe-auth/internal/routes"
+)
+
+func init() {
+	caddy.RegisterModule(Review{})
+}
+
+// Review warns, when Caddy has loaded a configuration, about what is in the wrong place around its `frappe_auth`
+// handlers: the findings of `caddy frappe-auth doctor` that need no backend. It needs no configuration; the handlers
+// add it.
+type Review struct{ ctx caddy.Context }
+
+// CaddyModule returns the Caddy module information.
+func (Review) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "frappe_auth",
+		New: func() caddy.Module { return new(Review) },
+	}
+}
+
+// Provision keeps the context.
+func (r *Review) Provision(ctx caddy.Context) error {
+	r.ctx = ctx
+	return nil
+}
+
+// maxWarnings is how many findings are logged for one configuration.
+const maxWarnings = 20
+
+// Start logs what is found. All modules of the configuration are loaded by then.
+func (r *Review) Start() error {
+	module, err := r.ctx.AppIfConfigured("http")
+	app, ok := module.(*caddyhttp.App)
+	if err != nil || !ok {
+		return nil //nolint:nilerr // no handler of ours can be anywhere else
+	}
+	logger := r.ctx.Logger(new(Handler))
+	found := routes.Findings(routes.Loaded(app, configuredJSON))
+	for i, f := range found {
+		if i == maxWarnings {
+			logger.Warn("there are more warnings; run caddy frappe-auth doctor", zap.Int("more", len(found)-i))
+			break
+		}
+		logger.Warn(f.Check+": "+f.Detail, zap.String("where", f.Where), zap.String("advice", f.Advice))
+	}
+	return nil
+}
+
+// Stop does nothing.
+func (*Review) Stop() error { return nil }
+
+// review adds the app that warns about the configuration of a module, if the module is loaded by a running Caddy.
+func review(ctx caddy.Context) error {
+	if httpApp(ctx) == nil {
+		return nil
+	}
+	_, err := ctx.App("frappe_auth")
+	return err
+}
+
+// configuredJSON returns the configuration of a handler or provider, and nil for any other module.
+func configuredJSON(module any) []byte {
+	switch m := module.(type) {
+	case *Handler:
+		return m.configured
+	case *Provider:
+		return m.configured
+	case *Webhook:
+		raw, _ := json.Marshal(map[string]string{"handler_name": m.HandlerName})
+		return raw
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App         = (*Review)(nil)
+	_ caddy.Provisioner = (*Review)(nil)
+)
