@@ -52,6 +52,7 @@ func TestUnsupportedOptionsAreErrors(t *testing.T) {
 			"require scope: backend site cannot see the scopes of access tokens; use backend database",
 		},
 		{"clients with a site", site + "\nrequire client x", "require client: backend site cannot see which client"},
+		{"a listed user in capitals", static + "\nrequire user Alice@Example.com", ""},
 		{"scopes of listed tokens", static + "\nrequire scope all", "no credential of the static backend matches scope all"},
 		{
 			"scopes of listed tokens beside another backend", "backend test_people\n" + static + "\nrequire scope all",

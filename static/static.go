@@ -264,19 +264,16 @@ func (s *Backend) CanMeet(required frappe.Requirement) bool {
 	if required.Validate() != nil {
 		return true // reported elsewhere
 	}
-	meets := func(user string, roles []string) bool {
-		return matchesAny([]string{user}, required.Users) || matchesAny(roles, required.Roles)
+	meets := func(user string, roles []string, scheme frappe.Scheme) bool {
+		return required.MetBy(&frappe.Identity{User: user, Roles: roles}, scheme) ||
+			len(required.Users) > 0 && isOpen(user) || len(required.Roles) > 0 && slices.ContainsFunc(roles, isOpen)
 	}
-	return len(s.Tokens) > 0 && len(required.Scopes) > 0 ||
-		slices.ContainsFunc(s.Tokens, func(t Token) bool { return meets(t.User, t.Roles) }) ||
-		slices.ContainsFunc(s.Bearers, func(t Bearer) bool { return meets(t.User, t.Roles) })
+	return slices.ContainsFunc(s.Tokens, func(t Token) bool { return meets(t.User, t.Roles, frappe.SchemeToken) }) ||
+		slices.ContainsFunc(s.Bearers, func(t Bearer) bool { return meets(t.User, t.Roles, frappe.SchemeBearer) })
 }
 
-func matchesAny(have, want []string) bool {
-	return len(want) > 0 && slices.ContainsFunc(have, func(name string) bool {
-		return slices.Contains(want, name) || strings.Contains(name, "{")
-	})
-}
+// isOpen reports whether a name has a placeholder.
+func isOpen(name string) bool { return strings.Contains(name, "{") }
 
 // Only returns the static backend of a configuration that has no other backend, or else nil. Only users that it lists
 // can meet a requirement of that configuration.
