@@ -117,6 +117,8 @@ files.example.com {
 			"a session that is ignored", "Cookie: sid=" + testutil.RecordedSession, 0,
 			[]string{"--config", configFile(t, ":80 {\nfrappe_auth {\nbackend site "+recorded.URL+"\nanonymous\n}\n}")},
 		},
+		{"names that are misspelled", alicePair, 0, []string{"--config", configFile(t, ":80 {\nfrappe_auth {\n"+alice+
+			"require user Alice@Example.com\nrequire role System Manager \"Report Manager\"\n}\n}")}},
 		{"no session", "Cookie: sid=Guest", 2, []string{"--site", recorded.URL}},
 		{"a site that is no URL", alicePair, 1, []string{"--site", "erp.example.com"}},
 		{"no credential", "", 1, []string{"--config", "Caddyfile.example"}},

@@ -194,6 +194,9 @@ func (h loaded) explain(w io.Writer, repl *caddy.Replacer, header string, cred f
 		}
 		fmt.Fprintf(w, "  requires %s: %s\n", required.Text, met)
 	}
+	for _, finding := range h.names {
+		fmt.Fprintf(w, "  %s: %s\n", finding.Result, finding)
+	}
 	switch {
 	case d.Reason == nil && asked == 0:
 		fmt.Fprintf(w,

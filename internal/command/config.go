@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/routes"
 )
 
@@ -71,6 +72,7 @@ type loader struct {
 type loaded struct {
 	Handler
 	where string
+	names []frappe.Finding // about the names in its requirements
 }
 
 // load loads handlers and providers without the servers they belong to. They are unloaded when ctx is canceled.
@@ -84,7 +86,7 @@ func (l loader) load(ctx caddy.Context, handlers []routes.Handler) (found []load
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", handler.Where, err)
 		}
-		found = append(found, loaded{Handler: l.open(module), where: handler.Where})
+		found = append(found, loaded{Handler: l.open(module), where: handler.Where, names: handler.Names()})
 	}
 	return found, nil
 }

@@ -20,10 +20,10 @@ var standardRoles = []string{
 	"Support Team", "System Manager", "Website Manager", "Workspace Manager",
 }
 
-// CheckNames returns a finding about each name in the requirements that is probably misspelled: a role whose words are
-// listed as several roles, or a user's e-mail address with capital letters.
-func CheckNames(requirements []frappe.Requirement) (found []frappe.Finding) {
-	for _, required := range requirements {
+// Names returns a finding about each name in the requirements that is probably misspelled: a role whose words are listed
+// as several roles, or a user's e-mail address with capital letters.
+func (h Handler) Names() (found []frappe.Finding) {
+	for _, required := range h.requirements() {
 		for _, role := range splitRoles(required.Roles) {
 			finding := frappe.Warning("require role", "the words of the role %s are listed as several roles", role)
 			found = append(found, finding.Advise("write its name in quotes: require role %q", role))
@@ -54,7 +54,7 @@ func splitRoles(listed []string) (found []string) {
 // names finds names in requirements that are probably misspelled.
 func names(http any) (found []Finding) {
 	for _, h := range Handlers(http) {
-		for _, finding := range CheckNames(h.requirements()) {
+		for _, finding := range h.Names() {
 			found = append(found, Finding{h.Where, finding})
 		}
 	}
