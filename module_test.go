@@ -1,6 +1,7 @@
 package frappeauth_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -88,6 +89,7 @@ http://%s {
 		description = `, error_description="` + description + `"`
 		return []string{plain[0] + description, bearer + description}
 	}
+	const lineBreak = "credential denied: the API secret ends with a line break, which `echo` adds; use `printf` in its place"
 	tooLong := "token " + testutil.AliceKey + ":" + strings.Repeat("x", 8192)
 
 	for _, test := range []struct {
@@ -132,6 +134,16 @@ http://%s {
 		},
 		{"unknown key", open, []string{"token x:x"}, 401, "401 credential denied|credential denied|||x", denied},
 		{"unknown token", open, []string{"Bearer x"}, 401, "401 credential denied|credential denied|||", denied},
+		{
+			"a known key, with the line break of echo", open,
+			[]string{"Basic " + base64.StdEncoding.EncodeToString([]byte(testutil.AliceKey+":"+testutil.AliceSecret+"\n"))},
+			401, "", described(lineBreak)[:1],
+		},
+		{
+			"an unknown key, with the line break of echo", open,
+			[]string{"Basic " + base64.StdEncoding.EncodeToString([]byte("x:x\n"))},
+			401, "401 " + lineBreak + "|" + lineBreak + "|||x", described(lineBreak)[:1],
+		},
 		{
 			"JWT", open,
 			[]string{"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"},

@@ -1,10 +1,12 @@
 package command
 
 import (
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
@@ -49,6 +51,22 @@ func request(address string) string {
 		host += ":" + parsed.Port
 	}
 	return credential + options + shellWord(scheme+"://"+host+"/")
+}
+
+// listening returns where a server already answers at an address of a Caddyfile on this machine. It is empty if none
+// does. Where two Caddys listen at one port, the system gives each of them some of the requests.
+func listening(address string) string {
+	parsed, err := httpcaddyfile.ParseAddress(address)
+	if err != nil || parsed.Port == "" || !slices.Contains([]string{"", "localhost", "127.0.0.1"}, parsed.Host) {
+		return ""
+	}
+	local := net.JoinHostPort("127.0.0.1", parsed.Port)
+	conn, err := net.DialTimeout("tcp", local, time.Second)
+	if err != nil {
+		return ""
+	}
+	_ = conn.Close() // it was only opened to see whether that works
+	return local
 }
 
 // public reports whether Caddy gets a certificate from a public authority for a host.

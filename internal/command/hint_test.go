@@ -1,6 +1,11 @@
 package command
 
-import "testing"
+import (
+	"net"
+	"testing"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
 
 // TestInvocation: init names the program as the operator called it, also if that was `go run`.
 func TestInvocation(t *testing.T) {
@@ -39,6 +44,28 @@ func TestRequest(t *testing.T) {
 		}
 		if got := request(address); got != want {
 			t.Errorf("%s: got %s, want %s", address, got, want)
+		}
+	}
+}
+
+// TestListening: init finds a server that already answers at the port of the Caddyfile, on this machine only.
+func TestListening(t *testing.T) {
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	used := testutil.PortOf(server.Addr().String())
+	for address, want := range map[string]string{
+		":" + used:                              "127.0.0.1:" + used,
+		"http://localhost:" + used:              "127.0.0.1:" + used,
+		"https://files.example.com:" + used:     "",
+		"files.example.com":                     "",
+		":" + testutil.FreePort(t):              "",
+		"http://127.0.0.1:" + used + "/reports": "127.0.0.1:" + used,
+	} {
+		if got := listening(address); got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
 		}
 	}
 }

@@ -157,6 +157,9 @@ func save(w io.Writer, file, text, address string, force bool) (int, error) {
 		adapter = " --adapter caddyfile" // otherwise Caddy would read the file as JSON
 	}
 	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: %s run --config %s%s\n", file, invocation(os.Args[0]), shellWord(file), adapter)
+	if other := listening(address); other != "" {
+		fmt.Fprintf(w, "Stop the server at %s first: a second Caddy starts beside it, and both answer.\n", other)
+	}
 	if try := request(address); try != "" {
 		fmt.Fprintf(w, "Then send it a request:     %s\n", try)
 	}

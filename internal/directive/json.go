@@ -36,7 +36,7 @@ func DecodeJSON(raw []byte, into any, owner string, instead map[string]string) e
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		field := strings.TrimPrefix(wrong.Field, "Options.") // the struct that handler and provider share
-		return fmt.Errorf("%s: %s must be %s, not a %s", owner, field, kindOf(wrong.Type), wrong.Value)
+		return fmt.Errorf("%s: %s must be %s, not %s", owner, field, kindOf(wrong.Type), shown(wrong.Value))
 	}
 	// encoding/json has no error value for it.
 	quoted, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
@@ -53,6 +53,14 @@ func DecodeJSON(raw []byte, into any, owner string, instead map[string]string) e
 		return fmt.Errorf("%s has no field %s; if you mean %s, %s", owner, name, nearest, instead[nearest])
 	}
 	return fmt.Errorf("%s has no field %s", owner, name)
+}
+
+// shown describes a value as encoding/json names it, without the value.
+func shown(value string) string {
+	kind, _, _ := strings.Cut(value, " ")
+	return map[string]string{
+		"array": "a list", "bool": "true or false", "number": "a number", "object": "an object", "string": "a text",
+	}[kind]
 }
 
 // kindOf describes the JSON of a type.
