@@ -903,3 +903,35 @@ func TestLoginSeveralHandlers(t *testing.T) {
 		}
 	}
 }
+
+// TestLogoutReachesOtherCaddys: a logout at one Caddy, in the ERP or at the path of the login, ends the session at another
+// one that shares with it, although that has the result in its cache.
+func TestLogoutReachesOtherCaddys(t *testing.T) {
+	site, server := testutil.NewERP(t, nil), testutil.StartRedis(t)
+	block := func(matcher, options string) string {
+		return fmt.Sprintf("frappe_auth %s {\nbackend site %s\nschemes session\nlogin /login\nlogin_for app.example.com\n"+
+			"login_secret {env.FRAPPE_AUTH_LOGIN}\n%s\nshare redis redis://%s {\nsecret %s\n}\n}\n",
+			matcher, site.URL, options, server.Address, fleetSecret)
+	}
+	t.Setenv("FRAPPE_AUTH_LOGIN", testutil.RandomID())
+	nodes := []*node{{address: testutil.FreeAddress(t)}, {address: testutil.FreeAddress(t)}}
+	nodes[0].sites = "http://" + nodes[0].address + " {\n" + block("/.frappe-auth/login", "") + "reverse_proxy " + site.URL + "\n}"
+	nodes[1].sites = "http://" + nodes[1].address + " {\n" + block("", "cache {\nttl 1h\nsession_ttl 1h\n}") + "respond passed\n}"
+	launchAll(t, nodes)
+	for _, path := range []string{"/api/method/logout", "/.frappe-auth/logout"} {
+		sid := testutil.RandomID()
+		site.LogIn(sid)
+		ends := func() bool { return testutil.Get(t, "http://"+nodes[1].address, "Cookie: sid="+sid).Status == 401 }
+		if ends() {
+			t.Fatal("the session is refused before the logout")
+		}
+		asked := site.Asked()
+		if got := testutil.Send(t, "POST", "http://"+nodes[0].address+path, "", "Cookie: sid="+sid); got.Status != 200 {
+			t.Errorf("%s: %d %s", path, got.Status, got.Body)
+		}
+		testutil.Eventually(t, "the other Caddy refuses the session after "+path, ends)
+		if path == "/api/method/logout" && site.Asked() > asked+2 {
+			t.Errorf("the site was asked %d times", site.Asked()-asked)
+		}
+	}
+}

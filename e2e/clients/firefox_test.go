@@ -50,7 +50,7 @@ type bidiMessage struct {
 }
 
 // preferences make every host of these tests this machine, and keep Firefox from talking to others.
-const preferences = `user_pref("network.dns.localDomains", "erp.example.com,erp.lan,app.example.com");
+const preferences = `user_pref("network.dns.localDomains", "erp.example.com,erp.lan,app.example.com,files.example.net");
 user_pref("dom.security.https_first", false);
 user_pref("dom.security.https_first_schemeless", false);
 user_pref("app.update.enabled", false);
