@@ -272,36 +272,13 @@ func TestMonitoring(t *testing.T) {
 	}
 	prometheus := startPrometheus(t, p.admin)
 
-	raw, err := os.ReadFile("../monitoring/dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal(raw, &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	// Rates need two scrapes with requests in between.
+	panels := dashboard(t)
 	drive(t, addresses, true)
-	testutil.Eventually(t, "Prometheus has scraped twice", func() bool {
-		return slices.ContainsFunc(prometheus.query(t, `count_over_time(caddy_frappe_auth_failing_clients[1m]) > 1`),
-			func(float64) bool { return true })
-	})
+	prometheus.scrapedTwice(t)
 	drive(t, addresses, false)
-	if len(dashboard.Panels) < 10 {
-		t.Errorf("only %d panels", len(dashboard.Panels))
-	}
-	for _, panel := range dashboard.Panels {
-		for _, target := range panel.Targets {
-			query := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*").Replace(target.Expr)
-			testutil.Eventually(t, fmt.Sprintf("%s: %s has an answer", panel.Title, query), func() bool {
-				return slices.ContainsFunc(prometheus.query(t, query), func(v float64) bool { return !math.IsNaN(v) })
-			})
-		}
+	prometheus.fills(t, panels)
+	for _, row := range panels {
+		prometheus.fills(t, row.Panels)
 	}
 	rules, err := os.ReadFile("../monitoring/alerts.yml")
 	if err != nil {
@@ -316,6 +293,68 @@ func TestMonitoring(t *testing.T) {
 			t.Errorf("no %s, of which an alert speaks", name)
 		}
 	}
+}
+
+// TestDashboardOfPlainSite: no panel is empty if there is only a site, besides those in rows that are closed.
+func TestDashboardOfPlainSite(t *testing.T) {
+	testutil.RequireCommand(t, "prometheus", "prometheus", "--version")
+	address := testutil.FreeAddress(t)
+	p := start(t, "metrics", "http://"+address+" {\nfrappe_auth "+siteDouble(t)+"\nrespond ok\n}")
+	prometheus := startPrometheus(t, p.admin)
+	drive := func() {
+		for _, header := range []string{"Authorization: Bearer good-token", "Authorization: Bearer bad-token", "X: y"} {
+			ask(t, "GET", "http://"+address, "", header)
+		}
+	}
+	drive()
+	prometheus.scrapedTwice(t)
+	drive()
+	prometheus.fills(t, dashboard(t))
+}
+
+// panel is a panel of the dashboard, or a row of panels that is closed.
+type panel struct {
+	Title   string
+	Targets []struct{ Expr string }
+	Panels  []panel
+}
+
+// dashboard returns the panels of the dashboard.
+func dashboard(t *testing.T) []panel {
+	t.Helper()
+	raw, err := os.ReadFile("../monitoring/dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all panel
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Panels) < 10 {
+		t.Errorf("only %d panels", len(all.Panels))
+	}
+	return all.Panels
+}
+
+// fills waits until every query of the panels has an answer.
+func (s prometheusServer) fills(t *testing.T, panels []panel) {
+	t.Helper()
+	for _, panel := range panels {
+		for _, target := range panel.Targets {
+			query := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*").Replace(target.Expr)
+			testutil.Eventually(t, fmt.Sprintf("%s: %s has an answer", panel.Title, query), func() bool {
+				return slices.ContainsFunc(s.query(t, query), func(v float64) bool { return !math.IsNaN(v) })
+			})
+		}
+	}
+}
+
+// scrapedTwice waits for two scrapes. Rates need them, with requests in between.
+func (s prometheusServer) scrapedTwice(t *testing.T) {
+	t.Helper()
+	testutil.Eventually(t, "Prometheus has scraped twice", func() bool {
+		return len(s.query(t, `count_over_time(caddy_frappe_auth_failing_clients[1m]) > 1`)) > 0
+	})
 }
 
 // prometheusServer is a real Prometheus.
