@@ -364,6 +364,111 @@ func TestNoSessionState(t *testing.T) {
 	}
 }
 
+// sharedSessions relays connections to MariaDB, and returns the port. Before each query, somebody else runs one of the
+// statements in the same session, as behind a proxy that lends sessions to many.
+func sharedSessions(t *testing.T, s *site, statements ...string) (port string) {
+	t.Helper()
+	packet := func(from io.Reader) ([]byte, error) {
+		head := make([]byte, 4)
+		if _, err := io.ReadFull(from, head); err != nil {
+			return nil, err
+		}
+		body := make([]byte, int(head[0])|int(head[1])<<8|int(head[2])<<16)
+		_, err := io.ReadFull(from, body)
+		return append(head, body...), err
+	}
+	var queries atomic.Int64
+	return fakeServer(t, func(client net.Conn) {
+		server, err := net.Dial("tcp", "127.0.0.1:"+s.server.port)
+		if err != nil {
+			return // the test has ended
+		}
+		defer server.Close()
+		var forOthers atomic.Bool // who the next packet of the server is for
+		others := make(chan byte)
+		go func() {
+			defer client.Close()
+			for {
+				answer, err := packet(server)
+				switch {
+				case err != nil:
+					close(others)
+					return
+				case forOthers.CompareAndSwap(true, false):
+					others <- answer[4]
+				default:
+					client.Write(answer) //nolint:errcheck // it may have gone
+				}
+			}
+		}()
+		for {
+			sent, err := packet(client)
+			if err != nil {
+				return
+			}
+			if sent[3] == 0 && sent[4] == 3 { // a command, COM_QUERY
+				statement := statements[queries.Add(1)%int64(len(statements))]
+				forOthers.Store(true)
+				server.Write(append([]byte{byte(len(statement) + 1), 0, 0, 0, 3}, statement...)) //nolint:errcheck // others tells
+				if kind, ok := <-others; !ok || kind != 0 {
+					t.Errorf("%s was not accepted: %d", statement, kind)
+				}
+			}
+			server.Write(sent) //nolint:errcheck // the next packet of the server never comes
+		}
+	})
+}
+
+// TestSharedSessions: behind a proxy that lends the sessions of MariaDB to many, every verdict is right under load, polls
+// see changes and nothing can be written, whatever settings others leave.
+func TestSharedSessions(t *testing.T) {
+	s := newSite(t, "mariadb")
+	port := sharedSessions(
+		t, s,
+		"SET SESSION TRANSACTION READ WRITE", "SET autocommit = 0", "SET autocommit = 1",
+		"SET sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT,PAD_CHAR_TO_FULL_LENGTH'", "SET sql_mode = ''",
+		"SET time_zone = '-08:00'", "SET sql_select_limit = 1", "SET collation_connection = 'utf8mb4_bin'", "START TRANSACTION",
+	)
+	b := provisioned(t, &Backend{Site: s.dir, DBHost: "127.0.0.1", DBPort: port, PollInterval: maxPollInterval})
+	p := &poller{source: b.source}
+	if got := lookOnce(t, s, p); got != "" {
+		t.Fatal(got)
+	}
+	alice := s.creds.pairs["alice@example.com"]
+	var load sync.WaitGroup
+	for worker := range 4 {
+		load.Go(func() {
+			for i := range 50 {
+				var got, want string
+				switch (worker + i) % 4 {
+				case 0:
+					got, want = verdict(b, pair(alice)), "alice@example.com"
+				case 1:
+					got, want = verdict(b, bearer(s.creds.bearer["bob"])), "bob@example.com"
+				case 2:
+					got, want = verdict(b, pair([2]string{alice[0], `x\' OR 1=1 -- `})), "denied"
+				case 3:
+					got, want = verdict(b, pair([2]string{`x\' OR 1=1 -- `, "x"})), "denied"
+				}
+				if got != want {
+					t.Errorf("%s, want %s", got, want)
+				}
+			}
+		})
+	}
+	load.Wait()
+	c := b.source.current.Load()
+	for range 9 { // after each statement of others
+		if _, err := c.one(t.Context(), `DELETE FROM "tabOAuth Client"`); code(err) != "1792" {
+			t.Errorf("the transaction may write: %v", err)
+		}
+	}
+	s.change(t, `UPDATE "tabUser" SET "modified" = ? WHERE "name" = 'web@example.com'`, frappeNow(0))
+	if got := lookOnce(t, s, p); !strings.HasPrefix(got, "web@example.com ") {
+		t.Errorf("a poll reports %q", got)
+	}
+}
+
 // pgBouncer starts a PgBouncer before a site's PostgreSQL, and returns its port.
 func pgBouncer(t *testing.T, s *site, mode string) (port string) {
 	t.Helper()
