@@ -108,7 +108,7 @@ type drawing struct {
 func (d *drawing) text(x, y float64, anchor, style, text string) {
 	fmt.Fprintf(d, `<text x="%.1f" y="%.1f" text-anchor="%s"%s>`, x, y, anchor, style)
 	_ = xml.EscapeText(d, []byte(text)) // a Builder takes everything
-	d.WriteString("</text>\n")
+	fmt.Fprintln(d, "</text>")
 }
 
 func (d *drawing) line(x1, y1, x2, y2 float64, colour string) {
@@ -194,7 +194,7 @@ func renewalsPlot(counts []count) string {
 	d.text((x(0)+x(mostX))/2, d.height-12, "middle", "", "results in use: credentials, times Caddys that do not share")
 	fmt.Fprintf(d, `<g transform="translate(20 %.1f) rotate(-90)">`, (y(0)+y(mostY))/2)
 	d.text(0, 0, "middle", "", "requests to the site per second")
-	d.WriteString("</g>\n")
+	fmt.Fprintln(d, "</g>")
 	for i, ttl := range ttls {
 		colour := []string{ours, "#bc4c00", "#1a7f37", "#8250df"}[i%4]
 		var path strings.Builder

@@ -11,8 +11,6 @@ import (
 	"github.com/goreleaser/goreleaser/v2/pkg/config"
 )
 
-func containsText(text, part string) bool { return strings.Contains(text, part) }
-
 // TestRelease: goreleaser accepts its configuration, in which unknown fields are errors, and the files that it packs
 // exist.
 func TestRelease(t *testing.T) {
