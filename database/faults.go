@@ -26,7 +26,12 @@ func (c *connection) fault(err error) error {
 		c.replaced.Store(true)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %s", c.settings, c.timeout)
+		return fmt.Errorf("%s: no answer within %s; is the server overloaded, or is that the port of another one?", c.settings,
+			c.timeout)
+	}
+	if text := err.Error(); strings.Contains(text, "received unexpected message") ||
+		strings.Contains(text, "unknown message type") { // pgx has no error values for these
+		return fmt.Errorf("%s: what answers there does not speak PostgreSQL's protocol; correct db_host and db_port", c.settings)
 	}
 	var missing *columnError
 	if errors.As(err, &missing) && c.settings.ownUser { // who may read all that there is
@@ -51,6 +56,8 @@ func (c *connection) advice(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist): // at a port, and at a socket
 		unit := map[string]string{"mariadb": "mariadb", "postgres": "postgresql"}[c.settings.dbType]
 		return "is the server running? Look at `systemctl status " + unit + "`"
+	case errors.Is(err, mysql.ErrInvalidConn):
+		return "the connection broke, or what answers there is not MariaDB; check db_host and db_port"
 	case errors.As(err, &missing), grantMissing(err):
 		return fmt.Sprintf(
 			"run the GRANT statements of docs/database.md for user %s, or give the database of a Frappe site",

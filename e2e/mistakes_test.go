@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -132,12 +133,36 @@ func surroundings(t *testing.T) scene {
 		"{site}", testutil.NewRecordedSite(t, testutil.OnMariaDB).URL, "{bench}", bench, "{without key}", withoutKey,
 		"{without tables}", withoutTables, "{nothing}", testutil.FreeAddress(t),
 		"{web server}", strings.TrimPrefix(web.URL, "http://"), "{installing}", installing.URL, "{proxy}", proxy,
+		"{port of a MariaDB}", testutil.PortOf(greeting(t)),
 	}
 	back := make([]string, 0, len(names))
 	for i := 0; i < len(names); i += 2 {
 		back = append(back, names[i+1], names[i])
 	}
 	return scene{enter: strings.NewReplacer(names...), leave: strings.NewReplacer(back...), overheard: overheard}
+}
+
+// greeting returns the address of a server that begins as MariaDB does, and ends.
+func greeting(t *testing.T) string {
+	t.Helper()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	go func() {
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(conn, "\x4a\x00\x00\x00\x0a5.5.5-10.11.6-MariaDB\x00") //nolint:errcheck // whoever connects may have gone
+			conn.(*net.TCPConn).CloseWrite()                                      //nolint:errcheck // as above
+			io.Copy(io.Discard, conn)                                             //nolint:errcheck // as above
+			conn.Close()
+		}
+	}()
+	return server.Addr().String()
 }
 
 // listeningProxy returns the address of a proxy that refuses everything, and what it got that has a credential.
