@@ -111,7 +111,7 @@ type Handler struct {
 	// Only with the scheme `bearer`. Default: no description.
 	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
 
-	configured []byte // the JSON of this handler
+	configured []byte // the JSON of this handler, until Review has seen it
 	matchers   caddyhttp.MatcherSets
 	auth       *authenticator
 	userHeader userHeader

@@ -30,7 +30,7 @@ func init() {
 type Provider struct {
 	Options
 
-	configured []byte // the JSON of this provider
+	configured []byte // the JSON of this provider, until Review has seen it
 	auth       *authenticator
 }
 

@@ -68,15 +68,18 @@ func review(ctx caddy.Context) error {
 	return err
 }
 
-// configuredJSON returns the configuration of a handler or provider, and nil for any other module.
-func configuredJSON(module any) []byte {
+// configuredJSON returns the configuration of a handler or provider, and nil for any other module. The handler then
+// forgets it, because it may contain secrets.
+func configuredJSON(module any) (raw []byte) {
 	switch m := module.(type) {
 	case *Handler:
-		return m.configured
+		raw, m.configured = m.configured, nil
+		return raw
 	case *Provider:
-		return m.configured
+		raw, m.configured = m.configured, nil
+		return raw
 	case *Webhook:
-		raw, _ := json.Marshal(map[string]string{"handler_name": m.HandlerName})
+		raw, _ = json.Marshal(map[string]string{"handler_name": m.HandlerName})
 		return raw
 	}
 	return nil

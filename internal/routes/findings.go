@@ -153,11 +153,27 @@ func (walks examined) open() (found []Finding) {
 		if !r.Open() {
 			continue
 		}
+		if root, ok := r.endpoint.personal(); ok {
+			finding := frappe.Trouble("placeholders", "%s needs no credential here, and %s is empty then", r.LeadsTo, root)
+			found = append(found, Finding{r.place(), finding.Advise("protect this route: as it is, everybody sees the files of all users")})
+			continue
+		}
 		if other, shared := protected.with(r.endpoint); shared {
 			found = append(found, Finding{r.place(), r.exposes(other)})
 		}
 	}
 	return found
+}
+
+// personal returns the placeholder of the user in the directory of an endpoint.
+func (e *endpoint) personal() (placeholder string, ok bool) {
+	for _, root := range e.roots {
+		if _, rest, found := strings.Cut(root, "{http.auth.user."); found {
+			name, _, _ := strings.Cut(rest, "}")
+			return "{http.auth.user." + name + "}", true
+		}
+	}
+	return "", false
 }
 
 // exposes describes an open row that leads to the same as a protected one.

@@ -90,3 +90,34 @@ func TestLargeConfigurations(t *testing.T) {
 		"named_routes": named, "routes": []any{start, start},
 	}}})
 }
+
+// TestProvider: the provider of Caddy's authentication protects, too. What is not as Caddy writes it is no error.
+func TestProvider(t *testing.T) {
+	for _, test := range []struct{ name, http, want string }{
+		{
+			"provider", `{"servers": {"a": {"listen": [":443"], "routes": [{"handle": [
+				{"handler": "authentication", "providers": {"frappe": {"name": "erp"}, "http_basic": {}}},
+				{"handler": "static_response"}]}]}}}`, "every host  /*  respond  authentication frappe erp\n",
+		},
+		{
+			"only other providers", `{"servers": {"a": {"listen": [":443"], "routes": [{"handle": [
+				{"handler": "authentication", "providers": {"http_basic": {}}}, {"handler": "file_server"}]}]}}}`,
+			"every host  /*  file_server .  http_basic\n",
+		},
+		{"nothing", `null`, ""},
+		{"other types", `{"servers": {"a": {"listen": 1, "routes": [1, {"match": {}, "handle": [null, {"handler": 2,
+			"providers": []}, {"handler": "subroute", "routes": {}}, {"handler": "headers", "request": []},
+			{"handler": "frappe_auth", "match": [null], "require": 1, "protected_resource": {"resource": 1}}]}],
+			"errors": [], "named_routes": []}, "b": 1}}`, "every host  /*  nothing: 200, empty  frappe_auth\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var http any
+			if err := json.Unmarshal([]byte(test.http), &http); err != nil {
+				t.Fatal(err)
+			}
+			if got := described(http); got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
