@@ -19,6 +19,7 @@ func (c Credential) Mistake() string {
 		return mistakeInPair(c.Key, c.Secret)
 	case SchemeBearer:
 		return mistakeInToken(c.Token)
+	case SchemeSession:
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"regexp"
@@ -25,7 +26,7 @@ func invocation(program string) string {
 // request returns a command that sends a request to an address of a Caddyfile. It is empty if the address does not name
 // one host.
 func request(address string) string {
-	const credential = `curl -H "Authorization: token <api_key>:<api_secret>" `
+	const curl = `curl -H "Authorization: token <api_key>:<api_secret>" `
 	parsed, err := httpcaddyfile.ParseAddress(address)
 	if err != nil || strings.ContainsAny(parsed.Host, "*, ") {
 		return ""
@@ -50,7 +51,7 @@ func request(address string) string {
 	if parsed.Port != "" {
 		host += ":" + parsed.Port
 	}
-	return credential + options + shellWord(scheme+"://"+host+"/")
+	return curl + options + shellWord(scheme+"://"+host+"/")
 }
 
 // listening returns where a server already answers at an address of a Caddyfile on this machine. It is empty if none
@@ -61,7 +62,8 @@ func listening(address string) string {
 		return ""
 	}
 	local := net.JoinHostPort("127.0.0.1", parsed.Port)
-	conn, err := net.DialTimeout("tcp", local, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(context.Background(), "tcp", local)
 	if err != nil {
 		return ""
 	}

@@ -65,17 +65,14 @@ func shown(value string) string {
 
 // kindOf describes the JSON of a type.
 func kindOf(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Slice, reflect.Array:
-		return "a list in [ ]"
-	case reflect.String:
-		return "a text in quotes"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Struct, reflect.Map:
-		return "an object in { }"
+	described, ok := map[reflect.Kind]string{
+		reflect.Slice: "a list in [ ]", reflect.String: "a text in quotes", reflect.Bool: "true or false",
+		reflect.Struct: "an object in { }", reflect.Map: "an object in { }",
+	}[t.Kind()]
+	if !ok {
+		return "a number"
 	}
-	return "a number"
+	return described
 }
 
 // addFields adds the names of the fields of a type in JSON, and of all types in it, to a set.
@@ -86,8 +83,7 @@ func addFields(names map[string]bool, t reflect.Type) {
 	if t.Kind() != reflect.Struct {
 		return
 	}
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
 			names[name] = true
 		} else if !field.Anonymous {
