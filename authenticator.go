@@ -334,6 +334,7 @@ type protectedResource struct {
 	identifier string // URL; empty: the scheme and the host of the request
 	servers    []string
 	scopes     []string
+	review     *Review
 }
 
 // of returns the URL of the resource. It is empty if only the request could tell it, and names no host.
@@ -353,10 +354,14 @@ func (p *protectedResource) of(r *http.Request) string {
 
 // metadataURL returns the URL of the metadata. It is empty if there are none.
 func (p *protectedResource) metadataURL(r *http.Request) string {
-	if identifier := p.of(r); identifier != "" {
+	switch identifier := p.of(r); {
+	case identifier == "":
+		return ""
+	case p.review.describedBelow(identifier):
+		return resource.BelowURL(identifier)
+	default:
 		return resource.MetadataURL(identifier)
 	}
-	return ""
 }
 
 // metadata returns the metadata if the request is for them.

@@ -33,6 +33,10 @@ func (o *Options) load(
 	if err != nil {
 		return nil, err
 	}
+	reviewed, err := review(ctx)
+	if err != nil {
+		return nil, err
+	}
 	a := &authenticator{
 		reporting: newReporting(ctx),
 		name:      o.Name,
@@ -44,7 +48,7 @@ func (o *Options) load(
 	required := challenge.ScopesOf(o.Require)
 	a.challenges = challenge.Set{Schemes: o.Schemes, Realm: o.Realm, Scopes: required, Required: required}
 	if described != nil {
-		if a.resource, err = newProtectedResource(described, required, conf.backends); err != nil {
+		if a.resource, err = newProtectedResource(described, required, conf.backends, reviewed); err != nil {
 			return nil, err
 		}
 		a.challenges.Scopes = a.resource.scopes
@@ -55,9 +59,6 @@ func (o *Options) load(
 		}
 	}
 	if conf.pings, err = registerMetrics(ctx); err != nil {
-		return nil, err
-	}
-	if err := review(ctx); err != nil {
 		return nil, err
 	}
 	conf.logger, conf.events = a.logger, a.events
@@ -166,8 +167,12 @@ var errNoAuthorizationServer = errors.New("protected_resource: no backend site h
 	"write authorization_server and the URL of the Frappe site, as browsers reach it")
 
 // newProtectedResource applies the defaults that depend on the backends and on the required scopes.
-func newProtectedResource(p *ProtectedResource, required []string, from []backends.Backend) (*protectedResource, error) {
-	described := &protectedResource{identifier: p.Resource, servers: p.AuthorizationServers, scopes: p.Scopes}
+func newProtectedResource(
+	p *ProtectedResource, required []string, from []backends.Backend, reviewed *Review,
+) (*protectedResource, error) {
+	described := &protectedResource{
+		identifier: p.Resource, servers: p.AuthorizationServers, scopes: p.Scopes, review: reviewed,
+	}
 	if len(described.scopes) == 0 {
 		described.scopes = required
 	}

@@ -500,9 +500,10 @@ func (l FailureLimit) rate() rate.Limit {
 // scripts of every origin: at `/.well-known/oauth-protected-resource` with the path of the resource behind it, and
 // without.
 //
-// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler: if it
-// is inside a `handle` or `handle_path` block for other paths, give these paths to such a block too. Of several
-// handlers with a description, the first answers at the path without the resource's path.
+// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler. If it is
+// inside a `handle` block for the path of the resource, they do not: then `resource_metadata` is the URL of the resource
+// followed by `/.well-known/oauth-protected-resource`, where the handler serves the description, too. Of several handlers
+// with a description, the first answers at the path without the resource's path.
 type ProtectedResource struct {
 	// The URLs of the authorization servers that issue access tokens: the Frappe site, as users' browsers reach it.
 	// Default: the URL of the first `site` backend, if it is `https` and has no site_name; otherwise at least one is

@@ -2,6 +2,8 @@ package frappeauth
 
 import (
 	"encoding/json"
+	"slices"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -12,16 +14,26 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Review{})
+	caddy.RegisterModule(new(Review))
 }
 
 // Review warns, when Caddy has loaded a configuration, about what is in the wrong place around its `frappe_auth`
 // handlers: the findings of `caddy frappe-auth doctor` that need no backend. It needs no configuration; the handlers
 // add it.
-type Review struct{ ctx caddy.Context }
+type Review struct {
+	ctx   caddy.Context
+	below atomic.Pointer[[]string]
+}
+
+// describedBelow reports whether requests for the description of a protected resource reach its handler below the
+// resource only. It is false until Caddy has started.
+func (r *Review) describedBelow(resource string) bool {
+	below := r.below.Load()
+	return below != nil && slices.Contains(*below, resource)
+}
 
 // CaddyModule returns the Caddy module information.
-func (Review) CaddyModule() caddy.ModuleInfo {
+func (*Review) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "frappe_auth",
 		New: func() caddy.Module { return new(Review) },
@@ -44,8 +56,10 @@ func (r *Review) Start() error {
 	if err != nil || !ok {
 		return nil //nolint:nilerr // no handler of ours can be anywhere else
 	}
-	logger := r.ctx.Logger(new(Handler))
-	found := routes.Findings(routes.Loaded(app, configuredJSON))
+	logger, http := r.ctx.Logger(new(Handler)), routes.Loaded(app, configuredJSON)
+	below := routes.Below(http)
+	r.below.Store(&below)
+	found := routes.Findings(http)
 	for i, f := range found {
 		if i == maxWarnings {
 			logger.Warn("there are more warnings; run caddy frappe-auth doctor", zap.Int("more", len(found)-i))
@@ -59,13 +73,17 @@ func (r *Review) Start() error {
 // Stop does nothing.
 func (*Review) Stop() error { return nil }
 
-// review adds the app that warns about the configuration of a module, if the module is loaded by a running Caddy.
-func review(ctx caddy.Context) error {
+// review returns the app that warns about the configuration of a module. If the module is not loaded by a running Caddy,
+// the app sees nothing.
+func review(ctx caddy.Context) (*Review, error) {
 	if httpApp(ctx) == nil {
-		return nil
+		return new(Review), nil
 	}
-	_, err := ctx.App("frappe_auth")
-	return err
+	app, err := ctx.App("frappe_auth")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*Review), nil
 }
 
 // configuredJSON returns the configuration of a handler or provider, and nil for any other module. The handler then

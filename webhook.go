@@ -93,7 +93,8 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	if _, err = registerMetrics(ctx); err != nil {
 		return err
 	}
-	return review(ctx)
+	_, err = review(ctx)
+	return err
 }
 
 // ServeHTTP receives a delivery, drops the verdicts it concerns, and answers it.

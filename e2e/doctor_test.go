@@ -73,7 +73,7 @@ func TestDoctorConfiguration(t *testing.T) {
 			"require user alice@example.com\n}\nreverse_proxy app:8000\n}\nhandle {\n" + auth + "root /srv/files\nfile_server\n}"), 0},
 		{"metadata in handle", site("handle_path /a/* {\nfrappe_auth {\n" + static +
 			"protected_resource {\nauthorization_server https://erp.example.com\nresource https://files.example.com/a/mcp\n}\n}\n" +
-			"reverse_proxy app:8000\n}"), 2},
+			"reverse_proxy app:8000\n}"), 0},
 		{"role without quotes", site("frappe_auth {\n" + static + "require role Employee System Manager\n}"), 0},
 		{"webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\n" + auth), 2},
 		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static +

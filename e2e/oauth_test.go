@@ -233,6 +233,36 @@ func TestSeveralProtectedResources(t *testing.T) {
 	}
 }
 
+// TestProtectedResourcesInHandles: a 401 leads to where requests for the description reach the handler, also after a
+// reload that lets them reach it elsewhere.
+func TestProtectedResourcesInHandles(t *testing.T) {
+	address := testutil.FreeAddress(t)
+	auth := func(path string) string {
+		return "frappe_auth {\nbackend test_people\nschemes bearer\nprotected_resource {\n" +
+			"authorization_server https://erp.example.com\nresource http://" + address + path + "\n}\n}\nrespond passed\n"
+	}
+	site := "http://" + address + " {\nhandle_path /a/* {\n" + auth("/a/mcp") + "}\nhandle /b/* {\n" + auth("/b/mcp/") + "}\n%s}"
+	c := testutil.RunCaddy(t, fmt.Sprintf(site, ""))
+	for _, test := range []struct{ more, path, resource, description string }{
+		{"", "/a/mcp", "/a/mcp", "/a/mcp/.well-known/oauth-protected-resource"},
+		{"", "/b/mcp", "/b/mcp/", "/b/mcp/.well-known/oauth-protected-resource"},
+		{
+			"handle /.well-known/* {\n" + auth("/a/mcp") + "}\n", "/a/mcp", "/a/mcp",
+			"/.well-known/oauth-protected-resource/a/mcp",
+		},
+	} {
+		c.Load(fmt.Sprintf(site, test.more))
+		refused := testutil.Get(t, "http://"+address+test.path).Header.Get("Www-Authenticate")
+		if want := `resource_metadata="http://` + address + test.description + `"`; !strings.Contains(refused, want) {
+			t.Errorf("%s: %s, want %s", test.path, refused, want)
+		}
+		got := testutil.Get(t, "http://"+address+test.description)
+		if !strings.Contains(got.Body, `"resource":"http://`+address+test.resource+`"`) {
+			t.Errorf("%s: %d %s", test.path, got.Status, got.Body)
+		}
+	}
+}
+
 // runPeople runs a site with backend test_people and these options, which answers with the user and the credential that
 // it gets.
 func runPeople(t *testing.T, options string) (address string) {

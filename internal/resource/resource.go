@@ -75,16 +75,22 @@ func MetadataURL(identifier string) string {
 	return scheme + "://" + host + WellKnown + path
 }
 
-// Serves reports whether the metadata of a resource is at a path: the well-known path followed by the path of the
-// resource, or alone, for clients that know only the host. A trailing slash makes no difference.
+// BelowURL returns another URL of the metadata: the well-known path below that of the resource. It reaches a handler that
+// gets only what is below the resource.
+func BelowURL(identifier string) string { return strings.TrimSuffix(identifier, "/") + WellKnown }
+
+// Path returns the path of a URL that MetadataURL or BelowURL has made.
+func Path(metadataURL string) string {
+	_, rest, _ := strings.Cut(metadataURL, "://")
+	_, path, _ := strings.Cut(rest, "/")
+	return "/" + path
+}
+
+// Serves reports whether the metadata of a resource is at a path: that of MetadataURL, that of BelowURL, or the
+// well-known path alone, for clients that know only the host. A trailing slash makes no difference.
 func Serves(identifier, path string) bool {
-	if path == WellKnown {
-		return true
-	}
-	own, found := strings.CutPrefix(path, WellKnown+"/")
-	_, rest, _ := strings.Cut(identifier, "://")
-	_, resourcePath, _ := strings.Cut(rest, "/")
-	return found && strings.TrimSuffix(own, "/") == strings.TrimSuffix(resourcePath, "/")
+	path = strings.TrimSuffix(path, "/")
+	return path == WellKnown || path == strings.TrimSuffix(Path(MetadataURL(identifier)), "/") || path == Path(BelowURL(identifier))
 }
 
 // Serve answers a request for the metadata. Scripts of any origin may read it.

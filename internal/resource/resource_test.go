@@ -29,11 +29,12 @@ func TestMetadataPaths(t *testing.T) {
 			"https://resource.example.com/.well-known/oauth-protected-resource/resource1",
 			[]string{
 				"/.well-known/oauth-protected-resource/resource1", "/.well-known/oauth-protected-resource",
-				"/.well-known/oauth-protected-resource/resource1/",
+				"/.well-known/oauth-protected-resource/resource1/", "/resource1/.well-known/oauth-protected-resource",
 			},
 			[]string{
 				"/.well-known/oauth-protected-resource/resource2", "/.well-known/oauth-protected-resource/resource1/x",
-				"/.well-known/oauth-protected-resource/RESOURCE1", "/resource1", "/resource1/.well-known/oauth-protected-resource",
+				"/.well-known/oauth-protected-resource/RESOURCE1", "/resource1", "/resource2/.well-known/oauth-protected-resource",
+				"/resource1/.well-known/oauth-protected-resource/x",
 			},
 		},
 		{
@@ -52,6 +53,9 @@ func TestMetadataPaths(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			if got := resource.MetadataURL(test.resource); got != test.url {
 				t.Errorf("the URL is %s, want %s", got, test.url)
+			}
+			if !resource.Serves(test.resource, resource.Path(resource.BelowURL(test.resource))) {
+				t.Errorf("it is not at %s", resource.BelowURL(test.resource))
 			}
 			for _, path := range test.paths {
 				if !resource.Serves(test.resource, path) {

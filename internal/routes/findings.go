@@ -98,39 +98,66 @@ func (walks examined) pairs() (found []Finding) {
 	return found
 }
 
-// metadata finds descriptions of protected resources that no request reaches.
-func (walks examined) metadata() (found []Finding) {
+// lost are the descriptions of protected resources that no request for their place (RFC 9728) reaches.
+func (walks examined) lost() (all []described) {
 	for _, w := range walks {
-		reached, lost := make(map[string]bool), make(map[string]Finding)
-		var order []string
+		reached := make(map[string]bool)
+		var missed []described
 		for _, d := range w.described {
-			target := resource.WellKnown
-			if d.resource != "" {
-				_, rest, _ := strings.Cut(resource.MetadataURL(d.resource), "://")
-				_, target, _ = strings.Cut(rest, "/")
-				target = "/" + target
-			}
-			key := d.where + " " + d.resource
-			if d.way.reaches(target) {
-				reached[key] = true
-				continue
-			}
-			finding := frappe.Trouble("protected_resource", "no request for %s reaches this frappe_auth, so OAuth clients do not "+
-				"find its description", target)
-			finding = finding.Advise("let requests for that path reach it, before other routes")
-			if pattern := pathOf(d); pattern != "" {
-				finding = finding.Advise("move it out of the `handle`, and write the path as its matcher: frappe_auth %s", pattern)
-			}
-			lost[key] = Finding{d.where, finding}
-			order = append(order, key)
-		}
-		for _, key := range order {
-			if !reached[key] {
-				found = append(found, lost[key])
+			if d.way.reaches(d.path()) {
+				reached[d.name()] = true
+			} else {
+				missed = append(missed, d)
 			}
 		}
+		all = append(all, slices.DeleteFunc(missed, func(d described) bool { return reached[d.name()] })...)
+	}
+	return all
+}
+
+// name identifies what is described: handlers with one resource give one description.
+func (d described) name() string {
+	if d.resource == "" {
+		return d.where
+	}
+	return d.resource
+}
+
+// path returns the path of the description, as RFC 9728 has it.
+func (d described) path() string { return resource.Path(resource.MetadataURL(d.resource)) }
+
+// below reports whether requests for the description below the resource reach it.
+func (d described) below() bool {
+	return d.resource != "" && d.way.reaches(resource.Path(resource.BelowURL(d.resource)))
+}
+
+// metadata finds descriptions of protected resources that clients do not find.
+func (walks examined) metadata() (found []Finding) {
+	for _, d := range walks.lost() {
+		finding := frappe.Trouble("protected_resource", "no request for %s reaches this frappe_auth, so OAuth clients do not "+
+			"find its description", d.path())
+		if d.below() {
+			finding = frappe.Warning("protected_resource", "no request for %s reaches this frappe_auth, so its 401 leads OAuth "+
+				"clients to %s; clients that do not follow it find no description", d.path(), resource.BelowURL(d.resource))
+		}
+		finding = finding.Advise("let requests for that path reach it, before other routes")
+		if pattern := pathOf(d); pattern != "" {
+			finding = finding.Advise("move it out of the `handle`, and write the path as its matcher: frappe_auth %s", pattern)
+		}
+		found = append(found, Finding{d.where, finding})
 	}
 	return found
+}
+
+// Below returns the protected resources of an http app whose description is reached below them only, as that of a
+// frappe_auth in a `handle` block.
+func Below(http any) (resources []string) {
+	for _, d := range examine(http).lost() {
+		if d.below() {
+			resources = append(resources, d.resource)
+		}
+	}
+	return resources
 }
 
 // pathOf returns the pattern of the paths of a described resource. It is empty if there is no single one.
