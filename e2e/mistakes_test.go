@@ -118,7 +118,9 @@ func surroundings(t *testing.T) scene {
 			t.Fatal(err)
 		}
 	}
-	web := httptest.NewServer(http.NotFoundHandler())
+	pages := http.NewServeMux()
+	pages.Handle("/home/", http.RedirectHandler("/login", http.StatusFound))
+	web := httptest.NewServer(pages)
 	t.Cleanup(web.Close)
 	// As a real 15.44.2 answers everybody while its tables are there, but not its users.
 	installing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -168,7 +168,7 @@ func (c request) noVerdictFrom(resp *http.Response) error {
 	case c.address.url.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && refusesPlainHTTP(body):
 		cause, result.CredentialSpecific = c.speaksTLS(), false
 	case resp.StatusCode == http.StatusExpectationFailed && installing(body):
-		cause, result.CredentialSpecific = stillInstalling, false
+		cause = stillInstalling
 	case socketIO:
 		cause = "this looks like the port of Frappe's socket.io server (9000); write the port of gunicorn (8000)"
 		result.CredentialSpecific = false
@@ -240,8 +240,13 @@ func (c request) likelyCause(status int) string {
 
 // redirect returns the cause for an address that redirects, and what to write instead.
 func (c request) redirect(location string) string {
-	if to, err := url.Parse(location); err == nil && c.address.url.Scheme == "http" && to.Scheme == "https" {
+	to, err := url.Parse(location)
+	switch {
+	case err != nil:
+	case c.address.url.Scheme == "http" && to.Scheme == "https":
 		return "the site redirects to https, and redirects are not followed; write the address with https://"
+	case c.address.url.Path != "" && (to.Host == "" || to.Host == c.address.url.Host):
+		return "the site redirects to another page; remove the path from the address"
 	}
 	return "redirects are not followed; write the address that this one redirects to"
 }

@@ -168,6 +168,11 @@ func TestSiteMessages(t *testing.T) {
 			"417", "http", plain(answer(417, "application/json", "{}")),
 			"Frappe cannot decrypt the user's stored API secret; generate new keys",
 		},
+		{
+			"417 of a site that is being installed", "http",
+			plain(answer(417, "application/json", `{"_server_messages":"[\"{\\\"message\\\": \\\"User Guest is disabled.`)),
+			"the site has no user Guest yet: it is still being installed",
+		},
 		{"421", "http", plain(answer(421, "text/html", "")), "the server does not serve this host here; check site_name"},
 		{"431", "http", plain(answer(431, "text/html", "")), "the credential is too long for the server in front of Frappe"},
 		{"502", "http", plain(answer(502, "text/html", "")), "the proxy in front of Frappe gets no answer"},

@@ -218,6 +218,12 @@ func TestSessionVerdicts(t *testing.T) {
 		{"user disabled", nil, testutil.Answers{testutil.LoggedUser: invalid(417)}, "denied"},
 		{"the same with another status", nil, testutil.Answers{testutil.LoggedUser: invalid(500)}, "unavailable"},
 		{
+			"site that is being installed", nil,
+			testutil.Answers{testutil.LoggedUser: testutil.Always(417, `{"exc_type":"ValidationError",`+
+				`"_server_messages":"[\"{\\\"message\\\": \\\"User Guest is disabled. Please contact your System Manager.\\\"}\"]"}`)},
+			"unavailable for this credential",
+		},
+		{
 			"another exception", nil,
 			testutil.Answers{testutil.LoggedUser: testutil.Always(417, `{"exc_type":"UnicodeDecodeError"}`)},
 			"unavailable for this credential",

@@ -225,18 +225,15 @@ func (c request) checkSession(a siteAnswer) error {
 	if a.status != http.StatusExpectationFailed {
 		return nil
 	}
-	if installing(a.body["_server_messages"]) {
-		return c.noVerdict(a.status, errors.New(stillInstalling))
-	}
 	// As measured on 15.44.2, this is how Frappe refuses the session of a user who was disabled without a logout, by a
 	// script or with `bench disable-user`.
 	var exception string
-	if a.member("exc_type", &exception) == nil && exception == "ValidationError" {
+	cause := "this answer is not Frappe's, but may come from one of its apps; see the Error Log of the site"
+	switch {
+	case installing(a.body["_server_messages"]):
+		cause = stillInstalling
+	case a.member("exc_type", &exception) == nil && exception == "ValidationError":
 		return frappe.ErrDenied
 	}
-	return &frappe.UnavailableError{
-		Reason: c.noVerdict(a.status,
-			errors.New("this answer is not Frappe's, but may come from one of its apps; see the Error Log of the site")),
-		CredentialSpecific: true,
-	}
+	return &frappe.UnavailableError{Reason: c.noVerdict(a.status, errors.New(cause)), CredentialSpecific: true}
 }
