@@ -73,6 +73,13 @@ func startAsked(t *testing.T) *asked {
 	return a
 }
 
+// reached returns the headers of the requests that reached the application.
+func (a *asked) reached() []http.Header {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.seen)
+}
+
 // through replaces the addresses of a configuration of the page.
 func (a *asked) through(text string) string {
 	return strings.NewReplacer("http://127.0.0.1:8180", "http://"+a.address, "http://127.0.0.1:9000", a.app.URL,
@@ -295,12 +302,12 @@ func TestForwardAuth(t *testing.T) {
 				{"a page without a session", "GET", []string{page}, 302, ""},
 				{"unavailable", "GET", []string{"Authorization: token unavailable:x"}, 503, ""},
 			} {
-				before := len(a.seen)
+				before := len(a.reached())
 				got := testutil.RequestOver(t, testutil.Client, test.method, "http://"+address+"/bi/1?a=b", test.headers...)
 				if got.Status != test.status || test.body != "" && got.Body != test.body {
 					t.Errorf("%s: %d %q", test.name, got.Status, got.Body)
 				}
-				if reached := len(a.seen) > before; reached != (test.status == 200) {
+				if reached := len(a.reached()) > before; reached != (test.status == 200) {
 					t.Errorf("%s: it reached the application: %t", test.name, reached)
 				}
 				location := got.Header.Get("Location")
@@ -315,7 +322,7 @@ func TestForwardAuth(t *testing.T) {
 				}
 			}
 			if name == "nginx" { // what it keeps from the application
-				for _, header := range a.seen {
+				for _, header := range a.reached() {
 					if header.Get("Authorization") != "" || header.Get("Cookie") != "" {
 						t.Errorf("the application saw %v", header)
 					}

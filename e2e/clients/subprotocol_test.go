@@ -16,11 +16,11 @@ import (
 // subprotocol, and no log has the token.
 func TestSubprotocol(t *testing.T) {
 	token := strings.TrimPrefix(testutil.AliceBearer, "Bearer ")
-	var offered []string
+	offered := make(chan []string, 1)
 	app := httptest.NewServer(websocket.Server{
 		Handler: func(conn *websocket.Conn) { websocket.Message.Send(conn, "hello") }, //nolint:errcheck // the page says if it came
 		Handshake: func(config *websocket.Config, _ *http.Request) error {
-			offered = slices.Clone(config.Protocol)
+			offered <- slices.Clone(config.Protocol)
 			return nil
 		},
 	})
@@ -39,8 +39,10 @@ func TestSubprotocol(t *testing.T) {
 			s.onclose = () => done("failed");
 		})`)
 	}
-	if said := opens(`["app", "bearer.` + token + `"]`); said != "said hello in app" || !slices.Equal(offered, []string{"app"}) {
-		t.Errorf("%s; the application was offered %q", said, offered)
+	if said := opens(`["app", "bearer.` + token + `"]`); said != "said hello in app" {
+		t.Errorf("with a token: %s", said)
+	} else if got := <-offered; !slices.Equal(got, []string{"app"}) {
+		t.Errorf("the application was offered %q", got)
 	}
 	if said := opens(`["app"]`); said != "failed" {
 		t.Errorf("without a token: %s", said)
