@@ -328,19 +328,20 @@ func (h *Handler) serveLogin(w http.ResponseWriter, r *http.Request) (served boo
 		return false, nil
 	}
 	asked := headers.AskedURL(r)
+	logout := headers.OriginalURL(r).Path == pathLogout // a proxy that asks would take the page's 200 for a grant
 	serve := h.serveLogout
 	switch {
 	case asked.Path == pathLogin && !h.auth.logins.relayed():
 		serve = h.serveTicket
 	case asked.Path == pathCallback && h.auth.logins.relayed():
 		serve = h.serveCallback
-	case asked.Path != pathLogout:
+	case !logout:
 		return false, nil
 	}
 	h.auth.publishNobody(r)
 	h.bodies.End(w, r)
 	relay.SetHeaders(w.Header())
-	post := r.Method == http.MethodPost && asked.Path == pathLogout
+	post := r.Method == http.MethodPost && logout
 	if !post && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		return true, caddyhttp.Error(http.StatusMethodNotAllowed, nil)

@@ -31,8 +31,9 @@ type asked struct {
 	seen []http.Header // of the requests that reached the application
 }
 
-// startAsked runs Caddy for proxies on this machine. Alice has the role, and Bob has not.
-func startAsked(t *testing.T) *asked {
+// startAsked runs Caddy for proxies on this machine, with another text in place of `login /login`. Alice has the role, and
+// Bob has not.
+func startAsked(t *testing.T, login string) *asked {
 	t.Helper()
 	users := map[string]string{testutil.AliceSecret: alice, testutil.BobSecret: "bob@example.com"}
 	user := func(r *http.Request) string {
@@ -69,7 +70,7 @@ func startAsked(t *testing.T) *asked {
 	t.Cleanup(a.app.Close)
 	text := testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "caddyfile")[0]
 	a.caddy = testutil.RunCaddy(t, strings.NewReplacer("https://erp.example.com", site.URL, "192.0.2.10", "127.0.0.1",
-		"http://:8180", "http://:"+testutil.PortOf(a.address)).Replace(text))
+		"login /login", login, "http://:8180", "http://:"+testutil.PortOf(a.address)).Replace(text))
 	return a
 }
 
@@ -275,7 +276,7 @@ func TestForwardAuth(t *testing.T) {
 	passed := `/bi/1?a=b by ["alice@example.com"]`
 	for name, start := range proxies {
 		t.Run(name, func(t *testing.T) {
-			a := startAsked(t)
+			a := startAsked(t, "login /login")
 			address := start(t, a)
 			for _, test := range []struct {
 				name, method string
@@ -340,5 +341,23 @@ func TestForwardAuth(t *testing.T) {
 				t.Errorf("without Caddy: %d", got.Status)
 			}
 		})
+	}
+}
+
+// TestForwardAuthLoginOnAnyHost: a page of frappe-auth itself is never taken for the answer that a request may pass.
+func TestForwardAuthLoginOnAnyHost(t *testing.T) {
+	a := startAsked(t, "login https://erp.example.com\nlogin_secret "+strings.Repeat("0123456789abcdef", 4))
+	address := traefik(t, a)
+	for _, path := range []string{"/", "/.frappe-auth/logout", "/.frappe-auth/callback", "/.frappe-auth/login"} {
+		for _, method := range []string{"GET", "HEAD", "POST"} {
+			for _, header := range []string{"Sec-Fetch-Mode: navigate", "Accept: */*"} {
+				if got := testutil.RequestOver(t, testutil.Client, method, "http://"+address+path, header); got.Status < 300 {
+					t.Errorf("%s %s with %s: %d %s", method, path, header, got.Status, got.Body)
+				}
+			}
+		}
+	}
+	if seen := a.reached(); len(seen) > 0 {
+		t.Errorf("%d requests reached the application", len(seen))
 	}
 }
