@@ -45,15 +45,7 @@ func mistakeInPair(key, secret string) string {
 }
 
 // quoted reports whether a text begins or ends with a quotation mark.
-func quoted(text string) bool {
-	const marks = `"'` + "`"
-	return strings.ContainsRune(marks, firstRune(text)) || strings.ContainsRune(marks, rune(text[len(text)-1]))
-}
-
-func firstRune(text string) rune {
-	first, _ := utf8.DecodeRuneInString(text)
-	return first
-}
+func quoted(text string) bool { return strings.Trim(text, "\"'`") != text }
 
 var (
 	// pairLike matches what may be an API key and an API secret. An access token of Frappe has no colon, and neither has a

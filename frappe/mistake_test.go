@@ -52,7 +52,11 @@ func TestMistake(t *testing.T) {
 			}
 		})
 	}
-	if c := (frappe.Credential{Scheme: frappe.SchemeSession, Session: "abc"}); c.Mistake() != "" {
-		t.Error(c.Mistake())
+	for _, c := range []frappe.Credential{
+		{Scheme: frappe.SchemeSession, Session: "abc"}, {Scheme: frappe.SchemeToken}, {Scheme: frappe.SchemeBearer}, {},
+	} {
+		if got := c.Mistake(); got != "" {
+			t.Errorf("%#v: %s", c, got)
+		}
 	}
 }
