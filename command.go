@@ -68,5 +68,9 @@ func (h commandHandler) CheckRequirements(ctx context.Context) []frappe.Finding 
 	return nil
 }
 
+func (h commandHandler) CheckLogin(ctx context.Context, where string) []frappe.Finding {
+	return h.auth.logins.checkRelay(ctx, where, h.auth.verifier.now())
+}
+
 // Interface guard
 var _ command.Handler = commandHandler{}

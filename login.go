@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -586,4 +587,54 @@ func (w *logoutWriter) WriteHeader(status int) {
 		w.ended()
 	}
 	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// maxLoginAnswer is how long the ERP's host may take to answer doctor.
+const maxLoginAnswer = 10 * time.Second
+
+// checkRelay asks the ERP's host whether it answers logins there and shares the secret. where begins with the host whose
+// users log in, if it is known.
+func (l *logins) checkRelay(ctx context.Context, where string, now time.Time) []frappe.Finding {
+	if !l.relayed() {
+		return nil
+	}
+	const name = "login"
+	scheme, _, _ := strings.Cut(l.erp, "://")
+	host, _, _ := strings.Cut(where, " ")
+	origin, known := relay.Origin(scheme, host)
+	status, err := l.askRelay(ctx, l.keys.SealState(relay.State{Origin: origin, Back: "/", Browser: relay.NewBrowser(), Began: now}))
+	if err != nil {
+		return []frappe.Finding{frappe.Warning(name, "%s does not answer: %v", l.erp, err).
+			Advise("start the Caddy of that host, and run doctor again")}
+	}
+	broken, err := l.askRelay(ctx, "")
+	switch {
+	case err != nil, broken != http.StatusBadRequest:
+		return []frappe.Finding{frappe.Trouble(name, "%s%s answers with status %d, so it is not frappe_auth", l.erp, pathLogin, status).
+			Advise("on that host, write frappe_auth " + pathLogin + " with login, login_for and login_secret, outside of other handle blocks")}
+	case status == http.StatusBadRequest:
+		return []frappe.Finding{frappe.Trouble(name, "%s has another login_secret", l.erp).
+			Advise("write the same on both hosts, the new one first")}
+	case status == http.StatusForbidden && known:
+		return []frappe.Finding{frappe.Warning(name, "%s lets nobody log in for %s", l.erp, origin).
+			Advise("add the host to login_for there, with its port if it has one of its own")}
+	}
+	return []frappe.Finding{frappe.OK(name, "%s answers and shares login_secret", l.erp)}
+}
+
+// askRelay returns the status of an answer of the ERP's host to a program, which begins no login.
+func (l *logins) askRelay(ctx context.Context, state string) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, maxLoginAnswer)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.erp+pathLogin+"?state="+state, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	resp, err := transport.RoundTrip(r)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
 }

@@ -268,3 +268,33 @@ func TestDoctorJSON(t *testing.T) {
 		t.Errorf("no such file: exit code %d\n%s", code, report)
 	}
 }
+
+// TestDoctorLogin: what doctor prints about the ERP's host, where users of another host log in.
+func TestDoctorLogin(t *testing.T) {
+	t.Setenv("FRAPPE_AUTH_LOGIN", testutil.RandomID())
+	t.Setenv("FRAPPE_AUTH_NEW_LOGIN", testutil.RandomID())
+	erp, address, elsewhere := testutil.NewERP(t, nil), testutil.FreeAddress(t), testutil.FreeAddress(t)
+	testutil.RunCaddy(t, "http://"+address+" {\nfrappe_auth /.frappe-auth/login {\nbackend site "+erp.URL+
+		"\nschemes session\nlogin /login\nlogin_for files.example.com\nlogin_secret {env.FRAPPE_AUTH_LOGIN}\n}\nrespond open\n}")
+	for _, test := range []struct {
+		name, host, erp, secret string
+		code                    int
+	}{
+		{"well", "files.example.com", address, "{env.FRAPPE_AUTH_LOGIN}", 0},
+		{"not in login_for", "http://docs.example.com", address, "{env.FRAPPE_AUTH_LOGIN}", 0},
+		{"another secret", "files.example.com", address, "{env.FRAPPE_AUTH_NEW_LOGIN}", 2},
+		{"an ERP without the relay", "files.example.com", strings.TrimPrefix(erp.URL, "http://"), "{env.FRAPPE_AUTH_LOGIN}", 2},
+		{"down", "files.example.com", elsewhere, "{env.FRAPPE_AUTH_LOGIN}", 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			screen, code := command(t, "", "doctor", "--config", configFile(t, test.host+" {\nfrappe_auth {\nbackend site "+erp.URL+
+				"\nschemes session\nlogin http://"+test.erp+"\nlogin_secret "+test.secret+"\n}\nfile_server\nroot /srv\n}"))
+			if code != test.code {
+				t.Errorf("exit code %d:\n%s", code, screen)
+			}
+			_, handlers, _ := strings.Cut(screen, "HANDLER")
+			golden(t, "doctor login "+test.name+".txt", "HANDLER"+handlers, append(onScreens,
+				`127\.0\.0\.1:\d+`, "127.0.0.1:PORT")...)
+		})
+	}
+}

@@ -38,6 +38,9 @@ type Handler interface {
 
 	// CheckRequirements checks the names in the requirements, and that the required roles exist.
 	CheckRequirements(ctx context.Context) []frappe.Finding
+
+	// CheckLogin checks that users can log in on the ERP's host, if they must. where says which requests reach the handler.
+	CheckLogin(ctx context.Context, where string) []frappe.Finding
 }
 
 // Part is a module that a handler uses.

@@ -29,7 +29,8 @@ Checks every backend of the configuration: whether it can be reached and is a Fr
 its database, the version of Frappe, the site's name, what the database's user may read, the
 time zone and the clocks. Also checks whether the required roles exist, and the configuration
 around frappe_auth: placeholders that are used before it, open routes to what is protected
-elsewhere, headers that clash, descriptions that no client reaches, webhooks without a handler.
+elsewhere, headers that clash, descriptions that no client reaches, webhooks without a handler,
+logins on another host that do not work.
 The last table is the map: which routes of each site are protected by what, and which are open.
 Prints the version and the results as tables, or with --json as one JSON object: version,
 level, which is the worst of all findings, and findings, which has for each its level (ok, warning or trouble), what it is about
@@ -107,7 +108,7 @@ func examine(config configuration, handlers []loaded) (r report) {
 		}
 	}
 	for _, handler := range handlers {
-		for _, f := range handler.examineRequirements() {
+		for _, f := range handler.examine() {
 			r.handlers = append(r.handlers, located{handler.where, f})
 		}
 	}
@@ -128,8 +129,8 @@ func (p Part) examine() []frappe.Finding {
 	return checker.CheckHealth(ctx)
 }
 
-func (h loaded) examineRequirements() []frappe.Finding {
+func (h loaded) examine() []frappe.Finding {
 	ctx, cancel := context.WithTimeout(context.Background(), maxExamination)
 	defer cancel()
-	return h.CheckRequirements(ctx)
+	return append(h.CheckRequirements(ctx), h.CheckLogin(ctx, h.where)...)
 }

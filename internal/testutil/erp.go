@@ -62,6 +62,9 @@ func NewERP(t testing.TB, register func(e *ERP, mux *http.ServeMux)) *ERP {
 	mux.HandleFunc("GET /me", e.account)
 	mux.HandleFunc("/api/method/logout", e.logout)
 	mux.HandleFunc("GET "+LoggedUser, e.loggedUser)
+	mux.HandleFunc("GET /api/method/ping", func(w http.ResponseWriter, _ *http.Request) {
+		AnswerJSON(w, http.StatusOK, map[string]string{"message": "pong"})
+	})
 	mux.HandleFunc("GET "+GetRoles, e.userRoles)
 	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()
