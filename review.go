@@ -59,7 +59,7 @@ func (r *Review) Start() error {
 	logger, http := r.ctx.Logger(new(Handler)), routes.Loaded(app, configuredJSON)
 	below := routes.Below(http)
 	r.below.Store(&below)
-	found := routes.Findings(http)
+	found := slices.DeleteFunc(routes.Findings(http), func(f routes.Finding) bool { return f.Chosen })
 	for i, f := range found {
 		if i == maxWarnings {
 			logger.Warn("there are more warnings; run caddy frappe-auth doctor", zap.Int("more", len(found)-i))

@@ -260,6 +260,7 @@ func TestFindingsAreLogged(t *testing.T) {
 			"open, in a subroute", site("root /srv/files\nhandle /public/* {\nfile_server\n}\nhandle {\n" + auth + "file_server\n}"),
 			[]string{"open: file_server /srv/files needs no credential here"},
 		},
+		{"open by its matcher", site("root /srv/files\nfrappe_auth /private/* {\nbackend test_people\n}\nfile_server"), nil},
 		{
 			"a webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nrespond ok"),
 			[]string{"webhook: no frappe_auth is named erp"},

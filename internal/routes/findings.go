@@ -17,6 +17,9 @@ type Finding struct {
 	// Where describes the requests that it concerns.
 	Where string
 
+	// Chosen is set if the matcher of a frappe_auth says so. It is worth a look, and not a warning at every start.
+	Chosen bool
+
 	frappe.Finding
 }
 
@@ -63,7 +66,7 @@ func (walks examined) earlyUses() (found []Finding) {
 					m.by, m.what)
 			}
 			found = append(found,
-				Finding{m.where, finding.Advise("put frappe_auth and what follows into a `route` block, in that order")})
+				Finding{Where: m.where, Finding: finding.Advise("put frappe_auth and what follows into a `route` block, in that order")})
 		}
 	}
 	return found
@@ -74,7 +77,7 @@ func (walks examined) headers() (found []Finding) {
 	for _, w := range walks {
 		for _, c := range w.changes {
 			finding := frappe.Warning("user_header", "%s changes %s after frappe_auth has set it", c.by, c.header)
-			found = append(found, Finding{c.where, finding.Advise("remove that line: frappe_auth removes what clients send, and " +
+			found = append(found, Finding{Where: c.where, Finding: finding.Advise("remove that line: frappe_auth removes what clients send, and " +
 				"sets the header")})
 		}
 	}
@@ -92,7 +95,7 @@ func (walks examined) pairs() (found []Finding) {
 				finding = frappe.Warning("two handlers", "requests pass two frappe_auth with the same backends").
 					Advise("keep one of them, with the requirements of both")
 			}
-			found = append(found, Finding{p.where, finding})
+			found = append(found, Finding{Where: p.where, Finding: finding})
 		}
 	}
 	return found
@@ -144,7 +147,7 @@ func (walks examined) metadata() (found []Finding) {
 		if pattern := pathOf(d); pattern != "" {
 			finding = finding.Advise("move it out of the `handle`, and write the path as its matcher: frappe_auth %s", pattern)
 		}
-		found = append(found, Finding{d.where, finding})
+		found = append(found, Finding{Where: d.where, Finding: finding})
 	}
 	return found
 }
@@ -182,11 +185,12 @@ func (walks examined) open() (found []Finding) {
 		}
 		if root, ok := r.endpoint.personal(); ok {
 			finding := frappe.Trouble("placeholders", "%s needs no credential here, and %s is empty then", r.LeadsTo, root)
-			found = append(found, Finding{r.place(), finding.Advise("protect this route: as it is, everybody sees the files of all users")})
+			found = append(found, Finding{Where: r.place(), Finding: finding.Advise("protect this route: as it is, everybody sees the files of all users")})
 			continue
 		}
-		if other, shared := protected.with(r.endpoint); shared {
-			found = append(found, Finding{r.place(), r.exposes(other)})
+		other, shared := protected.with(r.endpoint)
+		if shared && (!r.rest || !other.relays()) {
+			found = append(found, Finding{Where: r.place(), Chosen: r.rest, Finding: r.exposes(other)})
 		}
 	}
 	return found
@@ -203,6 +207,11 @@ func (e *endpoint) personal() (placeholder string, ok bool) {
 	return "", false
 }
 
+// relays reports whether what protects the row is there for logins from other hosts.
+func (r Row) relays() bool {
+	return !slices.ContainsFunc(r.guards, func(g guard) bool { return g.frappe && !g.relays })
+}
+
 // exposes describes an open row that leads to the same as a protected one.
 func (r Row) exposes(other Row) frappe.Finding {
 	for _, g := range other.guards {
@@ -214,6 +223,9 @@ func (r Row) exposes(other Row) frappe.Finding {
 		}
 	}
 	finding := frappe.Warning("open", "%s needs no credential here, and is protected at %s", r.LeadsTo, other.place())
+	if r.rest {
+		return finding.Advise("write `frappe_auth` without a matcher, unless these requests are meant for everybody")
+	}
 	return finding.Advise("protect this route, unless it is meant for everybody")
 }
 
@@ -285,7 +297,7 @@ func webhooks(http any) (found []Finding) {
 		if !names[hook.handler] {
 			finding := frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler)
 			found = append(found,
-				Finding{hook.where, finding.Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
+				Finding{Where: hook.where, Finding: finding.Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
 		}
 	}
 	return found
@@ -303,7 +315,7 @@ func proxies(http any) (found []Finding) {
 			if isNetwork(text) {
 				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that `failures` counts", text)
 				found = append(found,
-					Finding{at.String(), finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
+					Finding{Where: at.String(), Finding: finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
 				break
 			}
 		}

@@ -55,7 +55,7 @@ func splitRoles(listed []string) (found []string) {
 func names(http any) (found []Finding) {
 	for _, h := range Handlers(http) {
 		for _, finding := range h.Names() {
-			found = append(found, Finding{h.Where, finding})
+			found = append(found, Finding{Where: h.Where, Finding: finding})
 		}
 	}
 	return found

@@ -53,6 +53,7 @@ type guard struct {
 	id         uintptr
 	backends   any
 	userHeader string
+	relays     bool // logins from other hosts
 	where      string
 }
 
@@ -331,7 +332,7 @@ func (w *routeWalk) authentication(name string, handler map[string]any, from spo
 	h := Handler{Module: module, Options: ours}
 	g := guard{
 		access: h.access(), frappe: true, id: reflect.ValueOf(handler).Pointer(), backends: ours["backends"],
-		userHeader: h.text("user_header"), where: from.at.String(),
+		userHeader: h.text("user_header"), relays: ours["login_for"] != nil, where: from.at.String(),
 	}
 	for _, m := range slices.Concat(from.before.pending, own.pending) {
 		m.early = m.early || m.header == "" || headers.Same(m.header, g.userHeader)
