@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -294,5 +297,79 @@ func TestInitFeed(t *testing.T) {
 		configFile(t, strings.Replace(file, line, strings.Replace(line, "# ", "", 1), 1)))
 	if code != 0 || !strings.Contains(doctor, "events may be heard") {
 		t.Errorf("exit code %d:\n%s", code, doctor)
+	}
+}
+
+// TestFirstSteps: the README's commands for your own site, and then the commands that init prints, lead to a site that
+// is protected, and that doctor has nothing to say about.
+func TestFirstSteps(t *testing.T) {
+	testutil.RequireCommand(t, "curl", "curl", "--version")
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/ping"):
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, `{"message": "pong"}`)
+		case testutil.CredentialOf(r) == "pair "+testutil.AliceKey+":"+testutil.AliceSecret:
+			testutil.Reply(t, w, testutil.Answer(t, "granted.http"))
+		default:
+			testutil.Reply(t, w, testutil.Answer(t, "guest-15.http"))
+		}
+	}))
+	t.Cleanup(site.Close)
+	dir, port := t.TempDir(), testutil.FreePort(t)
+	command := func(line, input string) *exec.Cmd {
+		c := exec.CommandContext(t.Context(), "sh", "-c", "exec "+strings.Replace(line, "go run ./cmd/caddy", binary, 1))
+		c.Dir, c.Stdin = dir, strings.NewReader(input)
+		c.Env = append(os.Environ(), "HOME="+dir, "CADDY_ADMIN="+testutil.FreeAddress(t))
+		return c
+	}
+	screens := make(map[string]string) // by command
+	for _, step := range []struct{ name, input string }{
+		{"init", site.URL + "\n:" + port + "\n"}, {"check", testutil.AlicePair}, {"doctor", ""},
+	} {
+		line := "go run ./cmd/caddy frappe-auth " + step.name + " --config Caddyfile"
+		if step.name == "init" {
+			line = strings.Replace(line, "--config", "--output", 1)
+		}
+		if step.name != "doctor" && !strings.Contains(testutil.Page(t, "README.md"), "\n"+line+"\n") {
+			t.Errorf("the README does not have %s", line)
+		}
+		out, err := command(line, step.input).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", line, err, out)
+		}
+		screens[step.name] = string(out)
+	}
+	if !strings.Contains(screens["check"], "It lets the request pass, as alice@example.com.") {
+		t.Error(screens["check"])
+	}
+	if strings.Contains(screens["doctor"], "warning") || strings.Contains(screens["doctor"], "OPEN") {
+		t.Error(screens["doctor"])
+	}
+	printed := regexp.MustCompile(`(?m)^Wrote Caddyfile\. Start Caddy with: (.*)\nThen send it a request: +(curl .*)$`).
+		FindStringSubmatch(screens["init"])
+	if printed == nil {
+		t.Fatalf("init does not say how to go on:\n%s", screens["init"])
+	}
+	caddy := command(printed[1], "")
+	caddy.Cancel = func() error { return caddy.Process.Signal(os.Interrupt) }
+	if err := caddy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		caddy.Process.Signal(os.Interrupt)
+		caddy.Wait() //nolint:errcheck // an interrupt is an error
+	})
+	try := strings.Replace(printed[2], "<api_key>:<api_secret>", testutil.AliceKey+":"+testutil.AliceSecret, 1)
+	var got []byte
+	testutil.Eventually(t, "Caddy answers", func() (answered bool) {
+		got, _ = command(strings.Replace(try, "curl ", "curl -s ", 1), "").Output()
+		return len(got) > 0
+	})
+	if string(got) != "You are alice@example.com." {
+		t.Errorf("%s: %s", try, got)
+	}
+	if status, _ := ask(t, "GET", "http://localhost:"+port, ""); status != http.StatusUnauthorized {
+		t.Errorf("without a credential: %d", status)
 	}
 }
