@@ -5,7 +5,7 @@ help: ## shows this
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
 run: ## runs Caddyfile.example
-	go run ./cmd/caddy run --config Caddyfile.example
+	go run -v ./cmd/caddy run --config Caddyfile.example
 
 build: ## builds ./caddy with all packages
 	go build -o caddy ./cmd/caddy
