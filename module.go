@@ -130,7 +130,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 // UnmarshalJSON rejects unknown fields, as Caddy does, and says what to write instead.
 func (h *Handler) UnmarshalJSON(raw []byte) error {
 	type plain Handler
-	return directive.DecodeJSON(raw, (*plain)(h), "frappe_auth", h.block(nil).Instead)
+	return directive.DecodeJSON(raw, (*plain)(h), "frappe_auth", otherOptions)
 }
 
 // Provision applies the defaults, checks the options, and loads the matchers and the backends.

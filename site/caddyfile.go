@@ -45,7 +45,7 @@ func (s *Backend) block() directive.Block {
 		Instead: map[string]string{
 			"tls": inTransport, "tls_insecure_skip_verify": inTransport, "tls_server_name": inTransport,
 			"tls_client_auth": inTransport, "tls_trust_pool": inTransport,
-			"keepalive": inTransport, "dial_timeout": inTransport,
+			"keepalive": inTransport, "dial_timeout": inTransport, "network_proxy": inTransport, "proxy": inTransport,
 		},
 		Check: s.Validate,
 	}
