@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
@@ -226,6 +228,61 @@ http://%s {
 	if err := json.Unmarshal([]byte(overview), &shown); err != nil || shown.Caches[0].Backends[0].Up ||
 		!shown.Caches[1].Backends[0].Up {
 		t.Errorf("%v in %s", err, overview)
+	}
+}
+
+// TestStaleIsSeen: a site that dies while a single credential is in use, with stale_if_error, is down in the metrics and
+// in the admin API, and the share of stale results is seen. Its breaker never opens.
+func TestStaleIsSeen(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"message": "alice@example.com"}`)
+	}))
+	defer site.Close()
+	address := testutil.FreeAddress(t)
+	p := start(t, "metrics", "http://"+address+" {\nfrappe_auth {\nbackend site "+site.URL+
+		"\ncache {\nttl 100ms\nstale_if_error 1h\n}\n}\nrespond {http.auth.frappe.cache}\n}")
+	const labels = `{backend="site",handler=""}`
+	began := float64(time.Now().Unix())
+	if status, cache := ask(t, "GET", "http://"+address, "", tokenHeader); status != 200 || cache != "miss" {
+		t.Fatalf("%d %s", status, cache)
+	}
+	last := p.scrape()["caddy_frappe_auth_backend_last_verdict_timestamp_seconds"+labels]
+	if last < began || last > began+60 {
+		t.Errorf("the last verdict was at %v, not at %v", last, began)
+	}
+	site.Close()
+	testutil.Eventually(t, "a stale result passes", func() bool {
+		status, cache := ask(t, "GET", "http://"+address, "", tokenHeader)
+		return status == 200 && cache == "stale"
+	})
+	now := p.scrape()
+	for name, want := range map[string]float64{
+		"caddy_frappe_auth_backend_up" + labels:                             0,
+		"caddy_frappe_auth_backend_last_verdict_timestamp_seconds" + labels: last,
+		`caddy_frappe_auth_cache_lookups_total{result="stale"}`:             1,
+		`caddy_frappe_auth_backend_breakers_open{backend="site"}`:           0,
+	} {
+		if got, ok := now[name]; !ok || got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	var shown struct {
+		Caches []struct {
+			StaleRatio float64 `json:"stale_ratio"`
+			Backends   []struct {
+				Up         bool
+				VerdictAge float64 `json:"verdict_age_seconds"`
+			}
+		}
+	}
+	_, overview := ask(t, "GET", "http://"+p.admin+"/frappe_auth/", "")
+	if err := json.Unmarshal([]byte(overview), &shown); err != nil {
+		t.Fatal(err)
+	}
+	c := shown.Caches[0]
+	if c.StaleRatio <= 0 || c.StaleRatio >= 1 || c.Backends[0].Up || c.Backends[0].VerdictAge <= 0 {
+		t.Errorf("the admin API shows %s", overview)
 	}
 }
 

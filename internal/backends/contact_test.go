@@ -3,6 +3,8 @@ package backends_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +23,24 @@ import (
 // pinged is a backend for one site that counts its pings.
 type pinged struct {
 	answer func() (frappe.Identity, error)
-	ping   func() error
-	sites  []string // of the pings
+
+	mu    sync.Mutex
+	ping  func() error
+	sites []string // of the pings
+}
+
+// then sets the answer to later pings.
+func (p *pinged) then(ping func() error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ping = ping
+}
+
+// asked returns the sites of the pings so far.
+func (p *pinged) asked() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.sites)
 }
 
 func (p *pinged) Verify(context.Context, frappe.Credential) (frappe.Identity, error) {
@@ -30,8 +48,11 @@ func (p *pinged) Verify(context.Context, frappe.Credential) (frappe.Identity, er
 }
 
 func (p *pinged) Ping(_ context.Context, site string) error {
+	p.mu.Lock()
 	p.sites = append(p.sites, site)
-	return p.ping()
+	ping := p.ping
+	p.mu.Unlock()
+	return ping()
 }
 
 // severalSites is a pinged backend for several sites.
@@ -68,7 +89,9 @@ func (c *contacted) call(t *testing.T, site string, err error) {
 	c.answer = func() (frappe.Identity, error) { return alice, err }
 	c.calls++
 	_, _ = c.state.Verify(c.b, c.to, backends.Call{
-		Credential: frappe.Credential{Site: site}, Key: verdicts.Key{c.calls}, Claim: uint64(c.calls), Lookup: uint64(c.calls),
+		Credential: frappe.Credential{
+			Site: site,
+		}, Key: verdicts.Key{c.calls}, Claim: uint64(c.calls), Lookup: uint64(c.calls),
 		Allow: func() error { return nil }, Charge: func() {}, Span: trace.SpanFromContext(t.Context()),
 	})
 }
@@ -111,16 +134,15 @@ func TestUp(t *testing.T) {
 func TestPings(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		c := newContacted(false)
-		var fault error
-		c.ping = func() error { return fault }
+		down := func() error { return errors.New("down") }
+		c.then(down)
 		expect := func(when string, pings int, up bool) {
 			t.Helper()
 			synctest.Wait()
-			if len(c.sites) != pings || c.state.Up() != up {
-				t.Errorf("%s: %d pings, up: %v", when, len(c.sites), c.state.Up())
+			if n := len(c.asked()); n != pings || c.state.Up() != up {
+				t.Errorf("%s: %d pings, up: %v", when, n, c.state.Up())
 			}
 		}
-		fault = errors.New("down")
 		for range 2 { // two configurations with the same backend
 			go c.state.KeepPinging(t.Context(), c.b, c.to)
 			synctest.Wait()
@@ -131,7 +153,7 @@ func TestPings(t *testing.T) {
 		}
 		time.Sleep(backends.PingAfter)
 		expect("still down", 2, false)
-		fault = nil
+		c.then(func() error { return nil })
 		time.Sleep(backends.PingAfter)
 		expect("recovered", 3, true)
 		for range 4 {
@@ -139,7 +161,7 @@ func TestPings(t *testing.T) {
 			c.call(t, "", nil)
 		}
 		expect("in use", 3, true)
-		c.ping = func() error { panic("at the disco") }
+		c.then(func() error { panic("a bug") })
 		time.Sleep(2 * backends.PingAfter)
 		if c.state.Up() {
 			t.Error("up although the ping panics")
@@ -151,10 +173,10 @@ func TestPings(t *testing.T) {
 func TestPingIsOlder(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		c := newContacted(false)
-		c.ping = func() error {
+		c.then(func() error {
 			time.Sleep(time.Second)
 			return errors.New("down")
-		}
+		})
 		go c.state.KeepPinging(t.Context(), c.b, c.to)
 		time.Sleep(time.Second / 2)
 		c.call(t, "", nil)
@@ -171,13 +193,13 @@ func TestPingsOfSeveralSites(t *testing.T) {
 		c := newContacted(true)
 		go c.state.KeepPinging(t.Context(), c.b, c.to)
 		time.Sleep(2 * backends.PingAfter)
-		if len(c.sites) != 0 {
-			t.Errorf("pinged about %q", c.sites)
+		if sites := c.asked(); len(sites) != 0 {
+			t.Errorf("pinged about %q", sites)
 		}
 		c.call(t, "a.example", errors.New("down"))
 		time.Sleep(2 * backends.PingAfter)
-		if len(c.sites) != 1 || c.sites[0] != "a.example" || !c.state.Up() {
-			t.Errorf("pinged about %q, up: %v", c.sites, c.state.Up())
+		if sites := c.asked(); !slices.Equal(sites, []string{"a.example"}) || !c.state.Up() {
+			t.Errorf("pinged about %q, up: %v", sites, c.state.Up())
 		}
 	})
 }
@@ -187,10 +209,10 @@ func TestUnloadedPing(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c := newContacted(false)
-		c.ping = func() error {
+		c.then(func() error {
 			<-ctx.Done()
 			return ctx.Err()
-		}
+		})
 		go c.state.KeepPinging(ctx, c.b, c.to)
 		synctest.Wait()
 		cancel()

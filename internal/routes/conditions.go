@@ -156,7 +156,8 @@ func (w way) meets(c condition) bool {
 func (w way) meetsAll(wanted set) bool {
 	for name, value := range wanted {
 		if !slices.ContainsFunc(w, func(passed condition) bool {
-			return len(passed.sets) > 0 && !slices.ContainsFunc(passed.sets, func(s set) bool { return !s.implies(name, value) })
+			return len(passed.sets) > 0 &&
+				!slices.ContainsFunc(passed.sets, func(s set) bool { return !s.implies(name, value) })
 		}) {
 			return false
 		}

@@ -30,6 +30,12 @@ func Findings(http any) []Finding {
 		walks.open(), webhooks(http), proxies(http)))
 }
 
+// at is a finding with its place and what to do.
+func at(where string, finding frappe.Finding, advice string) Finding {
+	finding.Advice = advice
+	return Finding{Where: where, Finding: finding}
+}
+
 // merged makes one of the findings that differ only in their place.
 func merged(all []Finding) (found []Finding) {
 	const most = 3 // places that are named
@@ -60,13 +66,13 @@ func (walks examined) earlyUses() (found []Finding) {
 			if !m.early {
 				continue
 			}
-			finding := frappe.Trouble("placeholders", "%s uses %s before frappe_auth sets it, so it is empty there", m.by, m.what)
+			check, then := "placeholders", "it is empty there"
 			if m.header != "" {
-				finding = frappe.Trouble("user_header", "%s uses %s before frappe_auth sets it, so it is what the client wrote",
-					m.by, m.what)
+				check, then = "user_header", "it is what the client wrote"
 			}
+			finding := frappe.Trouble(check, "%s uses %s before frappe_auth sets it, so %s", m.by, m.what, then)
 			found = append(found,
-				Finding{Where: m.where, Finding: finding.Advise("put frappe_auth and what follows into a `route` block, in that order")})
+				at(m.where, finding, "put frappe_auth and what follows into a `route` block, in that order"))
 		}
 	}
 	return found
@@ -77,8 +83,8 @@ func (walks examined) headers() (found []Finding) {
 	for _, w := range walks {
 		for _, c := range w.changes {
 			finding := frappe.Warning("user_header", "%s changes %s after frappe_auth has set it", c.by, c.header)
-			found = append(found, Finding{Where: c.where, Finding: finding.Advise("remove that line: frappe_auth removes what clients send, and " +
-				"sets the header")})
+			found = append(found,
+				at(c.where, finding, "remove that line: frappe_auth removes what clients send, and sets the header"))
 		}
 	}
 	return found
@@ -137,11 +143,12 @@ func (d described) below() bool {
 // metadata finds descriptions of protected resources that clients do not find.
 func (walks examined) metadata() (found []Finding) {
 	for _, d := range walks.lost() {
-		finding := frappe.Trouble("protected_resource", "no request for %s reaches this frappe_auth, so OAuth clients do not "+
-			"find its description", d.path())
+		finding := frappe.Trouble("protected_resource",
+			"no request for %s reaches this frappe_auth, so OAuth clients do not find its description", d.path())
 		if d.below() {
-			finding = frappe.Warning("protected_resource", "no request for %s reaches this frappe_auth, so its 401 leads OAuth "+
-				"clients to %s; clients that do not follow it find no description", d.path(), resource.BelowURL(d.resource))
+			finding = frappe.Warning("protected_resource",
+				"no request for %s reaches this frappe_auth, so its 401 leads OAuth clients to %s; clients that do not follow "+
+					"it find no description", d.path(), resource.BelowURL(d.resource))
 		}
 		finding = finding.Advise("let requests for that path reach it, before other routes")
 		if pattern := pathOf(d); pattern != "" {
@@ -185,7 +192,8 @@ func (walks examined) open() (found []Finding) {
 		}
 		if root, ok := r.endpoint.personal(); ok {
 			finding := frappe.Trouble("placeholders", "%s needs no credential here, and %s is empty then", r.LeadsTo, root)
-			found = append(found, Finding{Where: r.place(), Finding: finding.Advise("protect this route: as it is, everybody sees the files of all users")})
+			found = append(found,
+				at(r.place(), finding, "protect this route: as it is, everybody sees the files of all users"))
 			continue
 		}
 		other, shared := protected.with(r.endpoint)
@@ -217,8 +225,8 @@ func (r Row) exposes(other Row) frappe.Finding {
 	for _, g := range other.guards {
 		if g.userHeader != "" && len(r.endpoint.upstreams) > 0 && !r.rest &&
 			!slices.ContainsFunc(r.endpoint.deletes, func(header string) bool { return headers.Same(header, g.userHeader) }) {
-			finding := frappe.Trouble("user_header", "%s is open here, so clients choose %s, which frappe_auth sets at %s", r.LeadsTo,
-				g.userHeader, other.place())
+			finding := frappe.Trouble("user_header",
+				"%s is open here, so clients choose %s, which frappe_auth sets at %s", r.LeadsTo, g.userHeader, other.place())
 			return finding.Advise("protect this route, or add `request_header -%s`", g.userHeader)
 		}
 	}
@@ -297,7 +305,7 @@ func webhooks(http any) (found []Finding) {
 		if !names[hook.handler] {
 			finding := frappe.Trouble("webhook", "no frappe_auth is named %s", hook.handler)
 			found = append(found,
-				Finding{Where: hook.where, Finding: finding.Advise("correct `handler` of frappe_auth_webhook or `name` of frappe_auth")})
+				at(hook.where, finding, "correct `handler` of frappe_auth_webhook or `name` of frappe_auth"))
 		}
 	}
 	return found
@@ -306,16 +314,17 @@ func webhooks(http any) (found []Finding) {
 // proxies finds servers whose trusted proxies are whole networks. Everybody in such a network can choose the address
 // that the failure limit counts.
 func proxies(http any) (found []Finding) {
-	walk(http, place{}, func(object map[string]any, at place) (descend bool) {
+	walk(http, place{}, func(object map[string]any, here place) (descend bool) {
 		trusted, _ := object["trusted_proxies"].(map[string]any)
 		if trusted == nil || len(Handlers(object)) == 0 {
 			return true
 		}
 		for _, text := range texts(trusted["ranges"]) {
 			if isNetwork(text) {
-				finding := frappe.Warning("trusted_proxies", "everybody in %s can choose the address that `failures` counts", text)
+				finding := frappe.Warning("trusted_proxies",
+					"everybody in %s can choose the address that `failures` counts", text)
 				found = append(found,
-					Finding{Where: at.String(), Finding: finding.Advise("write the addresses of the proxies: trusted_proxies static 192.0.2.10")})
+					at(here.String(), finding, "write the addresses of the proxies: trusted_proxies static 192.0.2.10"))
 				break
 			}
 		}

@@ -51,5 +51,6 @@ func Caddy() string {
 
 // Line returns all versions that a report of a fault needs.
 func Line() string {
-	return fmt.Sprintf("frappe-auth %s, Caddy %s, %s %s/%s", Module(), Caddy(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	platform := runtime.GOOS + "/" + runtime.GOARCH
+	return fmt.Sprintf("frappe-auth %s, Caddy %s, %s %s", Module(), Caddy(), runtime.Version(), platform)
 }
