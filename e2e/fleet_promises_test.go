@@ -77,30 +77,42 @@ func (s *sharer) want(what, sent string, status int) {
 // TestRevocationSurvivesReload: a revocation that waits, because Redis cannot be used, is published after a reload that
 // corrects this, and after one that changes anything else. The Caddy that has revoked never grants again.
 func TestRevocationSurvivesReload(t *testing.T) {
+	certificates, renewed := testutil.Certificates(t), testutil.Certificates(t)
 	for _, test := range []struct {
 		name    string
+		before  func(s *sharer, server *testutil.RedisServer)
 		break_  func(server *testutil.RedisServer)
 		correct func(s *sharer, server *testutil.RedisServer)
 	}{
-		{"the password is corrected", func(server *testutil.RedisServer) {
+		{"the CA is changed", func(s *sharer, server *testutil.RedisServer) {
+			secure := testutil.FreeAddress(t)
+			server.Must(append(certificateOptions(certificates), "tls-port", testutil.PortOf(secure))...)
+			s.url, s.options = "rediss://caddy@"+secure, s.options+"\ntls_ca "+certificates+"/ca.pem"
+		}, func(server *testutil.RedisServer) {
+			server.Must(certificateOptions(renewed)...)
+			server.Must("CLIENT", "KILL", "TYPE", "normal")
+		}, func(s *sharer, _ *testutil.RedisServer) {
+			s.options = strings.ReplaceAll(s.options, certificates, renewed)
+		}},
+		{"the password is corrected", nil, func(server *testutil.RedisServer) {
 			server.Must("ACL", "SETUSER", "caddy", "resetpass", ">another")
 			server.Must("CLIENT", "KILL", "TYPE", "normal")
 		}, func(s *sharer, _ *testutil.RedisServer) { s.options = "password another" }},
 		{
-			"the timeout is changed", func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
+			"the timeout is changed", nil, func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
 			func(s *sharer, server *testutil.RedisServer) {
 				s.timeout = "4s"
 				server.Must("REPLICAOF", "NO", "ONE")
 			},
 		},
-		{"the user is changed", func(server *testutil.RedisServer) {
+		{"the user is changed", nil, func(server *testutil.RedisServer) {
 			server.Must("ACL", "SETUSER", "caddy", "off")
 			server.Must("CLIENT", "KILL", "TYPE", "normal")
 		}, func(s *sharer, server *testutil.RedisServer) {
 			server.Must("ACL", "SETUSER", "other", "on", ">chosen", "~*", "+@all")
 			s.url = "redis://other@" + server.Address
 		}},
-		{"the URL is changed", func(server *testutil.RedisServer) {
+		{"the URL is changed", nil, func(server *testutil.RedisServer) {
 			server.Must("ACL", "SETUSER", "caddy", "off")
 			server.Must("CLIENT", "KILL", "TYPE", "normal")
 		}, func(s *sharer, server *testutil.RedisServer) {
@@ -108,7 +120,7 @@ func TestRevocationSurvivesReload(t *testing.T) {
 			s.url = strings.Replace(s.url, "127.0.0.1", "localhost", 1)
 		}},
 		{
-			"the backend is changed", func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
+			"the backend is changed", nil, func(server *testutil.RedisServer) { server.Must("REPLICAOF", "127.0.0.1", "1") },
 			func(s *sharer, server *testutil.RedisServer) {
 				s.backend += " {\ntimeout 9s\n}"
 				server.Must("REPLICAOF", "NO", "ONE")
@@ -120,6 +132,9 @@ func TestRevocationSurvivesReload(t *testing.T) {
 			server.Must("ACL", "SETUSER", "caddy", "on", ">chosen", "~*", "+@all")
 			told := newSharer(t, site, "redis://caddy@"+server.Address)
 			told.options = "password chosen"
+			if test.before != nil {
+				test.before(told, server)
+			}
 			told.start(t)
 			other := newSharer(t, site, "redis://"+server.Address).start(t)
 			revoked := goodPair("eve-waits")
@@ -138,6 +153,14 @@ func TestRevocationSurvivesReload(t *testing.T) {
 			testutil.Eventually(t, "it is published", func() bool { status, _ := other.get(t, revoked); return status == 401 })
 			told.want("at last", revoked, 401)
 		})
+	}
+}
+
+// certificateOptions sets the certificates of a Redis: those of a directory that testutil.Certificates has made.
+func certificateOptions(dir string) []string {
+	return []string{
+		"CONFIG", "SET", "tls-cert-file", dir + "/cert.pem", "tls-key-file", dir + "/key.pem", "tls-ca-cert-file", dir + "/ca.pem",
+		"tls-auth-clients", "no",
 	}
 }
 

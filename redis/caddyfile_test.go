@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
 // TestCaddyfile: what each option becomes, and what each mistake is told.
@@ -101,7 +103,7 @@ func TestProvision(t *testing.T) {
 	t.Setenv("TEST_PLAIN", "redis://h")
 	t.Setenv("TEST_PORT", "redis://h:65536")
 	t.Setenv("TEST_URL", "nonsense://user:hidden@h")
-	dir := certificates(t)
+	dir := testutil.Certificates(t)
 	for _, test := range []struct {
 		name  string
 		store Store

@@ -1,15 +1,7 @@
 package redis
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -172,57 +164,6 @@ func TestRights(t *testing.T) {
 	})
 }
 
-// certificates makes a CA, a certificate for 127.0.0.1 and redis.test, and one for a client, and returns the directory of
-// ca.pem, cert.pem, key.pem, client.pem and client.key.
-func certificates(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	write := func(name, kind string, der []byte) {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	template := func(serial int64) *x509.Certificate {
-		return &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		}
-	}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := template(1)
-	ca.Subject.CommonName = "test CA" // OpenSSL takes a certificate with the name of its issuer for one that issued itself
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write("ca.pem", "CERTIFICATE", der)
-	issue := func(certificate, keyFile string, serial int64, addresses ...net.IP) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf := template(serial)
-		if leaf.IPAddresses = addresses; addresses != nil {
-			leaf.DNSNames = []string{"redis.test"}
-		}
-		if der, err = x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey); err != nil {
-			t.Fatal(err)
-		}
-		write(certificate, "CERTIFICATE", der)
-		if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
-			t.Fatal(err)
-		}
-		write(keyFile, "PRIVATE KEY", der)
-	}
-	issue("cert.pem", "key.pem", 2, net.IPv4(127, 0, 0, 1))
-	issue("client.pem", "client.key", 3)
-	return dir
-}
-
 // startTLS starts a server that also listens with TLS, with further arguments, and returns that address.
 func startTLS(t testing.TB, dir string, args ...string) string {
 	t.Helper()
@@ -236,7 +177,7 @@ func startTLS(t testing.TB, dir string, args ...string) string {
 
 // TestTLS: with rediss, both sides show certificates that the other one verifies, and doctor says what to do where one fails.
 func TestTLS(t *testing.T) {
-	dir, foreign := certificates(t), certificates(t)
+	dir, foreign := testutil.Certificates(t), testutil.Certificates(t)
 	lenient, strict, old := startTLS(t, dir, "--tls-auth-clients", "no"), startTLS(t, dir), startTLS(t, dir, "--tls-protocols", "TLSv1.2")
 	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
 	plain := startRedis(t)
@@ -287,7 +228,7 @@ func TestTLS(t *testing.T) {
 
 // TestRenewedCertificate: another certificate in the same files is used from the next load on.
 func TestRenewedCertificate(t *testing.T) {
-	dir, foreign := certificates(t), certificates(t)
+	dir, foreign := testutil.Certificates(t), testutil.Certificates(t)
 	strict := startTLS(t, dir)
 	files := t.TempDir()
 	install := func(from string) {
@@ -319,7 +260,7 @@ func TestRenewedCertificate(t *testing.T) {
 
 // TestSentinelLogin: Sentinels get their own password, or that of Redis, and their own certificates are verified.
 func TestSentinelLogin(t *testing.T) {
-	dir := certificates(t)
+	dir := testutil.Certificates(t)
 	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
 	primary := startRedis(t, "--requirepass", "of-redis")
 	secure := startTLS(t, dir)
