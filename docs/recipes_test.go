@@ -74,6 +74,7 @@ var recipes = map[string]func(r *recipe){
 	},
 	"recipes: Dashboards behind the login of the ERP": dashboards,
 	"login: Log in on any host":                       loginOnAnyHost,
+	"login: The ERP is not behind Caddy":              nil, // e2e/clients: TestLoginBehindNginx
 	"recipes: Only some access tokens":                nil, // TestRecipeOfTokens
 	"recipes: An MCP server":                          mcpServer,
 	"recipes: An MCP server before Frappe 16":         nil, // e2e/clients: TestMCP

@@ -235,3 +235,42 @@ func TestTabsOnAnotherHost(t *testing.T) {
 		t.Errorf("after the logout the browser is at %s", at)
 	}
 }
+
+// TestLoginBehindNginx: the nginx of a bench leads the paths of the login to Caddy, as the page says, and serves the rest.
+func TestLoginBehindNginx(t *testing.T) {
+	t.Setenv("FRAPPE_LOGIN_SECRET", testutil.RandomID())
+	page := testutil.Page(t, "docs/login.md")
+	erp, app := newERP(t), newDashboard(t)
+	relay, local := testutil.PortOf(testutil.FreeAddress(t)), testutil.PortOf(testutil.FreeAddress(t))
+	address := nginxServer(t, strings.ReplaceAll(testutil.Blocks(t, page, "nginx")[0], "127.0.0.1:8090", "127.0.0.1:"+relay)+
+		"location / {\nproxy_pass "+erp.URL+";\nproxy_set_header Host $http_host;\n}")
+	r := &relayed{t: t, erp: erp, home: "http://erp.example.com:" + testutil.PortOf(address), local: "http://grafana.example.com:" + local}
+	caddyfile := testutil.Blocks(t, page, "caddyfile")[1]
+	r.caddy = testutil.RunCaddy(t, strings.NewReplacer(":8090", ":"+relay, "http://127.0.0.1:8000", erp.URL,
+		"login_for grafana.example.com", "login_for grafana.example.com:"+local).Replace(caddyfile)+`
+http://grafana.example.com:`+local+` {
+	log
+	frappe_auth {
+		backend site `+erp.URL+`
+		schemes session
+		login `+r.home+`
+		login_secret {env.FRAPPE_LOGIN_SECRET}
+	}
+	reverse_proxy `+app.URL+`
+}`)
+	b := newTab(t)
+	if at, _ := b.open(r.local + "/bi/?a=b"); !strings.HasPrefix(at, r.home+"/login?redirect-to=") {
+		t.Fatalf("without a session the browser is at %s", at)
+	}
+	if at, status := r.logIn(b); at != r.local+"/bi/?a=b" || status != 200 {
+		t.Errorf("after the login: %d at %s", status, at)
+	}
+	b.open(r.home + "/.frappe-auth/logout")
+	run(b, chromedp.Steps(chromedp.Click("form button"), chromedp.WaitVisible(`a[href="/"]`)))
+	if erp.Sessions() != 0 {
+		t.Error("the session goes on after the logout")
+	}
+	if at, _ := b.open(r.local + "/bi/"); !strings.HasPrefix(at, r.home+"/login?") {
+		t.Errorf("after the logout the browser is at %s", at)
+	}
+}
