@@ -199,10 +199,7 @@ func (l *logins) hideCookies(r *http.Request) {
 	if l.keys == nil {
 		return
 	}
-	if found := relay.CookiesOf(r); found != nil {
-		for _, name := range relay.Names() {
-			headers.RemoveCookie(r.Header, name)
-		}
+	if found := relay.TakeCookies(r); found != nil {
 		caddyhttp.SetVar(r.Context(), loginCookiesVar, found)
 	}
 }
@@ -222,11 +219,8 @@ func (l *logins) cookies(r *http.Request) []string {
 	if len(hidden) == 0 {
 		return nil
 	}
-	origin, ok := originOf(r)
-	if !ok {
-		return nil
-	}
-	session, ok := hidden.Session(l.keys, origin)
+	scheme, host := headers.Addressed(r)
+	session, ok := hidden.Session(l.keys, scheme, host)
 	if !ok {
 		return nil
 	}

@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,6 +25,7 @@ type contender struct {
 	name       string
 	server     *server
 	credential string  // sent with each request. With a verb for its number, each request has a new one
+	cookie     string  // sent in place of a credential
 	population int     // so many credentials at random
 	through    *server // that has already used each new credential
 	rate       int     // requests per second; default: as many as the server can take
@@ -48,6 +55,9 @@ const (
 
 // header is what a request carries: the credential of that number, if there is more than one.
 func (c contender) header(n int64) http.Header {
+	if c.cookie != "" {
+		return http.Header{"Cookie": {c.cookie}}
+	}
 	if c.credential == numbered {
 		return authorization(c.first + n)
 	}
@@ -56,6 +66,25 @@ func (c contender) header(n int64) http.Header {
 
 func authorization(number int64) http.Header {
 	return http.Header{"Authorization": {fmt.Sprintf(numbered, number)}}
+}
+
+// loginCookie is the cookie of a session that comes from the ERP's host, as package relay seals it.
+func loginCookie() string {
+	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "frappe-auth login, version 1, session", 32)
+	if err != nil {
+		panic(err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	plain := fmt.Sprintf("%d\n%s", time.Now().UnixNano(), strings.Repeat("0123456789abcde", 4)[:56])
+	sealed := aead.Seal(nil, nil, []byte(plain), []byte("http://127.0.0.1")) //nolint:gosec // the nonce is random
+	return "frappe_auth=" + base64.RawURLEncoding.EncodeToString(sealed)
 }
 
 // numbers returns the first of so many numbers of credentials that nobody has used.
@@ -81,12 +110,15 @@ func (h *harness) groups() []group {
 	}
 	instant, slow := newSite(0), newSite(8*time.Millisecond)
 	one, sharing := protect(instant, 1000, day, ""), protect(instant, 1000, day, shared)
+	loggedIn := protect(instant, 1000, day, "schemes bearer session\nlogin http://erp.example.com\nlogin_secret "+secret+"\n")
+	loggedIn.directives = strings.Replace(loggedIn.directives, "bearer_ttl", "session_ttl "+day.String()+"\nbearer_ttl", 1)
 	grants := []contender{
 		{name: alone, server: caddy("respond ok"), credential: token, without: 200},
 		{name: requestHeader, server: caddy(setHeader), credential: token, without: 200, base: alone},
 		{name: byToken, server: one, credential: token, base: requestHeader},
 		{name: "frappe_auth, Basic", server: one, credential: basic, base: requestHeader},
 		{name: "frappe_auth, Bearer", server: one, credential: bearer, base: requestHeader},
+		{name: "frappe_auth, login on another host", server: loggedIn, cookie: loginCookie(), base: "frappe_auth, Bearer"},
 		{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
 		{name: "Caddy, error 401", server: caddy("error 401"), credential: bad, status: 401, base: requestHeader},
 		{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},

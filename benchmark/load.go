@@ -125,7 +125,10 @@ end
 // wrk sends requests as fast as they are answered, over 32 connections.
 func (h *harness) wrk(ctx context.Context, c contender) (measurement, error) {
 	// wrk takes whole seconds only, and prints its result when interrupted.
-	args := []string{"-t1", "-c32", "-d", strconv.Itoa(int(h.duration.Seconds()) + 1), "-H", "Authorization: " + c.header(0).Get("Authorization")}
+	args := []string{"-t1", "-c32", "-d", strconv.Itoa(int(h.duration.Seconds()) + 1)}
+	for name, values := range c.header(0) {
+		args = append(args, "-H", name+": "+values[0])
+	}
 	if c.population > 0 {
 		script := filepath.Join(h.dir, "wrk.lua")
 		if err := os.WriteFile(script, fmt.Appendf(nil, populationScript, c.credential, c.population-1), 0o600); err != nil {

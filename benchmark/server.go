@@ -124,7 +124,11 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.asked.Add(1)
 	time.Sleep(s.delay)
 	w.Header().Set("Content-Type", "application/json")
-	if _, credential, _ := strings.Cut(r.Header.Get("Authorization"), " "); credential == "" || strings.HasPrefix(credential, "bad") || strings.HasPrefix(credential, "YmFk") {
+	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if cookie, err := r.Cookie("sid"); err == nil {
+		credential = cookie.Value
+	}
+	if credential == "" || strings.HasPrefix(credential, "bad") || strings.HasPrefix(credential, "YmFk") {
 		w.WriteHeader(http.StatusUnauthorized)
 	}
 	fmt.Fprint(w, `{"message":"alice@example.com"}`)

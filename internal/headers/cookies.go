@@ -2,47 +2,44 @@ package headers
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
 // RemoveCookie removes every cookie with a name from the Cookie headers. It does not change the bytes of other cookies,
-// nor a header without the cookie. It removes a header in which nothing is left.
-func RemoveCookie(header http.Header, name string) {
+// nor a header without the cookie. It removes a header in which nothing is left. Cookies end at every semicolon (RFC 6265
+// section 5.2), also within quotes, because some applications read them like that.
+func RemoveCookie(header http.Header, name string) { TakeCookies(header, []string{name}) }
+
+// TakeCookies removes every cookie with one of the names, as RemoveCookie does, and returns their names and values.
+func TakeCookies(header http.Header, names []string) (taken [][2]string) {
 	lines := header["Cookie"]
-	kept := make([]string, 0, len(lines))
+	kept := lines[:0:0]
 	for _, line := range lines {
-		if line, ok := withoutCookie(line, name); ok {
+		var rest []string
+		before := len(taken)
+		for pair := range strings.SplitSeq(line, ";") {
+			key, value, _ := strings.Cut(pair, "=")
+			if key = strings.TrimFunc(key, aroundName); slices.Contains(names, key) {
+				taken = append(taken, [2]string{key, strings.Trim(value, " \t")})
+				continue
+			}
+			rest = append(rest, pair)
+		}
+		if len(taken) == before {
 			kept = append(kept, line)
+		} else if joined := strings.TrimLeft(strings.Join(rest, ";"), " \t"); strings.Trim(joined, "; \t") != "" {
+			kept = append(kept, joined)
 		}
 	}
-	switch {
-	case len(lines) == 0:
-	case len(kept) == 0:
+	if len(kept) == 0 {
 		delete(header, "Cookie")
-	default:
+	} else {
 		header["Cookie"] = kept
 	}
-}
-
-// withoutCookie returns a line without the cookie. ok is false if nothing is left. Cookies end at every semicolon (RFC
-// 6265 section 5.2), also within quotes, because some applications read them like that.
-func withoutCookie(line, name string) (rest string, ok bool) {
-	var kept []string
-	found := false
-	for pair := range strings.SplitSeq(line, ";") {
-		if key, _, _ := strings.Cut(pair, "="); strings.TrimFunc(key, aroundName) == name {
-			found = true
-			continue
-		}
-		kept = append(kept, pair)
-	}
-	if !found {
-		return line, true
-	}
-	rest = strings.TrimLeft(strings.Join(kept, ";"), " \t")
-	return rest, strings.Trim(rest, "; \t") != ""
+	return taken
 }
 
 // aroundName reports whether an application may trim a character from the name of a cookie. Frappe reads each byte as a

@@ -5,37 +5,72 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// hostName matches the name of a host or an IPv4 address, in lower case.
-var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
-
 const maxHost = 253
 
 // Origin returns the origin of a scheme and a host, as browsers write it. ok is false if the host can be none.
 func Origin(scheme, host string) (origin string, ok bool) {
-	u := url.URL{Scheme: scheme, Host: host}
-	port, err := directive.Port(&u)
-	name := strings.ToLower(u.Hostname())
-	switch {
-	case err != nil, scheme != "http" && scheme != "https":
+	name, port, ok := splitHost(scheme, host)
+	if !ok {
 		return "", false
-	case strings.Contains(name, ":"):
-		if net.ParseIP(name) == nil {
-			return "", false
+	}
+	if port != "" {
+		port = ":" + port
+	}
+	return scheme + "://" + name + port, true
+}
+
+// placeOf returns the origin without its port. Browsers send cookies to all ports of a host.
+func placeOf(scheme, host string) (place string, ok bool) {
+	name, _, ok := splitHost(scheme, host)
+	return scheme + "://" + name, ok
+}
+
+// splitHost returns the name and the port of a host, as browsers write them. port is empty if it is the default one of the
+// scheme.
+func splitHost(scheme, host string) (name, port string, ok bool) {
+	name = strings.ToLower(host)
+	if end := strings.LastIndexByte(name, ':'); end > strings.LastIndexByte(name, ']') {
+		number, err := directive.ParsePort(name[end+1:])
+		if err != nil {
+			return "", "", false
 		}
-		name = "[" + name + "]"
-	case len(name) > maxHost || !hostName.MatchString(name):
-		return "", false
+		name = name[:end]
+		if port = strconv.Itoa(int(number)); scheme == "https" && number == 443 || scheme == "http" && number == 80 {
+			port = ""
+		}
 	}
-	if port == 0 || scheme == "https" && port == 443 || scheme == "http" && port == 80 {
-		return scheme + "://" + name, true
+	valid := validName(name)
+	if address, bracket := strings.CutPrefix(name, "["); bracket {
+		address, bracket = strings.CutSuffix(address, "]")
+		valid = bracket && strings.Contains(address, ":") && net.ParseIP(address) != nil
 	}
-	return fmt.Sprintf("%s://%s:%d", scheme, name, port), true
+	return name, port, valid && (scheme == "http" || scheme == "https")
+}
+
+// validName reports whether a text is a name of labels in lower case, or an IPv4 address.
+func validName(name string) bool {
+	if len(name) > maxHost {
+		return false
+	}
+	start := true // of a label
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':
+			start = false
+		case c == '-' && !start && i+1 < len(name) && name[i+1] != '.':
+		case c == '.' && !start:
+			start = true
+		default:
+			return false
+		}
+	}
+	return !start
 }
 
 // withoutPort returns an origin without its port. Browsers send cookies to all ports of a host.

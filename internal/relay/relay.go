@@ -18,12 +18,12 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddy-frappe/frappe-auth/frappe"
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 )
 
 const (
@@ -88,20 +88,24 @@ func CheckSecret(secret string) error {
 // seal encrypts and authenticates a text for a place.
 func seal(aead cipher.AEAD, place, plain string) string {
 	//nolint:gosec // the nonce is random (cipher.NewGCMWithRandomNonce)
-	return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, []byte(plain), []byte(place)))
+	return encoding.EncodeToString(aead.Seal(nil, nil, []byte(plain), []byte(place)))
 }
+
+// encoding refuses texts that differ only in bits without a meaning.
+var encoding = base64.RawURLEncoding.Strict()
 
 // open returns what was sealed for a place, and under which of the secrets.
 func open(aeads []cipher.AEAD, place, sealed string) (plain string, secret int, ok bool) {
 	if len(sealed) > maxSealed {
 		return "", 0, false
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
+	var buffer [256]byte // a session fits, sealed and plain
+	raw, err := encoding.AppendDecode(buffer[:0:144], []byte(sealed))
 	if err != nil {
 		return "", 0, false
 	}
 	for secret, aead := range aeads {
-		if plain, err := aead.Open(nil, nil, raw, []byte(place)); err == nil {
+		if plain, err := aead.Open(buffer[144:144], nil, raw, []byte(place)); err == nil {
 			return string(plain), secret, true
 		}
 	}
@@ -249,54 +253,54 @@ func ValidBrowser(value string) bool {
 	})
 }
 
-// Cookies are the cookies of a request that belong to this package, in the order in which they were sent.
-type Cookies []*http.Cookie
+// Cookies are the cookies of a request that belong to this package, each as name and value, in the order in which they
+// were sent.
+type Cookies [][2]string
 
 // names are the names of all cookies, at origins of any scheme.
 var names = []string{hostPrefix + sessionCookie, sessionCookie, hostPrefix + browserCookie, browserCookie}
 
-// Names returns the names of all cookies that belong to this package, which no application must see.
-func Names() []string { return slices.Clone(names) }
-
-// CookiesOf returns the cookies of a request. It returns nil if there are none.
-func CookiesOf(r *http.Request) (found Cookies) {
-	if !slices.ContainsFunc(r.Header["Cookie"], func(line string) bool { return strings.Contains(line, sessionCookie) }) {
-		return nil
+// TakeCookies removes all cookies that belong to this package from a request, so that no application sees them, and
+// returns them. It returns nil if there are none.
+func TakeCookies(r *http.Request) Cookies {
+	for _, line := range r.Header["Cookie"] {
+		if strings.Contains(line, sessionCookie) {
+			return headers.TakeCookies(r.Header, names)
+		}
 	}
-	for _, name := range names {
-		found = append(found, r.CookiesNamed(name)...)
-	}
-	return found
+	return nil
 }
 
-// Session returns the session that the cookies hold for an origin. Of several, it is the one that was set last: somebody
-// may have set another, at another host of the domain or for a longer path.
-func (c Cookies) Session(k *Keys, origin string) (session string, ok bool) {
+// Session returns the session that the cookies hold for a scheme and a host. Of several, it is the one that was set last:
+// somebody may have set another, at another host of the domain or for a longer path.
+func (c Cookies) Session(k *Keys, scheme, host string) (session string, ok bool) {
+	place, ok := placeOf(scheme, host)
+	if !ok {
+		return "", false
+	}
 	var newest time.Time
-	tried, place := 0, ""
+	tried, found, name := 0, false, CookieName(place, sessionCookie)
 	for _, cookie := range c {
-		if cookie.Name != SessionCookieName(origin) || tried == maxCookies {
+		if cookie[0] != name || tried == maxCookies {
 			continue
 		}
-		if tried++; place == "" {
-			place = withoutPort(origin)
-		}
-		plain, _, opened := open(k.session, place, cookie.Value)
+		tried++
+		plain, _, opened := open(k.session, place, cookie[1])
 		if !opened {
 			continue
 		}
-		if at, text, timed := cutTime(plain); timed && (!ok || at.After(newest)) {
-			newest, session, ok = at, text, true
+		if at, text, timed := cutTime(plain); timed && (!found || at.After(newest)) {
+			newest, session, found = at, text, true
 		}
 	}
-	return session, ok
+	return session, found
 }
 
 // Browsers returns what binds logins of an origin to the browser.
 func (c Cookies) Browsers(origin string) (values []string) {
 	for _, cookie := range c {
-		if cookie.Name == CookieName(origin, browserCookie) && ValidBrowser(cookie.Value) && len(values) < maxCookies {
-			values = append(values, cookie.Value)
+		if cookie[0] == CookieName(origin, browserCookie) && ValidBrowser(cookie[1]) && len(values) < maxCookies {
+			values = append(values, cookie[1])
 		}
 	}
 	return values
