@@ -74,6 +74,7 @@ func TestDoctorConfiguration(t *testing.T) {
 		{"metadata in handle", site("handle_path /a/* {\nfrappe_auth {\n" + static +
 			"protected_resource {\nauthorization_server https://erp.example.com\nresource https://files.example.com/a/mcp\n}\n}\n" +
 			"reverse_proxy app:8000\n}"), 0},
+		{"wrong order", site("route {\nroot /srv/files\nfile_server\n" + auth + "}"), 2},
 		{"role without quotes", site("frappe_auth {\n" + static + "require role Employee System Manager\n}"), 0},
 		{"webhook without a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\n" + auth), 2},
 		{"webhook with a handler", site("frappe_auth_webhook /hook s3cret {\nhandler erp\n}\nfrappe_auth {\n" + static +

@@ -81,6 +81,26 @@ func (c condition) unless() (negated condition, ok bool) {
 	return condition{sets: []set{{"not": sets}}, implied: true}, true
 }
 
+// and returns the condition of requests that meet both. ok is false if that is no condition.
+func (c condition) and(other condition) (both condition, ok bool) {
+	switch {
+	case way{c}.meets(other):
+		return c, true
+	case way{other}.meets(c):
+		return other, true
+	case len(c.sets) != 1 || len(other.sets) != 1:
+		return condition{}, false
+	}
+	merged := maps.Clone(c.sets[0])
+	for name, value := range other.sets[0] {
+		if _, taken := merged[name]; taken {
+			return condition{}, false
+		}
+		merged[name] = value
+	}
+	return condition{sets: []set{merged}}, true
+}
+
 // hostsOnly reports whether the condition is about the host only, as that of a site.
 func (c condition) hostsOnly() bool {
 	return !slices.ContainsFunc(c.sets, func(s set) bool { return len(s) != 1 || s["host"] == nil })

@@ -26,7 +26,7 @@ type Finding struct {
 // Findings returns what is wrong around the frappe_auth of an http app. It is empty if all is well.
 func Findings(http any) []Finding {
 	walks := examine(http)
-	return merged(slices.Concat(names(http), walks.earlyUses(), walks.headers(), walks.pairs(), walks.metadata(),
+	return merged(slices.Concat(names(http), walks.earlyUses(), walks.order(), walks.headers(), walks.pairs(), walks.metadata(),
 		walks.open(), webhooks(http), proxies(http)))
 }
 
@@ -73,6 +73,17 @@ func (walks examined) earlyUses() (found []Finding) {
 			finding := frappe.Trouble(check, "%s uses %s before frappe_auth sets it, so %s", m.by, m.what, then)
 			found = append(found,
 				at(m.where, finding, "put frappe_auth and what follows into a `route` block, in that order"))
+		}
+	}
+	return found
+}
+
+// order finds frappe_auth handlers that no request reaches.
+func (walks examined) order() (found []Finding) {
+	for _, w := range walks {
+		for _, where := range w.unreached {
+			finding := frappe.Trouble("order", "no request reaches this frappe_auth: what is before it answers all of them")
+			found = append(found, at(where, finding, "put frappe_auth first"))
 		}
 	}
 	return found

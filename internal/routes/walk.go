@@ -22,6 +22,7 @@ type routeWalk struct {
 	described []described
 	pairs     []pair
 	changes   []headerChange
+	unreached []string // where a frappe_auth is that no request reaches
 }
 
 // mention is a placeholder or a header that is used before any authentication.
@@ -96,7 +97,8 @@ type passage struct {
 	roots         []setRoot
 	deletes       []string
 	rewrites      int
-	fixed         bool // the last rewrite gave the request a path of the configuration
+	fixed         bool        // the last rewrite gave the request a path of the configuration
+	answered      []condition // requests that meet one of these have their answer, and go no further
 }
 
 // setRoot is a `root` that a request gets if it meets the conditions.
@@ -115,6 +117,7 @@ func (p passage) then(q passage) passage {
 		deletes:       slices.Concat(p.deletes, q.deletes),
 		rewrites:      p.rewrites + q.rewrites,
 		fixed:         p.fixed || q.fixed,
+		answered:      slices.Concat(p.answered, q.answered),
 	}
 }
 
@@ -123,7 +126,13 @@ func (p passage) under(c condition) passage {
 	if len(c.sets) == 0 {
 		return p
 	}
-	p.guards, p.roots, p.deletes, p.fixed = slices.Clone(p.guards), slices.Clone(p.roots), nil, false
+	answered := p.answered
+	p.guards, p.roots, p.deletes, p.fixed, p.answered = slices.Clone(p.guards), slices.Clone(p.roots), nil, false, nil
+	for _, a := range answered {
+		if both, ok := c.and(a); ok && len(p.answered) < maxOthers {
+			p.answered = append(p.answered, both)
+		}
+	}
 	for i := range p.guards {
 		p.guards[i].when = append(way{c}, p.guards[i].when...)
 	}
@@ -182,7 +191,7 @@ func (w *routeWalk) list(list any, from spot) (all passage) {
 		terminal bool
 		every    bool      // it takes every request
 		unless   condition // of the requests that it does not take
-		counts   bool      // that says more than the host
+		counts   bool      // that is not only another site
 		passage  passage
 	}
 	var (
@@ -202,7 +211,8 @@ next:
 		for _, e := range earlier {
 			if e.terminal || group != "" && e.group == group { // a request takes only one route of a group
 				if e.every {
-					continue next // no request comes here
+					w.unreachable(route, from)
+					continue next
 				}
 				if e.counts && len(others) < maxOthers {
 					others = append(others, e.unless)
@@ -212,6 +222,14 @@ next:
 			before.add(e.group, e.passage)
 		}
 		here := from.past(before.passage)
+		for _, answered := range before.answered {
+			left, some := answered.unless()
+			if !some {
+				w.unreachable(route, from)
+				continue next
+			}
+			here = here.on(left)
+		}
 		when := conditionOf(route["match"], here.before.rewrites)
 		terminal, _ := route["terminal"].(bool)
 		inside := here.on(others...).on(when)
@@ -229,7 +247,7 @@ next:
 		}
 		own.roots = roots // sequence has their order
 		unless, some := when.unless()
-		earlier = append(earlier, taken{group, terminal, !some, unless, !when.hostsOnly(), own})
+		earlier = append(earlier, taken{group, terminal, !some, unless, !terminal || !when.hostsOnly(), own})
 		if !terminal { // a request continues only after such a route
 			total.add(group, own)
 		}
@@ -270,9 +288,20 @@ func (w *routeWalk) route(route map[string]any, from spot) (own passage) {
 	handlers, _ := route["handle"].([]any)
 	for _, element := range handlers {
 		handler, _ := element.(map[string]any)
+		if slices.ContainsFunc(own.answered, func(c condition) bool { return len(c.sets) == 0 }) {
+			w.unreachable(handler, from)
+			continue
+		}
 		own = own.then(w.handler(handler, from.past(own)))
 	}
 	return own
+}
+
+// unreachable notes a frappe_auth in a part of the routes that no request reaches.
+func (w *routeWalk) unreachable(part map[string]any, from spot) {
+	if len(Handlers(part)) > 0 {
+		w.unreached = append(w.unreached, from.at.within(part).String())
+	}
 }
 
 // handler visits a handler, like list.
@@ -395,6 +424,11 @@ var middleware = map[string]bool{
 	"tracing": true, "vars": true, "waf": true,
 }
 
+// final are the handlers that answer every request.
+var final = map[string]bool{
+	"file_server": true, "frappe_auth_webhook": true, "metrics": true, "reverse_proxy": true, "static_response": true,
+}
+
 // respond notes a handler that answers requests, or that asks another server who may pass.
 func (w *routeWalk) respond(name string, handler map[string]any, own *passage, from spot) {
 	if middleware[name] {
@@ -433,6 +467,9 @@ func (w *routeWalk) respond(name string, handler map[string]any, own *passage, f
 	}
 	e.what = truncated(e.what)
 	w.endpoints = append(w.endpoints, e)
+	if passes, _ := handler["pass_thru"].(bool); final[name] && !passes {
+		own.answered = []condition{{}}
+	}
 }
 
 // asksOthers reports whether a reverse_proxy is what forward_auth becomes: after a good answer, the request goes on.
