@@ -59,6 +59,16 @@ func TestInit(t *testing.T) {
 		{"site", "", []string{"--site", namedSite(t, "")}, "site"},
 		{"site by name", "", []string{"--site", named, "--site-name", "erp.example.com"}, "site by name"},
 		{"address", "", []string{"--site", namedSite(t, ""), "--address", "files.example.com"}, "address"},
+		{
+			"login", "",
+			[]string{"--site", named, "--site-name", "erp.example.com", "--address", "files.example.com", "--login", "erp.localhost"},
+			"login",
+		},
+		{
+			"login, with a bench", "",
+			[]string{"--bench", serverBench, "--address", "files.example.com", "--login", "erp.localhost"},
+			"login",
+		},
 		{"database", "", []string{"--bench", fileBench}, "database"},
 		{"directory of sites", "", []string{"--bench", filepath.Join(fileBench, "sites")}, "database"},
 		{"a queue with a password", "", []string{"--bench", queueBench}, "feed"},
@@ -82,6 +92,7 @@ func TestInit(t *testing.T) {
 			}
 			golden(t, "init "+test.golden+".txt", file,
 				append(onScreens, `database \S+/`, "database /home/frappe/frappe-bench/sites/")...)
+			t.Setenv("FRAPPE_LOGIN_SECRET", testutil.RandomID())
 			doctor, code := command(t, "", "doctor", "--config", configFile(t, file))
 			if code != 0 {
 				t.Errorf("doctor does not pass it:\n%s", doctor)
@@ -210,6 +221,30 @@ func TestInitFails(t *testing.T) {
 			[]string{"--site", "https://erp.example.com", "--address", "ftp://x"},
 			1,
 			"--address: write an address",
+		},
+		{
+			"login without a host", "",
+			[]string{"--site", "https://erp.example.com", "--login", "erp.example.com"},
+			1,
+			"also give the host whose users log in there",
+		},
+		{
+			"login at a URL", "",
+			[]string{"--site", "http://127.0.0.1:8000", "--login", "https://erp.example.com", "--address", "app.example.com"},
+			1,
+			"--login: ",
+		},
+		{
+			"login at the site itself", "",
+			[]string{"--site", "https://erp.example.com", "--login", "erp.example.com", "--address", "app.example.com"},
+			1,
+			"give --site the URL of the web server behind it",
+		},
+		{
+			"login in front of a folder", "",
+			[]string{"--site", "https://frappe.example.com/erp", "--login", "erp.example.com", "--address", "app.example.com"},
+			1,
+			"without a path",
 		},
 		{"no answer", "", nil, 1, "use --site or --bench"},
 		{"argument", "", []string{"https://erp.example.com"}, 1, "unexpected argument"},

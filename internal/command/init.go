@@ -21,7 +21,7 @@ import (
 
 func (l loader) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "init [--site <url> | --bench <path>] [--site-name <name>] [--address <address>] [--output <file>] [--force]",
+		Use:   "init [--site <url> | --bench <path>] [--site-name <name>] [--address <address>] [--login <host>] [--output <file>] [--force]",
 		Short: "Writes a Caddyfile for your site",
 		Long: `
 Finds out how credentials can be verified, and writes a commented Caddyfile that passes
@@ -31,6 +31,9 @@ doctor, to standard output or to the file --output.
 bench on this machine, or of its sites directory. If this Caddy has the database backend and
 can read the site's site_config.json and tables, the Caddyfile uses the database; otherwise
 it uses the bench's web server. Run the command as the user that Caddy runs as.
+
+With --login, the Caddyfile also has the block of the ERP's host, in front of the site or the
+bench's web server, and users of --address log in there.
 
 Without --site and --bench, init asks, and proposes a bench that it finds on this machine. It
 reads the answers from standard input; an empty line, or the end of the input, accepts the
@@ -44,6 +47,7 @@ the command line is wrong, or the file exists and --force is missing.`,
 	cmd.Flags().String("bench", "", "Path of a bench on this machine")
 	cmd.Flags().String("site-name", "", "Name of the site on its bench")
 	cmd.Flags().String("address", "", "Address that clients use (default: "+defaultAddress+", for this machine only)")
+	cmd.Flags().String("login", "", "Host name of the ERP, where users of --address log in")
 	cmd.Flags().StringP("output", "o", "", "File to write instead of standard output")
 	cmd.Flags().Bool("force", false, "Overwrite the file")
 	return cmd
@@ -76,14 +80,21 @@ func (l loader) init(fl caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
+	erp, err := newERPHost(fl.String("login"), address)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
 	for range maxAttempts {
-		text, err := l.choose(d.out, t, address)
+		text, err := l.choose(d.out, t, address, erp)
 		switch {
 		case err != nil && !d.asks:
 			return caddy.ExitCodeFailedStartup, err
 		case err != nil:
 			fmt.Fprintf(d.out, "TROUBLE  %v\n", err)
 		case text != "":
+			if erp != nil {
+				fmt.Fprintf(d.out, "\nSet %s where Caddy runs, to what `openssl rand -hex 32` prints.\n", loginSecret)
+			}
 			return save(d.out, output, text, address, fl.Bool("force"))
 		}
 		next := t
@@ -98,14 +109,17 @@ func (l loader) init(fl caddycmd.Flags) (int, error) {
 
 // choose returns the first Caddyfile for a target in which doctor finds no trouble, or an empty one. It writes the
 // findings to w. It returns an error if the URL or a name is wrong.
-func (l loader) choose(w io.Writer, t target, address string) (string, error) {
+func (l loader) choose(w io.Writer, t target, address string, erp *erpHost) (string, error) {
 	if t.bench != nil && !builtIn(databaseModule) {
 		fmt.Fprintln(w,
 			"This Caddy has no database backend, so the site is asked. To look up credentials in the site's database,",
 			"build Caddy with github.com/caddy-frappe/frappe-auth/database.")
 	}
 	for _, p := range t.proposals() {
-		text, err := p.caddyfile(address)
+		if erp != nil && p.database != "" {
+			continue // it cannot end sessions
+		}
+		text, err := p.caddyfile(address, erp)
 		if err != nil {
 			return "", err
 		}

@@ -100,7 +100,7 @@ func (p proposal) direct() bool {
 }
 
 // caddyfile returns the Caddyfile. It returns an error if a name cannot be written in a Caddyfile.
-func (p proposal) caddyfile(address string) (string, error) {
+func (p proposal) caddyfile(address string, erp *erpHost) (string, error) {
 	var firstErr error
 	word := func(text string) string {
 		quoted, err := directive.Word(text)
@@ -109,12 +109,17 @@ func (p proposal) caddyfile(address string) (string, error) {
 		}
 		return quoted
 	}
-	lines := []string{
-		"# Written by `caddy frappe-auth init`. Check it at any time with `caddy frappe-auth doctor`.",
-		"",
-		"# The address that clients use. Replace it with your host name, and Caddy gets a certificate for it.",
-		word(address) + " {",
+	lines := []string{"# Written by `caddy frappe-auth init`. Check it at any time with `caddy frappe-auth doctor`.", ""}
+	if erp != nil {
+		above, err := erp.block(p, word)
+		if err != nil {
+			return "", err
+		}
+		lines = append(lines, above...)
 	}
+	lines = append(lines,
+		"# The address that clients use. Replace it with your host name, and Caddy gets a certificate for it.",
+		word(address)+" {")
 	if address == defaultAddress {
 		lines = append(lines,
 			"\t# Lets only this machine in. Remove the line when other machines may send requests.",
@@ -140,6 +145,13 @@ func (p proposal) caddyfile(address string) (string, error) {
 		}
 		lines = append(lines, "\t\t\t# `require role` needs this. It costs one more request to the site for each lookup.",
 			"\t\t\t# roles", "\t\t}")
+	}
+	if erp != nil {
+		lines = append(lines, "",
+			"\t\t# Users log in on the ERP's host, and log out at /.frappe-auth/logout. Scripts may send an API key.",
+			"\t\tschemes session token",
+			"\t\tlogin "+word(erp.url()),
+			"\t\tlogin_secret {env."+loginSecret+"}")
 	}
 	if p.feed != "" {
 		lines = append(lines, "",

@@ -37,7 +37,7 @@ func TestProposals(t *testing.T) {
 	check(t, site)
 	var said bytes.Buffer
 	// The invalid address ends it before the site is asked.
-	if _, err := (loader{}).choose(&said, onBench, "\n"); err == nil {
+	if _, err := (loader{}).choose(&said, onBench, "\n", nil); err == nil {
 		t.Error("a line break is accepted as an address")
 	}
 	if !strings.Contains(said.String(), "This Caddy has no database backend") {
@@ -51,7 +51,7 @@ func TestProposals(t *testing.T) {
 	caddy.RegisterModule(fakeModule{databaseModule})
 	check(t, proposal{database: "/bench/sites/erp.example.com", feed: redis}, site)
 	said.Reset()
-	if _, err := (loader{}).choose(&said, onBench, "\n"); err == nil || said.Len() != 0 {
+	if _, err := (loader{}).choose(&said, onBench, "\n", nil); err == nil || said.Len() != 0 {
 		t.Errorf("%v, %q", err, said.String())
 	}
 }
@@ -73,7 +73,7 @@ func TestFeed(t *testing.T) {
 		{"line break", "redis://redis:6379/s3cret\nrespond", hidden},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			text, err := proposal{url: "https://erp.example.com", feed: feedURL(test.redis)}.caddyfile("files.example.com")
+			text, err := proposal{url: "https://erp.example.com", feed: feedURL(test.redis)}.caddyfile("files.example.com", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
