@@ -386,10 +386,10 @@ func (h *Handler) serveTicket(w http.ResponseWriter, r *http.Request, query url.
 
 // serveCallback lets a browser that comes back with a ticket keep its session here.
 func (h *Handler) serveCallback(w http.ResponseWriter, r *http.Request, query url.Values) error {
-	origin, _ := originOf(r)
+	origin, named := originOf(r)
 	sealed, now := query.Get("state"), h.auth.verifier.now()
 	state, ok := h.auth.logins.keys.OpenState(sealed)
-	if !ok || state.Origin != origin {
+	if !ok || !named || state.Origin != origin {
 		state = relay.State{Back: "/", Again: true}
 	}
 	bound := hiddenCookies(r).Browsers(origin)

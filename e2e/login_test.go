@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -352,14 +353,17 @@ func TestParallelLogins(t *testing.T) {
 func TestAbandonedLogins(t *testing.T) {
 	c := runRelay(t, "")
 	v := c.visitor()
+	first := v.request("GET", app+"/first", "", navigate).Header.Get("Location")
 	for i := range 1000 {
 		v.request("GET", fmt.Sprintf("%s/page/%d?%s", app, i, strings.Repeat("x", 1000)), "", navigate)
 	}
 	if got := v.cookies(app); len(got) > 100 {
 		t.Errorf("%d bytes of cookies: %.200s", len(got), got)
 	}
-	v.visit(app + "/")
-	v.logIn()
+	v.logInAtERP("https")
+	if v.visit(first); v.at() != app+"/first" || len(v.way) != 3 {
+		t.Errorf("the first of them ends at %s, over %d addresses", v.at(), len(v.way))
+	}
 	if got := v.cookies(app); len(got) > 400 || strings.Contains(got, "_login") {
 		t.Errorf("after the login: %s", got)
 	}
@@ -533,6 +537,13 @@ func TestLoginAttacks(t *testing.T) {
 			v.request("GET", app+"/", "", navigate)
 			return v, app + strings.TrimPrefix(c.visitor().loginOf("https://x.apps.example.com/"), "https://x.apps.example.com")
 		},
+		"a ticket of another host, with its cookie": func() (*visitor, string) {
+			v := c.visitor()
+			own := v.loginOf("https://x.apps.example.com/")
+			cookies := v.client.Jar.Cookies(must(url.Parse("https://x.apps.example.com/")))
+			v.client.Jar.SetCookies(must(url.Parse(app)), []*http.Cookie{{Name: cookies[0].Name, Value: cookies[0].Value, Path: "/", Secure: true}})
+			return v, app + strings.TrimPrefix(own, "https://x.apps.example.com")
+		},
 		"a state as ticket": func() (*visitor, string) {
 			v := c.visitor()
 			v.request("GET", app+"/", "", navigate)
@@ -608,7 +619,7 @@ func must[T any](value T, err error) T {
 // TestTossedLoginIsReplaced: of two good cookies, the one that was set last counts. So an old one, which another host of
 // the domain or a longer path may have left, does not lock out.
 func TestTossedLoginIsReplaced(t *testing.T) {
-	c := runRelay(t, "")
+	c := runRelay(t, "cache {\nttl 0\nnegative_ttl 0\n}")
 	old := c.visitor()
 	old.visit(app + "/")
 	old.logIn()
@@ -918,6 +929,14 @@ func TestLogoutReachesOtherCaddys(t *testing.T) {
 	nodes[0].sites = "http://" + nodes[0].address + " {\n" + block("/.frappe-auth/login", "") + "reverse_proxy " + site.URL + "\n}"
 	nodes[1].sites = "http://" + nodes[1].address + " {\n" + block("", "cache {\nttl 1h\nsession_ttl 1h\n}") + "respond passed\n}"
 	launchAll(t, nodes)
+	published := func() string {
+		_, overview := ask(t, "GET", "http://"+nodes[0].admin+"/frappe_auth/", "")
+		return regexp.MustCompile(`"revocations_published":\d+`).FindString(overview)
+	}
+	before := published()
+	for range 3 { // a stranger's logouts cost no revocation
+		testutil.Send(t, "POST", "http://"+nodes[0].address+"/api/method/logout", "", "Cookie: sid="+testutil.RandomID())
+	}
 	for _, path := range []string{"/api/method/logout", "/.frappe-auth/logout"} {
 		sid := testutil.RandomID()
 		site.LogIn(sid)
@@ -930,6 +949,9 @@ func TestLogoutReachesOtherCaddys(t *testing.T) {
 			t.Errorf("%s: %d %s", path, got.Status, got.Body)
 		}
 		testutil.Eventually(t, "the other Caddy refuses the session after "+path, ends)
+		if after := published(); path == "/api/method/logout" && (before == "" || after != strings.Replace(before, ":0", ":1", 1)) {
+			t.Errorf("%s before, and %s after one logout", before, after)
+		}
 		if path == "/api/method/logout" && site.Asked() > asked+2 {
 			t.Errorf("the site was asked %d times", site.Asked()-asked)
 		}
