@@ -545,8 +545,8 @@ func isLogout(target *url.URL) bool {
 	return method == "logout" || method == "web_logout"
 }
 
-// watchLogout returns a writer for the answer to a request. If the request is a logout of Frappe on this host, and Frappe
-// does not refuse it, then what is known about its session is dropped, here and at other Caddys.
+// watchLogout returns a writer for the answer to a request. If the request is a logout of Frappe on this host, and
+// Frappe does not refuse it, then what is known about its session is dropped, here and at other Caddys.
 func (h *Handler) watchLogout(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	if h.auth.logins.Login == nil || !isLogout(headers.OriginalURL(r)) {
 		return w
@@ -586,8 +586,8 @@ func (w *logoutWriter) WriteHeader(status int) {
 // maxLoginAnswer is how long the ERP's host may take to answer doctor.
 const maxLoginAnswer = 10 * time.Second
 
-// checkRelay asks the ERP's host whether it answers logins there and shares the secret. where begins with the host whose
-// users log in, if it is known.
+// checkRelay asks the ERP's host whether it answers logins there and shares the secret. where begins with the host
+// whose users log in, if it is known.
 func (l *logins) checkRelay(ctx context.Context, where string, now time.Time) []frappe.Finding {
 	if !l.relayed() {
 		return nil

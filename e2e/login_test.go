@@ -22,8 +22,8 @@ import (
 // loginSecret is the secret of both hosts. Written as text, it would be in Caddy's debug log.
 const loginSecret, newLoginSecret = "{env.FRAPPE_AUTH_LOGIN}", "{env.FRAPPE_AUTH_NEW_LOGIN}"
 
-// relayed is Caddy in front of an ERP and of other hosts, whose users log in at the ERP. Hosts answer with the user, the
-// path and the cookies that they get.
+// relayed is Caddy in front of an ERP and of other hosts, whose users log in at the ERP. Hosts answer with the user,
+// the path and the cookies that they get.
 type relayed struct {
 	t     *testing.T
 	erp   *testutil.ERP
@@ -238,8 +238,8 @@ const (
 	self = testutil.ERPUser
 )
 
-// TestLogInOnAnotherHost: from a page that needs a session over the ERP's login page and back, byte for byte, over https
-// and http, and then silently on a third host.
+// TestLogInOnAnotherHost: from a page that needs a session over the ERP's login page and back, byte for byte, over
+// https and http, and then silently on a third host.
 func TestLogInOnAnotherHost(t *testing.T) {
 	c := runRelay(t, "")
 	for _, scheme := range []string{"https", "http"} {
@@ -616,8 +616,8 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// TestTossedLoginIsReplaced: of two good cookies, the one that was set last counts. So an old one, which another host of
-// the domain or a longer path may have left, does not lock out.
+// TestTossedLoginIsReplaced: of two good cookies, the one that was set last counts. So an old one, which another host
+// of the domain or a longer path may have left, does not lock out.
 func TestTossedLoginIsReplaced(t *testing.T) {
 	c := runRelay(t, "cache {\nttl 0\nnegative_ttl 0\n}")
 	old := c.visitor()
@@ -791,8 +791,8 @@ func (c *relayed) stream(cookie string) (body io.Reader, end func()) {
 	return resp.Body, func() { conn.Close() }
 }
 
-// TestLogoutFailures: while the site is down, a logout says so, and the cookie stays for another attempt. With a backend
-// that cannot end sessions, the page says that the ERP's goes on.
+// TestLogoutFailures: while the site is down, a logout says so, and the cookie stays for another attempt. With a
+// backend that cannot end sessions, the page says that the ERP's goes on.
 func TestLogoutFailures(t *testing.T) {
 	c := runRelay(t, "")
 	v := c.visitor()
@@ -915,8 +915,8 @@ func TestLoginSeveralHandlers(t *testing.T) {
 	}
 }
 
-// TestLogoutReachesOtherCaddys: a logout at one Caddy, in the ERP or at the path of the login, ends the session at another
-// one that shares with it, although that has the result in its cache.
+// TestLogoutReachesOtherCaddys: a logout at one Caddy, in the ERP or at the path of the login, ends the session at
+// another one that shares with it, although that has the result in its cache.
 func TestLogoutReachesOtherCaddys(t *testing.T) {
 	site, server := testutil.NewERP(t, nil), testutil.StartRedis(t)
 	block := func(matcher, options string) string {

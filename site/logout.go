@@ -47,9 +47,9 @@ func (s *Backend) EndSession(ctx context.Context, c frappe.Credential) error {
 	return err
 }
 
-// endSession logs the session out, and returns ErrDenied once it is over. A POST ends it in every version, until Desk was
-// opened; from then on it needs the session's CSRF token, which the user's pages have. In 15.44.2, a GET needs none, but
-// in 17.0.0-dev it is refused.
+// endSession logs the session out, and returns ErrDenied once it is over. A POST ends it in every version, until Desk
+// was opened; from then on it needs the session's CSRF token, which the user's pages have. In 15.44.2, a GET needs
+// none, but in 17.0.0-dev it is refused.
 func (c request) endSession(ctx context.Context) (frappe.Identity, error) {
 	for _, attempt := range []struct {
 		method string

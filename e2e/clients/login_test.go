@@ -236,7 +236,8 @@ func TestTabsOnAnotherHost(t *testing.T) {
 	}
 }
 
-// TestLoginBehindNginx: the nginx of a bench leads the paths of the login to Caddy, as the page says, and serves the rest.
+// TestLoginBehindNginx: the nginx of a bench leads the paths of the login to Caddy, as the page says, and serves the
+// rest.
 func TestLoginBehindNginx(t *testing.T) {
 	t.Setenv("FRAPPE_LOGIN_SECRET", testutil.RandomID())
 	page := testutil.Page(t, "docs/login.md")

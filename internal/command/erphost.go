@@ -22,8 +22,8 @@ type erpHost struct {
 	loginFor     string // that host, with its port if it has one of its own
 }
 
-// newERPHost returns the host of the flag --login, for the host of --address; nil if the flag is not set. If the secret is
-// not set, it is a random one for the checks.
+// newERPHost returns the host of the flag --login, for the host of --address; nil if the flag is not set. If the secret
+// is not set, it is a random one for the checks.
 func newERPHost(name, address string) (*erpHost, error) {
 	if name == "" {
 		return nil, nil //nolint:nilnil // there is none

@@ -31,8 +31,8 @@ func placeOf(scheme, host string) (place string, ok bool) {
 	return scheme + "://" + name, ok
 }
 
-// splitHost returns the name and the port of a host, as browsers write them. port is empty if it is the default one of the
-// scheme.
+// splitHost returns the name and the port of a host, as browsers write them. port is empty if it is the default one of
+// the scheme.
 func splitHost(scheme, host string) (name, port string, ok bool) {
 	name = strings.ToLower(host)
 	if end := strings.LastIndexByte(name, ':'); end > strings.LastIndexByte(name, ']') {
@@ -100,8 +100,8 @@ func ParseERP(address string) (origin string, err error) {
 	return origin, nil
 }
 
-// CheckHost returns an error if no host that may log in can have this name. It is a host, one with a port, or a wildcard
-// for one label.
+// CheckHost returns an error if no host that may log in can have this name. It is a host, one with a port, or a
+// wildcard for one label.
 func CheckHost(name string) error {
 	const write = "write a host, such as grafana.example.com, app.example.com:8443 or *.apps.example.com"
 	host := strings.TrimPrefix(name, "*.")

@@ -1,5 +1,5 @@
-// Package relay carries a session of Frappe to other hosts. Frappe's cookie is bound to the ERP's host, so a browser that
-// opens a page of another host goes once over the ERP's host and comes back with a ticket:
+// Package relay carries a session of Frappe to other hosts. Frappe's cookie is bound to the ERP's host, so a browser
+// that opens a page of another host goes once over the ERP's host and comes back with a ticket:
 //
 //	the other host   a State, sealed, goes to the ERP's host in the URL; a cookie binds it to the browser
 //	the ERP's host   a ticket, the session sealed for this State, goes back in the URL
@@ -271,8 +271,8 @@ func TakeCookies(r *http.Request) Cookies {
 	return nil
 }
 
-// Session returns the session that the cookies hold for a scheme and a host. Of several, it is the one that was set last:
-// somebody may have set another, at another host of the domain or for a longer path.
+// Session returns the session that the cookies hold for a scheme and a host. Of several, it is the one that was set
+// last: somebody may have set another, at another host of the domain or for a longer path.
 func (c Cookies) Session(k *Keys, scheme, host string) (session string, ok bool) {
 	place, ok := placeOf(scheme, host)
 	if !ok {

@@ -20,8 +20,8 @@ const (
 	ERPPassword = "alices-password"
 )
 
-// ERP is a double of a Frappe site: its login page, the cookies that it sets, and what it answers about a session. All of
-// it is as Frappe 15.44.2 answers. Logouts are answered with recordings of a version.
+// ERP is a double of a Frappe site: its login page, the cookies that it sets, and what it answers about a session. All
+// of it is as Frappe 15.44.2 answers. Logouts are answered with recordings of a version.
 type ERP struct {
 	*httptest.Server
 
