@@ -95,10 +95,10 @@ func TestTicket(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	k := keys(f, secret)
 	state := k.SealState(relay.State{Origin: "https://app.example.com", Back: "/", Began: now})
-	f.Add(state)
+	f.Add("AAAA" + state) // a worker of the fuzzer has a state of its own, and would open this one
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, ok := k.OpenState(text); ok && text != state {
+		if _, ok := k.OpenState(text); ok {
 			t.Errorf("%q is opened as a state", text)
 		}
 		if _, ok := k.OpenTicket(state, text, now); ok {
