@@ -183,7 +183,7 @@ func TestUnsetPlaceholdersAreEmpty(t *testing.T) {
 		{"denied", "frappe_auth {\n" + known + "}", "GET /", "Authorization: token x:y", "|||||||miss|credential denied|x"},
 		{
 			"denied, with a line break in the key", "frappe_auth {\n" + known + "}", "GET /", "Authorization: Basic YQpiOmM=",
-			"|||||||miss|credential denied|a b",
+			"|||||||miss|credential denied: there is white space in the API key or the API secret; remove it|a b",
 		},
 		{
 			"forbidden", "frappe_auth {\n" + known + "require user bob\n}", "GET /", tokenHeader,
