@@ -231,6 +231,28 @@ func TestHashedTokens(t *testing.T) {
 	})
 }
 
+// TestRefreshedTokens: after a refresh, the token before it is good for as long as Frappe leaves its row Active, which the
+// newest versions do not.
+func TestRefreshedTokens(t *testing.T) {
+	forEachKind(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		b := provisioned(t, &Backend{Site: s.dir})
+		before, after := s.creds.bearer["alice"], s.creds.bearer["bob"]
+		want := func(what, token, want string) {
+			t.Helper()
+			if got := verdict(b, bearer(token)); got != want {
+				t.Errorf("%s: %s, want %s", what, got, want)
+			}
+		}
+		s.change(t, `UPDATE "tabOAuth Bearer Token" SET "user" = 'alice@example.com' WHERE "name" = ?`, after)
+		want("the token of the refresh", after, "alice@example.com")
+		want("the one before it, on 15.44.2 and 17.0.0-dev", before, "alice@example.com")
+		s.change(t, `UPDATE "tabOAuth Bearer Token" SET "status" = 'Revoked' WHERE "name" = ?`, before)
+		want("the token of the refresh", after, "alice@example.com")
+		want("the one before it, on the newest versions", before, "denied")
+	})
+}
+
 // hashToken stores a token as the newest versions of Frappe do, in a document with a random name, and returns its hash.
 func (s *site) hashToken(t testing.TB, whose, document string) string {
 	t.Helper()

@@ -319,6 +319,54 @@ func TestSessionOfUnknownSite(t *testing.T) {
 	}
 }
 
+// TestRecordedTokens: what real Frappe answers about access tokens after refreshes, revocations, a logout and changes of
+// the user or the client. A refresh ends nothing; a revocation does, and what else does depends on the version.
+func TestRecordedTokens(t *testing.T) {
+	const denied, one, two, three, four = "denied", "oa1@example.com", "oa2@example.com", "oa3@example.com", "oa4@example.com"
+	for version, want := range map[string][]string{
+		"15.44.2": {
+			one, one, one, // a refresh
+			denied, three, three, three, three, denied, denied, denied, four, // what changed before a refresh
+			denied, one, // a rotation by hand
+			denied, denied, denied, one, one, one, // revocations
+			two, two, // a logout
+		},
+		"17.0.0-dev": {
+			one, one, one,
+			denied, three, three, denied, denied, denied, denied, denied, four,
+			denied, one,
+			denied, denied, denied, one, one, denied,
+			two, two,
+		},
+	} {
+		t.Run(version, func(t *testing.T) {
+			recordings := strings.Split(string(testutil.ReadFile(t, "testdata/oauth/"+version+".http")), "### ")[1:]
+			if len(recordings) != len(want) {
+				t.Fatalf("%d recordings, want %d", len(recordings), len(want))
+			}
+			for i, recording := range recordings {
+				request, answer, _ := strings.Cut(strings.TrimSuffix(recording, "\n"), "\n\n")
+				name, sent, _ := strings.Cut(request, "\nAuthorization: ")
+				double := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if got := r.Header.Get("Authorization"); got != sent {
+						t.Errorf("%s: the site gets %q, want %q", name, got, sent)
+					}
+					testutil.Reply(t, w, []byte(strings.TrimSuffix(answer, "\n")))
+				}))
+				credential, err := frappe.ParseCredential(sent)
+				if err != nil {
+					t.Fatal(err)
+				}
+				id, err := mustLoadSite(t, map[string]any{"urls": []string{double.URL}}).Verify(t.Context(), credential)
+				if got := verdictOf(id, err); got != want[i] {
+					t.Errorf("%s: %s, want %s: %v", name, got, want[i], err)
+				}
+				double.Close()
+			}
+		})
+	}
+}
+
 // TestRecordedAnswers: each recorded answer of a real Frappe is the right verdict on an access token and on a session.
 func TestRecordedAnswers(t *testing.T) {
 	want := map[string]string{
