@@ -6,34 +6,41 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// handedOut holds the addresses that FreeAddress has returned. The system may offer an address again until it is used.
+// handedOut holds the addresses that FreeAddress has returned.
 var handedOut sync.Map
 
-// FreeAddress returns a host and port of this machine where nothing listens. It returns each address only once.
+// FreeAddress returns a host and port of this machine where nothing listens. It returns each address only once. The port
+// is below those that the system gives to connections, and to listeners without a port: one of these could take it before
+// it is used.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for {
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	for range 1000 {
+		port := strconv.Itoa(10000 + rand.IntN(10000)) //nolint:gosec // any will do
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":"+port)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		address := listener.Addr().String()
 		listener.Close()
+		address := net.JoinHostPort("127.0.0.1", port)
 		if _, taken := handedOut.LoadOrStore(address, true); !taken {
 			return address
 		}
 	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // FreePort returns the port of a FreeAddress.
