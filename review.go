@@ -57,9 +57,14 @@ func (r *Review) Start() error {
 		return nil //nolint:nilerr // no handler of ours can be anywhere else
 	}
 	logger, http := r.ctx.Logger(new(Handler)), routes.Loaded(app, configuredJSON)
-	below := routes.Below(http)
-	r.below.Store(&below)
 	found := slices.DeleteFunc(routes.Findings(http), func(f routes.Finding) bool { return f.Chosen })
+	var below []string
+	for _, f := range found {
+		if f.Below != "" {
+			below = append(below, f.Below)
+		}
+	}
+	r.below.Store(&below)
 	for i, f := range found {
 		if i == maxWarnings {
 			logger.Warn("there are more warnings; run caddy frappe-auth doctor", zap.Int("more", len(found)-i))

@@ -20,6 +20,10 @@ type Finding struct {
 	// Chosen is set if the matcher of a frappe_auth says so. It is worth a look, and not a warning at every start.
 	Chosen bool
 
+	// Below is the protected resource whose description is reached below it only, as that of a frappe_auth in a `handle`
+	// block. Empty: the finding is another one.
+	Below string
+
 	frappe.Finding
 }
 
@@ -154,9 +158,11 @@ func (d described) below() bool {
 // metadata finds descriptions of protected resources that clients do not find.
 func (walks examined) metadata() (found []Finding) {
 	for _, d := range walks.lost() {
+		below := ""
 		finding := frappe.Trouble("protected_resource",
 			"no request for %s reaches this frappe_auth, so OAuth clients do not find its description", d.path())
 		if d.below() {
+			below = d.resource
 			finding = frappe.Warning("protected_resource",
 				"no request for %s reaches this frappe_auth, so its 401 leads OAuth clients to %s; clients that do not follow "+
 					"it find no description", d.path(), resource.BelowURL(d.resource))
@@ -165,20 +171,9 @@ func (walks examined) metadata() (found []Finding) {
 		if pattern := pathOf(d); pattern != "" {
 			finding = finding.Advise("move it out of the `handle`, and write the path as its matcher: frappe_auth %s", pattern)
 		}
-		found = append(found, Finding{Where: d.where, Finding: finding})
+		found = append(found, Finding{Where: d.where, Below: below, Finding: finding})
 	}
 	return found
-}
-
-// Below returns the protected resources of an http app whose description is reached below them only, as that of a
-// frappe_auth in a `handle` block.
-func Below(http any) (resources []string) {
-	for _, d := range examine(http).lost() {
-		if d.below() {
-			resources = append(resources, d.resource)
-		}
-	}
-	return resources
 }
 
 // pathOf returns the pattern of the paths of a described resource. It is empty if there is no single one.
