@@ -458,6 +458,36 @@ func newSite16(t testing.TB, hashed bool) *site {
 	return s
 }
 
+// recorded checks that a backend gives each recorded key and access token the verdict that Frappe 16 and later gave. It
+// returns a function that checks another credential.
+func (s *site) recorded(t *testing.T, b *Backend) (expect func(what string, c frappe.Credential, want string)) {
+	t.Helper()
+	expect = func(what string, c frappe.Credential, want string) {
+		t.Helper()
+		if got := verdict(b, c); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	for user, p := range s.creds.pairs {
+		want := user
+		if user == "disabled@example.com" {
+			want = "denied"
+		}
+		expect("key of "+user, pair(p), want)
+		expect("wrong secret of "+user, pair([2]string{p[0], "wrong"}), "denied")
+	}
+	granted := map[string]string{"alice": "alice@example.com", "openidonly": "alice@example.com", "bob": "bob@example.com"}
+	for whose, token := range s.creds.bearer {
+		want := granted[whose]
+		if want == "" {
+			want = "denied"
+		}
+		expect("token "+whose, bearer(token), want)
+		expect("refresh token of "+whose, bearer(token+"-refresh"), "denied")
+	}
+	return expect
+}
+
 // TestFrappe16: each credential of the recorded 16.4.1 gets the verdict that 16.4.1 gave, but for tokens of disabled
 // users. Neither hashes nor the names of documents are credentials.
 func TestFrappe16(t *testing.T) {
@@ -471,34 +501,10 @@ func TestFrappe16(t *testing.T) {
 			}
 			now := start.Add(time.Minute)
 			b := provisioned(t, &Backend{Site: s.dir, now: func() time.Time { return now }})
-			expect := func(what string, c frappe.Credential, want string) {
-				t.Helper()
-				if got := verdict(b, c); got != want {
-					t.Errorf("%s: %s, want %s", what, got, want)
-				}
-			}
-			for user, p := range s.creds.pairs {
-				want := user
-				if user == "disabled@example.com" {
-					want = "denied"
-				}
-				expect("key of "+user, pair(p), want)
-				expect("wrong secret of "+user, pair([2]string{p[0], "wrong"}), "denied")
-			}
-			granted := map[string]string{
-				"alice":      "alice@example.com",
-				"openidonly": "alice@example.com",
-				"bob":        "bob@example.com",
-			}
+			expect := s.recorded(t, b)
 			for whose, token := range s.creds.bearer {
-				want := granted[whose]
-				if want == "" {
-					want = "denied"
-				}
-				expect("token "+whose, bearer(token), want)
 				expect("token in capitals: "+whose, bearer(strings.ToUpper(token)), "denied")
 				expect("hash of token "+whose, bearer(frappe.StoredHash(token)), "denied")
-				expect("refresh token of "+whose, bearer(token+"-refresh"), "denied")
 			}
 			for _, document := range column(t, s, "SELECT name FROM `tabOAuth Bearer Token`") {
 				if hashed {
@@ -539,29 +545,7 @@ func TestFrappe17(t *testing.T) {
 	}
 	now := start.Add(time.Minute)
 	b := provisioned(t, &Backend{Site: s.dir, now: func() time.Time { return now }})
-	expect := func(what string, c frappe.Credential, want string) {
-		t.Helper()
-		if got := verdict(b, c); got != want {
-			t.Errorf("%s: %s, want %s", what, got, want)
-		}
-	}
-	for user, p := range s.creds.pairs {
-		want := user
-		if user == "disabled@example.com" {
-			want = "denied"
-		}
-		expect("key of "+user, pair(p), want)
-		expect("wrong secret of "+user, pair([2]string{p[0], "wrong"}), "denied")
-	}
-	granted := map[string]string{"alice": "alice@example.com", "openidonly": "alice@example.com", "bob": "bob@example.com"}
-	for whose, token := range s.creds.bearer {
-		want := granted[whose]
-		if want == "" {
-			want = "denied"
-		}
-		expect("token "+whose, bearer(token), want)
-		expect("refresh token of "+whose, bearer(token+"-refresh"), "denied")
-	}
+	expect := s.recorded(t, b)
 	for whose, want := range map[string][]string{
 		"alice@example.com": {"All", "Desk User", "Guest", "Report Manager", "System Manager"},
 		"web@example.com":   {"All", "Customer", "Guest"},
