@@ -2,8 +2,11 @@ package database
 
 import (
 	"context"
+	"crypto/rsa"
 	"database/sql"
+	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/url"
 	"strconv"
@@ -107,6 +110,14 @@ func numbered(ansi string) string {
 	return b.String()
 }
 
+// noKey names a key that nothing can be encrypted with. Without it, the driver asks the server for its key, and sends
+// the password to whoever has answered.
+const noKey = "frappe-auth: none"
+
+var errClearText = errors.New("the server asks for the password in a form that it can read, but nothing says that it is " +
+	"the site's; set db_ssl_ca to the CA of its certificate, or let the user log in by mysql_native_password, ed25519 or " +
+	"scram-sha-256")
+
 func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	conf := mysql.NewConfig()
 	conf.Net, conf.Addr = "tcp", net.JoinHostPort(s.host, strconv.Itoa(s.port))
@@ -118,6 +129,10 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	conf.TLS = s.tls
 	conf.MultiStatements = true // a query with its transaction
 	conf.Logger = silent{}
+	if s.tls == nil && s.socket == "" {
+		mysql.RegisterServerPubKey(noKey, &rsa.PublicKey{N: big.NewInt(3), E: 65537})
+		conf.ServerPubKey = noKey
+	}
 	if err := conf.Apply(mysql.Charset("utf8mb4", "")); err != nil {
 		return nil, err
 	}
@@ -129,6 +144,10 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 			return nil, err
 		}
 		conn, err := connector.Connect(ctx)
+		if own.ServerPubKey == noKey && err != nil &&
+			(errors.Is(err, mysql.ErrCleartextPassword) || strings.HasPrefix(err.Error(), "crypto/rsa: ")) {
+			err = errClearText
+		}
 		return mariaDBConn{conn}, err
 	}), nil
 }
@@ -149,6 +168,9 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 		fallback.Host, fallback.Port = conf.Host, conf.Port
 	}
 	conf.User, conf.Password, conf.Database = s.user, s.password, s.name
+	if s.tls == nil && s.socket == "" {
+		conf.RequireAuth = "!password" // in clear text
+	}
 	conf.ConnectTimeout = timeout
 	conf.MaxProtocolMessageBodyLen = maxAnswer
 	conf.RuntimeParams = map[string]string{"client_encoding": "UTF8"} // PgBouncer refuses what it does not track
@@ -157,6 +179,9 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 		own := conf.Copy()
 		own.DialFunc = a.dial
 		conn, err := pgconn.ConnectConfig(ctx, own)
+		if err != nil && strings.Contains(err.Error(), "server requested password authentication") { // it has no error value
+			err = errClearText
+		}
 		return &postgreSQLConn{PgConn: conn, limit: limit, prepared: make(map[string]bool), used: time.Now()}, err
 	}), nil
 }

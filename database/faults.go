@@ -18,10 +18,31 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 )
 
+// maxError is how many bytes of an error are shown. What is in it may come from the server.
+const maxError = 1 << 10
+
+// shortError is an error with a text that a server made long.
+type shortError struct{ error }
+
+func (e *shortError) Error() string {
+	return strings.ToValidUTF8(e.error.Error()[:maxError], "") + "…"
+}
+
+func (e *shortError) Unwrap() error { return e.error }
+
+// short returns an error with a text of bounded length.
+func short(err error) error {
+	if len(err.Error()) <= maxError {
+		return err
+	}
+	return &shortError{err}
+}
+
 // fault adds the database's name and advice to a database error. Driver errors contain hosts, users and statements, but
 // no passwords and no arguments.
 func (c *connection) fault(err error) error {
 	c.schema.Store(nil)
+	err = short(err)
 	if tableMissing(err) {
 		c.replaced.Store(true)
 	}
@@ -123,7 +144,7 @@ func grantMissing(err error) bool {
 
 // credentialSpecific returns an error about one credential, or one kind of credential, while the database works.
 func (c *connection) credentialSpecific(err error) error {
-	return &frappe.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, err), CredentialSpecific: true}
+	return &frappe.UnavailableError{Reason: fmt.Errorf("%s: %w", c.settings, short(err)), CredentialSpecific: true}
 }
 
 // columnError says that a table or column that every verification needs cannot be read.

@@ -129,10 +129,28 @@ func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
 		return frappe.Identity{}, err
 	case !frappe.ValidUser(id.User):
 		return frappe.Identity{}, errors.New("the backend granted, but did not name a valid Frappe user")
+	case size(id) > maxIdentity:
+		return frappe.Identity{}, errors.New("the backend granted, but what it says of the user is too long")
 	case !id.Expiry.IsZero() && !to.Now().Before(id.Expiry):
 		return frappe.Identity{}, frappe.ErrDenied
 	}
 	return id, nil
+}
+
+// maxIdentity is how much of a user is kept in memory for each cached verdict, in bytes. The roles of a user take a few
+// thousand.
+const maxIdentity = 64 << 10
+
+// size is how many bytes an identity takes in memory, at least.
+func size(id frappe.Identity) int {
+	const header = 16 // of a text
+	total := len(id.User) + len(id.FullName) + len(id.Client)
+	for _, texts := range [][]string{id.Roles, id.Scopes} {
+		for _, text := range texts {
+			total += header + len(text)
+		}
+	}
+	return total
 }
 
 // succeeded records that the backend gave a verdict.

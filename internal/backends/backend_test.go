@@ -45,6 +45,7 @@ func TestVerify(t *testing.T) {
 	odd := &frappe.UnavailableError{Reason: errors.New("odd"), CredentialSpecific: true}
 	expired := frappe.Identity{User: alice.User, Expiry: time.Now()}
 	throttled := errors.New("throttled")
+	long := strings.Repeat("x", 1<<16)
 	for _, test := range []struct {
 		name   string
 		answer answer
@@ -63,6 +64,11 @@ func TestVerify(t *testing.T) {
 		{"not allowed after the wait", returns(alice, nil), throttled, false, "throttled", false, 0},
 		{"panics", func() (frappe.Identity, error) { panic("s3cret") }, nil, false, "panicked with a string", false, 1},
 		{"names no user", returns(frappe.Identity{}, nil), nil, false, "did not name a valid Frappe user", false, 1},
+		{"has a long name", returns(frappe.Identity{User: alice.User, FullName: long}, nil), nil, false, "is too long", false, 1},
+		{"has many roles", returns(frappe.Identity{User: alice.User, Roles: strings.SplitAfter(long, "x")}, nil), nil, false, "is too long", false, 1},
+		{"has many scopes", returns(frappe.Identity{User: alice.User, Scopes: []string{long}}, nil), nil, false, "is too long", false, 1},
+		{"has a long client", returns(frappe.Identity{User: alice.User, Client: long}, nil), nil, false, "is too long", false, 1},
+		{"has a thousand roles", returns(frappe.Identity{User: alice.User, Roles: strings.SplitAfter(long[:1000], "x")}, nil), nil, false, "", false, 1},
 		{"has expired", returns(expired, nil), nil, false, "credential denied", false, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
