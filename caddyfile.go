@@ -22,7 +22,9 @@ func init() {
 	httpcaddyfile.RegisterHandlerDirective("frappe_auth_webhook", parseWebhook)
 	// Deliveries carry a signature, not a credential.
 	httpcaddyfile.RegisterDirectiveOrder("frappe_auth_webhook", httpcaddyfile.Before, "basic_auth")
-	directive.Register(new(Handler).block(nil), new(CacheConfig).block(), new(ProtectedResource).block(), new(Webhook).block())
+	directive.Register(
+		new(Handler).block(nil), new(CacheConfig).block(), new(ProtectedResource).block(), new(Webhook).block(),
+	)
 }
 
 // parseHandler gives the matcher to the handler, not to the route. Requests that do not match still pass through the
@@ -124,8 +126,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if d.NextArg() {
 		if strings.Contains(d.Val(), "://") {
-			return d.Err("frappe_auth takes one URL; for another address of the same site write backend site <url> <url>, and for " +
-				"another site a second backend line")
+			return d.Err("frappe_auth takes one URL; for another address of the same site write backend site <url> <url>, " +
+				"and for another site a second backend line")
 		}
 		d.Prev() // reading the block reports the extra argument
 	}
@@ -145,28 +147,34 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // otherOptions maps what users are likely to call an option of frappe_auth to advice.
 var otherOptions = advise(map[string][]string{
-	"write frappe_auth_webhook <path> <secret> beside frappe_auth":             {"frappe_auth_webhook", "webhook"},
-	"write schemes basic bearer token session":                                 {"cookie", "session", "sessions"},
-	"write require scope <name>":                                               {"scope"},
-	"write require scope <name>, or scopes in the block of protected_resource": {"scopes"},
-	"write require client <client_id>":                                         {"client", "clients"},
-	"write require user <name>":                                                {"user", "users"},
-	"write require role <name>":                                                {"allow", "group", "groups", "role"},
-	"write require role <name>, and roles in the block of backend site":        {"roles"},
-	"write backend site <url>":                                                 {"host", "site", "url"},
-	"write backend static":                                                     {"api_key", "static"},
-	"write backend database":                                                   {"database"},
-	"write share redis <url>":                                                  {"redis"},
-	"write feed frappe_events <url>":                                           {"frappe_events"},
-	"write name <name>":                                                        {"handler"},
-	"write anonymous":                                                          {"allow_anonymous", "allow_guest", "guest", "optional"},
-	"write allow_preflight":                                                    {"cors", "preflight"},
-	"write hide_credentials":                                                   {"remove_credentials", "strip_credentials"},
-	"write protected_resource":                                                 {"mcp", "oauth", "resource_metadata"},
-	"write login <path>":                                                       {"login_page", "login_url"},
-	"write failures <n> <window>":                                              {"rate_limit"},
-	"write stale_if_error <duration> in the block of cache":                    {"stale"},
-	"choose the requests with a matcher, as in frappe_auth /api/*":             {"bypass", "except", "exclude", "path", "public", "skip"},
+	"write frappe_auth_webhook <path> <secret> beside frappe_auth": {"frappe_auth_webhook", "webhook"},
+	"write schemes basic bearer token session":                     {"cookie", "session", "sessions"},
+	"write require scope <name>":                                   {"scope"},
+	"write require scope <name>, or scopes in the block of protected_resource": {
+		"scopes",
+	},
+	"write require client <client_id>":                                  {"client", "clients"},
+	"write require user <name>":                                         {"user", "users"},
+	"write require role <name>":                                         {"allow", "group", "groups", "role"},
+	"write require role <name>, and roles in the block of backend site": {"roles"},
+	"write backend site <url>":                                          {"host", "site", "url"},
+	"write backend static":                                              {"api_key", "static"},
+	"write backend database":                                            {"database"},
+	"write share redis <url>":                                           {"redis"},
+	"write feed frappe_events <url>":                                    {"frappe_events"},
+	"write name <name>":                                                 {"handler"},
+	"write anonymous": {
+		"allow_anonymous", "allow_guest", "guest", "optional",
+	},
+	"write allow_preflight":                                 {"cors", "preflight"},
+	"write hide_credentials":                                {"remove_credentials", "strip_credentials"},
+	"write protected_resource":                              {"mcp", "oauth", "resource_metadata"},
+	"write login <path>":                                    {"login_page", "login_url"},
+	"write failures <n> <window>":                           {"rate_limit"},
+	"write stale_if_error <duration> in the block of cache": {"stale"},
+	"choose the requests with a matcher, as in frappe_auth /api/*": {
+		"bypass", "except", "exclude", "path", "public", "skip",
+	},
 	"write it inside the block of transport http, in that of backend site": {
 		"insecure", "network_proxy", "proxy", "tls", "tls_insecure_skip_verify", "tls_server_name", "tls_trust_pool",
 	},
@@ -194,20 +202,23 @@ func (h *Handler) block(positions directive.Positions) directive.Block {
 				h.Failures = new(FailureLimit)
 				return h.Failures.unmarshalCaddyfile(d)
 			},
-			"share":     h.unmarshalShare,
-			"feed":      h.unmarshalFeed,
-			"name":      directive.Text(&h.Name),
-			"login":     directive.Text(&h.Login),
-			"login_for": directive.List(&h.LoginFor, "login_for needs at least one host, such as grafana.example.com or *.apps.example.com"),
+			"share": h.unmarshalShare,
+			"feed":  h.unmarshalFeed,
+			"name":  directive.Text(&h.Name),
+			"login": directive.Text(&h.Login),
+			"login_for": directive.List(&h.LoginFor,
+				"login_for needs at least one host, such as grafana.example.com or *.apps.example.com"),
 			"login_secret": func(d *caddyfile.Dispenser) error {
 				secrets := d.RemainingArgs()
 				if len(secrets) == 0 || slices.Contains(secrets, "") {
-					return d.Err("login_secret needs a text of 32 bytes or more, such as {env.FRAPPE_LOGIN_SECRET}; openssl rand -hex 32 makes one")
+					return d.Err("login_secret needs a text of 32 bytes or more, such as {env.FRAPPE_LOGIN_SECRET}; " +
+						"openssl rand -hex 32 makes one")
 				}
 				h.LoginSecret, h.OldLoginSecrets = secrets[0], secrets[1:]
 				return directive.NoBlock(d, "login_secret")
 			},
-			"trusted_origins": directive.List(&h.TrustedOrigins, "trusted_origins needs at least one origin, such as https://app.example.com"),
+			"trusted_origins": directive.List(&h.TrustedOrigins,
+				"trusted_origins needs at least one origin, such as https://app.example.com"),
 			"protected_resource": func(d *caddyfile.Dispenser) error {
 				h.ProtectedResource = new(ProtectedResource)
 				return h.ProtectedResource.block().Read(d)
@@ -299,8 +310,10 @@ func (p *ProtectedResource) block() directive.Block {
 			"scopes":   directive.List(&p.Scopes, "scopes needs at least one scope, such as all"),
 		},
 		Repeatable: []string{"authorization_server"},
-		Instead:    map[string]string{"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>"},
-		Check:      p.check,
+		Instead: map[string]string{
+			"scope": "write scopes <scope>...", "authorization_servers": "write authorization_server <url>",
+		},
+		Check: p.check,
 	}
 }
 
@@ -313,10 +326,12 @@ func (h *Webhook) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	args := d.RemainingArgs()
 	if len(args) > 1 {
-		return d.Err("frappe_auth_webhook takes one secret; quote it if it contains spaces, and write a path before it with a slash, such as /hooks/frappe")
+		return d.Err("frappe_auth_webhook takes one secret; quote it if it contains spaces, and write a path before it " +
+			"with a slash, such as /hooks/frappe")
 	}
 	if len(args) == 0 || args[0] == "" {
-		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
+		return d.Err("write the Webhook Secret of the Webhook in Frappe after frappe_auth_webhook, preferably as a " +
+			"placeholder such as {env.FRAPPE_WEBHOOK_SECRET}")
 	}
 	h.Secret = args[0]
 	return h.block().Read(d)

@@ -42,7 +42,9 @@ func (h commandHandler) Parts() (all []command.Part) {
 	return all
 }
 
-func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Replacer, answered func(command.Answer)) command.Decision {
+func (h commandHandler) Check(
+	ctx context.Context, line string, repl *caddy.Replacer, answered func(command.Answer),
+) command.Decision {
 	d := h.auth.decideLine(ctx, line, repl, caller{uncharged: true, trace: func(s step) {
 		answered(command.Answer{
 			Backend: s.backend.Name, Source: s.backend.Source(), Site: s.site, Identity: s.identity, Err: s.err, Took: s.took,
@@ -55,7 +57,9 @@ func (h commandHandler) Check(ctx context.Context, line string, repl *caddy.Repl
 	if g := d.verdict.grant; g != nil {
 		id := g.identity()
 		for _, required := range h.auth.require {
-			result.Requirements = append(result.Requirements, command.Requirement{Text: required.String(), Met: required.MetBy(&id, d.scheme)})
+			result.Requirements = append(result.Requirements, command.Requirement{
+				Text: required.String(), Met: required.MetBy(&id, d.scheme),
+			})
 		}
 	}
 	return result

@@ -98,8 +98,8 @@ const (
 )
 
 var outcomeNames = [outcomes]string{
-	"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "too_early", "unavailable",
-	"client_gone",
+	"granted", "anonymous", "no_credential", "malformed", "denied", "forbidden", "throttled", "unknown_site", "too_early",
+	"unavailable", "client_gone",
 }
 
 func (o outcome) String() string { return outcomeNames[o] }
@@ -128,7 +128,7 @@ const (
 // All rejections, except for malformed headers: their reasons come from ParseCredential.
 var (
 	rejectNoCredential   = &rejection{status: http.StatusUnauthorized, reason: errors.New("no credential")}
-	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errors.New("more than one Authorization header")}
+	rejectTwoHeaders     = &rejection{status: http.StatusBadRequest, reason: errTwoHeaders}
 	rejectTooEarly       = &rejection{status: http.StatusTooEarly, reason: errTooEarly}
 	rejectNoSite         = &rejection{status: http.StatusBadRequest, reason: errors.New("the request names no site")}
 	rejectDenied         = &rejection{status: http.StatusUnauthorized, reason: frappe.ErrDenied, bearerError: invalidToken}
@@ -144,6 +144,7 @@ var (
 )
 
 var (
+	errTwoHeaders  = errors.New("more than one Authorization header")
 	errTooEarly    = errors.New("early data may be a replay; send the request again after the handshake")
 	errToLogin     = errors.New("no session, so the browser is sent to the login page")
 	errCrossSite   = errors.New("another site made the browser send this request with the user's session")
@@ -166,7 +167,9 @@ func (r *rejection) explained(mistake string) *rejection {
 
 // rejectionOf returns the rejection of a credential for which no verdict was granted. retryAfter is 0 if the client
 // need not wait. left is set if the client closed the connection.
-func rejectionOf(err error, scheme frappe.Scheme, left bool) (rejected *rejection, became outcome, retryAfter time.Duration) {
+func rejectionOf(
+	err error, scheme frappe.Scheme, left bool,
+) (rejected *rejection, became outcome, retryAfter time.Duration) {
 	throttled, isThrottled := errors.AsType[*throttledError](err)
 	unavailable, isUnavailable := errors.AsType[*frappe.UnavailableError](err)
 	switch {

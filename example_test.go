@@ -17,8 +17,8 @@ import (
 	_ "github.com/caddy-frappe/frappe-auth"
 )
 
-// protectedSite is a Caddyfile with one credential of backend static. The hash is that of the API secret 61066224add85e6; the
-// command `caddy frappe-auth hash` makes such lines.
+// protectedSite is a Caddyfile with one credential of backend static. The hash is that of the API secret
+// 61066224add85e6; the command `caddy frappe-auth hash` makes such lines.
 const protectedSite = `
 {
 	admin off
@@ -37,7 +37,8 @@ http://localhost {
 	respond "You are {http.auth.user.id}."
 }`
 
-// A program that embeds Caddy imports the package for its side effect, and loads a configuration with frappe_auth in it.
+// A program that embeds Caddy imports the package for its side effect, and loads a configuration with frappe_auth in
+// it.
 func Example() {
 	dir, err := os.MkdirTemp("", "frappe-auth")
 	if err != nil {

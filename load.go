@@ -91,7 +91,8 @@ func (o *Options) loadModules(ctx caddy.Context) (conf verifierConfig, err error
 }
 
 // errNoSessions is the error for the scheme session without a backend that verifies sessions.
-var errNoSessions = errors.New("schemes session: no backend can verify sessions; add backend site or database, or remove session from schemes")
+var errNoSessions = errors.New("schemes session: no backend can verify sessions; " +
+	"add backend site or database, or remove session from schemes")
 
 // loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
 // everything else that the backend's verdicts depend on.
@@ -163,8 +164,8 @@ func (o *Options) loadFeeds(ctx caddy.Context) (feeds []backends.Feed, err error
 	return feeds, nil
 }
 
-var errNoAuthorizationServer = errors.New("protected_resource: no backend site has an https URL that clients can reach; " +
-	"write authorization_server and the URL of the Frappe site, as browsers reach it")
+var errNoAuthorizationServer = errors.New("protected_resource: no backend site has an https URL that clients can " +
+	"reach; write authorization_server and the URL of the Frappe site, as browsers reach it")
 
 // newProtectedResource applies the defaults that depend on the backends and on the required scopes.
 func newProtectedResource(

@@ -43,8 +43,8 @@ type LoginOptions struct {
 	// Only navigations are redirected: GET or HEAD with `Sec-Fetch-Mode: navigate`, or from an older browser, which sends
 	// no such header, with an Accept header that names `text/html`. Scripts and other clients get 401. A request with an
 	// Authorization header is never redirected, nor is a request for the login page itself, nor one with a session that
-	// Frappe's login page on this host accepts but that is refused here, which a cookie remembers for 10 seconds. Only with
-	// the scheme `session`. Default: no redirect.
+	// Frappe's login page on this host accepts but that is refused here, which a cookie remembers for 10 seconds. Only
+	// with the scheme `session`. Default: no redirect.
 	Login string `json:"login,omitempty"`
 
 	// On the ERP's host: the hosts that may log in here, such as `grafana.example.com`, `app.example.com:8443` or
@@ -596,7 +596,8 @@ func (l *logins) checkRelay(ctx context.Context, where string, now time.Time) []
 	scheme, _, _ := strings.Cut(l.erp, "://")
 	host, _, _ := strings.Cut(where, " ")
 	origin, known := relay.Origin(scheme, host)
-	status, err := l.askRelay(ctx, l.keys.SealState(relay.State{Origin: origin, Back: "/", Browser: relay.NewBrowser(), Began: now}))
+	state := relay.State{Origin: origin, Back: "/", Browser: relay.NewBrowser(), Began: now}
+	status, err := l.askRelay(ctx, l.keys.SealState(state))
 	if err != nil {
 		return []frappe.Finding{frappe.Warning(name, "%s does not answer: %v", l.erp, err).
 			Advise("start the Caddy of that host, and run doctor again")}
@@ -604,8 +605,9 @@ func (l *logins) checkRelay(ctx context.Context, where string, now time.Time) []
 	broken, err := l.askRelay(ctx, "")
 	switch {
 	case err != nil, broken != http.StatusBadRequest:
-		return []frappe.Finding{frappe.Trouble(name, "%s%s answers with status %d, so it is not frappe_auth", l.erp, pathLogin, status).
-			Advise("on that host, write frappe_auth " + pathLogin + " with login, login_for and login_secret, outside of other handle blocks")}
+		finding := frappe.Trouble(name, "%s%s answers with status %d, so it is not frappe_auth", l.erp, pathLogin, status)
+		return []frappe.Finding{finding.Advise("on that host, write frappe_auth " + pathLogin +
+			" with login, login_for and login_secret, outside of other handle blocks")}
 	case status == http.StatusBadRequest:
 		return []frappe.Finding{frappe.Trouble(name, "%s has another login_secret", l.erp).
 			Advise("write the same on both hosts, the new one first")}

@@ -89,7 +89,8 @@ type Options struct {
 // The modules that options name.
 var (
 	backendGuest = directive.Guest{
-		Option: "backend", Kind: "backend", Example: "site https://erp.example.com", Optional: "database", Package: "database",
+		Option: "backend", Kind: "backend", Example: "site https://erp.example.com",
+		Optional: "database", Package: "database",
 		Instead: advise(map[string][]string{
 			"the backend for MariaDB and MySQL is database: write backend database": {"mariadb", "mysql"},
 			"the backend for PostgreSQL is database: write backend database":        {"pg", "postgres", "postgresql", "pgsql"},
@@ -122,7 +123,8 @@ var (
 		}),
 	}
 	feedGuest = directive.Guest{
-		Option: "feed", Kind: "feed", Example: "frappe_events redis://localhost:6379", Optional: "frappe_events", Package: "redis",
+		Option: "feed", Kind: "feed", Example: "frappe_events redis://localhost:6379",
+		Optional: "frappe_events", Package: "redis",
 		Instead: advise(map[string][]string{
 			"write feed frappe_events, and the URL of the bench's redis_queue": {
 				"events", "frappe", "pubsub", "realtime", "redis", "redis_queue", "redis_socketio", "socketio", "valkey",
@@ -312,7 +314,8 @@ func (o *Options) checkRequirements() error {
 
 func (o *Options) checkTrustedOrigins() error {
 	if len(o.TrustedOrigins) > 0 && !o.accepts(frappe.SchemeSession) {
-		return errors.New("trusted_origins: only requests with a session are checked for their origin; add session to schemes")
+		return errors.New("trusted_origins: only requests with a session are checked for their origin; " +
+			"add session to schemes")
 	}
 	for _, origin := range o.TrustedOrigins {
 		if err := browser.CheckOrigin(origin); err != nil {
@@ -433,7 +436,8 @@ func (c *CacheConfig) check() error {
 			return err
 		}
 		if *option.d < 0 || *option.d > option.max {
-			return fmt.Errorf("cache %s: %s is not between 0 and %s%s", option.name, time.Duration(*option.d), option.theMax, time.Duration(option.max))
+			return fmt.Errorf("cache %s: %s is not between 0 and %s%s", option.name, time.Duration(*option.d),
+				option.theMax, time.Duration(option.max))
 		}
 	}
 	return nil
@@ -500,10 +504,10 @@ func (l FailureLimit) rate() rate.Limit {
 // scripts of every origin: at `/.well-known/oauth-protected-resource` with the path of the resource behind it, and
 // without.
 //
-// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler. If it is
-// inside a `handle` block for the path of the resource, they do not: then `resource_metadata` is the URL of the resource
-// followed by `/.well-known/oauth-protected-resource`, where the handler serves the description, too. Of several handlers
-// with a description, the first answers at the path without the resource's path.
+// It does so whether or not the handler's matcher matches these paths. But the requests must reach the handler. If it
+// is inside a `handle` block for the path of the resource, they do not: then `resource_metadata` is the URL of the
+// resource followed by `/.well-known/oauth-protected-resource`, where the handler serves the description, too. Of
+// several handlers with a description, the first answers at the path without the resource's path.
 type ProtectedResource struct {
 	// The URLs of the authorization servers that issue access tokens: the Frappe site, as users' browsers reach it.
 	// Default: the URL of the first `site` backend, if it is `https` and has no site_name; otherwise at least one is

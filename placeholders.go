@@ -189,8 +189,10 @@ func oneLine(text string) string {
 
 // userHeader is the request header that tells the next handler who the user is. The zero value is no header.
 type userHeader struct {
-	name     string
-	variable string // request variable that says that a handler has set the header, or one that an upstream could take for it
+	name string
+	// variable is a request variable. It is set once a handler has set the header, or one that an upstream could take
+	// for it.
+	variable string
 }
 
 func newUserHeader(name string) userHeader {

@@ -78,8 +78,8 @@ func (r *Review) Start() error {
 // Stop does nothing.
 func (*Review) Stop() error { return nil }
 
-// review returns the app that warns about the configuration of a module. If the module is not loaded by a running Caddy,
-// the app sees nothing.
+// review returns the app that warns about the configuration of a module. If the module is not loaded by a running
+// Caddy, the app sees nothing.
 func review(ctx caddy.Context) (*Review, error) {
 	if httpApp(ctx) == nil {
 		return new(Review), nil

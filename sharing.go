@@ -286,7 +286,9 @@ const maxRevoke = 4 * time.Second
 
 // revoke drops the verdicts that changes select, in the caches of all handlers or of those with that name. It reports
 // whether there was such a cache. An error says that other Caddys could not be told yet.
-func revoke(ctx context.Context, name string, changes []frappe.Change, source telemetry.Source) (found bool, err error) {
+func revoke(
+	ctx context.Context, name string, changes []frappe.Change, source telemetry.Source,
+) (found bool, err error) {
 	concerned := statesOf(name)
 	for _, s := range concerned {
 		s.drop(changes...)

@@ -286,8 +286,8 @@ func TestFleetRevocation(t *testing.T) {
 	}
 }
 
-// TestFleetEndsStreams: a credential that is revoked at one of ten Caddys ends the streams that it opened at all of them.
-// The streams of other credentials stay open.
+// TestFleetEndsStreams: a credential that is revoked at one of ten Caddys ends the streams that it opened at all of
+// them. The streams of other credentials stay open.
 func TestFleetEndsStreams(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
 		store, backend := testutil.NewStore(), newDoubleBackend()

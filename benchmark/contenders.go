@@ -92,25 +92,32 @@ func (h *harness) numbers(count int) int64 { return h.serial.Add(int64(count)) -
 
 // protect is a Caddy with frappe_auth, and further options of it.
 func protect(s *site, cacheSize int, ttl time.Duration, options string) *server {
-	return &server{site: s, directives: fmt.Sprintf("frappe_auth {\nbackend site %s\ncache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\nrespond ok",
+	return &server{site: s, directives: fmt.Sprintf("frappe_auth {\nbackend site %s\n"+
+		"cache {\nsize %d\nttl %s\nbearer_ttl %[3]s\nnegative_ttl 1h\n}\nfailures off\n%s}\nrespond ok",
 		s.url, cacheSize, ttl, options)}
 }
 
 // groups are all that is measured.
 func (h *harness) groups() []group {
-	sizes, simulated := []int{1, 10_000, 100_000, 1_000_000}, simulation{harness: h, site: newSite(0), caddys: 100, credentials: 1_000_000, cold: 500, revocations: 200}
+	sizes := []int{1, 10_000, 100_000, 1_000_000}
+	simulated := simulation{
+		harness: h, site: newSite(0), caddys: 100, credentials: 1_000_000, cold: 500, revocations: 200,
+	}
 	if h.smoke {
-		sizes, simulated = []int{1, 100, 1000}, simulation{harness: h, site: newSite(0), caddys: 5, credentials: 1000, cold: 100, revocations: 2}
+		sizes = []int{1, 100, 1000}
+		simulated.caddys, simulated.credentials, simulated.cold, simulated.revocations = 5, 1000, 100, 2
 	}
 	const rate, alone, requestHeader = 400, "Caddy alone", "Caddy, request_header"
 	const byToken, bySite = "frappe_auth, token", "a new credential, answered by the site" //nolint:gosec // names
 	caddy := func(directives string) *server { return &server{directives: directives} }
 	forwardAuth := func(s *site) *server {
-		return &server{site: s, directives: "forward_auth " + s.url + " {\nuri /api/method/frappe.auth.get_logged_user\n}\nrespond ok"}
+		return &server{site: s, directives: "forward_auth " + s.url +
+			" {\nuri /api/method/frappe.auth.get_logged_user\n}\nrespond ok"}
 	}
 	instant, slow := newSite(0), newSite(8*time.Millisecond)
 	one, sharing := protect(instant, 1000, day, ""), protect(instant, 1000, day, shared)
-	loggedIn := protect(instant, 1000, day, "schemes bearer session\nlogin http://erp.example.com\nlogin_secret "+secret+"\n")
+	loggedIn := protect(instant, 1000, day,
+		"schemes bearer session\nlogin http://erp.example.com\nlogin_secret "+secret+"\n")
 	loggedIn.directives = strings.Replace(loggedIn.directives, "bearer_ttl", "session_ttl "+day.String()+"\nbearer_ttl", 1)
 	grants := []contender{
 		{name: alone, server: caddy("respond ok"), credential: token, without: 200},
@@ -122,7 +129,10 @@ func (h *harness) groups() []group {
 		{name: "frappe_auth, token, share redis", server: sharing, credential: token, base: byToken},
 		{name: "Caddy, error 401", server: caddy("error 401"), credential: bad, status: 401, base: requestHeader},
 		{name: "frappe_auth, a cached denial", server: one, credential: bad, status: 401, base: "Caddy, error 401"},
-		{name: "basic_auth, bcrypt, cached", server: caddy(basicAuth + "respond ok"), credential: basic, base: "frappe_auth, Basic"},
+		{
+			name: "basic_auth, bcrypt, cached", server: caddy(basicAuth + "respond ok"), credential: basic,
+			base: "frappe_auth, Basic",
+		},
 		{name: "forward_auth, site takes 0 ms", server: forwardAuth(instant), credential: token, asks: true, base: byToken},
 		{name: "forward_auth, 8 ms", server: forwardAuth(slow), credential: token, asks: true, base: byToken},
 	}
@@ -131,7 +141,10 @@ func (h *harness) groups() []group {
 		{name: alone, server: caddy("respond ok"), credential: token, without: 200, rate: rate},
 		{name: requestHeader, server: caddy(setHeader), credential: token, without: 200, rate: rate, base: alone},
 		{name: byToken, server: one, credential: token, rate: rate, base: requestHeader},
-		{name: "a new credential, answered by Redis", server: protect(slow, 100_000, day, shared), through: sharing, credential: numbered, rate: rate, base: byToken},
+		{
+			name: "a new credential, answered by Redis", server: protect(slow, 100_000, day, shared), through: sharing,
+			credential: numbered, rate: rate, base: byToken,
+		},
 		{name: bySite, server: one, credential: numbered, rate: rate, asks: true, base: byToken},
 		{name: "the same, with share redis", server: sharing, credential: numbered, rate: rate, asks: true, base: bySite},
 		{name: "forward_auth", server: forwardAuth(slow), credential: token, rate: rate, asks: true, base: bySite},
@@ -139,7 +152,9 @@ func (h *harness) groups() []group {
 	population := make([]contender, len(sizes))
 	for i, n := range sizes {
 		server := protect(instant, slices.Max(sizes), day, "")
-		population[i] = contender{name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached"}
+		population[i] = contender{
+			name: fmt.Sprintf("%d cached", n), server: server, credential: numbered, population: n, base: "1 cached",
+		}
 	}
 	population[0].base = ""
 	compare := func(title string, contenders []contender) func(context.Context) (string, error) {

@@ -20,7 +20,8 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// compare starts the servers of the contenders, measures them side by side, in rounds, and returns the rows of the table.
+// compare starts the servers of the contenders, measures them side by side, in rounds, and returns the rows of the
+// table.
 func (h *harness) compare(ctx context.Context, title string, contenders []contender) (string, error) {
 	for _, c := range contenders {
 		if c.server.address == "" { // else it is that of another contender, too
@@ -118,7 +119,8 @@ func (h *harness) measure(ctx context.Context, c contender) (m measurement, err 
 const populationScript = `local number = 0
 function request()
 	number = number + 1
-	return string.format("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nX-Number: %%d\r\n\r\n", math.random(0, %d), number)
+	return string.format("GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: %s\r\nX-Number: %%d\r\n\r\n",
+		math.random(0, %d), number)
 end
 `
 
@@ -136,7 +138,8 @@ func (h *harness) wrk(ctx context.Context, c contender) (measurement, error) {
 		}
 		args = append(args, "-s", script)
 	}
-	cmd := exec.CommandContext(ctx, "wrk", append(args, "http://"+c.server.address)...) //nolint:gosec // all of it is made here
+	args = append(args, "http://"+c.server.address)
+	cmd := exec.CommandContext(ctx, "wrk", args...) //nolint:gosec // all of it is made here
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	interrupt := time.AfterFunc(h.duration, func() { _ = cmd.Process.Signal(os.Interrupt) })
@@ -148,7 +151,8 @@ func (h *harness) wrk(ctx context.Context, c contender) (measurement, error) {
 }
 
 // wrkOutput does not match where wrk reports socket errors. The second number is of answers with status 400 and above.
-var wrkOutput = regexp.MustCompile(`(\d+) requests in .*\n(?:  Non-2xx or 3xx responses: (\d+)\n)?Requests/sec: +(\d+\.\d+)\n`)
+var wrkOutput = regexp.MustCompile(`(\d+) requests in .*\n(?:  Non-2xx or 3xx responses: (\d+)\n)?` +
+	`Requests/sec: +(\d+\.\d+)\n`)
 
 // parseWrk reads the output of wrk. It returns an error unless every request got the status.
 func parseWrk(output string, status int) (measurement, error) {
@@ -167,9 +171,11 @@ func use(ctx context.Context, s *server, first int64, count int) error {
 	return err
 }
 
-// attack sends so many requests from 64 clients, at a rate, or as fast as they can if it is 0. It returns an error unless all
-// are granted.
-func attack(ctx context.Context, perSecond, count int, request func(n int64) (address string, header http.Header)) (measurement, error) {
+// attack sends so many requests from 64 clients, at a rate, or as fast as they can if it is 0. It returns an error
+// unless all are granted.
+func attack(
+	ctx context.Context, perSecond, count int, request func(n int64) (address string, header http.Header),
+) (measurement, error) {
 	var serial atomic.Int64
 	targets := func(t *vegeta.Target) error {
 		n := serial.Add(1) - 1
@@ -192,7 +198,10 @@ func attack(ctx context.Context, perSecond, count int, request func(n int64) (ad
 	if granted := m.StatusCodes["200"]; granted != count {
 		return nil, errors.Join(ctx.Err(), fmt.Errorf("%d of %d requests were granted: %v", granted, count, m.Errors))
 	}
-	return measurement{requests: float64(count), rate: m.Rate, p50: m.Latencies.P50.Seconds() * 1e3, p99: m.Latencies.P99.Seconds() * 1e3}, nil
+	return measurement{
+		requests: float64(count), rate: m.Rate,
+		p50: m.Latencies.P50.Seconds() * 1e3, p99: m.Latencies.P99.Seconds() * 1e3,
+	}, nil
 }
 
 // send sends one request.

@@ -1,5 +1,5 @@
-// Command benchmark measures frappe_auth in a running Caddy, side by side with Caddy alone and with Caddy's own directives,
-// and prints markdown tables. It needs Debian's wrk and redis-server, and runs in its folder of a checkout:
+// Command benchmark measures frappe_auth in a running Caddy, side by side with Caddy alone and with Caddy's own
+// directives, and prints markdown tables. It needs Debian's wrk and redis-server, and runs in its folder of a checkout:
 //
 //	go run .                         # everything, in about twenty minutes
 //	go run . -only 'grant|latency'   # some groups
@@ -8,8 +8,8 @@
 //
 // Every server is a process. The contenders of a group are measured in rounds, in every second round in reverse order.
 // The table shows medians of the rounds; a ratio is computed within each round. CPU is what the server alone used for a
-// request; it is read from /proc, and empty where there is none. The command fails if a server answers anything but what
-// it should, or if a credential that is cached or shared reaches the site.
+// request; it is read from /proc, and empty where there is none. The command fails if a server answers anything but
+// what it should, or if a credential that is cached or shared reaches the site.
 package main
 
 import (
@@ -83,7 +83,8 @@ func (h *harness) run(ctx context.Context) (err error) {
 	fmt.Fprintln(os.Stderr, "building Caddy")
 	h.caddy = filepath.Join(h.dir, "caddy")
 	build := exec.CommandContext(ctx, "go", "build", "-o", h.caddy, "./cmd/caddy") //nolint:gosec // of this checkout
-	build.Dir = ".."                                                               // a module of its own, with the versions that are released
+	// A module of its own, with the versions that are released.
+	build.Dir = ".."
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w; run the command in the folder benchmark of a checkout\n%s", err, output)
 	}
@@ -98,7 +99,8 @@ func (h *harness) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer stop()
-	fmt.Printf("%s, %s, %d cores, %d rounds of %s\n\n%s", time.Now().UTC().Format(time.DateOnly), runtime.Version(), runtime.NumCPU(), h.rounds, h.duration, tableHead)
+	fmt.Printf("%s, %s, %d cores, %d rounds of %s\n\n%s", time.Now().UTC().Format(time.DateOnly), runtime.Version(),
+		runtime.NumCPU(), h.rounds, h.duration, tableHead)
 	for _, g := range h.groups() {
 		if !h.only.MatchString(g.name) {
 			continue

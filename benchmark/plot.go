@@ -86,7 +86,8 @@ func drawPlots() error {
 		return err
 	}
 	for name, image := range all {
-		err = errors.Join(err, os.WriteFile(filepath.Join(images, name), []byte(image), 0o644)) //nolint:gosec // an image for everybody
+		file := filepath.Join(images, name)
+		err = errors.Join(err, os.WriteFile(file, []byte(image), 0o644)) //nolint:gosec // an image for everybody
 	}
 	return err
 }
@@ -121,7 +122,8 @@ const bold = ` font-weight="600"`
 func (d *drawing) image(title string) string {
 	var escaped strings.Builder
 	_ = xml.EscapeText(&escaped, []byte(title))
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" role="img" font-family="sans-serif" font-size="13" fill="%[3]s">
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]g %[2]g" role="img" `+
+		`font-family="sans-serif" font-size="13" fill="%[3]s">
 <title>%[4]s</title>
 <rect width="%[1]g" height="%[2]g" fill="#ffffff"/>
 %[5]s</svg>
@@ -144,12 +146,14 @@ func cpuPlot(groups []bars) string {
 		}
 		for _, b := range g.bars {
 			colour := others
-			if strings.HasPrefix(b.name, "frappe_auth") || strings.HasPrefix(b.name, "a new credential") || population.MatchString(b.name) {
+			if strings.HasPrefix(b.name, "frappe_auth") || strings.HasPrefix(b.name, "a new credential") ||
+				population.MatchString(b.name) {
 				colour = ours
 			}
 			length := (d.width - left - right) * b.cpu / most
 			d.text(left-8, y+row/2+4, "end", "", b.name)
-			fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", left, y+3, length, row-6, colour)
+			fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n",
+				left, y+3, length, row-6, colour)
 			d.text(left+length+6, y+row/2+4, "start", "", fmt.Sprintf("%.1f µs", b.cpu))
 			y += row
 		}
@@ -200,10 +204,12 @@ func renewalsPlot(counts []count) string {
 		var path strings.Builder
 		for step := range 101 {
 			v := mostX * float64(step) / 100
-			fmt.Fprintf(&path, "%s%.1f %.1f", map[bool]string{true: "M", false: "L"}[step == 0], x(v), y(renewals(v, float64(ttl))))
+			fmt.Fprintf(&path, "%s%.1f %.1f", map[bool]string{true: "M", false: "L"}[step == 0],
+				x(v), y(renewals(v, float64(ttl))))
 		}
 		fmt.Fprintf(d, `<path d="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", path.String(), colour)
-		d.text(x(mostX)+8, y(renewals(mostX, float64(ttl)))+4, "start", ` style="fill:`+colour+`"`, fmt.Sprintf("ttl %ds, the formula", ttl))
+		d.text(x(mostX)+8, y(renewals(mostX, float64(ttl)))+4, "start", ` style="fill:`+colour+`"`,
+			fmt.Sprintf("ttl %ds, the formula", ttl))
 		for _, c := range counts {
 			if c.ttl == ttl {
 				fmt.Fprintf(d, `<circle cx="%.1f" cy="%.1f" r="5" fill="%s"/>`+"\n", x(c.verdicts), y(c.perSecond), colour)

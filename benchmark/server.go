@@ -35,7 +35,8 @@ func (h *harness) start(ctx context.Context, servers ...*server) error {
 	h.admin = free[len(servers)]
 	config := fmt.Appendf(nil, "{\nadmin %s\npersist_config off\nlog {\nlevel ERROR\n}\n}\n", h.admin)
 	for i, s := range servers {
-		config = fmt.Appendf(config, "http://%s {\nbind 127.0.0.1\n%s\n}\n", free[i], strings.ReplaceAll(s.directives, "REDIS", h.redis))
+		config = fmt.Appendf(config, "http://%s {\nbind 127.0.0.1\n%s\n}\n", free[i],
+			strings.ReplaceAll(s.directives, "REDIS", h.redis))
 	}
 	file := filepath.Join(h.dir, strings.ReplaceAll(h.admin, ":", "-"))
 	if err := os.WriteFile(file, config, 0o600); err != nil {
@@ -60,17 +61,21 @@ func (h *harness) stopServers() {
 }
 
 // process starts a program and waits until it takes connections. stop ends it.
-func (h *harness) process(ctx context.Context, address, program string, args ...string) (pid int, stop func(), err error) {
+func (h *harness) process(
+	ctx context.Context, address, program string, args ...string,
+) (pid int, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // all of it is made here
 	var log bytes.Buffer
-	cmd.Dir, cmd.Stderr, cmd.Env = h.dir, &log, append(os.Environ(), "HOME="+h.dir, "XDG_CONFIG_HOME="+h.dir, "XDG_DATA_HOME="+h.dir)
+	cmd.Dir, cmd.Stderr = h.dir, &log
+	cmd.Env = append(os.Environ(), "HOME="+h.dir, "XDG_CONFIG_HOME="+h.dir, "XDG_DATA_HOME="+h.dir)
 	stop = func() {
 		cancel()
 		_ = cmd.Wait() // what it says is in the log
 	}
 	err = cmd.Start()
-	for deadline := time.Now().Add(time.Minute); err == nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	deadline := time.Now().Add(time.Minute)
+	for ; err == nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if conn, dialErr := new(net.Dialer).DialContext(ctx, "tcp", address); dialErr == nil {
 			return cmd.Process.Pid, stop, conn.Close()
 		}

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// simulation is many Caddys that share a Redis. They are sites of one process, each with a memory and connections of its own.
+// simulation is many Caddys that share a Redis. They are sites of one process, each with a memory and connections of
+// its own.
 type simulation struct {
 	*harness
 	site                             *site
@@ -48,7 +49,9 @@ func (s *simulation) redisDuring(ctx context.Context, do func() error) (grown ma
 		if sign > 0 {
 			err = do()
 		}
-		text, infoErr := exec.CommandContext(ctx, "redis-cli", "-h", host, "-p", port, "info", "everything").Output() //nolint:gosec // made here
+		text, infoErr := exec.CommandContext( //nolint:gosec // made here
+			ctx, "redis-cli", "-h", host, "-p", port, "info", "everything",
+		).Output()
 		err = errors.Join(err, infoErr)
 		for line := range strings.Lines(string(text)) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -62,9 +65,12 @@ func (s *simulation) redisDuring(ctx context.Context, do func() error) (grown ma
 // measure puts the Caddys in front of a Redis, and sends requests in phases.
 func (s *simulation) measure(ctx context.Context) (text string, err error) {
 	text = fmt.Sprintf("\nA simulation of %d Caddys that share a Redis\n\n"+
-		"| | requests | to the site | commands of Redis, each | bytes to and from it, each | its CPU µs, each | its memory in bytes, each |\n|---|---|---|---|---|---|---|\n", s.caddys)
+		"| | requests | to the site | commands of Redis, each | bytes to and from it, each | its CPU µs, each "+
+		"| its memory in bytes, each |\n|---|---|---|---|---|---|---|\n", s.caddys)
 	first, fresh := s.numbers(s.credentials), s.numbers(s.cold)
 	own := func(i int) (int, int64) { return i * s.caddys / s.credentials, first + int64(i) } // one Caddy after the other
+	cold := func(i int) (int, int64) { return i % s.caddys, fresh + int64(i/s.caddys) }
+	again := func(i int) (int, int64) { return i % s.caddys, first + int64(i*7919%s.credentials) }
 	all := s.caddys * s.cold
 	for _, phase := range []struct {
 		title           string
@@ -72,10 +78,10 @@ func (s *simulation) measure(ctx context.Context) (text string, err error) {
 		requests, asked int  // of the Caddys, of the site
 		request         func(i int) (at int, credential int64)
 	}{
-		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", s.cold), true, all, s.cold, func(i int) (int, int64) { return i % s.caddys, fresh + int64(i/s.caddys) }},
+		{fmt.Sprintf("a cold start: the same %d credentials at each Caddy", s.cold), true, all, s.cold, cold},
 		{"the others, each at one Caddy", false, s.credentials, s.credentials, own},
 		{"the same again", false, s.credentials, 0, own},
-		{fmt.Sprintf("a restart of all Caddys: %d of them at each", s.cold), true, all, 0, func(i int) (int, int64) { return i % s.caddys, first + int64(i*7919%s.credentials) }},
+		{fmt.Sprintf("a restart of all Caddys: %d of them at each", s.cold), true, all, 0, again},
 	} {
 		fmt.Fprintln(os.Stderr, "simulation:", phase.title)
 		if phase.restart {
@@ -95,19 +101,21 @@ func (s *simulation) measure(ctx context.Context) (text string, err error) {
 			return "", errors.Join(err, fmt.Errorf("%s: the site got %d requests", phase.title, asked))
 		}
 		n := float64(phase.requests)
-		text += fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.0f |\n", phase.title, phase.requests, asked, redis["total_commands_processed"]/n,
-			(redis["total_net_input_bytes"]+redis["total_net_output_bytes"])/n, 1e6*(redis["used_cpu_user"]+redis["used_cpu_sys"])/n, max(0, redis["used_memory"]/n))
+		text += fmt.Sprintf("| %s | %d | %d | %.1f | %.0f | %.1f | %.0f |\n", phase.title, phase.requests, asked,
+			redis["total_commands_processed"]/n, (redis["total_net_input_bytes"]+redis["total_net_output_bytes"])/n,
+			1e6*(redis["used_cpu_user"]+redis["used_cpu_sys"])/n, max(0, redis["used_memory"]/n))
 	}
 	idle, err := s.redisDuring(ctx, func() error { time.Sleep(5 * s.duration); return nil })
 	if err != nil {
 		return "", err
 	}
 	revoked, err := s.revoke(ctx, fresh)
-	return text + fmt.Sprintf("\nWithout requests, Redis executes %.0f commands a second. %s\n", idle["total_commands_processed"]/s.duration.Seconds()/5, revoked), err
+	return text + fmt.Sprintf("\nWithout requests, Redis executes %.0f commands a second. %s\n",
+		idle["total_commands_processed"]/s.duration.Seconds()/5, revoked), err
 }
 
-// revoke has one Caddy cache a credential and another one revoke it, again and again. It says how long the first still took it
-// from its cache.
+// revoke has one Caddy cache a credential and another one revoke it, again and again. It says how long the first still
+// took it from its cache.
 func (s *simulation) revoke(ctx context.Context, credential int64) (text string, err error) {
 	var times []float64 // in ms
 	for n := range s.revocations {
@@ -117,7 +125,8 @@ func (s *simulation) revoke(ctx context.Context, credential int64) (text string,
 		}
 		began, took, answered := time.Now(), 0.0, make(chan error)
 		go func() {
-			status, answer, err := send(ctx, http.MethodDelete, s.admin+"/frappe_auth/cache?handler=0&user=alice@example.com", nil)
+			status, answer, err := send(ctx, http.MethodDelete,
+				s.admin+"/frappe_auth/cache?handler=0&user=alice@example.com", nil)
 			if err == nil && status != http.StatusNoContent {
 				err = fmt.Errorf("the revocation is answered with %d %s", status, answer)
 			}
@@ -133,6 +142,7 @@ func (s *simulation) revoke(ctx context.Context, credential int64) (text string,
 		times = append(times, took)
 	}
 	slices.Sort(times)
-	return fmt.Sprintf("After a revocation at one Caddy, another one grants for up to %.1f ms (p50), %.1f ms (p99), %.1f ms (at most).",
+	return fmt.Sprintf("After a revocation at one Caddy, another one grants for up to "+
+		"%.1f ms (p50), %.1f ms (p99), %.1f ms (at most).",
 		times[len(times)/2], times[len(times)*99/100], times[len(times)-1]), nil
 }

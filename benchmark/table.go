@@ -22,7 +22,8 @@ const (
 // measurement is one round of one contender. A figure that was not measured is absent.
 type measurement map[figure]float64
 
-const tableHead = "| | requests/s | CPU µs | p50 ms | p99 ms | compared, medians of the rounds |\n|---|---|---|---|---|---|\n"
+const tableHead = "| | requests/s | CPU µs | p50 ms | p99 ms | compared, medians of the rounds |\n" +
+	"|---|---|---|---|---|---|\n"
 
 // tableRows are the rows of a group.
 func tableRows(title string, contenders []contender, rounds map[string][]measurement) string {

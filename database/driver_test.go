@@ -423,8 +423,8 @@ func sharedSessions(t *testing.T, s *site, statements ...string) (port string) {
 	})
 }
 
-// TestSharedSessions: behind a proxy that lends the sessions of MariaDB to many, every verdict is right under load, polls
-// see changes and nothing can be written, whatever settings others leave.
+// TestSharedSessions: behind a proxy that lends the sessions of MariaDB to many, every verdict is right under load,
+// polls see changes and nothing can be written, whatever settings others leave.
 func TestSharedSessions(t *testing.T) {
 	s := newSite(t, "mariadb")
 	port := sharedSessions(

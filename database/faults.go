@@ -47,12 +47,13 @@ func (c *connection) fault(err error) error {
 		c.replaced.Store(true)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %s; is the server overloaded, or is that the port of another one?", c.settings,
-			c.timeout)
+		return fmt.Errorf("%s: no answer within %s; is the server overloaded, or is that the port of another one?",
+			c.settings, c.timeout)
 	}
 	if text := err.Error(); strings.Contains(text, "received unexpected message") ||
 		strings.Contains(text, "unknown message type") { // pgx has no error values for these
-		return fmt.Errorf("%s: what answers there does not speak PostgreSQL's protocol; correct db_host and db_port", c.settings)
+		return fmt.Errorf("%s: what answers there does not speak PostgreSQL's protocol; correct db_host and db_port",
+			c.settings)
 	}
 	var missing *columnError
 	if errors.As(err, &missing) && c.settings.ownUser { // who may read all that there is

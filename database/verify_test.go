@@ -231,8 +231,8 @@ func TestHashedTokens(t *testing.T) {
 	})
 }
 
-// TestRefreshedTokens: after a refresh, the token before it is good for as long as Frappe leaves its row Active, which the
-// newest versions do not.
+// TestRefreshedTokens: after a refresh, the token before it is good for as long as Frappe leaves its row Active, which
+// the newest versions do not.
 func TestRefreshedTokens(t *testing.T) {
 	forEachKind(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)

@@ -38,8 +38,8 @@ type panel struct {
 	Panels      []panel
 }
 
-// TestDashboard: the dashboard begins with whether all is well, its panels have their own places and say what they show,
-// and the metrics and alerts that it names exist.
+// TestDashboard: the dashboard begins with whether all is well, its panels have their own places and say what they
+// show, and the metrics and alerts that it names exist.
 func TestDashboard(t *testing.T) {
 	var dashboard panel
 	if err := json.Unmarshal([]byte(testutil.Page(t, "monitoring/dashboard.json")), &dashboard); err != nil {

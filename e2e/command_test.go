@@ -159,7 +159,8 @@ func TestPromptHidesCredential(t *testing.T) {
 	}
 }
 
-// TestVersion: the versions are on one line. That of frappe-auth is unknown where Go does not record it (-buildvcs=false).
+// TestVersion: the versions are on one line. That of frappe-auth is unknown where Go does not record it
+// (-buildvcs=false).
 func TestVersion(t *testing.T) {
 	screen, code := command(t, "", "version")
 	line := regexp.MustCompile(`^frappe-auth (v\d+\.\d+\.\d+\S*|unknown), Caddy v2\.\d+\.\d+\S*, go1\.\d+\S* \w+/\w+\n$`)

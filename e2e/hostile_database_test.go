@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestHostileDatabase: `caddy run` survives whatever the address of the database answers to polls, requests and checks of
-// roles. The backend is unavailable then.
+// TestHostileDatabase: `caddy run` survives whatever the address of the database answers to polls, requests and checks
+// of roles. The backend is unavailable then.
 func TestHostileDatabase(t *testing.T) {
 	// The first nine bytes are a handshake of MariaDB that is too short.
 	handshake := []byte{5, 0, 0, 0, 0x0a, '8', '.', '0', 0}

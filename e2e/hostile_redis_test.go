@@ -47,8 +47,8 @@ func TestHostileRedis(t *testing.T) {
 	}
 }
 
-// answering listens, and answers what comes first on a connection with one text, and the rest with another one. It counts
-// the connections that have ended.
+// answering listens, and answers what comes first on a connection with one text, and the rest with another one. It
+// counts the connections that have ended.
 func answering(t *testing.T, first, then string) (address string, ended *atomic.Int64) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -558,8 +558,8 @@ func TestHiddenCredentials(t *testing.T) {
 	}
 }
 
-// TestSecondHandler: behind a handler that hides the credential, another one with the same backends uses its verdict, and
-// judges its own requirements. One with other backends does not.
+// TestSecondHandler: behind a handler that hides the credential, another one with the same backends uses its verdict,
+// and judges its own requirements. One with other backends does not.
 func TestSecondHandler(t *testing.T) {
 	site, asked := testutil.CountingSite(t)
 	other, _ := testutil.CountingSite(t)

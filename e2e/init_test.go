@@ -123,8 +123,8 @@ func TestInitServes(t *testing.T) {
 	}
 }
 
-// TestInitDefaultAddress: without an address, the Caddyfile protects requests for every name of this machine, and lets no
-// other machine in.
+// TestInitDefaultAddress: without an address, the Caddyfile protects requests for every name of this machine, and lets
+// no other machine in.
 func TestInitDefaultAddress(t *testing.T) {
 	file, screen, code := runInit(t, "", "--site", namedSite(t, ""))
 	port := testutil.FreePort(t)

@@ -241,8 +241,8 @@ func TestLoadDoesNotWaitForRoleNames(t *testing.T) {
 	}
 }
 
-// TestFindingsAreLogged: what doctor finds around the handlers is a warning when a configuration is loaded, once for all
-// handlers that it concerns.
+// TestFindingsAreLogged: what doctor finds around the handlers is a warning when a configuration is loaded, once for
+// all handlers that it concerns.
 func TestFindingsAreLogged(t *testing.T) {
 	const auth = "frappe_auth {\nbackend test_people\n}\n"
 	site := func(inner string) string { return "http://" + testutil.FreeAddress(t) + " {\n" + inner + "\n}\n" }

@@ -68,7 +68,8 @@ http://erp.example.com:%[1]s {
 	}
 	reverse_proxy %[2]s
 }
-http://grafana.example.com:%[1]s, http://*.apps.example.com:%[1]s, http://files.example.net:%[1]s, http://evil.example.net:%[1]s {
+http://grafana.example.com:%[1]s, http://*.apps.example.com:%[1]s, http://files.example.net:%[1]s,
+http://evil.example.net:%[1]s {
 	log
 	frappe_auth {
 		backend site %[2]s {
@@ -213,7 +214,8 @@ func (v *visitor) logIn() testutil.Response {
 func (v *visitor) logInAtERP(scheme string) {
 	v.t.Helper()
 	form := url.Values{"cmd": {"login"}, "usr": {testutil.ERPUser}, "pwd": {testutil.ERPPassword}}.Encode()
-	got := v.request(http.MethodPost, scheme+"://erp.example.com/login", form, "Content-Type: application/x-www-form-urlencoded")
+	got := v.request(http.MethodPost, scheme+"://erp.example.com/login", form,
+		"Content-Type: application/x-www-form-urlencoded")
 	if got.Status != http.StatusOK {
 		v.t.Fatalf("the login: %d %s", got.Status, got.Body)
 	}
@@ -290,7 +292,9 @@ func TestLoginCookies(t *testing.T) {
 	relay := v.request("GET", begun.Header.Get("Location"), "", navigate)
 	callback := v.request("GET", relay.Header.Get("Location"), "", navigate)
 	logout := v.request("GET", app+"/.frappe-auth/logout", "")
-	for name, got := range map[string]testutil.Response{"begun": begun, "relay": relay, "callback": callback, "logout": logout} {
+	for name, got := range map[string]testutil.Response{
+		"begun": begun, "relay": relay, "callback": callback, "logout": logout,
+	} {
 		if got.Header.Get("Cache-Control") != "no-store" || got.Header.Get("Referrer-Policy") != "strict-origin" {
 			t.Errorf("%s: %v", name, got.Header)
 		}
@@ -480,19 +484,23 @@ func TestRelayLeadsToItsHosts(t *testing.T) {
 		v := c.visitor()
 		v.logInAtERP("https")
 		got := v.request("GET", location, "", navigate)
-		leads := strings.HasPrefix(got.Header.Get("Location"), test.scheme+"://"+strings.TrimSuffix(strings.ToLower(test.host), ":443")+"/.frappe-auth/callback?")
+		host := strings.TrimSuffix(strings.ToLower(test.host), ":443")
+		leads := strings.HasPrefix(got.Header.Get("Location"), test.scheme+"://"+host+"/.frappe-auth/callback?")
 		if got.Status != test.status || leads != (test.status == 302) {
 			t.Errorf("%s: %d to %q", test.host, got.Status, got.Header.Get("Location"))
 		}
 	}
 	v := c.visitor()
 	v.logInAtERP("https")
-	state := strings.TrimPrefix(v.request("GET", app+"/", "", navigate).Header.Get("Location"), erp+"/.frappe-auth/login?state=")
+	begun := v.request("GET", app+"/", "", navigate)
+	state := strings.TrimPrefix(begun.Header.Get("Location"), erp+"/.frappe-auth/login?state=")
 	for name, query := range map[string]string{
 		"none": "", "empty": "?state=", "changed": "?state=A" + state[1:], "longer": "?state=" + state + "AA",
-		"a URL": "?state=https://grafana.example.com", "to": "?to=https://evil.example.net&state=x", "huge": "?state=" + strings.Repeat("A", 9000),
+		"a URL": "?state=https://grafana.example.com", "to": "?to=https://evil.example.net&state=x",
+		"huge": "?state=" + strings.Repeat("A", 9000),
 	} {
-		if got := v.request("GET", erp+"/.frappe-auth/login"+query, "", navigate); got.Status != 400 || got.Header["Location"] != nil {
+		got := v.request("GET", erp+"/.frappe-auth/login"+query, "", navigate)
+		if got.Status != 400 || got.Header["Location"] != nil {
 			t.Errorf("the state %s: %d %v", name, got.Status, got.Header)
 		}
 	}
@@ -541,7 +549,9 @@ func TestLoginAttacks(t *testing.T) {
 			v := c.visitor()
 			own := v.loginOf("https://x.apps.example.com/")
 			cookies := v.client.Jar.Cookies(must(url.Parse("https://x.apps.example.com/")))
-			v.client.Jar.SetCookies(must(url.Parse(app)), []*http.Cookie{{Name: cookies[0].Name, Value: cookies[0].Value, Path: "/", Secure: true}})
+			v.client.Jar.SetCookies(must(url.Parse(app)), []*http.Cookie{
+				{Name: cookies[0].Name, Value: cookies[0].Value, Path: "/", Secure: true},
+			})
 			return v, app + strings.TrimPrefix(own, "https://x.apps.example.com")
 		},
 		"a state as ticket": func() (*visitor, string) {
@@ -599,8 +609,9 @@ func TestLoginAttacks(t *testing.T) {
 	bad := c.visitor().loginOf(app + "/")
 	for what, header := range map[string]string{
 		"a bad one before it": name + "=x; " + cookie, "a bad one after it": cookie + "; " + name + "=x",
-		"a tossed one": "frappe_auth=" + of(bad, "ticket") + "; " + cookie, "a session of the application": "sid=abc; " + cookie,
-		"many bad ones after it": cookie + strings.Repeat("; "+name+"=x", 100),
+		"a tossed one":                 "frappe_auth=" + of(bad, "ticket") + "; " + cookie,
+		"a session of the application": "sid=abc; " + cookie,
+		"many bad ones after it":       cookie + strings.Repeat("; "+name+"=x", 100),
 	} {
 		got := c.visitor().request("GET", app+"/", "", "Cookie: "+header)
 		if got.Status != 200 || strings.Contains(got.Body, "frappe_auth") {
@@ -641,7 +652,8 @@ func TestLoginWithoutCookies(t *testing.T) {
 	v := c.visitor()
 	callback := v.loginOf(app + "/page?x=1&y=2")
 	got := c.visitor().request("GET", callback, "", navigate)
-	if got.Status != 400 || !strings.Contains(got.Body, `href="https://grafana.example.com/page?x=1&amp;y=2"`) || got.Header["Set-Cookie"] != nil {
+	if got.Status != 400 || got.Header["Set-Cookie"] != nil ||
+		!strings.Contains(got.Body, `href="https://grafana.example.com/page?x=1&amp;y=2"`) {
 		t.Errorf("%d %v %s", got.Status, got.Header, got.Body)
 	}
 }
@@ -673,7 +685,8 @@ func TestLoginEnds(t *testing.T) {
 		script := v.request("GET", app+"/", "", "Sec-Fetch-Mode: cors")
 		page := v.request("GET", app+"/", "", navigate)
 		removed := strings.Contains(strings.Join(page.Header["Set-Cookie"], "\n"), "__Host-frappe_auth=; Path=/; Max-Age=0")
-		if page.Status != step.page || script.Status != step.script || removed != step.removed || script.Header["Set-Cookie"] != nil {
+		if page.Status != step.page || script.Status != step.script || removed != step.removed ||
+			script.Header["Set-Cookie"] != nil {
 			t.Errorf("%s: a page %d %v, a script %d %v", step.name, page.Status, page.Header, script.Status, script.Header)
 		}
 	}
@@ -703,7 +716,8 @@ func TestLoginWhileSiteIsDown(t *testing.T) {
 	if got := v.request("GET", app+"/", "", "Sec-Fetch-Mode: cors"); got.Status != 401 {
 		t.Errorf("a script: %d", got.Status)
 	}
-	if got := v.request("GET", callback, "", navigate); got.Status == 302 && !strings.HasPrefix(got.Header.Get("Location"), erp) {
+	got := v.request("GET", callback, "", navigate)
+	if got.Status == 302 && !strings.HasPrefix(got.Header.Get("Location"), erp) {
 		t.Errorf("the callback: %d %v", got.Status, got.Header)
 	}
 }
@@ -749,7 +763,8 @@ func TestLogout(t *testing.T) {
 				}
 			}
 			got := v.request("POST", test.host+"/.frappe-auth/logout", "", navigate, "Sec-Fetch-Site: same-origin")
-			if got.Status != 200 || got.Header["Location"] != nil || !strings.Contains(got.Body, "You are logged out") || c.erp.Sessions() != 0 {
+			if got.Status != 200 || got.Header["Location"] != nil ||
+				!strings.Contains(got.Body, "You are logged out") || c.erp.Sessions() != 0 {
 				t.Fatalf("%d %s, %d sessions", got.Status, got.Body, c.erp.Sessions())
 			}
 			if left := v.cookies(test.host); left != "" && test.host == app {
@@ -781,7 +796,8 @@ func (c *relayed) stream(cookie string) (body io.Reader, end func()) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "GET /events HTTP/1.1\r\nHost: grafana.example.com\r\nX-Forwarded-Proto: https\r\nAccept: text/event-stream\r\n%s\r\n\r\n", cookie)
+	fmt.Fprintf(conn, "GET /events HTTP/1.1\r\nHost: grafana.example.com\r\nX-Forwarded-Proto: https\r\n"+
+		"Accept: text/event-stream\r\n%s\r\n\r\n", cookie)
 	buffered := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(buffered, nil)
 	if err != nil || resp.StatusCode != 200 {
@@ -800,7 +816,8 @@ func TestLogoutFailures(t *testing.T) {
 	v.logIn()
 	c.erp.SetDown(true)
 	got := v.request("POST", app+"/.frappe-auth/logout", "", "Sec-Fetch-Site: same-origin")
-	if got.Status != 503 || got.Header["Set-Cookie"] != nil || !strings.Contains(got.Body, "<button>") || c.erp.Sessions() != 1 {
+	if got.Status != 503 || got.Header["Set-Cookie"] != nil || !strings.Contains(got.Body, "<button>") ||
+		c.erp.Sessions() != 1 {
 		t.Errorf("down: %d %v %s", got.Status, got.Header, got.Body)
 	}
 	c.erp.SetDown(false)
@@ -809,9 +826,14 @@ func TestLogoutFailures(t *testing.T) {
 		return c.erp.Sessions() == 0
 	})
 
-	people := strings.NewReplacer("backend site "+c.erp.URL+" {\n\t\t\troles\n\t\t}", "backend test_people", "backend site "+c.erp.URL, "backend test_people")
+	people := strings.NewReplacer(
+		"backend site "+c.erp.URL+" {\n\t\t\troles\n\t\t}", "backend test_people",
+		"backend site "+c.erp.URL, "backend test_people",
+	)
 	c.caddy.Load(people.Replace(c.caddyfile(loginSecret, loginSecret, cached)))
-	v.client.Jar.SetCookies(must(url.Parse(erp)), []*http.Cookie{{Name: "sid", Value: testutil.RecordedSession, Path: "/"}})
+	v.client.Jar.SetCookies(must(url.Parse(erp)), []*http.Cookie{
+		{Name: "sid", Value: testutil.RecordedSession, Path: "/"},
+	})
 	if got := v.visit(app + "/"); got.Status != 200 {
 		t.Fatalf("%d at %s", got.Status, v.at())
 	}
@@ -869,7 +891,11 @@ func TestLoginSecretRotation(t *testing.T) {
 	v.visit(app + "/")
 	v.logIn()
 	for _, step := range []struct{ erp, app string }{
-		{newer + " " + old, old}, {newer + " " + old, newer + " " + old}, {newer + " " + old, newer}, {newer, newer}, {old, newer},
+		{newer + " " + old, old},
+		{newer + " " + old, newer + " " + old},
+		{newer + " " + old, newer},
+		{newer, newer},
+		{old, newer},
 	} {
 		c.caddy.Load(c.caddyfile(step.erp, step.app, cached))
 		got := v.request("GET", app+"/", "")
@@ -895,10 +921,11 @@ func TestLoginSecretRotation(t *testing.T) {
 func TestLoginSeveralHandlers(t *testing.T) {
 	c := runRelay(t, "")
 	block := func(matcher, options string) string {
-		return "frappe_auth " + matcher + " {\nbackend site " + c.erp.URL + "\nschemes session\nlogin https://erp.example.com\nlogin_secret " +
-			loginSecret + "\n" + options + "\n}\n"
+		return "frappe_auth " + matcher + " {\nbackend site " + c.erp.URL + "\nschemes session\n" +
+			"login https://erp.example.com\nlogin_secret " + loginSecret + "\n" + options + "\n}\n"
 	}
-	c.caddy.Load(c.caddyfile(loginSecret, loginSecret, cached) + "\nhttp://two.apps.example.com:" + c.port + " {\nroute {\n" +
+	c.caddy.Load(c.caddyfile(loginSecret, loginSecret, cached) +
+		"\nhttp://two.apps.example.com:" + c.port + " {\nroute {\n" +
 		block("/admin/*", "require user nobody@example.com") + block("/docs/*", "hide_credentials") + block("/docs/*", "") +
 		"respond \"{http.auth.user.id}|{header.Cookie}\"\n}\n}")
 	v := c.visitor()
@@ -907,9 +934,12 @@ func TestLoginSeveralHandlers(t *testing.T) {
 	if got := v.logIn(); got.Status != 200 || got.Body != self+"|" {
 		t.Errorf("%d %s", got.Status, got.Body)
 	}
-	for path, want := range map[string]string{"/docs/x": "200 " + self + "|sid=own", "/": "200 |sid=own", "/admin/": "403 403 "} {
+	for path, want := range map[string]string{
+		"/docs/x": "200 " + self + "|sid=own", "/": "200 |sid=own", "/admin/": "403 403 ",
+	} {
 		got := v.request("GET", two+path, "", "Cookie: sid=own")
-		if answer := fmt.Sprint(got.Status, " ", got.Body); !strings.HasPrefix(answer, want) || path != "/admin/" && answer != want {
+		answer := fmt.Sprint(got.Status, " ", got.Body)
+		if !strings.HasPrefix(answer, want) || path != "/admin/" && answer != want {
 			t.Errorf("%s: %s, want %s", path, answer, want)
 		}
 	}
@@ -926,8 +956,10 @@ func TestLogoutReachesOtherCaddys(t *testing.T) {
 	}
 	t.Setenv("FRAPPE_AUTH_LOGIN", testutil.RandomID())
 	nodes := []*node{{address: testutil.FreeAddress(t)}, {address: testutil.FreeAddress(t)}}
-	nodes[0].sites = "http://" + nodes[0].address + " {\n" + block("/.frappe-auth/login", "") + "reverse_proxy " + site.URL + "\n}"
-	nodes[1].sites = "http://" + nodes[1].address + " {\n" + block("", "cache {\nttl 1h\nsession_ttl 1h\n}") + "respond passed\n}"
+	nodes[0].sites = "http://" + nodes[0].address + " {\n" + block("/.frappe-auth/login", "") +
+		"reverse_proxy " + site.URL + "\n}"
+	nodes[1].sites = "http://" + nodes[1].address + " {\n" + block("", "cache {\nttl 1h\nsession_ttl 1h\n}") +
+		"respond passed\n}"
 	launchAll(t, nodes)
 	published := func() string {
 		_, overview := ask(t, "GET", "http://"+nodes[0].admin+"/frappe_auth/", "")
@@ -949,7 +981,8 @@ func TestLogoutReachesOtherCaddys(t *testing.T) {
 			t.Errorf("%s: %d %s", path, got.Status, got.Body)
 		}
 		testutil.Eventually(t, "the other Caddy refuses the session after "+path, ends)
-		if after := published(); path == "/api/method/logout" && (before == "" || after != strings.Replace(before, ":0", ":1", 1)) {
+		after := published()
+		if path == "/api/method/logout" && (before == "" || after != strings.Replace(before, ":0", ":1", 1)) {
 			t.Errorf("%s before, and %s after one logout", before, after)
 		}
 		if path == "/api/method/logout" && site.Asked() > asked+2 {

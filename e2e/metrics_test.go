@@ -231,8 +231,8 @@ http://%s {
 	}
 }
 
-// TestStaleIsSeen: a site that dies while a single credential is in use, with stale_if_error, is down in the metrics and
-// in the admin API, and the share of stale results is seen. Its breaker never opens.
+// TestStaleIsSeen: a site that dies while a single credential is in use, with stale_if_error, is down in the metrics
+// and in the admin API, and the share of stale results is seen. Its breaker never opens.
 func TestStaleIsSeen(t *testing.T) {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

@@ -17,8 +17,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// TestMistakes: each file of testdata/mistakes has a command as an operator types it, with a Caddyfile or JSON, and what
-// it says. A name in braces is an address or a path of this test, see surroundings.
+// TestMistakes: each file of testdata/mistakes has a command as an operator types it, with a Caddyfile or JSON, and
+// what it says. A name in braces is an address or a path of this test, see surroundings.
 func TestMistakes(t *testing.T) {
 	const separator = "----------\n"
 	files, err := filepath.Glob("testdata/mistakes/*.txt")

@@ -149,7 +149,8 @@ func parseBasic(encoded string) (Credential, error) {
 	}
 	switch {
 	case strings.Count(encoded, ":") == 1:
-		return malformed("Basic takes the base64 of an API key and an API secret; write `token` in place of `Basic`, or encode them")
+		return malformed("Basic takes the base64 of an API key and an API secret; " +
+			"write `token` in place of `Basic`, or encode them")
 	case printedBytes(encoded):
 		return malformed("the base64 was sent as Python 3 prints bytes, b'...': " +
 			"call .decode() on the result of base64.b64encode before putting it into the header")
@@ -170,7 +171,8 @@ func parsePair(scheme Scheme, pair string) (Credential, error) {
 	key, secret, found := strings.Cut(pair, ":")
 	switch {
 	case !found && scheme == SchemeToken:
-		return malformed("an API key and an API secret are needed, joined by one colon; an access token is sent with `Bearer`")
+		return malformed("an API key and an API secret are needed, joined by one colon; " +
+			"an access token is sent with `Bearer`")
 	case !found:
 		return malformed("an API key and an API secret are needed, joined by one colon")
 	case strings.Contains(secret, ":"):

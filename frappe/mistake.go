@@ -38,8 +38,8 @@ func mistakeInPair(key, secret string) string {
 	case strings.HasPrefix(pair, "<") || strings.HasSuffix(pair, ">"):
 		return "the API key or the API secret is still in < and >; remove them"
 	case strings.Contains(key, "@"):
-		return "this looks like a login name and a password; Frappe takes only an API key and an API secret here, which you " +
-			"generate in the Settings of the user"
+		return "this looks like a login name and a password; Frappe takes only an API key and an API secret here, " +
+			"which you generate in the Settings of the user"
 	}
 	return ""
 }

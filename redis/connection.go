@@ -290,8 +290,8 @@ func (c *connection) askRenewal(to string) {
 	}
 }
 
-// epoch is another number after a command may have gone over another connection, or to another server, which may have lost
-// what was written before.
+// epoch is another number after a command may have gone over another connection, or to another server, which may have
+// lost what was written before.
 func (c *connection) epoch() uint64 {
 	a := c.current.Load()
 	if a.link == nil {

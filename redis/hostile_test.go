@@ -11,8 +11,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-// hostileServer answers what comes first on each connection with one text, and everything else with another one; again and
-// again if it is endless.
+// hostileServer answers what comes first on each connection with one text, and everything else with another one; again
+// and again if it is endless.
 type hostileServer struct {
 	address     string
 	first, then string
@@ -77,7 +77,8 @@ const (
 	heard    = ">3\r\n$9\r\nsubscribe\r\n$6\r\nevents\r\n:1\r\n"
 )
 
-// TestHostileServers: whatever a server answers, a store and a feed report that it cannot be used, and the process lives.
+// TestHostileServers: whatever a server answers, a store and a feed report that it cannot be used, and the process
+// lives.
 func TestHostileServers(t *testing.T) {
 	for _, test := range []struct {
 		name, answer string

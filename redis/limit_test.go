@@ -221,8 +221,8 @@ func FuzzGuard(f *testing.F) {
 	})
 }
 
-// answer takes whatever comes, and answers it with the parts of a script, one after the other. It hangs up after the last
-// one, and when nothing comes because an answer is not complete.
+// answer takes whatever comes, and answers it with the parts of a script, one after the other. It hangs up after the
+// last one, and when nothing comes because an answer is not complete.
 func answer(conn net.Conn, script [][]byte) {
 	defer conn.Close()
 	buffer := make([]byte, 4096)

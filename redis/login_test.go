@@ -28,7 +28,10 @@ func usable(t testing.TB, s *Store) error {
 		}
 	}
 	l := connected(t, s)
-	if _, err := l.Sync(soon(t), fleet.SyncQuery{Note: s.key("n"), Write: "x", Rings: []fleet.StateKeys{stateKeys}, Known: []string{""}}); err != nil {
+	query := fleet.SyncQuery{
+		Note: s.key("n"), Write: "x", Rings: []fleet.StateKeys{stateKeys}, Known: []string{""},
+	}
+	if _, err := l.Sync(soon(t), query); err != nil {
 		return err
 	}
 	return l.Wait(soon(t), []fleet.StateKeys{{Wake: s.key("w")}}, []string{"0-0"}, time.Millisecond)
@@ -65,7 +68,11 @@ func TestPassword(t *testing.T) {
 		{name: "user default", store: Store{URL: "redis://default@" + server.Address, Password: password}},
 		{name: "database", store: Store{URL: server.url() + "/3", Password: password}},
 		{name: "socket", store: Store{URL: "unix://" + server.Socket + "?db=2", Password: password}},
-		{name: "secret from a file", store: Store{URL: server.url() + "?client_name=s", Password: password, SharedSecret: "{file." + file(t, secret+"\r\n") + "}"}},
+		{
+			name: "secret from a file", store: Store{
+				URL: server.url() + "?client_name=s", Password: password, SharedSecret: "{file." + file(t, secret+"\r\n") + "}",
+			},
+		},
 		{name: "wrong", store: Store{URL: server.url(), Password: "wrong-password"}, refusals: "WRONGPASS"},
 		{name: "none", store: Store{URL: server.url()}, refusals: "NOAUTH"},
 	} {
@@ -73,7 +80,8 @@ func TestPassword(t *testing.T) {
 			s := open(t, &test.store)
 			err := usable(t, s)
 			switch {
-			case test.refusals == "" && err != nil, test.refusals != "" && (err == nil || !strings.Contains(err.Error(), test.refusals)):
+			case test.refusals == "" && err != nil,
+				test.refusals != "" && (err == nil || !strings.Contains(err.Error(), test.refusals)):
 				t.Error(err)
 			case err != nil && strings.Contains(err.Error(), "wrong-password"), strings.Contains(s.String(), "with"):
 				t.Errorf("the password is shown: %s, %v", s, err)
@@ -87,7 +95,9 @@ func TestPassword(t *testing.T) {
 
 // TestUnknownLogin: a server that does not know how to log in repeats the password. No error, log or finding does.
 func TestUnknownLogin(t *testing.T) {
-	for name, secret := range map[string]string{"short": password, "longer than what is repeated": strings.Repeat("pass-with-", 30)} {
+	for name, secret := range map[string]string{
+		"short": password, "longer than what is repeated": strings.Repeat("pass-with-", 30),
+	} {
 		t.Run(name, func(t *testing.T) {
 			server := startRedis(t, "--requirepass", secret, "--rename-command", "AUTH", "", "--rename-command", "HELLO", "")
 			s := open(t, &Store{URL: server.url(), Password: secret})
@@ -104,7 +114,8 @@ func TestUnknownLogin(t *testing.T) {
 				t.Errorf("%d texts: %q", len(shown), shown)
 			}
 			for _, text := range shown {
-				if strings.Contains(text, secret[:10]) || !strings.Contains(text, "AUTH") && !strings.Contains(text, "in its own words") {
+				if strings.Contains(text, secret[:10]) ||
+					!strings.Contains(text, "AUTH") && !strings.Contains(text, "in its own words") {
 					t.Error(text)
 				}
 			}
@@ -115,11 +126,13 @@ func TestUnknownLogin(t *testing.T) {
 // documentedUser returns the ACL line of docs/redis.md for a user, with its rules as arguments of ACL SETUSER.
 func documentedUser(t testing.TB, name string) []string {
 	t.Helper()
-	line := regexp.MustCompile(`(?m)^user ` + name + ` (.*)$`).FindStringSubmatch(string(testutil.ReadFile(t, "docs/redis.md")))
+	page := string(testutil.ReadFile(t, "docs/redis.md"))
+	line := regexp.MustCompile(`(?m)^user ` + name + ` (.*)$`).FindStringSubmatch(page)
 	if line == nil {
 		t.Fatalf("docs/redis.md has no user %s", name)
 	}
-	return append([]string{"ACL", "SETUSER", name}, strings.Fields(strings.ReplaceAll(line[1], "choose-a-password", "chosen"))...)
+	rules := strings.Fields(strings.ReplaceAll(line[1], "choose-a-password", "chosen"))
+	return append([]string{"ACL", "SETUSER", name}, rules...)
 }
 
 // TestRights: the users of the documentation may do what is needed, and nothing else.
@@ -175,10 +188,12 @@ func startTLS(t testing.TB, dir string, args ...string) string {
 	return secure
 }
 
-// TestTLS: with rediss, both sides show certificates that the other one verifies, and doctor says what to do where one fails.
+// TestTLS: with rediss, both sides show certificates that the other one verifies, and doctor says what to do where one
+// fails.
 func TestTLS(t *testing.T) {
 	dir, foreign := testutil.Certificates(t), testutil.Certificates(t)
-	lenient, strict, old := startTLS(t, dir, "--tls-auth-clients", "no"), startTLS(t, dir), startTLS(t, dir, "--tls-protocols", "TLSv1.2")
+	lenient, strict := startTLS(t, dir, "--tls-auth-clients", "no"), startTLS(t, dir)
+	old := startTLS(t, dir, "--tls-protocols", "TLSv1.2")
 	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
 	plain := startRedis(t)
 	for _, test := range []struct {
@@ -188,21 +203,39 @@ func TestTLS(t *testing.T) {
 	}{
 		{"its CA", Store{URL: "rediss://" + lenient, TLSCA: ca}, ""},
 		{"the system's CAs", Store{URL: "rediss://" + lenient}, "write the option tls_ca"},
-		{"another CA", Store{URL: "rediss://" + lenient, TLSCA: filepath.Join(foreign, "ca.pem")}, "correct the option tls_ca"},
-		{"another host", Store{URL: "rediss://localhost:" + testutil.PortOf(lenient), TLSCA: ca}, "write the option tls_server_name"},
-		{"another host, whose certificate is known", Store{URL: "rediss://localhost:" + testutil.PortOf(lenient), TLSCA: ca, TLSServerName: "redis.test"}, ""},
-		{"another name", Store{URL: "rediss://" + lenient, TLSCA: ca, TLSServerName: "other.test"}, "now it must be valid for other.test"},
+		{
+			"another CA",
+			Store{URL: "rediss://" + lenient, TLSCA: filepath.Join(foreign, "ca.pem")},
+			"correct the option tls_ca",
+		},
+		{
+			"another host",
+			Store{URL: "rediss://localhost:" + testutil.PortOf(lenient), TLSCA: ca},
+			"write the option tls_server_name",
+		},
+		{
+			"another host, whose certificate is known",
+			Store{URL: "rediss://localhost:" + testutil.PortOf(lenient), TLSCA: ca, TLSServerName: "redis.test"},
+			"",
+		},
+		{
+			"another name",
+			Store{URL: "rediss://" + lenient, TLSCA: ca, TLSServerName: "other.test"},
+			"now it must be valid for other.test",
+		},
 		{"no TLS here", Store{URL: "redis://" + lenient}, "rediss://"},
 		{"no TLS there", Store{URL: "rediss://" + plain.Address, TLSCA: ca}, "write redis://"},
 		{"a client's certificate", Store{URL: "rediss://" + strict, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
 		{"no certificate", Store{URL: "rediss://" + strict, TLSCA: ca}, "write the options tls_cert and tls_key"},
 		{"a foreign certificate", Store{
-			URL: "rediss://" + strict, TLSCA: ca, TLSCert: filepath.Join(foreign, "client.pem"), TLSKey: filepath.Join(foreign, "client.key"),
+			URL: "rediss://" + strict, TLSCA: ca,
+			TLSCert: filepath.Join(foreign, "client.pem"), TLSKey: filepath.Join(foreign, "client.key"),
 		}, "Redis refuses the certificate of tls_cert"},
 		{"TLS 1.2, a client's certificate", Store{URL: "rediss://" + old, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
 		{"TLS 1.2, no certificate", Store{URL: "rediss://" + old, TLSCA: ca}, "write the options tls_cert and tls_key"},
 		{"TLS 1.2, a foreign certificate", Store{
-			URL: "rediss://" + old, TLSCA: ca, TLSCert: filepath.Join(foreign, "client.pem"), TLSKey: filepath.Join(foreign, "client.key"),
+			URL: "rediss://" + old, TLSCA: ca,
+			TLSCert: filepath.Join(foreign, "client.pem"), TLSKey: filepath.Join(foreign, "client.key"),
 		}, "Redis refuses the certificate of tls_cert"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -271,12 +304,16 @@ func TestSentinelLogin(t *testing.T) {
 		s.Start()
 		return s.Address
 	}
-	watching := "sentinel monitor main 127.0.0.1 " + testutil.PortOf(primary.Address) + " 1\nsentinel auth-pass main of-redis"
+	watching := "sentinel monitor main 127.0.0.1 " + testutil.PortOf(primary.Address) +
+		" 1\nsentinel auth-pass main of-redis"
 	bare, same := sentinel(watching), sentinel(watching, "requirepass of-redis")
 	other := sentinel(watching, "requirepass of-sentinel", "user caddy on >of-caddy allchannels +@all")
 	private := testutil.FreeAddress(t)
-	sentinel("sentinel monitor main 127.0.0.1 "+testutil.PortOf(secure)+" 1", "tls-replication yes", "tls-port "+testutil.PortOf(private),
-		"tls-cert-file "+filepath.Join(dir, "cert.pem"), "tls-key-file "+filepath.Join(dir, "key.pem"), "tls-ca-cert-file "+ca)
+	sentinel(
+		"sentinel monitor main 127.0.0.1 "+testutil.PortOf(secure)+" 1", "tls-replication yes",
+		"tls-port "+testutil.PortOf(private), "tls-cert-file "+filepath.Join(dir, "cert.pem"),
+		"tls-key-file "+filepath.Join(dir, "key.pem"), "tls-ca-cert-file "+ca,
+	)
 	const name = "?master_set=main"
 	for _, test := range []struct {
 		test string
@@ -286,24 +323,55 @@ func TestSentinelLogin(t *testing.T) {
 		{"none", Store{URL: "redis://" + bare + name, Password: "of-redis"}, ""},
 		{"that of Redis", Store{URL: "redis://" + same + name, Password: "of-redis"}, ""},
 		{"its own", Store{URL: "redis://" + other + name, Password: "of-redis", SentinelPassword: "of-sentinel"}, ""},
-		{"a user's", Store{URL: "redis://" + other + name, Password: "of-redis", SentinelUser: "caddy", SentinelPassword: "of-caddy"}, ""},
-		{"the second Sentinel knows", Store{URL: "redis://" + testutil.FreeAddress(t) + name + "&addr=" + bare, Password: "of-redis"}, ""},
+		{
+			"a user's",
+			Store{URL: "redis://" + other + name, Password: "of-redis", SentinelUser: "caddy", SentinelPassword: "of-caddy"},
+			"",
+		},
+		{
+			"the second Sentinel knows",
+			Store{URL: "redis://" + testutil.FreeAddress(t) + name + "&addr=" + bare, Password: "of-redis"},
+			"",
+		},
 		{"not its own", Store{URL: "redis://" + other + name, Password: "of-redis"}, "write the option sentinel_password"},
-		{"a wrong one", Store{URL: "redis://" + other + name, Password: "of-redis", SentinelPassword: "wrong"}, "write the option sentinel_password"},
+		{
+			"a wrong one",
+			Store{URL: "redis://" + other + name, Password: "of-redis", SentinelPassword: "wrong"},
+			"write the option sentinel_password",
+		},
 		{"no password at all", Store{URL: "redis://" + other + name}, "write the option sentinel_password"},
-		{"a wrong one for Redis", Store{URL: "redis://" + other + name, Password: "wrong", SentinelPassword: "of-sentinel"}, "correct the option password"},
+		{
+			"a wrong one for Redis",
+			Store{URL: "redis://" + other + name, Password: "wrong", SentinelPassword: "of-sentinel"},
+			"correct the option password",
+		},
 		{"none for Redis", Store{URL: "redis://" + bare + name}, "write the option password"},
-		{"another primary", Store{URL: "redis://" + bare + "?master_set=other", Password: "of-redis"}, "correct master_set in the URL"},
-		{"no Sentinel", Store{URL: "redis://" + primary.Address + name, Password: "of-redis"}, "remove master_set from the URL"},
-		{"no Sentinel there", Store{URL: "redis://" + testutil.FreeAddress(t) + name, Password: "of-redis"}, "start the Sentinel"},
+		{
+			"another primary",
+			Store{URL: "redis://" + bare + "?master_set=other", Password: "of-redis"},
+			"correct master_set in the URL",
+		},
+		{
+			"no Sentinel",
+			Store{URL: "redis://" + primary.Address + name, Password: "of-redis"},
+			"remove master_set from the URL",
+		},
+		{
+			"no Sentinel there",
+			Store{URL: "redis://" + testutil.FreeAddress(t) + name, Password: "of-redis"},
+			"start the Sentinel",
+		},
 		{"no name", Store{URL: "redis://" + bare, Password: "of-redis"}, "add ?master_set=<name> to the URL"},
 		{"TLS", Store{URL: "rediss://" + private + name, TLSCA: ca, TLSCert: cert, TLSKey: key}, ""},
 		{
-			"TLS, by another name",
-			Store{URL: "rediss://localhost:" + testutil.PortOf(private) + name, TLSCA: ca, TLSCert: cert, TLSKey: key, TLSServerName: "redis.test"},
-			"",
+			"TLS, by another name", Store{
+				URL: "rediss://localhost:" + testutil.PortOf(private) + name, TLSCA: ca, TLSCert: cert, TLSKey: key,
+				TLSServerName: "redis.test",
+			}, "",
 		},
-		{"TLS, no certificate", Store{URL: "rediss://" + private + name, TLSCA: ca}, "write the options tls_cert and tls_key"},
+		{
+			"TLS, no certificate", Store{URL: "rediss://" + private + name, TLSCA: ca}, "write the options tls_cert and tls_key",
+		},
 	} {
 		t.Run(test.test, func(t *testing.T) {
 			s := open(t, &test.Store)

@@ -19,9 +19,9 @@ const (
 // sweeping lists the doctypes whose changes may concern any credential of the site.
 var sweeping = []string{"Role", "Role Profile", "OAuth Client", "System Settings"}
 
-// changeOf returns what a message of Frappe concerns. It returns relevant as false if that is no credential, and an error
-// if the message is malformed. If sites is not empty, only messages of these sites are relevant, and those that do not say
-// which site they are from.
+// changeOf returns what a message of Frappe concerns. It returns relevant as false if that is no credential, and an
+// error if the message is malformed. If sites is not empty, only messages of these sites are relevant, and those that
+// do not say which site they are from.
 func changeOf(raw string, sites []string) (change frappe.Change, relevant bool, err error) {
 	var m struct {
 		Event     string          `json:"event"`

@@ -57,15 +57,15 @@ type Store struct {
 	// A PEM file with the CA of Redis's certificate, for `rediss://`. Default: the CAs that the system trusts.
 	TLSCA string `json:"tls_ca,omitempty"`
 
-	// A PEM file with the certificate that Caddy shows to Redis, which asks for one unless its `tls-auth-clients` is `no`. It
-	// is read when the configuration is loaded. Default: none.
+	// A PEM file with the certificate that Caddy shows to Redis, which asks for one unless its `tls-auth-clients` is `no`.
+	// It is read when the configuration is loaded. Default: none.
 	TLSCert string `json:"tls_cert,omitempty"`
 
 	// A PEM file with the key of that certificate.
 	TLSKey string `json:"tls_key,omitempty"`
 
-	// The name that the certificates of Redis, and of Sentinels and nodes of a Cluster, must be valid for. Default: the host
-	// in the URL.
+	// The name that the certificates of Redis, and of Sentinels and nodes of a Cluster, must be valid for. Default: the
+	// host in the URL.
 	TLSServerName string `json:"tls_server_name,omitempty"`
 
 	// What names and values in Redis are protected with: at least 32 bytes, the same for all Caddys, such as the output
@@ -184,8 +184,8 @@ func (s *Store) validate() error {
 		return err
 	}
 	if s.SharedSecret == "" {
-		return errors.New("secret is missing; write secret {file./run/secrets/frappe_auth}, with the same 32 bytes or more on every Caddy; " +
-			"openssl rand -hex 32 makes one")
+		return errors.New("secret is missing; write secret {file./run/secrets/frappe_auth}, with the same 32 bytes or " +
+			"more on every Caddy; openssl rand -hex 32 makes one")
 	}
 	return s.validateOptions()
 }
@@ -220,7 +220,8 @@ func (s *Store) validateOptions() error {
 
 func checkSecret(secret string) error {
 	if len(secret) < minSecret {
-		return fmt.Errorf("secret: %d bytes are too few; it needs %d or more, such as the output of openssl rand -hex 32", len(secret), minSecret)
+		return fmt.Errorf("secret: %d bytes are too few; it needs %d or more, such as the output of openssl rand -hex 32",
+			len(secret), minSecret)
 	}
 	return nil
 }

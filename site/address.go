@@ -141,8 +141,8 @@ func withoutUser(address string) string {
 	return address
 }
 
-// pages are the paths of Frappe that people copy from a browser or from the documentation, each with what may follow it.
-// A site can be mounted below any other path.
+// pages are the paths of Frappe that people copy from a browser or from the documentation, each with what may follow
+// it. A site can be mounted below any other path.
 var pages = map[string][]string{
 	"api":   {"", "method", "resource", "v1", "v2"},
 	"app":   {"", "build", "home", "query-report", "setup-wizard", "user", "website", "workspace"},

@@ -66,7 +66,8 @@ func (c request) noAnswer(err error, p *progress) error {
 		return fmt.Errorf("%s: %w", c.where(), context.Canceled)
 	}
 	if c.address.proxy != "" {
-		return fmt.Errorf("%s: the proxy does not let the request through, or the connection broke; %s", c.where(), proxyAdvice)
+		return fmt.Errorf("%s: the proxy does not let the request through, or the connection broke; %s",
+			c.where(), proxyAdvice)
 	}
 	if cause := c.tlsFault(err, p); cause != "" {
 		return fmt.Errorf("%s: %s", c.where(), cause)
@@ -231,7 +232,8 @@ func (c request) likelyCause(status int) string {
 	case status == http.StatusServiceUnavailable:
 		return "the site is in maintenance mode, or no worker is running"
 	case status == http.StatusBadGateway, status == http.StatusGatewayTimeout:
-		return "the proxy in front of Frappe gets no answer; is Frappe running? Start it with `bench start`, or look at `supervisorctl status`"
+		return "the proxy in front of Frappe gets no answer; is Frappe running? Start it with `bench start`, " +
+			"or look at `supervisorctl status`"
 	case status >= 500:
 		return "Frappe failed; its database may be down, or the site is still being installed"
 	}

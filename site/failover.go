@@ -53,8 +53,8 @@ func (f *failover) answered(address int, now time.Time) (changed bool) {
 	return true
 }
 
-// askAddresses calls ask for one address after another until one answers. Each gets an equal share of the remaining time, so
-// that an address that accepts the connection but never answers leaves time for the next.
+// askAddresses calls ask for one address after another until one answers. Each gets an equal share of the remaining
+// time, so that an address that accepts the connection but never answers leaves time for the next.
 func (s *Backend) askAddresses(ctx context.Context, call request, ask question) (frappe.Identity, error) {
 	var (
 		failures []error

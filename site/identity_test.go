@@ -319,8 +319,8 @@ func TestSessionOfUnknownSite(t *testing.T) {
 	}
 }
 
-// TestRecordedTokens: what real Frappe answers about access tokens after refreshes, revocations, a logout and changes of
-// the user or the client. A refresh ends nothing; a revocation does, and what else does depends on the version.
+// TestRecordedTokens: what real Frappe answers about access tokens after refreshes, revocations, a logout and changes
+// of the user or the client. A refresh ends nothing; a revocation does, and what else does depends on the version.
 func TestRecordedTokens(t *testing.T) {
 	const denied, one, two, three, four = "denied", "oa1@example.com", "oa2@example.com", "oa3@example.com", "oa4@example.com"
 	for version, want := range map[string][]string{

@@ -66,8 +66,8 @@ func (s *Backend) findProxies() error {
 			return fmt.Errorf("address %s: the proxy %s from HTTP_PROXY would read every API key and secret; %s", a, a.proxy,
 				proxyAdvice)
 		case Private(a.url.Hostname()):
-			s.logger.Warn("a site of a private network is asked through a proxy from the environment", zap.Stringer("address", a),
-				zap.String("proxy", a.proxy), zap.String("advice", proxyAdvice))
+			s.logger.Warn("a site of a private network is asked through a proxy from the environment",
+				zap.Stringer("address", a), zap.String("proxy", a.proxy), zap.String("advice", proxyAdvice))
 		default:
 			s.logger.Info("the site is asked through a proxy from the environment", zap.Stringer("address", a),
 				zap.String("proxy", a.proxy))
@@ -93,7 +93,8 @@ func (c request) examineProxy(name string) []frappe.Finding {
 	case c.address.proxy == "":
 		return nil
 	case Private(c.address.url.Hostname()):
-		warning := frappe.Warning(name, "asked through the proxy %s from HTTPS_PROXY, although its host is private", c.address.proxy)
+		warning := frappe.Warning(name, "asked through the proxy %s from HTTPS_PROXY, although its host is private",
+			c.address.proxy)
 		return []frappe.Finding{warning.Advise(proxyAdvice)}
 	}
 	return []frappe.Finding{frappe.OK(name, "asked through the proxy %s from HTTPS_PROXY", c.address.proxy)}

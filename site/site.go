@@ -76,8 +76,8 @@ type Backend struct {
 	// response headers.
 	//
 	// If the environment names a proxy (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), Caddy's transport uses it. It would read what
-	// is sent to an `http` address, so that is an error, unless the transport names the proxy (`network_proxy url`) or none
-	// (`network_proxy none`). For an `https` address, the log says that the proxy is used.
+	// is sent to an `http` address, so that is an error, unless the transport names the proxy (`network_proxy url`) or
+	// none (`network_proxy none`). For an `https` address, the log says that the proxy is used.
 	TransportRaw json.RawMessage `json:"transport,omitempty" caddy:"namespace=http.reverse_proxy.transport inline_key=protocol"`
 
 	addresses []siteAddress

@@ -1,5 +1,5 @@
-// Command caddy is Caddy with its standard modules, frappe_auth, the database backend and the shared store in Redis. Its main
-// function is Caddy's own.
+// Command caddy is Caddy with its standard modules, frappe_auth, the database backend and the shared store in Redis.
+// Its main function is Caddy's own.
 package main
 
 import (

@@ -46,9 +46,9 @@ func (p *Protection) Refuses(r *http.Request, scheme, host string) bool {
 	return !slices.Contains(p.trusted, origin)
 }
 
-// mayChange reports whether the request may change something. Opening a WebSocket counts as a change although its method
-// is GET, because messages follow without another request. A proxy that asks whether a request may pass does so with
-// GET, and sends the method of that request in a header. Anybody may send this header, as it only makes the check
+// mayChange reports whether the request may change something. Opening a WebSocket counts as a change although its
+// method is GET, because messages follow without another request. A proxy that asks whether a request may pass does so
+// with GET, and sends the method of that request in a header. Anybody may send this header, as it only makes the check
 // stricter.
 func mayChange(r *http.Request) bool {
 	if upgrades(r) || !safe(r.Method) {

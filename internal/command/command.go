@@ -39,7 +39,8 @@ type Handler interface {
 	// CheckRequirements checks the names in the requirements, and that the required roles exist.
 	CheckRequirements(ctx context.Context) []frappe.Finding
 
-	// CheckLogin checks that users can log in on the ERP's host, if they must. where says which requests reach the handler.
+	// CheckLogin checks that users can log in on the ERP's host, if they must. where says which requests reach the
+	// handler.
 	CheckLogin(ctx context.Context, where string) []frappe.Finding
 }
 
@@ -86,7 +87,9 @@ func Root(open func(module any) Handler) caddycmd.Command {
 Tools for operators of the frappe_auth handler. They read the configuration and ask its
 backends directly. Caddy does not have to run, and a running Caddy is not affected.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			for _, sub := range []*cobra.Command{l.initCommand(), l.checkCommand(), hashCommand(), l.doctorCommand(), versionCommand()} {
+			for _, sub := range []*cobra.Command{
+				l.initCommand(), l.checkCommand(), hashCommand(), l.doctorCommand(), versionCommand(),
+			} {
 				sub.Args = noArguments
 				// Caddy logs the error, so cobra must not print it as well.
 				sub.SilenceErrors, sub.SilenceUsage = true, true

@@ -33,9 +33,9 @@ elsewhere, headers that clash, descriptions that no client reaches, webhooks wit
 logins on another host that do not work.
 The last table is the map: which routes of each site are protected by what, and which are open.
 Prints the version and the results as tables, or with --json as one JSON object: version,
-level, which is the worst of all findings, and findings, which has for each its level (ok, warning or trouble), what it is about
-(backend, handler or configuration), where, the name of the check, text, and advice if
-there is something to do that the text does not say.
+level, which is the worst of all findings, and findings, which has for each its level (ok,
+warning or trouble), what it is about (backend, handler or configuration), where, the name of
+the check, text, and advice if there is something to do that the text does not say.
 
 Exit codes: 0 if all is well, warnings included; 2 if a check found trouble; 1 if the command
 line or the configuration is wrong.`,

@@ -71,11 +71,11 @@ func (e *erpHost) block(p proposal, word func(string) string) ([]string, error) 
 	u, err := url.Parse(p.url)
 	switch {
 	case err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "":
-		return nil, errors.New("--login: Caddy is in front of the site then; give --site the URL of its web server without a path, " +
-			"such as http://127.0.0.1:8000")
+		return nil, errors.New("--login: Caddy is in front of the site then; give --site the URL of its web server " +
+			"without a path, such as http://127.0.0.1:8000")
 	case u.Host == e.name:
-		return nil, fmt.Errorf("--login: Caddy cannot be in front of %s and ask it there; give --site the URL of the web server "+
-			"behind it, such as http://127.0.0.1:8000, and --site-name", e.name)
+		return nil, fmt.Errorf("--login: Caddy cannot be in front of %s and ask it there; give --site the URL of the "+
+			"web server behind it, such as http://127.0.0.1:8000, and --site-name", e.name)
 	}
 	lines := []string{
 		"# The ERP's host. Its users log in here, also for the host below. If another server has this name, let it send",

@@ -21,7 +21,8 @@ import (
 
 func (l loader) initCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "init [--site <url> | --bench <path>] [--site-name <name>] [--address <address>] [--login <host>] [--output <file>] [--force]",
+		Use: "init [--site <url> | --bench <path>] [--site-name <name>] [--address <address>] [--login <host>] " +
+			"[--output <file>] [--force]",
 		Short: "Writes a Caddyfile for your site",
 		Long: `
 Finds out how credentials can be verified, and writes a commented Caddyfile that passes
@@ -170,7 +171,8 @@ func save(w io.Writer, file, text, address string, force bool) (int, error) {
 		!strings.HasSuffix(base, ".caddyfile") {
 		adapter = " --adapter caddyfile" // otherwise Caddy would read the file as JSON
 	}
-	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: %s run --config %s%s\n", file, invocation(os.Args[0]), shellWord(file), adapter)
+	fmt.Fprintf(w, "\nWrote %s. Start Caddy with: %s run --config %s%s\n",
+		file, invocation(os.Args[0]), shellWord(file), adapter)
 	if other := listening(address); other != "" {
 		fmt.Fprintf(w, "Stop the server at %s first: a second Caddy starts beside it, and both answer.\n", other)
 	}

@@ -307,13 +307,14 @@ func unknownRequirement(kind string, names []string) error {
 	if !found {
 		instead, found = Nearest(lower, requirementKinds)
 	}
+	line := strings.Join(append([]string{kind}, names...), " ")
 	switch {
 	case found:
 		return fmt.Errorf("unknown requirement %s; did you mean %s?", kind, instead)
 	case strings.Contains(kind, "@"):
-		return fmt.Errorf("unknown requirement %s; write require user %s", kind, strings.Join(append([]string{kind}, names...), " "))
+		return fmt.Errorf("unknown requirement %s; write require user %s", kind, line)
 	case kind != lower: // names of roles begin with a capital
-		return fmt.Errorf("unknown requirement %s; write require role %q", kind, strings.Join(append([]string{kind}, names...), " "))
+		return fmt.Errorf("unknown requirement %s; write require role %q", kind, line)
 	}
 	return fmt.Errorf("unknown requirement %s; write require role, user, scope or client and its names", kind)
 }

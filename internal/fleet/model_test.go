@@ -76,7 +76,8 @@ type world struct {
 	calm         bool
 	store        *testutil.Store
 
-	// mu guards the following, and what modelCaddy and modelRevocation have. It is not held while a fleet or a store is used.
+	// mu guards the following, and what modelCaddy and modelRevocation have. It is not held while a fleet or a store is
+	// used.
 	mu          sync.Mutex
 	caddys      []*modelCaddy
 	good        [credentials]bool

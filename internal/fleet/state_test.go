@@ -57,7 +57,8 @@ func TestCurrentAt(t *testing.T) {
 	}
 }
 
-// TestChanges: what one state has lost of another, what it revokes besides, and what it lacks as that of a newer secret.
+// TestChanges: what one state has lost of another, what it revokes besides, and what it lacks as that of a newer
+// secret.
 func TestChanges(t *testing.T) {
 	known := &state{generation: 7, floor: 100, last: 200, tags: map[uint64]uint64{1: 150, 2: 200}}
 	everything := Revocation{Everything: true}
@@ -148,8 +149,8 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestClock: a clock that goes back by more than the slack is noticed, whatever the messages take; one that goes forward,
-// or is a little slower, is not.
+// TestClock: a clock that goes back by more than the slack is noticed, whatever the messages take; one that goes
+// forward, or is a little slower, is not.
 func TestClock(t *testing.T) {
 	const second = 1_000_000
 	for _, test := range []struct {

@@ -9,8 +9,8 @@ import (
 )
 
 // RemoveCookie removes every cookie with a name from the Cookie headers. It does not change the bytes of other cookies,
-// nor a header without the cookie. It removes a header in which nothing is left. Cookies end at every semicolon (RFC 6265
-// section 5.2), also within quotes, because some applications read them like that.
+// nor a header without the cookie. It removes a header in which nothing is left. Cookies end at every semicolon (RFC
+// 6265 section 5.2), also within quotes, because some applications read them like that.
 func RemoveCookie(header http.Header, name string) { TakeCookies(header, []string{name}) }
 
 // TakeCookies removes every cookie with one of the names, as RemoveCookie does, and returns their names and values.

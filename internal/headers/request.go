@@ -68,8 +68,8 @@ func OriginalURL(r *http.Request) *url.URL {
 
 // AskedURL returns the URL of the page that the client asked for. If a trusted proxy asks whether a request may pass,
 // this is the URL of that request: X-Forwarded-Uri is what Traefik and Caddy's forward_auth send, X-Original-Uri what
-// nginx's documentation shows, and X-Original-Url, with scheme and host, what ingress-nginx sends. Only the path and the
-// query of it count. For any other request it is OriginalURL.
+// nginx's documentation shows, and X-Original-Url, with scheme and host, what ingress-nginx sends. Only the path and
+// the query of it count. For any other request it is OriginalURL.
 func AskedURL(r *http.Request) *url.URL {
 	if fromTrustedProxy(r) {
 		for _, name := range []string{"X-Forwarded-Uri", "X-Original-Uri", "X-Original-Url"} {

@@ -75,8 +75,8 @@ func MetadataURL(identifier string) string {
 	return scheme + "://" + host + WellKnown + path
 }
 
-// BelowURL returns another URL of the metadata: the well-known path below that of the resource. It reaches a handler that
-// gets only what is below the resource.
+// BelowURL returns another URL of the metadata: the well-known path below that of the resource. It reaches a handler
+// that gets only what is below the resource.
 func BelowURL(identifier string) string { return strings.TrimSuffix(identifier, "/") + WellKnown }
 
 // Path returns the path of a URL that MetadataURL or BelowURL has made.
@@ -90,7 +90,8 @@ func Path(metadataURL string) string {
 // well-known path alone, for clients that know only the host. A trailing slash makes no difference.
 func Serves(identifier, path string) bool {
 	path = strings.TrimSuffix(path, "/")
-	return path == WellKnown || path == strings.TrimSuffix(Path(MetadataURL(identifier)), "/") || path == Path(BelowURL(identifier))
+	return path == WellKnown || path == strings.TrimSuffix(Path(MetadataURL(identifier)), "/") ||
+		path == Path(BelowURL(identifier))
 }
 
 // Serve answers a request for the metadata. Scripts of any origin may read it.

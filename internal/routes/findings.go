@@ -30,8 +30,8 @@ type Finding struct {
 // Findings returns what is wrong around the frappe_auth of an http app. It is empty if all is well.
 func Findings(http any) []Finding {
 	walks := examine(http)
-	return merged(slices.Concat(names(http), walks.earlyUses(), walks.order(), walks.headers(), walks.pairs(), walks.metadata(),
-		walks.open(), webhooks(http), proxies(http)))
+	return merged(slices.Concat(names(http), walks.earlyUses(), walks.order(), walks.headers(), walks.pairs(),
+		walks.metadata(), walks.open(), webhooks(http), proxies(http)))
 }
 
 // at is a finding with its place and what to do.

@@ -20,8 +20,8 @@ var standardRoles = []string{
 	"Support Team", "System Manager", "Website Manager", "Workspace Manager",
 }
 
-// Names returns a finding about each name in the requirements that is probably misspelled: a role whose words are listed
-// as several roles, or a user's e-mail address with capital letters.
+// Names returns a finding about each name in the requirements that is probably misspelled: a role whose words are
+// listed as several roles, or a user's e-mail address with capital letters.
 func (h Handler) Names() (found []frappe.Finding) {
 	for _, required := range h.requirements() {
 		for _, role := range splitRoles(required.Roles) {

@@ -418,10 +418,10 @@ func (w *routeWalk) effect(name string, handler map[string]any) (own passage) {
 
 // middleware are the handlers that never answer requests by themselves, or only with an error.
 var middleware = map[string]bool{
-	"": true, "appsec": true, "cache": true, "copy_response_headers": true, "crowdsec": true, "encode": true, "error": true,
-	"headers": true, "intercept": true, "ip_blocker": true, "log_append": true, "map": true, "push": true,
-	"rate_limit": true, "request_body": true, "rewrite": true, "server_timeouts": true, "templates": true, "timeouts": true,
-	"tracing": true, "vars": true, "waf": true,
+	"": true, "appsec": true, "cache": true, "copy_response_headers": true, "crowdsec": true, "encode": true,
+	"error": true, "headers": true, "intercept": true, "ip_blocker": true, "log_append": true, "map": true, "push": true,
+	"rate_limit": true, "request_body": true, "rewrite": true, "server_timeouts": true, "templates": true,
+	"timeouts": true, "tracing": true, "vars": true, "waf": true,
 }
 
 // final are the handlers that answer every request.

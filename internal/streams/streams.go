@@ -1,8 +1,8 @@
 // Package streams ends long-lived requests when the grant that opened them ends. A WebSocket, an event stream or a gRPC
 // stream is checked once, when it begins, and could otherwise stay open for hours after its credential was revoked.
 //
-// A stream has two timers and no goroutine: one confirms its grant, the other ends the stream if that did not succeed in
-// time.
+// A stream has two timers and no goroutine: one confirms its grant, the other ends the stream if that did not succeed
+// in time.
 package streams
 
 import (
@@ -28,13 +28,14 @@ const (
 	MaxRevoked = 10 * time.Second
 )
 
-// Is reports whether the request may open a stream: one that upgrades its connection, opens a WebSocket over HTTP/2 or 3
-// (RFC 8441 and 9220), accepts an event stream, or is gRPC.
+// Is reports whether the request may open a stream: one that upgrades its connection, opens a WebSocket over HTTP/2 or
+// 3 (RFC 8441 and 9220), accepts an event stream, or is gRPC.
 func Is(r *http.Request) bool {
 	if r.Header["Upgrade"] != nil || r.Method == http.MethodConnect {
 		return true
 	}
-	if contentType := r.Header["Content-Type"]; len(contentType) > 0 && strings.HasPrefix(contentType[0], "application/grpc") {
+	contentType := r.Header["Content-Type"]
+	if len(contentType) > 0 && strings.HasPrefix(contentType[0], "application/grpc") {
 		return true
 	}
 	for _, accept := range r.Header["Accept"] {
@@ -53,8 +54,8 @@ type Grant interface {
 	// Revoked reports whether the grant was revoked after it was last confirmed.
 	Revoked() bool
 
-	// Confirm asks whether the credential is still good. It returns how long the stream may stay open, or why it ends. It is
-	// never called twice at once.
+	// Confirm asks whether the credential is still good. It returns how long the stream may stay open, or why it ends. It
+	// is never called twice at once.
 	Confirm() (Term, error)
 }
 
@@ -112,9 +113,11 @@ func (s *Set) confirmRevoked() {
 	}
 }
 
-// Open adds a stream. Its context, which derives from ctx, is canceled when the stream ends; ended is then called with the
-// reason. The caller must call done when the request is over.
-func (s *Set) Open(ctx context.Context, g Grant, term Term, ended func(reason error)) (streamed context.Context, done func()) {
+// Open adds a stream. Its context, which derives from ctx, is canceled when the stream ends; ended is then called with
+// the reason. The caller must call done when the request is over.
+func (s *Set) Open(
+	ctx context.Context, g Grant, term Term, ended func(reason error),
+) (streamed context.Context, done func()) {
 	streamed, cancel := context.WithCancel(ctx)
 	st := &stream{set: s, grant: g, cancel: cancel, ended: ended}
 	s.mu.Lock()

@@ -54,7 +54,8 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 // more than once for a registry.
 func Register(registry prometheus.Registerer, read func() Snapshot) error {
 	for _, c := range []prometheus.Collector{
-		requests, lookups, evictions, calls, rejections, revocations, endedStreams, deliveries, duration, buildInfo, gauges{read},
+		requests, lookups, evictions, calls, rejections, revocations, endedStreams, deliveries, duration, buildInfo,
+		gauges{read},
 	} {
 		var registered prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &registered) {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Certificates makes a CA, a certificate for 127.0.0.1 and redis.test, and one for a client, and returns the directory of
-// ca.pem, cert.pem, key.pem, client.pem and client.key.
+// Certificates makes a CA, a certificate for 127.0.0.1 and redis.test, and one for a client, and returns the directory
+// of ca.pem, cert.pem, key.pem, client.pem and client.key.
 func Certificates(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()

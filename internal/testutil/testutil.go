@@ -22,9 +22,9 @@ import (
 // handedOut holds the addresses that FreeAddress has returned.
 var handedOut sync.Map
 
-// FreeAddress returns a host and port of this machine where nothing listens. It returns each address only once. The port
-// is below those that the system gives to connections, and to listeners without a port: one of these could take it before
-// it is used.
+// FreeAddress returns a host and port of this machine where nothing listens. It returns each address only once. The
+// port is below those that the system gives to connections, and to listeners without a port: one of these could take it
+// before it is used.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
