@@ -114,9 +114,9 @@ func numbered(ansi string) string {
 // the password to whoever has answered.
 const noKey = "frappe-auth: none"
 
-var errClearText = errors.New("the server asks for the password in a form that it can read, but nothing says that it is " +
-	"the site's; set db_ssl_ca to the CA of its certificate, or let the user log in by mysql_native_password, ed25519 or " +
-	"scram-sha-256")
+var errClearText = errors.New("the server asks for the password in a form that it can read, but nothing says that it " +
+	"is the site's; set db_ssl_ca to the CA of its certificate, or let the user log in by mysql_native_password, " +
+	"ed25519 or scram-sha-256")
 
 func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	conf := mysql.NewConfig()
