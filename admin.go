@@ -49,7 +49,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute { return admin.Routes(adminSource{})
 // adminSource is what the admin API shows and changes.
 type adminSource struct{}
 
-func (adminSource) Overview() (caches []admin.Cache) {
+func (adminSource) Overview() (caches []admin.CacheStatus) {
 	for _, s := range statesOf("") {
 		caches = append(caches, s.overview())
 	}
@@ -60,15 +60,17 @@ func (adminSource) Drop(ctx context.Context, handler string, change frappe.Chang
 	return revoke(ctx, handler, []frappe.Change{change}, telemetry.SourceAdmin)
 }
 
-func (adminSource) Check(ctx context.Context, handler, line string, repl *caddy.Replacer) (verdicts []admin.Verdict) {
+func (adminSource) Check(
+	ctx context.Context, handler, line string, repl *caddy.Replacer,
+) (results []admin.CheckResult) {
 	for _, s := range statesOf(handler) {
 		for _, a := range authenticatorsOf(s) {
 			if handler == "" || handler == a.name {
-				verdicts = append(verdicts, a.try(ctx, repl, line))
+				results = append(results, a.try(ctx, repl, line))
 			}
 		}
 	}
-	return verdicts
+	return results
 }
 
 // authenticatorsOf returns the authenticators that share a state, sorted by name.
@@ -84,9 +86,9 @@ func authenticatorsOf(s *state) (found []*authenticator) {
 }
 
 // overview is the state as the admin API shows it.
-func (s *state) overview() admin.Cache {
-	o := admin.Cache{
-		Handlers:       []admin.Handler{},
+func (s *state) overview() admin.CacheStatus {
+	o := admin.CacheStatus{
+		Handlers:       []admin.HandlerOptions{},
 		Lookups:        make(map[string]uint64),
 		FailingClients: s.failures.Clients(),
 	}
@@ -105,7 +107,7 @@ func (s *state) overview() admin.Cache {
 	sources := make([]string, len(s.backends))
 	for _, a := range authenticatorsOf(s) {
 		l := a.verifier.lifetimes
-		o.Handlers = append(o.Handlers, admin.Handler{
+		o.Handlers = append(o.Handlers, admin.HandlerOptions{
 			Name:         a.name,
 			Schemes:      a.schemes,
 			Require:      a.require,
@@ -122,7 +124,7 @@ func (s *state) overview() admin.Cache {
 	}
 	for i, b := range s.backends {
 		calls, waiting := b.InFlight()
-		shown := admin.Backend{
+		shown := admin.BackendStatus{
 			Name:        b.Name,
 			Source:      sources[i],
 			InFlight:    calls,
@@ -146,9 +148,9 @@ func (s *state) overview() admin.Cache {
 }
 
 // try returns what happens to a request with a credential. It counts no failure against any client.
-func (a *authenticator) try(ctx context.Context, repl *caddy.Replacer, line string) admin.Verdict {
+func (a *authenticator) try(ctx context.Context, repl *caddy.Replacer, line string) admin.CheckResult {
 	d := a.decideLine(ctx, line, repl, caller{uncharged: true})
-	found := admin.Verdict{Handler: a.name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
+	found := admin.CheckResult{Handler: a.name, Status: http.StatusOK, Outcome: d.outcome.String(), Cache: d.verdict.cache}
 	for _, b := range a.verifier.backends {
 		found.Backends = append(found.Backends, b.Name)
 	}

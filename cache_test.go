@@ -367,7 +367,7 @@ func TestRevocationDropsDenialOfSeveralSites(t *testing.T) {
 		backend := newDoubleBackend()
 		v := newTestVerifier(t, backend, func(c *verifierConfig) {
 			c.backends[0].Resolver = resolvingDouble{backend}
-			c.backends = append(c.backends, backends.Backend{Backend: backend, Name: "another"})
+			c.backends = append(c.backends, backends.Loaded{Backend: backend, Name: "another"})
 		})
 		sites := []string{"one.example.com", ""}
 		for _, change := range []frappe.Change{

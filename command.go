@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	caddycmd.RegisterCommand(command.Root(func(module any) command.Handler {
+	caddycmd.RegisterCommand(command.Root(func(module any) command.Checker {
 		if provider, ok := module.(*Provider); ok {
 			return commandHandler{provider.auth}
 		}
@@ -77,4 +77,4 @@ func (h commandHandler) CheckLogin(ctx context.Context, where string) []frappe.F
 }
 
 // Interface guard
-var _ command.Handler = commandHandler{}
+var _ command.Checker = commandHandler{}

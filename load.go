@@ -96,7 +96,7 @@ var errNoSessions = errors.New("schemes session: no backend can verify sessions;
 
 // loadBackends loads the backends and computes their fingerprint. It covers the configuration of each backend and
 // everything else that the backend's verdicts depend on.
-func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum string, err error) {
+func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Loaded, sum string, err error) {
 	raws := o.BackendsRaw // LoadModule empties it
 	loaded, err := ctx.LoadModule(o, "BackendsRaw")
 	if err != nil {
@@ -113,7 +113,7 @@ func (o *Options) loadBackends(ctx caddy.Context) (list []backends.Backend, sum 
 		list = append(list, b)
 		parts = append(parts, raws[i], directive.ModuleFingerprint(module))
 	}
-	if needs.Sessions && !slices.ContainsFunc(list, func(b backends.Backend) bool { return b.Sessions }) {
+	if needs.Sessions && !slices.ContainsFunc(list, func(b backends.Loaded) bool { return b.Sessions }) {
 		return nil, "", errNoSessions
 	}
 	sum, err = directive.Fingerprint(parts...)
@@ -169,7 +169,7 @@ var errNoAuthorizationServer = errors.New("protected_resource: no backend site h
 
 // newProtectedResource applies the defaults that depend on the backends and on the required scopes.
 func newProtectedResource(
-	p *ProtectedResource, required []string, from []backends.Backend, reviewed *Review,
+	p *ProtectedResource, required []string, from []backends.Loaded, reviewed *Review,
 ) (*protectedResource, error) {
 	described := &protectedResource{
 		identifier: p.Resource, servers: p.AuthorizationServers, scopes: p.Scopes, review: reviewed,
@@ -194,7 +194,7 @@ func newProtectedResource(
 
 // checkRoles warns about required roles that probably nobody has. Backends that need a call are asked in the
 // background, until stop is called.
-func (o *Options) checkRoles(ctx context.Context, logger *zap.Logger, from []backends.Backend) (stop func()) {
+func (o *Options) checkRoles(ctx context.Context, logger *zap.Logger, from []backends.Loaded) (stop func()) {
 	if !o.needs().Roles {
 		return func() {}
 	}

@@ -26,7 +26,7 @@ import (
 
 // stateConfig is the configuration of a state.
 type stateConfig struct {
-	backends            []backends.Backend
+	backends            []backends.Loaded
 	backendsFingerprint string
 	store               fleet.Module // nil: nothing is shared with other Caddys
 	registry            *fleet.Registry

@@ -121,7 +121,7 @@ type sharer struct {
 }
 
 // newSharer returns a verifier with that store. In a bubble it knows the state by then.
-func newSharer(t *testing.T, store *testutil.Store, b frappe.Backend, adjust func(*verifierConfig)) sharer {
+func newSharer(t *testing.T, store *testutil.MemoryStore, b frappe.Backend, adjust func(*verifierConfig)) sharer {
 	t.Helper()
 	client := store.Client(fleetSecret)
 	v := newTestVerifier(t, b, func(c *verifierConfig) {
@@ -145,7 +145,7 @@ func (s sharer) get(t *testing.T, cred frappe.Credential) string {
 // backend was asked.
 func TestSharedVerdict(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["key"] = "alice@example.com"
 		a, b := newSharer(t, store, backend, nil), newSharer(t, store, backend, nil)
 		if got := a.get(t, pair("key")); got != cacheMiss {
@@ -188,7 +188,7 @@ func (b richBackend) Verify(context.Context, frappe.Credential) (frappe.Identity
 // TestSharedIdentity: an identity passes through the store unchanged, and nothing of it can be read there.
 func TestSharedIdentity(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
+		store := testutil.NewMemoryStore()
 		backend := richBackend{frappe.Identity{
 			User: "alice@example.com", FullName: "Alice Ä", Roles: []string{"Employee", "System Manager"},
 			Scopes: []string{"all", "openid"}, Client: "client-id", Expiry: time.Now().Add(30 * time.Second),
@@ -216,7 +216,7 @@ func TestSharedIdentity(t *testing.T) {
 // one.
 func TestColdStartAsksOnce(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["good"], backend.delay = "alice@example.com", time.Second
 		var caddys []sharer
 		for range 10 {
@@ -264,7 +264,7 @@ func TestFleetRevocation(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
-				store, backend := testutil.NewStore(), newDoubleBackend()
+				store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 				backend.users["key"] = "alice@example.com"
 				a := newSharer(t, store, backend, func(c *verifierConfig) { c.lifetimes.TTL = 30 * time.Second })
 				b := newSharer(t, store, backend, func(c *verifierConfig) { c.lifetimes.TTL = time.Hour })
@@ -290,7 +290,7 @@ func TestFleetRevocation(t *testing.T) {
 // them. The streams of other credentials stay open.
 func TestFleetEndsStreams(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["key"], backend.users["other"] = "alice@example.com", "bob@example.com"
 		var caddys []sharer
 		var ending, staying []context.Context
@@ -333,7 +333,7 @@ func TestFleetEndsStreams(t *testing.T) {
 // other Caddys have shared. A credential without a known expiry gets 503, and so does an unknown one.
 func TestRestartDuringOutage(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["key"], backend.users["token"], backend.users["revoked"] = "alice@example.com", "bob@example.com",
 			"carol@example.com"
 		allow := func(c *verifierConfig) { c.lifetimes.StaleIfError = time.Hour }
@@ -373,7 +373,7 @@ func TestRestartDuringOutage(t *testing.T) {
 // TestFirstRequestReadsTheStore: the first request of a new Caddy finds the verdicts that others have shared.
 func TestFirstRequestReadsTheStore(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["key"] = "alice@example.com"
 		newSharer(t, store, backend, nil).get(t, pair("key"))
 		for _, test := range []struct {
@@ -401,7 +401,7 @@ func TestFirstRequestReadsTheStore(t *testing.T) {
 // TestFleetRefreshesOnce: one Caddy refreshes a credential that all of them use.
 func TestFleetRefreshesOnce(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["steady"], backend.delay = "alice@example.com", time.Second/2
 		var caddys []sharer
 		for range 5 {
@@ -425,7 +425,7 @@ func TestFleetRefreshesOnce(t *testing.T) {
 // that, and so do new ones while the store is unreachable.
 func TestFleetCountsFailuresTogether(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["good"], backend.users["new"] = "alice@example.com", "bob@example.com"
 		limited := func(c *verifierConfig) { c.failures = rate.Limit{Max: 6, Window: time.Minute} }
 		a, b, c := newSharer(t, store, backend, limited), newSharer(t, store, backend, limited),
@@ -455,7 +455,7 @@ func TestFleetCountsFailuresTogether(t *testing.T) {
 // TestFleetCountsTheSameFailureOnce: sending one bad credential to several Caddys counts as one failure.
 func TestFleetCountsTheSameFailureOnce(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		backend.users["new"] = "bob@example.com"
 		limited := func(c *verifierConfig) { c.failures = rate.Limit{Max: 2, Window: time.Minute} }
 		for i := range 5 {
@@ -480,7 +480,7 @@ func TestFleetCountsTheSameFailureOnce(t *testing.T) {
 // store.
 func TestNeverShared(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store, backend := testutil.NewStore(), newDoubleBackend()
+		store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 		odd := pair("kéy")
 		backend.users["kéy"], backend.users["ended"], backend.users["key"] = "alice@example.com", "bob@example.com",
 			"alice@example.com"
@@ -526,7 +526,7 @@ func TestStoreFaults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
-				store, backend := testutil.NewStore(), newDoubleBackend()
+				store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 				a := newSharer(t, store, backend, nil)
 				var waited time.Duration
 				for i := range 100 {
@@ -556,7 +556,7 @@ func TestStoreFaults(t *testing.T) {
 // after the other, and is published once they answer.
 func TestSlowStoreDelaysNoRevocation(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
+		store := testutil.NewMemoryStore()
 		var handlers []sharer
 		for range 5 {
 			handlers = append(handlers, newSharer(t, store, newDoubleBackend(), nil))
@@ -596,7 +596,7 @@ func TestWatchDropsOlderVerdicts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
-				store, backend := testutil.NewStore(), newDoubleBackend()
+				store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 				for _, key := range []string{"early", "other", "asked"} {
 					backend.users[key] = key + "@example.com"
 				}
@@ -668,7 +668,7 @@ func TestFleetModel(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(uint64(seed), 3)) //nolint:gosec // repeatable on purpose
-				store, backend := testutil.NewStore(), newDoubleBackend()
+				store, backend := testutil.NewMemoryStore(), newDoubleBackend()
 				var (
 					snapshot map[string]string
 					fleet    [caddys]sharer

@@ -153,7 +153,7 @@ type caller struct {
 
 // step is one backend's answer to a lookup.
 type step struct {
-	backend  backends.Backend
+	backend  backends.Loaded
 	site     string
 	identity frappe.Identity
 	err      error

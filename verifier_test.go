@@ -180,7 +180,7 @@ func TestBackendOrder(t *testing.T) {
 						d.err = errDown
 					}
 					doubles = append(doubles, d)
-					c.backends = append(c.backends, backends.Backend{Backend: d, Name: fmt.Sprint(i)})
+					c.backends = append(c.backends, backends.Loaded{Backend: d, Name: fmt.Sprint(i)})
 				}
 			})
 			if got := v.get(t, pair("x")); got != test.want {
@@ -1458,7 +1458,7 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 	t.Helper()
 	conf := verifierConfig{
 		stateConfig: stateConfig{
-			backends:    []backends.Backend{{Backend: b, Name: "double", Sessions: true}},
+			backends:    []backends.Loaded{{Backend: b, Name: "double", Sessions: true}},
 			fingerprint: fmt.Sprintf("%s %p", t.Name(), new(int)),
 			maxInflight: 16,
 			now:         time.Now,

@@ -109,7 +109,7 @@ func driveCorpus(t *testing.T, address, on string) {
 }
 
 // onlyCredential returns what Frappe answered to the credential without other headers.
-func onlyCredential(t *testing.T, authorization, on string) testutil.Verdict {
+func onlyCredential(t *testing.T, authorization, on string) testutil.RecordedAnswer {
 	t.Helper()
 	for _, c := range testutil.Corpus(t) {
 		if len(c.Headers) == 0 && slices.Equal(c.Authorization, []string{authorization}) {
@@ -117,5 +117,5 @@ func onlyCredential(t *testing.T, authorization, on string) testutil.Verdict {
 		}
 	}
 	t.Fatalf("no recording of %q alone", authorization)
-	return testutil.Verdict{}
+	return testutil.RecordedAnswer{}
 }

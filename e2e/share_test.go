@@ -26,7 +26,7 @@ func init() {
 type doubleStore struct{ *testutil.StoreClient }
 
 var (
-	theStore  = testutil.NewStore()
+	theStore  = testutil.NewMemoryStore()
 	theClient = theStore.Client("0123456789abcdef0123456789abcdef")
 )
 

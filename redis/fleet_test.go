@@ -31,15 +31,15 @@ type counted struct {
 }
 
 type countedLink struct {
-	fleet.Store
+	fleet.Connection
 	member *member
 }
 
-func (c counted) Connect() fleet.Store { return &countedLink{c.Store.Connect(), c.member} }
+func (c counted) Connect() fleet.Connection { return &countedLink{c.Store.Connect(), c.member} }
 
 func (c *countedLink) Look(ctx context.Context, q fleet.LookQuery) (fleet.LookReply, error) {
 	c.member.looks.Add(1)
-	return c.Store.Look(ctx, q)
+	return c.Connection.Look(ctx, q)
 }
 
 func joined(t testing.TB, s *Store) *member {

@@ -22,7 +22,7 @@ const noteFor = 3 * time.Minute
 var errForeign = errors.New("an answer does not have the expected form; " +
 	"give frappe_auth a prefix that no other program uses")
 
-// storeClient is a use of a connection. Its methods implement fleet.Store: each runs one of the scripts.
+// storeClient is a use of a connection. Its methods implement fleet.Connection: each runs one of the scripts.
 type storeClient struct {
 	connection *connection
 	timeout    time.Duration
@@ -30,7 +30,7 @@ type storeClient struct {
 }
 
 // Connect implements fleet.Module.
-func (s *Store) Connect() fleet.Store {
+func (s *Store) Connect() fleet.Connection {
 	c := s.connection
 	connections.LoadOrStore(c.address.key, c) // one more use
 	return &storeClient{connection: c, timeout: time.Duration(s.RequestTimeout), close: sync.OnceFunc(func() {
@@ -60,7 +60,7 @@ func (l *storeClient) run(ctx context.Context, script *rueidis.Lua, keys, args [
 	})
 }
 
-// Look implements fleet.Store.
+// Look implements fleet.Connection.
 func (l *storeClient) Look(ctx context.Context, q fleet.LookQuery) (reply fleet.LookReply, err error) {
 	keys := append(make([]string, 0, 2+2*len(q.Rings)), q.Lock, q.Failures)
 	args := append(make([]string, 0, 2+len(q.Rings)), q.Owner, strconv.FormatInt(q.LockFor.Milliseconds(), 10))
@@ -81,7 +81,7 @@ func (l *storeClient) Look(ctx context.Context, q fleet.LookQuery) (reply fleet.
 	return reply, nil
 }
 
-// Done implements fleet.Store.
+// Done implements fleet.Connection.
 func (l *storeClient) Done(ctx context.Context, q fleet.DoneQuery) error {
 	todo := ""
 	switch {
@@ -120,7 +120,7 @@ func errorCode(text string) string {
 	return "the command is not permitted"
 }
 
-// Publish implements fleet.Store.
+// Publish implements fleet.Connection.
 func (l *storeClient) Publish(ctx context.Context, at fleet.StateKeys, version string, state []byte) (bool, error) {
 	keys, args := []string{at.State, at.Wake}, []string{version, rueidis.BinaryString(state)}
 	n, err := call(ctx, l.connection, func(ctx context.Context, client rueidis.Client) (int64, error) {
@@ -129,7 +129,7 @@ func (l *storeClient) Publish(ctx context.Context, at fleet.StateKeys, version s
 	return n == 1, err
 }
 
-// Sync implements fleet.Store.
+// Sync implements fleet.Connection.
 func (l *storeClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.SyncReply, err error) {
 	keys := append(make([]string, 0, 1+2*len(q.Rings)), q.Note)
 	for _, r := range q.Rings {
@@ -151,7 +151,7 @@ func (l *storeClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.
 	return reply, nil
 }
 
-// Wait implements fleet.Store.
+// Wait implements fleet.Connection.
 func (l *storeClient) Wait(ctx context.Context, rings []fleet.StateKeys, after []string, patience time.Duration) error {
 	read := func(ctx context.Context, client rueidis.Client) (struct{}, error) {
 		keys := make([]string, len(rings))
@@ -169,16 +169,16 @@ func (l *storeClient) Wait(ctx context.Context, rings []fleet.StateKeys, after [
 	return err
 }
 
-// Dialled implements fleet.Store.
+// Dialled implements fleet.Connection.
 func (l *storeClient) Dialled() uint64 { return l.connection.epoch() }
 
-// Timeout implements fleet.Store.
+// Timeout implements fleet.Connection.
 func (l *storeClient) Timeout() time.Duration { return l.timeout }
 
-// String implements fleet.Store.
+// String implements fleet.Connection.
 func (l *storeClient) String() string { return l.connection.address.String() }
 
-// Close implements fleet.Store.
+// Close implements fleet.Connection.
 func (l *storeClient) Close() { l.close() }
 
 // checkScripts does once what requests do, under names of its own, and compares the clocks.
@@ -257,6 +257,6 @@ func (s *Store) checkScripts(ctx context.Context) (findings []frappe.Finding) {
 
 // Interface guards
 var (
-	_ fleet.Module = (*Store)(nil)
-	_ fleet.Store  = (*storeClient)(nil)
+	_ fleet.Module     = (*Store)(nil)
+	_ fleet.Connection = (*storeClient)(nil)
 )

@@ -16,7 +16,7 @@ import (
 )
 
 // connected returns a store's connection until the test ends.
-func connected(t testing.TB, s *Store) fleet.Store {
+func connected(t testing.TB, s *Store) fleet.Connection {
 	t.Helper()
 	l := s.Connect()
 	t.Cleanup(l.Close)
@@ -28,7 +28,7 @@ func key(kind string) string { return "{frappe_auth}:1:" + kind }
 var stateKeys = fleet.StateKeys{State: key("s"), Wake: key("w")}
 
 // looked looks for a verdict, and takes the lock unless lock is 0.
-func looked(t testing.TB, s fleet.Store, owner string, lock time.Duration, unwanted string) fleet.LookReply {
+func looked(t testing.TB, s fleet.Connection, owner string, lock time.Duration, unwanted string) fleet.LookReply {
 	t.Helper()
 	got, err := s.Look(soon(t), fleet.LookQuery{
 		Lock: key("l"), Failures: key("f"), Owner: owner, LockFor: lock,
@@ -41,7 +41,7 @@ func looked(t testing.TB, s fleet.Store, owner string, lock time.Duration, unwan
 }
 
 // done ends a lookup.
-func done(t testing.TB, s fleet.Store, q fleet.DoneQuery) {
+func done(t testing.TB, s fleet.Connection, q fleet.DoneQuery) {
 	t.Helper()
 	q.Lock, q.Failures, q.Verdict = key("l"), key("f"), key("v")
 	if err := s.Done(soon(t), q); err != nil {
@@ -129,7 +129,7 @@ func TestFailures(t *testing.T) {
 	onEach(t, func(t *testing.T, program string) {
 		server := start(t, program)
 		a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
-		debt := func(s fleet.Store) time.Duration {
+		debt := func(s fleet.Connection) time.Duration {
 			got := looked(t, s, "x", 0, "")
 			if got.Paid == "" {
 				return 0
@@ -140,7 +140,7 @@ func TestFailures(t *testing.T) {
 			}
 			return time.Duration(paid-got.Time) * time.Microsecond
 		}
-		fail := func(s fleet.Store, fingerprint string, cost, window time.Duration) {
+		fail := func(s fleet.Connection, fingerprint string, cost, window time.Duration) {
 			done(t, s, fleet.DoneQuery{Cost: cost, Window: window, Fingerprint: fingerprint, Most: 4})
 		}
 		near := func(name string, want time.Duration) {
@@ -187,7 +187,7 @@ func TestFailures(t *testing.T) {
 }
 
 // synced compares the state with a known version.
-func synced(t testing.TB, s fleet.Store, known string) fleet.Synced {
+func synced(t testing.TB, s fleet.Connection, known string) fleet.Synced {
 	t.Helper()
 	got, err := s.Sync(soon(t), fleet.SyncQuery{Note: key("n"), Rings: []fleet.StateKeys{stateKeys}, Known: []string{known}})
 	if err != nil {
@@ -200,7 +200,7 @@ func synced(t testing.TB, s fleet.Store, known string) fleet.Synced {
 }
 
 // publish replaces the state of a version. It reports whether that was the version.
-func publish(t testing.TB, s fleet.Store, version, state string) bool {
+func publish(t testing.TB, s fleet.Connection, version, state string) bool {
 	t.Helper()
 	ok, err := s.Publish(soon(t), stateKeys, version, []byte(state))
 	if err != nil {
@@ -263,7 +263,7 @@ func TestStates(t *testing.T) {
 		)
 		for i := range 20 {
 			together.Go(func() {
-				if publish(t, []fleet.Store{a, b}[i%2], "", oneState) {
+				if publish(t, []fleet.Connection{a, b}[i%2], "", oneState) {
 					mu.Lock()
 					defer mu.Unlock()
 					won++
@@ -313,7 +313,7 @@ func TestNote(t *testing.T) {
 	server := startRedis(t)
 	a, b := connected(t, fresh(t, server)), connected(t, fresh(t, server))
 	for i, step := range []struct {
-		store       fleet.Store
+		store       fleet.Connection
 		write, want string
 	}{{a, "a", ""}, {b, "", ""}, {b, "b", "a"}, {a, "a", "b"}} {
 		got, err := step.store.Sync(soon(t), fleet.SyncQuery{Note: key("n"), Write: step.write})

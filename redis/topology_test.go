@@ -53,7 +53,7 @@ func numbers(from, before int) (all []string) {
 }
 
 // replicationOf returns the replication ID that a store sees, by which it tells servers apart.
-func replicationOf(t testing.TB, s fleet.Store) string {
+func replicationOf(t testing.TB, s fleet.Connection) string {
 	t.Helper()
 	got, err := s.Sync(soon(t), fleet.SyncQuery{Note: key("n")})
 	if err != nil {

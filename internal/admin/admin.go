@@ -21,14 +21,14 @@ import (
 // Source is what the endpoints show and change. An empty handler name means all handlers.
 type Source interface {
 	// Overview returns the caches of this Caddy.
-	Overview() []Cache
+	Overview() []CacheStatus
 
 	// Drop drops what a change selects from the caches of the handlers with a name. found is false if no handler has that
 	// name. An error means that the change was not published to other Caddys yet.
 	Drop(ctx context.Context, handler string, change frappe.Change) (found bool, err error)
 
 	// Check returns what the handlers with a name would do with a credential in the form that ParseCredential reads.
-	Check(ctx context.Context, handler, line string, repl *caddy.Replacer) []Verdict
+	Check(ctx context.Context, handler, line string, repl *caddy.Replacer) []CheckResult
 }
 
 // Routes returns the routes of the endpoints.
@@ -50,7 +50,7 @@ func (e endpoints) overview(w http.ResponseWriter, r *http.Request) error {
 	if _, err := requested(w, r, http.MethodGet); err != nil {
 		return err
 	}
-	return writeJSON(w, overview{Caches: append([]Cache{}, e.Overview()...)})
+	return writeJSON(w, overview{Caches: append([]CacheStatus{}, e.Overview()...)})
 }
 
 // drop drops cached verdicts.
@@ -97,7 +97,7 @@ func (e endpoints) check(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return apiError(http.StatusBadRequest, "url: write the URL of a request, such as https://files.example.com/")
 	}
-	answer := Checked{Verdicts: append([]Verdict{}, e.Check(r.Context(), query.Get("handler"), header, repl)...)}
+	answer := Checked{Verdicts: append([]CheckResult{}, e.Check(r.Context(), query.Get("handler"), header, repl)...)}
 	if len(answer.Verdicts) == 0 && query.Has("handler") {
 		return noSuchHandler()
 	}

@@ -10,13 +10,13 @@ import (
 
 // overview is the answer to GET /frappe_auth/.
 type overview struct {
-	Caches []Cache `json:"caches"`
+	Caches []CacheStatus `json:"caches"`
 }
 
-// Cache is a cache with the handlers that share it: those with the same backends.
-type Cache struct {
-	Handlers       []Handler         `json:"handlers"`
-	Backends       []Backend         `json:"backends"`
+// CacheStatus is a cache with the handlers that share it: those with the same backends.
+type CacheStatus struct {
+	Handlers       []HandlerOptions  `json:"handlers"`
+	Backends       []BackendStatus   `json:"backends"`
 	Granted        int               `json:"granted"`
 	Denied         int               `json:"denied"`
 	Size           int               `json:"size"`
@@ -24,12 +24,12 @@ type Cache struct {
 	HitRatio       float64           `json:"hit_ratio"`
 	StaleRatio     float64           `json:"stale_ratio"`
 	FailingClients int               `json:"failing_clients"`
-	Store          *Store            `json:"store,omitempty"` // only with `share`
-	Feeds          []Feed            `json:"feeds,omitempty"`
+	Store          *StoreStatus      `json:"store,omitempty"` // only with `share`
+	Feeds          []FeedStatus      `json:"feeds,omitempty"`
 }
 
-// Store is the state of a store that several Caddys share.
-type Store struct {
+// StoreStatus is the state of a store that several Caddys share.
+type StoreStatus struct {
 	Source    string   `json:"source,omitempty"`
 	Up        bool     `json:"up"`
 	Failures  uint64   `json:"failures"`
@@ -40,8 +40,8 @@ type Store struct {
 }
 
 // StoreOf converts the state of a store.
-func StoreOf(stats fleet.Stats) *Store {
-	shown := &Store{
+func StoreOf(stats fleet.Stats) *StoreStatus {
+	shown := &StoreStatus{
 		Source: stats.Source, Up: stats.Up, Failures: stats.Failures,
 		Published: stats.Published, Received: stats.Received, Pending: stats.Pending,
 	}
@@ -57,20 +57,20 @@ func Seconds(d time.Duration) *float64 {
 	return &s
 }
 
-// Feed is the state of a change feed.
-type Feed struct {
+// FeedStatus is the state of a change feed.
+type FeedStatus struct {
 	Name     string   `json:"name"`
 	Source   string   `json:"source,omitempty"`
 	WatchAge *float64 `json:"watch_age_seconds,omitempty"` // absent while it does not listen
 }
 
 // FeedsOf converts the states of feeds. Feeds with the same name and source are one.
-func FeedsOf(feeds *backends.Feeds, now time.Time) (shown []Feed) {
+func FeedsOf(feeds *backends.Feeds, now time.Time) (shown []FeedStatus) {
 	feeds.Each(now, func(f backends.Feed, age time.Duration, ok bool) {
 		if n := len(shown); n > 0 && shown[n-1].Name == f.Name && shown[n-1].Source == f.Source {
 			return
 		}
-		found := Feed{Name: f.Name, Source: f.Source}
+		found := FeedStatus{Name: f.Name, Source: f.Source}
 		if ok {
 			found.WatchAge = Seconds(age)
 		}
@@ -79,8 +79,8 @@ func FeedsOf(feeds *backends.Feeds, now time.Time) (shown []Feed) {
 	return shown
 }
 
-// Handler is a handler or provider.
-type Handler struct {
+// HandlerOptions are the options of a handler or provider.
+type HandlerOptions struct {
 	Name         string               `json:"name"`
 	Schemes      []frappe.Scheme      `json:"schemes"`
 	Require      []frappe.Requirement `json:"require,omitempty"`
@@ -92,8 +92,8 @@ type Handler struct {
 	MaxInflight  int                  `json:"max_inflight"`
 }
 
-// Backend is the state of a backend.
-type Backend struct {
+// BackendStatus is the state of a backend.
+type BackendStatus struct {
 	Name        string   `json:"name"`
 	Source      string   `json:"source,omitempty"`
 	InFlight    int64    `json:"in_flight"`
@@ -108,11 +108,11 @@ type Backend struct {
 type Checked struct {
 	Scheme   frappe.Scheme `json:"scheme"`
 	APIKey   string        `json:"api_key,omitempty"` // at most its first four characters
-	Verdicts []Verdict     `json:"verdicts"`
+	Verdicts []CheckResult `json:"verdicts"`
 }
 
-// Verdict is what one handler would do with a credential.
-type Verdict struct {
+// CheckResult is what one handler would do with a credential.
+type CheckResult struct {
 	Handler  string     `json:"handler"`
 	Backends []string   `json:"backends"`
 	Status   int        `json:"status"` // of the response; 200 if the request is accepted

@@ -24,8 +24,8 @@ import (
 // requests in flight and their calls, so this is also how long a call can outlive its configuration.
 const MaxCall = time.Minute
 
-// Backend is a backend of one configuration.
-type Backend struct {
+// Loaded is a backend of one configuration.
+type Loaded struct {
 	frappe.Backend
 
 	// Name is the name of the module, such as site.
@@ -43,7 +43,7 @@ type Backend struct {
 }
 
 // Source names the source of the verdicts, such as a URL. It is empty if the backend does not name it.
-func (b Backend) Source() string { return SourceOf(b.Backend) }
+func (b Loaded) Source() string { return SourceOf(b.Backend) }
 
 // SourceOf names the source that a module asks. It is empty if the module does not name it.
 func SourceOf(module any) string {
@@ -89,7 +89,7 @@ type Call struct {
 }
 
 // Verify calls a backend. Errors are those of frappe.Backend, a breaker.OpenError, or that of Call.Allow.
-func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) {
+func (s *State) Verify(b Loaded, to Reporter, c Call) (frappe.Identity, error) {
 	site := c.Credential.Site
 	if b.Resolver != nil && s.unknownSites.has(site, to.Now()) {
 		return frappe.Identity{}, frappe.ErrUnknownSite
@@ -117,7 +117,7 @@ func (s *State) Verify(b Backend, to Reporter, c Call) (frappe.Identity, error) 
 }
 
 // call asks one backend. If it misbehaves or panics, it counts as unavailable.
-func call(b Backend, to Reporter, c Call) (id frappe.Identity, err error) {
+func call(b Loaded, to Reporter, c Call) (id frappe.Identity, err error) {
 	defer recovered(to.Logger.With(zap.String("backend", b.Name)), &err)
 	ctx, cancel := context.WithTimeout(context.Background(), MaxCall)
 	defer cancel()
@@ -213,29 +213,29 @@ type Needs struct {
 
 // New returns a loaded module as a backend. It returns an error if the module is not a backend, or if it is configured
 // without a needed capability. Only some of the backends need to verify sessions.
-func New(module any, needs Needs) (Backend, error) {
+func New(module any, needs Needs) (Loaded, error) {
 	name := module.(caddy.Module).CaddyModule().ID.Name()
 	backend, ok := module.(frappe.Backend)
 	if !ok {
-		return Backend{}, fmt.Errorf("backend %s: module %T is not a backend", name, module)
+		return Loaded{}, fmt.Errorf("backend %s: module %T is not a backend", name, module)
 	}
-	b := Backend{Backend: backend, Name: name}
+	b := Loaded{Backend: backend, Name: name}
 	if reporter, ok := module.(frappe.RoleReporter); ok && !reporter.ReportsRoles() && needs.Roles {
-		return Backend{}, fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
+		return Loaded{}, fmt.Errorf("require role: backend %s does not ask for roles; add `roles` to it", name)
 	}
 	if reporter, ok := module.(frappe.TokenReporter); ok && !reporter.ReportsTokens() {
 		switch {
 		case needs.Scopes:
-			return Backend{}, fmt.Errorf("require scope: backend %s cannot see the scopes of access tokens; "+
+			return Loaded{}, fmt.Errorf("require scope: backend %s cannot see the scopes of access tokens; "+
 				"use backend database", name)
 		case needs.Clients:
-			return Backend{}, fmt.Errorf("require client: backend %s cannot see which client an access token was issued to; "+
+			return Loaded{}, fmt.Errorf("require client: backend %s cannot see which client an access token was issued to; "+
 				"use backend database", name)
 		}
 	}
 	if verifier, ok := module.(frappe.SessionVerifier); ok && needs.Sessions {
 		if err := verifier.EnableSessions(); err != nil {
-			return Backend{}, fmt.Errorf("schemes session: backend %s cannot verify sessions: %w", name, err)
+			return Loaded{}, fmt.Errorf("schemes session: backend %s cannot verify sessions: %w", name, err)
 		}
 		b.Sessions = true
 	}

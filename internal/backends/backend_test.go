@@ -75,7 +75,7 @@ func TestVerify(t *testing.T) {
 			core, logs := observer.New(zap.DebugLevel)
 			to := backends.Reporter{Logger: zap.New(core), Now: time.Now}
 			d := &double{answer: test.answer}
-			b := backends.Backend{Backend: d, Name: "double", Resolver: d}
+			b := backends.Loaded{Backend: d, Name: "double", Resolver: d}
 			charge := false
 			_, err := backends.NewState("double", 1, func() float64 { return 0 }).Verify(b, to, backends.Call{
 				Known: test.known, Allow: func() error { return test.allow }, Charge: func() { charge = true },

@@ -80,7 +80,7 @@ func (s *State) LastVerdict() (at time.Time, ok bool) {
 
 // KeepPinging pings a backend that nobody has called for PingAfter, until ctx is done, so that Up is right without
 // traffic. It returns at once if the backend cannot be pinged.
-func (s *State) KeepPinging(ctx context.Context, b Backend, to Reporter) {
+func (s *State) KeepPinging(ctx context.Context, b Loaded, to Reporter) {
 	pinger, ok := b.Backend.(frappe.Pinger)
 	if !ok {
 		return
@@ -97,7 +97,7 @@ func (s *State) KeepPinging(ctx context.Context, b Backend, to Reporter) {
 	}
 }
 
-func (s *State) pingIfDue(ctx context.Context, b Backend, pinger frappe.Pinger, to Reporter) {
+func (s *State) pingIfDue(ctx context.Context, b Loaded, pinger frappe.Pinger, to Reporter) {
 	began := to.Now()
 	site, due := s.contact.claim(began, b.Resolver != nil)
 	if !due {

@@ -66,14 +66,14 @@ func (severalSites) Site(*caddy.Replacer) (string, error) { return "", nil }
 type contacted struct {
 	*pinged
 	state *backends.State
-	b     backends.Backend
+	b     backends.Loaded
 	to    backends.Reporter
 	calls byte
 }
 
 func newContacted(several bool) *contacted {
 	c := &contacted{pinged: &pinged{ping: func() error { return nil }}}
-	c.b = backends.Backend{Backend: c.pinged, Name: "double"}
+	c.b = backends.Loaded{Backend: c.pinged, Name: "double"}
 	if several {
 		both := severalSites{c.pinged}
 		c.b.Backend, c.b.Resolver = both, both

@@ -23,7 +23,7 @@ const maxRoleCheck = 10 * time.Second
 // whether all backends listed their roles, so that nobody can have an unknown role. If a backend fails, the result
 // covers the others.
 func unknownRoles(
-	ctx context.Context, from []Backend, requirements []frappe.Requirement,
+	ctx context.Context, from []Loaded, requirements []frappe.Requirement,
 ) (unknown []string, complete bool, err error) {
 	var (
 		known  []string
@@ -63,7 +63,7 @@ func CheckReachable(requirements []frappe.Requirement, listed interface{ CanMeet
 // WatchRoles asks the backends for the names of their roles in the background, and logs a warning about required roles
 // that do not exist. stop ends this, and waits until nothing is logged any more.
 func WatchRoles(
-	ctx context.Context, logger *zap.Logger, from []Backend, requirements []frappe.Requirement,
+	ctx context.Context, logger *zap.Logger, from []Loaded, requirements []frappe.Requirement,
 ) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -77,7 +77,7 @@ func WatchRoles(
 	}
 }
 
-func warnUnknownRoles(ctx context.Context, logger *zap.Logger, from []Backend, requirements []frappe.Requirement) {
+func warnUnknownRoles(ctx context.Context, logger *zap.Logger, from []Loaded, requirements []frappe.Requirement) {
 	limited, cancel := context.WithTimeout(ctx, maxRoleCheck)
 	defer cancel()
 	unknown, complete, err := unknownRoles(limited, from, requirements)
@@ -94,7 +94,7 @@ func warnUnknownRoles(ctx context.Context, logger *zap.Logger, from []Backend, r
 
 // CheckRoles returns a finding about the required roles. found is false if there is nothing to report.
 func CheckRoles(
-	ctx context.Context, from []Backend, requirements []frappe.Requirement,
+	ctx context.Context, from []Loaded, requirements []frappe.Requirement,
 ) (finding frappe.Finding, found bool) {
 	const check = "require role"
 	required := allRequired(requirements)

@@ -83,7 +83,7 @@ type permit struct {
 }
 
 // acquire waits until the backend may be called.
-func (s *State) acquire(b Backend, c Call, now func() time.Time) (p permit, err error) {
+func (s *State) acquire(b Loaded, c Call, now func() time.Time) (p permit, err error) {
 	if err := s.Check(c.Credential.Site, c.Key, now()); err != nil {
 		telemetry.CountRejection(s.Name, telemetry.ReasonCircuitOpen)
 		return permit{}, err

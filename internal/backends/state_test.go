@@ -20,7 +20,7 @@ func TestState(t *testing.T) {
 	now := time.Now()
 	to := backends.Reporter{Logger: zap.NewNop(), Now: func() time.Time { return now }}
 	d := new(double)
-	b := backends.Backend{Backend: d, Name: "double", Resolver: d}
+	b := backends.Loaded{Backend: d, Name: "double", Resolver: d}
 	s := backends.NewState("double", 1, func() float64 { return 0 })
 	lookup := uint64(0)
 	ask := func(site string, answer error) (err error) {

@@ -81,7 +81,7 @@ func (l loader) check(fl caddycmd.Flags) (int, error) {
 
 // toCheck returns the handlers to check. With --site, that site replaces their backends. Without --config, it then
 // returns one handler for that site.
-func toCheck(fl caddycmd.Flags) ([]routes.Handler, error) {
+func toCheck(fl caddycmd.Flags) ([]routes.Protection, error) {
 	site, name := fl.String("site"), fl.String("site-name")
 	if site == "" && name != "" {
 		return nil, errors.New("--site-name needs --site; in a configuration, write site_name in the block of backend site")
@@ -94,7 +94,7 @@ func toCheck(fl caddycmd.Flags) ([]routes.Handler, error) {
 	}
 	if site != "" && fl.String("config") == "" {
 		all := []frappe.Scheme{frappe.SchemeBasic, frappe.SchemeBearer, frappe.SchemeToken, frappe.SchemeSession}
-		return []routes.Handler{{
+		return []routes.Protection{{
 			Module: routes.HandlerModule, Options: map[string]any{"backends": ask(false), "schemes": all},
 			Where: "with every scheme, for --site",
 		}}, nil

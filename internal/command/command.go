@@ -20,8 +20,8 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/directive"
 )
 
-// Handler is a loaded handler or provider.
-type Handler interface {
+// Checker checks what a loaded handler or provider does.
+type Checker interface {
 	// Name returns the option `name`.
 	Name() string
 
@@ -76,8 +76,8 @@ type Requirement struct {
 }
 
 // Root returns the command `caddy frappe-auth`, for caddycmd.RegisterCommand. open returns a loaded frappe_auth handler
-// or provider as a Handler.
-func Root(open func(module any) Handler) caddycmd.Command {
+// or provider as a Checker.
+func Root(open func(module any) Checker) caddycmd.Command {
 	l := loader{open: open}
 	return caddycmd.Command{
 		Name:  "frappe-auth",

@@ -43,8 +43,8 @@ func parseConfiguration(raw []byte, file string) (configuration, error) {
 }
 
 // handlers returns the handlers and providers of the configuration. It is an error if there are none.
-func (c configuration) handlers() ([]routes.Handler, error) {
-	found := routes.Handlers(c.http)
+func (c configuration) handlers() ([]routes.Protection, error) {
+	found := routes.Protections(c.http)
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%s has no frappe_auth", c.file)
 	}
@@ -65,18 +65,18 @@ func newContext() (ctx caddy.Context, cancel func(), err error) {
 
 // loader loads handlers and providers.
 type loader struct {
-	open func(module any) Handler
+	open func(module any) Checker
 }
 
 // loaded is a loaded handler or provider of the configuration.
 type loaded struct {
-	Handler
+	Checker
 	where string
 	names []frappe.Finding // about the names in its requirements
 }
 
 // load loads handlers and providers without the servers they belong to. They are unloaded when ctx is canceled.
-func (l loader) load(ctx caddy.Context, handlers []routes.Handler) (found []loaded, err error) {
+func (l loader) load(ctx caddy.Context, handlers []routes.Protection) (found []loaded, err error) {
 	for _, handler := range handlers {
 		raw, err := json.Marshal(handler.Options)
 		if err != nil {
@@ -86,7 +86,7 @@ func (l loader) load(ctx caddy.Context, handlers []routes.Handler) (found []load
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", handler.Where, err)
 		}
-		found = append(found, loaded{Handler: l.open(module), where: handler.Where, names: handler.Names()})
+		found = append(found, loaded{Checker: l.open(module), where: handler.Where, names: handler.Names()})
 	}
 	return found, nil
 }

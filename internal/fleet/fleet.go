@@ -1,4 +1,4 @@
-// Package fleet lets several Caddys that share a Store act as one: a verdict of one serves all, a revocation at one
+// Package fleet lets several Caddys that share a store act as one: a verdict of one serves all, a revocation at one
 // reaches all, and failures count together.
 //
 // All Caddys hold the same small state: the stamp of the last revocation of each tag. The store holds a sealed copy,
@@ -139,7 +139,7 @@ type ring struct {
 
 // attachment is the connection of one configuration.
 type attachment struct {
-	store  Store
+	store  Connection
 	rings  []*ring
 	logger *zap.Logger
 	users  int // the configuration, and what is under way; guarded by the fleet's mutex

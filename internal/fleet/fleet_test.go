@@ -124,10 +124,10 @@ func (c *caddy) age(name string, tags ...uint64) time.Duration {
 }
 
 // bubble runs a test with two Caddys that share a store.
-func bubble(t *testing.T, test func(t *testing.T, store *testutil.Store, a, b *caddy)) {
+func bubble(t *testing.T, test func(t *testing.T, store *testutil.MemoryStore, a, b *caddy)) {
 	t.Helper()
 	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
+		store := testutil.NewMemoryStore()
 		a := join(t, store.Client(secret), 0)
 		test(t, store, a, join(t, store.Client(secret), 0))
 	})
@@ -135,7 +135,7 @@ func bubble(t *testing.T, test func(t *testing.T, store *testutil.Store, a, b *c
 
 // TestVerdicts: a verdict of one Caddy serves another, with its age, unless a tag of it was revoked since.
 func TestVerdicts(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		a.put(t, "key")
 		time.Sleep(20 * time.Second)
 		if got := b.age("key", 1, 2); got != 20*time.Second {
@@ -170,7 +170,7 @@ func TestVerdicts(t *testing.T) {
 
 // TestForgery: whoever writes the store can lose verdicts, and no more.
 func TestForgery(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		a.put(t, "alice")
 		name := store.Keys("v")[0]
 		genuine := store.Snapshot()[name]
@@ -208,43 +208,47 @@ func TestForgery(t *testing.T) {
 func TestLosses(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		lose func(store *testutil.Store, before map[string]string, clients ...*testutil.StoreClient)
+		lose func(store *testutil.MemoryStore, before map[string]string, clients ...*testutil.StoreClient)
 		once bool // everything is dropped
 	}{
-		{"nothing", func(*testutil.Store, map[string]string, ...*testutil.StoreClient) {}, false},
-		{"the connections", func(_ *testutil.Store, _ map[string]string, clients ...*testutil.StoreClient) {
+		{"nothing", func(*testutil.MemoryStore, map[string]string, ...*testutil.StoreClient) {}, false},
+		{"the connections", func(_ *testutil.MemoryStore, _ map[string]string, clients ...*testutil.StoreClient) {
 			for _, c := range clients {
 				c.Redial()
 			}
 		}, false},
-		{"everything", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) { s.Flush() }, true},
-		{"the state", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) { s.LoseState() }, true},
-		{"the state, which is garbage now", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) {
+		{"everything", func(s *testutil.MemoryStore, _ map[string]string, _ ...*testutil.StoreClient) { s.Flush() }, true},
+		{"the state", func(s *testutil.MemoryStore, _ map[string]string, _ ...*testutil.StoreClient) { s.LoseState() }, true},
+		{"the state, which is garbage now", func(s *testutil.MemoryStore, _ map[string]string, _ ...*testutil.StoreClient) {
 			s.Replace(s.Keys("s")[0], "no state of ours")
 		}, true},
-		{"one bit of the state", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) {
+		{"one bit of the state", func(s *testutil.MemoryStore, _ map[string]string, _ ...*testutil.StoreClient) {
 			key := s.Keys("s")[0]
 			changed := []byte(s.Snapshot()[key])
 			changed[len(changed)/2] ^= 4
 			s.Replace(key, string(changed))
 		}, true},
-		{"what was written since", func(s *testutil.Store, before map[string]string, _ ...*testutil.StoreClient) {
+		{"what was written since", func(s *testutil.MemoryStore, before map[string]string, _ ...*testutil.StoreClient) {
 			s.Restore(before)
 		}, true},
-		{"what was written since, in a restart", func(s *testutil.Store, before map[string]string, clients ...*testutil.StoreClient) {
+		{"what was written since, in a restart", func(
+			s *testutil.MemoryStore, before map[string]string, clients ...*testutil.StoreClient,
+		) {
 			s.Restart(before, clients...)
 		}, true},
-		{"nothing, in a restart", func(s *testutil.Store, _ map[string]string, clients ...*testutil.StoreClient) {
+		{"nothing, in a restart", func(s *testutil.MemoryStore, _ map[string]string, clients ...*testutil.StoreClient) {
 			s.Restart(s.Snapshot(), clients...)
 		}, true},
-		{"time", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) { s.Jump(-time.Minute) }, true},
-		{"less time than the state is old", func(s *testutil.Store, _ map[string]string, _ ...*testutil.StoreClient) {
+		{"time", func(s *testutil.MemoryStore, _ map[string]string, _ ...*testutil.StoreClient) {
+			s.Jump(-time.Minute)
+		}, true},
+		{"less time than the state is old", func(s *testutil.MemoryStore, _ map[string]string, _ ...*testutil.StoreClient) {
 			time.Sleep(2 * time.Minute)
 			s.Jump(-time.Minute)
 		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+			bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 				a.put(t, "key")
 				before := store.Snapshot()
 				verdict := store.Keys("v")[0]
@@ -290,7 +294,7 @@ func TestLosses(t *testing.T) {
 // TestDoubt: a Caddy that saw the state missing, and could not replace it, does not trust it when it is there again:
 // something may have been revoked in between.
 func TestDoubt(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		b.detach()
 		a.client.SetReadOnly(true)
 		before := store.Snapshot()
@@ -307,7 +311,7 @@ func TestDoubt(t *testing.T) {
 
 // TestBudget: a store that loses the state all the time counts as away, after a while, and is used again later.
 func TestBudget(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		for range 100 {
 			store.LoseState()
 			time.Sleep(1100 * time.Millisecond)
@@ -333,7 +337,7 @@ func TestBudget(t *testing.T) {
 func TestHold(t *testing.T) {
 	for _, evicts := range []bool{false, true} {
 		t.Run(fmt.Sprint("evicts ", evicts), func(t *testing.T) {
-			bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+			bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 				store.SetEvicts(evicts)
 				for i, want := range []bool{true, !evicts} {
 					store.LoseState()
@@ -356,7 +360,7 @@ func TestHold(t *testing.T) {
 
 // TestRoom: a store with little room left takes revocations, and neither results nor failures.
 func TestRoom(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		store.SetFull(true)
 		time.Sleep(2 * time.Second)
 		l := a.Lookup(fleet.Limit{Client: "c", Max: 5, Window: time.Hour}, "key")
@@ -377,20 +381,22 @@ func TestRoom(t *testing.T) {
 func TestReload(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		next func(store *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient
+		next func(store *testutil.MemoryStore, now *testutil.StoreClient) *testutil.StoreClient
 	}{
-		{"a password", func(s *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient { return s.Client(secret) }},
-		{"a timeout", func(s *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient {
+		{"a password", func(s *testutil.MemoryStore, now *testutil.StoreClient) *testutil.StoreClient {
+			return s.Client(secret)
+		}},
+		{"a timeout", func(s *testutil.MemoryStore, now *testutil.StoreClient) *testutil.StoreClient {
 			c := s.Client(secret)
 			c.Patience = time.Second
 			return c
 		}},
-		{"the secret, in two steps", func(s *testutil.Store, now *testutil.StoreClient) *testutil.StoreClient {
+		{"the secret, in two steps", func(s *testutil.MemoryStore, now *testutil.StoreClient) *testutil.StoreClient {
 			return s.Client(another).With(another, secret)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+			bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 				a.client.SetAway(true)
 				a.Revoke(fleet.Revocation{Tags: []uint64{7}})
 				if err := a.Publish(t.Context()); err == nil {
@@ -406,8 +412,8 @@ func TestReload(t *testing.T) {
 	}
 
 	t.Run("the URL", func(t *testing.T) {
-		bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
-			elsewhere := testutil.NewStore()
+		bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
+			elsewhere := testutil.NewMemoryStore()
 			client := elsewhere.Client(secret)
 			client.At.Server = "redis://elsewhere"
 			other := join(t, client, 0)
@@ -435,7 +441,7 @@ func TestReload(t *testing.T) {
 	})
 
 	t.Run("share is removed, and comes back", func(t *testing.T) {
-		bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+		bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 			a.client.SetAway(true)
 			a.Revoke(fleet.Revocation{Tags: []uint64{7}})
 			a.detach()
@@ -454,7 +460,7 @@ func TestReload(t *testing.T) {
 // TestLockOutlivesNoReload: a lock that was taken with one connection is released with it, although a reload has
 // brought another one; and the connection is closed after that.
 func TestLockOutlivesNoReload(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		l := a.Lookup(fleet.Limit{}, "key")
 		l.Find(true, func(*fleet.Verdict) bool { return false })
 		first := a.client
@@ -479,7 +485,7 @@ func TestLockOutlivesNoReload(t *testing.T) {
 // TestFirstSync: the first lookups of a Caddy wait until it knows what was revoked, longer than for an answer.
 func TestFirstSync(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
+		store := testutil.NewMemoryStore()
 		join(t, store.Client(secret), 0).put(t, "key")
 		client := store.Client(secret)
 		began := time.Now()
@@ -503,7 +509,7 @@ func TestFirstSync(t *testing.T) {
 // stored, and hears what each revokes.
 func TestSecrets(t *testing.T) {
 	testutil.Bubble(t, func(t *testing.T) {
-		store := testutil.NewStore()
+		store := testutil.NewMemoryStore()
 		old, next := join(t, store.Client(secret), 0), join(t, store.Client(another), 0)
 		old.put(t, "old")
 		next.put(t, "next")
@@ -540,7 +546,8 @@ func TestSecrets(t *testing.T) {
 	})
 	m := fleet.NewRegistry(time.Now, nil).Join(fleet.Place{}, "", nil)
 	for _, client := range []*testutil.StoreClient{
-		testutil.NewStore().Client(secret[:31]), testutil.NewStore().Client("").With(secret, secret, secret, secret, secret),
+		testutil.NewMemoryStore().Client(secret[:31]),
+		testutil.NewMemoryStore().Client("").With(secret, secret, secret, secret, secret),
 	} {
 		if _, err := m.Attach(client, zap.NewNop()); err == nil {
 			t.Errorf("%d secrets, the first of %d bytes, are accepted", 1+len(client.Old), len(client.Key))
@@ -570,7 +577,7 @@ func TestClocks(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			testutil.Bubble(t, func(t *testing.T) {
-				store := testutil.NewStore()
+				store := testutil.NewMemoryStore()
 				a, b := join(t, store.Client(secret), test.writer), join(t, store.Client(secret), test.reader)
 				for _, c := range []*caddy{a, b} {
 					c.client.SetDelay(func() time.Duration { return test.delay })
@@ -590,7 +597,7 @@ func TestClocks(t *testing.T) {
 
 // TestFailures: failures of a client count together, each credential once, for each limit apart.
 func TestFailures(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		limit := fleet.Limit{Client: "192.0.2.1", Max: 4, Window: 4 * time.Minute}
 		fail := func(c *caddy, limit fleet.Limit, name string) time.Duration {
 			l := c.Lookup(limit, name)
@@ -631,7 +638,7 @@ func TestFailures(t *testing.T) {
 // TestManyRevocations: beyond what a state holds, verdicts from before the older half count as revoked, and nobody who
 // has heard of all drops more.
 func TestManyRevocations(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		a.put(t, "key")
 		for i := range 50 {
 			var tags []uint64
@@ -662,7 +669,7 @@ func TestManyRevocations(t *testing.T) {
 
 // TestPanics: a store that panics counts as one that is away.
 func TestPanics(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		a.client.SetDelay(func() time.Duration { panic("of the driver") })
 		for range 20 {
 			if a.age("key") != -1 {
@@ -683,7 +690,7 @@ func TestPanics(t *testing.T) {
 
 // TestStopTakesASecond: the end of the last configuration waits for the store no longer than that.
 func TestStopTakesASecond(t *testing.T) {
-	bubble(t, func(t *testing.T, store *testutil.Store, a, b *caddy) {
+	bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
 		a.client.SetDelay(func() time.Duration { return time.Hour })
 		a.Revoke(fleet.Revocation{Tags: []uint64{1}})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

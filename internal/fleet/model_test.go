@@ -74,7 +74,7 @@ type world struct {
 	r            *rand.Rand // with a source that is locked
 	evil, clocks bool
 	calm         bool
-	store        *testutil.Store
+	store        *testutil.MemoryStore
 
 	// mu guards the following, and what modelCaddy and modelRevocation have. It is not held while a fleet or a store is
 	// used.
@@ -156,7 +156,7 @@ type answer struct {
 func newWorld(t *testing.T, seed int) *world {
 	w := &world{
 		t: t, r: rand.New(&source{pcg: rand.NewPCG(uint64(seed), 1)}), evil: seed%2 == 1, clocks: seed%4 >= 2, calm: seed%3 > 0,
-		store: testutil.NewStore(), generations: make(map[uint64]time.Time), count: make(map[string]int),
+		store: testutil.NewMemoryStore(), generations: make(map[uint64]time.Time), count: make(map[string]int),
 		secrets: []string{"the first secret, which has 32 bytes"}, snapshots: []map[string]string{nil},
 	}
 	for c := range w.good {

@@ -23,16 +23,16 @@ type Module interface {
 	Secrets() [][]byte
 
 	// Connect returns the connection. The caller closes it, which may be after the module's Cleanup.
-	Connect() Store
+	Connect() Connection
 }
 
-// Store is a connection to what several Caddys share: four scripts, each of which runs as one step, and a wake. Names
-// are keyed hashes, and values are encrypted and authenticated, before they reach it. It may lose them, or return
+// Connection reaches what several Caddys share: four scripts, each of which runs as one step, and a wake. Names are
+// keyed hashes, and values are encrypted and authenticated, before they reach the store. It may lose them, or return
 // others.
 //
 // Every method returns soon after ctx is done. An error means that the store cannot be used now, and must not contain a
 // secret. The methods may be called from many goroutines at once.
-type Store interface {
+type Connection interface {
 	// Look reads the states and verdicts of some rings. If there is no verdict that is wanted, it takes the lock, or
 	// says who holds it.
 	Look(ctx context.Context, q LookQuery) (LookReply, error)

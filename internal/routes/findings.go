@@ -304,8 +304,8 @@ func (p protected) with(e *endpoint) (other Row, shared bool) {
 // webhooks finds webhooks whose handler does not exist.
 func webhooks(http any) (found []Finding) {
 	names := make(map[string]bool)
-	for _, h := range Handlers(http) {
-		names[h.text("name")] = true
+	for _, p := range Protections(http) {
+		names[p.text("name")] = true
 	}
 	for _, hook := range findWebhooks(http) {
 		if !names[hook.handler] {
@@ -322,7 +322,7 @@ func webhooks(http any) (found []Finding) {
 func proxies(http any) (found []Finding) {
 	walk(http, place{}, func(object map[string]any, here place) (descend bool) {
 		trusted, _ := object["trusted_proxies"].(map[string]any)
-		if trusted == nil || len(Handlers(object)) == 0 {
+		if trusted == nil || len(Protections(object)) == 0 {
 			return true
 		}
 		for _, text := range texts(trusted["ranges"]) {

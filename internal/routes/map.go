@@ -54,8 +54,8 @@ func examine(http any) (walks examined) {
 	app, _ := http.(map[string]any)
 	servers, _ := app["servers"].(map[string]any)
 	var userHeaders []string
-	for _, h := range Handlers(http) {
-		if header := h.text("user_header"); header != "" && !slices.Contains(userHeaders, header) {
+	for _, p := range Protections(http) {
+		if header := p.text("user_header"); header != "" && !slices.Contains(userHeaders, header) {
 			userHeaders = append(userHeaders, header)
 		}
 	}

@@ -22,8 +22,8 @@ var standardRoles = []string{
 
 // Names returns a finding about each name in the requirements that is probably misspelled: a role whose words are
 // listed as several roles, or a user's e-mail address with capital letters.
-func (h Handler) Names() (found []frappe.Finding) {
-	for _, required := range h.requirements() {
+func (p Protection) Names() (found []frappe.Finding) {
+	for _, required := range p.requirements() {
 		for _, role := range splitRoles(required.Roles) {
 			finding := frappe.Warning("require role", "the words of the role %s are listed as several roles", role)
 			found = append(found, finding.Advise("write its name in quotes: require role %q", role))
@@ -53,17 +53,17 @@ func splitRoles(listed []string) (found []string) {
 
 // names finds names in requirements that are probably misspelled.
 func names(http any) (found []Finding) {
-	for _, h := range Handlers(http) {
-		for _, finding := range h.Names() {
-			found = append(found, Finding{Where: h.Where, Finding: finding})
+	for _, p := range Protections(http) {
+		for _, finding := range p.Names() {
+			found = append(found, Finding{Where: p.Where, Finding: finding})
 		}
 	}
 	return found
 }
 
 // requirements returns the requirements among the options.
-func (h Handler) requirements() (all []frappe.Requirement) {
-	raw, err := json.Marshal(h.Options["require"])
+func (p Protection) requirements() (all []frappe.Requirement) {
+	raw, err := json.Marshal(p.Options["require"])
 	if err != nil || json.Unmarshal(raw, &all) != nil {
 		return nil
 	}

@@ -299,7 +299,7 @@ func (w *routeWalk) route(route map[string]any, from spot) (own passage) {
 
 // unreachable notes a frappe_auth in a part of the routes that no request reaches.
 func (w *routeWalk) unreachable(part map[string]any, from spot) {
-	if len(Handlers(part)) > 0 {
+	if len(Protections(part)) > 0 {
 		w.unreached = append(w.unreached, from.at.within(part).String())
 	}
 }
@@ -358,10 +358,10 @@ func (w *routeWalk) authentication(name string, handler map[string]any, from spo
 		own.guards = []passed{{guard: guard{access: strings.Join(slices.Sorted(maps.Keys(providers)), ", ")}}}
 		return own
 	}
-	h := Handler{Module: module, Options: ours}
+	p := Protection{Module: module, Options: ours}
 	g := guard{
-		access: h.access(), frappe: true, id: reflect.ValueOf(handler).Pointer(), backends: ours["backends"],
-		userHeader: h.text("user_header"), relays: ours["login_for"] != nil, where: from.at.String(),
+		access: p.access(), frappe: true, id: reflect.ValueOf(handler).Pointer(), backends: ours["backends"],
+		userHeader: p.text("user_header"), relays: ours["login_for"] != nil, where: from.at.String(),
 	}
 	for _, m := range slices.Concat(from.before.pending, own.pending) {
 		m.early = m.early || m.header == "" || headers.Same(m.header, g.userHeader)

@@ -37,14 +37,14 @@ const (
 
 // Recording is one case of authorization-corpus.json: what real Frappe sites answered to a header.
 type Recording struct {
-	Name          string             `json:"name"`
-	Authorization []string           `json:"authorization"`
-	Headers       map[string]string  `json:"headers"`
-	Frappe        map[string]Verdict `json:"frappe"` // by site
+	Name          string                    `json:"name"`
+	Authorization []string                  `json:"authorization"`
+	Headers       map[string]string         `json:"headers"`
+	Frappe        map[string]RecordedAnswer `json:"frappe"` // by site
 }
 
-// Verdict is the answer of a recorded site.
-type Verdict struct {
+// RecordedAnswer is the answer of a recorded site.
+type RecordedAnswer struct {
 	Status int     `json:"status"`
 	User   *string `json:"user"`
 }

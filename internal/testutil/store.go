@@ -20,9 +20,9 @@ var (
 	ErrStoreReadOnly = errors.New("READONLY")
 )
 
-// Store is a double of the Redis that several Caddys share, in memory: it does what the scripts of package redis do.
-// Each Caddy has a StoreClient.
-type Store struct {
+// MemoryStore is a double of the Redis that several Caddys share, in memory: it does what the scripts of package redis
+// do. Each Caddy has a StoreClient.
+type MemoryStore struct {
 	// Published is called with each state that a client has published.
 	Published func(c *StoreClient, key, value string)
 
@@ -41,16 +41,16 @@ type storedValue struct {
 	until time.Time // zero: forever
 }
 
-// NewStore returns an empty store.
-func NewStore() *Store {
-	return &Store{values: make(map[string]storedValue), changed: make(chan struct{})}
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{values: make(map[string]storedValue), changed: make(chan struct{})}
 }
 
 // Flush removes everything from the store.
-func (s *Store) Flush() { s.Restore(nil) }
+func (s *MemoryStore) Flush() { s.Restore(nil) }
 
 // Snapshot returns a copy of what is stored, by key.
-func (s *Store) Snapshot() map[string]string {
+func (s *MemoryStore) Snapshot() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	values := make(map[string]string)
@@ -63,7 +63,7 @@ func (s *Store) Snapshot() map[string]string {
 }
 
 // Restore replaces what is stored, as somebody who may write to the store could: forever, whatever Caddys do.
-func (s *Store) Restore(values map[string]string) {
+func (s *MemoryStore) Restore(values map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.values = make(map[string]storedValue)
@@ -73,7 +73,7 @@ func (s *Store) Restore(values map[string]string) {
 }
 
 // Replace stores a value as somebody who may write to the store could. An empty value deletes it.
-func (s *Store) Replace(key, value string) {
+func (s *MemoryStore) Replace(key, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.values[key] = storedValue{value: value}
@@ -81,7 +81,7 @@ func (s *Store) Replace(key, value string) {
 
 // Restart makes the store another one, with the given values: a server that was restarted, or another one after a
 // failover. The connections of its clients are new ones.
-func (s *Store) Restart(values map[string]string, clients ...*StoreClient) {
+func (s *MemoryStore) Restart(values map[string]string, clients ...*StoreClient) {
 	s.Restore(values)
 	s.mu.Lock()
 	s.replication++
@@ -93,7 +93,7 @@ func (s *Store) Restart(values map[string]string, clients ...*StoreClient) {
 
 // Keys returns the keys of a kind: s for states, w for wakes, v for verdicts, l for locks, f for failures, n for the
 // note.
-func (s *Store) Keys(kind string) (keys []string) {
+func (s *MemoryStore) Keys(kind string) (keys []string) {
 	for key := range s.Snapshot() {
 		if strings.Contains(key, "}:1:"+kind+":") {
 			keys = append(keys, key)
@@ -103,36 +103,36 @@ func (s *Store) Keys(kind string) (keys []string) {
 }
 
 // LoseState removes the states only, as a store does that evicts them.
-func (s *Store) LoseState() {
+func (s *MemoryStore) LoseState() {
 	for _, key := range s.Keys("s") {
 		s.Replace(key, "")
 	}
 }
 
 // Jump sets the store's clock forward, or back.
-func (s *Store) Jump(by time.Duration) {
+func (s *MemoryStore) Jump(by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.jumped += by
 }
 
 // SetEvicts makes the store say that it may evict any key.
-func (s *Store) SetEvicts(evicts bool) {
+func (s *MemoryStore) SetEvicts(evicts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.evicts = evicts
 }
 
 // SetFull makes the store say that it has little room left.
-func (s *Store) SetFull(full bool) {
+func (s *MemoryStore) SetFull(full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.full = full
 }
 
-func (s *Store) now() int64 { return time.Now().Add(s.jumped).UnixMicro() }
+func (s *MemoryStore) now() int64 { return time.Now().Add(s.jumped).UnixMicro() }
 
-func (s *Store) get(key string) string {
+func (s *MemoryStore) get(key string) string {
 	v := s.values[key]
 	if !v.until.IsZero() && !time.Now().Before(v.until) {
 		return ""
@@ -140,18 +140,18 @@ func (s *Store) get(key string) string {
 	return v.value
 }
 
-func (s *Store) set(key, value string, keep time.Duration) {
+func (s *MemoryStore) set(key, value string, keep time.Duration) {
 	s.values[key] = storedValue{value, time.Now().Add(keep)}
 }
 
-func (s *Store) version(key string) string {
+func (s *MemoryStore) version(key string) string {
 	v := s.get(key)
 	return v[:min(12, len(v))]
 }
 
-// StoreClient is one Caddy's connection to a Store, and the module that makes it.
+// StoreClient is one Caddy's connection to a MemoryStore, and the module that makes it.
 type StoreClient struct {
-	*Store
+	*MemoryStore
 	Key      string   // the secret
 	Old      []string // those before it
 	At       fleet.Place
@@ -168,9 +168,9 @@ type StoreClient struct {
 }
 
 // Client returns a connection for a Caddy with that secret.
-func (s *Store) Client(secret string) *StoreClient {
+func (s *MemoryStore) Client(secret string) *StoreClient {
 	return &StoreClient{
-		Store: s, Key: secret, At: fleet.Place{Server: "redis://store", Database: "0", Prefix: "test"},
+		MemoryStore: s, Key: secret, At: fleet.Place{Server: "redis://store", Database: "0", Prefix: "test"},
 		calls: make(map[string]int), dialled: 1,
 	}
 }
@@ -261,9 +261,9 @@ func (c *StoreClient) do(ctx context.Context, method string, change func(writes 
 	if cut {
 		return ErrStoreDown
 	}
-	c.Store.mu.Lock()
+	c.MemoryStore.mu.Lock()
 	change(writes)
-	c.Store.mu.Unlock()
+	c.MemoryStore.mu.Unlock()
 	if err := c.message(ctx); err != nil {
 		return err
 	}
@@ -276,7 +276,7 @@ func (c *StoreClient) do(ctx context.Context, method string, change func(writes 
 	return nil
 }
 
-// Look implements fleet.Store.
+// Look implements fleet.Connection.
 func (c *StoreClient) Look(ctx context.Context, q fleet.LookQuery) (reply fleet.LookReply, err error) {
 	err = c.do(ctx, "Look", func(writes bool) {
 		failures := c.get(q.Failures)
@@ -301,7 +301,7 @@ func (c *StoreClient) Look(ctx context.Context, q fleet.LookQuery) (reply fleet.
 	return reply, err
 }
 
-// Done implements fleet.Store.
+// Done implements fleet.Connection.
 func (c *StoreClient) Done(ctx context.Context, q fleet.DoneQuery) error {
 	refused := false
 	err := c.do(ctx, "Done", func(writes bool) {
@@ -346,7 +346,7 @@ func (c *StoreClient) charge(q fleet.DoneQuery) {
 	c.set(q.Failures, fmt.Sprintf("%016d%s", paid, known), time.Duration(paid-now)*time.Microsecond)
 }
 
-// Publish implements fleet.Store.
+// Publish implements fleet.Connection.
 func (c *StoreClient) Publish(
 	ctx context.Context, at fleet.StateKeys, version string, state []byte,
 ) (ok bool, err error) {
@@ -373,7 +373,7 @@ func (c *StoreClient) Publish(
 	return ok && err == nil, err
 }
 
-// Sync implements fleet.Store.
+// Sync implements fleet.Connection.
 func (c *StoreClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.SyncReply, err error) {
 	err = c.do(ctx, "Sync", func(writes bool) {
 		reply = fleet.SyncReply{Time: c.now(), Full: c.full, Evicts: c.evicts}
@@ -395,10 +395,10 @@ func (c *StoreClient) Sync(ctx context.Context, q fleet.SyncQuery) (reply fleet.
 	return reply, err
 }
 
-// connection is the fleet.Store that a client makes.
+// connection is the fleet.Connection that a client makes.
 type connection struct{ *StoreClient }
 
-// Wait implements fleet.Store.
+// Wait implements fleet.Connection.
 func (c *connection) Wait(ctx context.Context, rings []fleet.StateKeys, after []string, patience time.Duration) error {
 	var changed chan struct{}
 	woken := false
@@ -422,14 +422,14 @@ func (c *connection) Wait(ctx context.Context, rings []fleet.StateKeys, after []
 	}
 }
 
-// Dialled implements fleet.Store.
+// Dialled implements fleet.Connection.
 func (c *StoreClient) Dialled() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dialled
 }
 
-// Timeout implements fleet.Store.
+// Timeout implements fleet.Connection.
 func (c *StoreClient) Timeout() time.Duration {
 	if c.Patience > 0 {
 		return c.Patience
@@ -437,10 +437,10 @@ func (c *StoreClient) Timeout() time.Duration {
 	return 100 * time.Millisecond
 }
 
-// String implements fleet.Store.
+// String implements fleet.Connection.
 func (c *StoreClient) String() string { return "a double" }
 
-// Close implements fleet.Store.
+// Close implements fleet.Connection.
 func (c *StoreClient) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -460,7 +460,7 @@ func (c *StoreClient) Secrets() [][]byte {
 }
 
 // Connect implements fleet.Module.
-func (c *StoreClient) Connect() fleet.Store {
+func (c *StoreClient) Connect() fleet.Connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open++
@@ -469,13 +469,13 @@ func (c *StoreClient) Connect() fleet.Store {
 
 // With returns the same connection with other secrets, the new one first.
 func (c *StoreClient) With(secrets ...string) *StoreClient {
-	other := c.Store.Client(secrets[0])
+	other := c.MemoryStore.Client(secrets[0])
 	other.Old, other.At, other.Patience = secrets[1:], c.At, c.Patience
 	return other
 }
 
 // Interface guards
 var (
-	_ fleet.Module = (*StoreClient)(nil)
-	_ fleet.Store  = (*connection)(nil)
+	_ fleet.Module     = (*StoreClient)(nil)
+	_ fleet.Connection = (*connection)(nil)
 )

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Handler is a frappe_auth handler or provider in the JSON of Caddy's http app. It is not loaded.
-type Handler struct {
+// Protection is a frappe_auth handler or provider in the JSON of Caddy's http app. It is not loaded.
+type Protection struct {
 	// Module is the id of the Caddy module.
 	Module string
 
@@ -18,17 +18,17 @@ type Handler struct {
 	Where string
 }
 
-// The modules that a Handler can be.
+// The modules that a Protection can be.
 const (
 	HandlerModule  = "http.handlers.frappe_auth"
 	ProviderModule = "http.authentication.providers.frappe"
 )
 
-// Handlers returns the handlers and providers of an http app, in the order of the file where JSON preserves it.
-func Handlers(http any) (found []Handler) {
+// Protections returns the handlers and providers of an http app, in the order of the file where JSON preserves it.
+func Protections(http any) (found []Protection) {
 	walk(http, place{}, func(object map[string]any, at place) (descend bool) {
 		if module, options, ok := handlerIn(object); ok {
-			found = append(found, Handler{Module: module, Options: options, Where: at.String()})
+			found = append(found, Protection{Module: module, Options: options, Where: at.String()})
 		}
 		return object["handler"] != "frappe_auth" && object["handler"] != "authentication"
 	})
@@ -51,28 +51,28 @@ func handlerIn(object map[string]any) (module string, options map[string]any, ok
 }
 
 // text returns a text among the options.
-func (h Handler) text(option string) string {
-	text, _ := h.Options[option].(string)
+func (p Protection) text(option string) string {
+	text, _ := p.Options[option].(string)
 	return text
 }
 
 // access describes who may pass.
-func (h Handler) access() string {
+func (p Protection) access() string {
 	text := "frappe_auth"
-	if h.Module == ProviderModule {
+	if p.Module == ProviderModule {
 		text = "authentication frappe"
 	}
-	if name := h.text("name"); name != "" {
+	if name := p.text("name"); name != "" {
 		text += " " + name
 	}
-	if require := h.requirements(); len(require) > 0 {
+	if require := p.requirements(); len(require) > 0 {
 		all := make([]string, len(require))
 		for i, required := range require {
 			all[i] = required.String()
 		}
 		return text + ": " + strings.Join(all, ", and ")
 	}
-	if anonymous, _ := h.Options["anonymous"].(bool); anonymous {
+	if anonymous, _ := p.Options["anonymous"].(bool); anonymous {
 		text += ", or nobody (anonymous)"
 	}
 	return text

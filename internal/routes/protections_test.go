@@ -14,7 +14,7 @@ func fromJSON(t *testing.T, text string) (http any) {
 	return http
 }
 
-func TestHandlers(t *testing.T) {
+func TestProtections(t *testing.T) {
 	for _, test := range []struct {
 		name, http string
 		where      []string
@@ -43,10 +43,10 @@ func TestHandlers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var where []string
-			for _, h := range Handlers(fromJSON(t, test.http)) {
-				where = append(where, h.Where)
-				if h.Options["handler"] != nil || h.Module == ProviderModule && h.Options["realm"] != "x" {
-					t.Errorf("%s has the JSON %v", h.Module, h.Options)
+			for _, p := range Protections(fromJSON(t, test.http)) {
+				where = append(where, p.Where)
+				if p.Options["handler"] != nil || p.Module == ProviderModule && p.Options["realm"] != "x" {
+					t.Errorf("%s has the JSON %v", p.Module, p.Options)
 				}
 			}
 			if !slices.Equal(where, test.where) {
