@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,59 +12,34 @@ import (
 	_ "github.com/caddy-frappe/frappe-auth/redis" // registers its options
 )
 
-const goldenSeparator = "----------\n"
-
 // TestCaddyfileGolden: the JSON of each subdirective, and the error of each mistake.
 func TestCaddyfileGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
-	}
 	for name, value := range map[string]string{
 		"URL": "http://127.0.0.1:8000", "SITE": "erp.localhost",
 		"WEBHOOK": "s3cret",
 	} {
 		t.Setenv("FRAPPE_AUTH_TEST_"+name, value)
 	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			input, _, _ := strings.Cut(string(raw), goldenSeparator)
-			var got string
-			adapted, _, err := testutil.Adapt(input)
-			if err != nil {
-				got = err.Error() + "\n"
-			} else {
-				var indented bytes.Buffer
-				if err := json.Indent(&indented, adapted, "", "\t"); err != nil {
-					t.Fatal(err)
-				}
-				got = indented.String() + "\n"
-			}
-			testutil.Golden(t, file, input+goldenSeparator+got)
-			if err != nil {
-				return
-			}
-			// A Caddyfile that adapts also loads.
-			if err := testutil.Validate(t, adapted); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	testutil.GoldenFiles(t, "testdata/caddyfile/*.caddyfiletest", func(t *testing.T, input string) string {
+		adapted, _, err := testutil.Adapt(input)
+		if err != nil {
+			return err.Error() + "\n"
+		}
+		// A Caddyfile that adapts also loads.
+		if err := testutil.Validate(t, adapted); err != nil {
+			t.Error(err)
+		}
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, adapted, "", "\t"); err != nil {
+			t.Fatal(err)
+		}
+		return indented.String() + "\n"
+	})
 }
 
 // FuzzCaddyfile: no input makes the adapter panic, and what it adapts is JSON.
 func FuzzCaddyfile(f *testing.F) {
-	files, _ := filepath.Glob("testdata/caddyfile/*.caddyfiletest")
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		input, _, _ := strings.Cut(string(raw), goldenSeparator)
+	for _, input := range testutil.GoldenInputs(f, "testdata/caddyfile/*.caddyfiletest") {
 		_, block, found := strings.Cut(input, "frappe_auth")
 		if found {
 			f.Add("frappe_auth" + strings.TrimSuffix(strings.TrimSpace(block), "}"))

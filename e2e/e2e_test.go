@@ -177,14 +177,18 @@ func ask(t *testing.T, method, url, body string, headers ...string) (int, string
 	return got.Status, got.Body
 }
 
-// golden compares a text with a file of testdata. The replacements, pairs of a regular expression and a text, come
-// first.
+// golden compares a text with a file of testdata, after the replacements.
 func golden(t *testing.T, name, got string, replacements ...string) {
 	t.Helper()
+	testutil.Golden(t, "e2e/testdata/"+strings.ReplaceAll(name, " ", "-"), replaced(got, replacements...))
+}
+
+// replaced makes replacements in a text, pairs of a regular expression and a text.
+func replaced(text string, replacements ...string) string {
 	for i := 0; i < len(replacements); i += 2 {
-		got = regexp.MustCompile(replacements[i]).ReplaceAllString(got, replacements[i+1])
+		text = regexp.MustCompile(replacements[i]).ReplaceAllString(text, replacements[i+1])
 	}
-	testutil.Golden(t, "e2e/testdata/"+strings.ReplaceAll(name, " ", "-"), got)
+	return text
 }
 
 // alice is a backend static with alice's credentials.

@@ -20,48 +20,36 @@ import (
 // TestMistakes: each file of testdata/mistakes has a command as an operator types it, with a Caddyfile or JSON, and
 // what it says. A name in braces is an address or a path of this test, see surroundings.
 func TestMistakes(t *testing.T) {
-	const separator = "----------\n"
-	files, err := filepath.Glob("testdata/mistakes/*.txt")
-	if err != nil || len(files) < 40 {
-		t.Fatal(len(files), err)
-	}
 	around := surroundings(t)
 	line := regexp.MustCompile(`^\$ (?:printf '([^']*)' \| )?(?:([A-Z_]+=\S+) )?caddy (.*)$`)
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			raw, err := os.ReadFile(file)
-			if err != nil {
+	testutil.GoldenFiles(t, "e2e/testdata/mistakes/*.txt", func(t *testing.T, input string) string {
+		first, config, _ := strings.Cut(around.enter.Replace(input), "\n")
+		words := line.FindStringSubmatch(first)
+		if words == nil {
+			t.Fatalf("no command: %s", first)
+		}
+		args := strings.Fields(words[3])
+		if config != "" {
+			name := "Caddyfile"
+			if json.Valid([]byte(config)) {
+				name = "caddy.json"
+			}
+			name = filepath.Join(t.TempDir(), name)
+			if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			input, _, _ := strings.Cut(string(raw), separator)
-			first, config, _ := strings.Cut(around.enter.Replace(input), "\n")
-			words := line.FindStringSubmatch(first)
-			if words == nil {
-				t.Fatalf("no command: %s", first)
-			}
-			args := strings.Fields(words[3])
-			if config != "" {
-				name := "Caddyfile"
-				if json.Valid([]byte(config)) {
-					name = "caddy.json"
-				}
-				name = filepath.Join(t.TempDir(), name)
-				if err := os.WriteFile(name, []byte(config), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				args = append(args, "--config", name)
-			}
-			c := exec.CommandContext(t.Context(), binary, args...)
-			c.Env = append(os.Environ(), "HOME="+t.TempDir(), "TERM=dumb")
-			if words[2] != "" {
-				c.Env = append(c.Env, words[2])
-			}
-			c.Stdin = strings.NewReader(words[1])
-			out, _ := c.CombinedOutput() // the exit codes are tested where the commands are
-			golden(t, "mistakes/"+filepath.Base(file), input+separator+around.leave.Replace(said(string(out))), append(onScreens, `(\S)  +`, "$1  ",
-				`SQLite [\d.]+`, "SQLite x.y")...)
-		})
-	}
+			args = append(args, "--config", name)
+		}
+		c := exec.CommandContext(t.Context(), binary, args...)
+		c.Env = append(os.Environ(), "HOME="+t.TempDir(), "TERM=dumb")
+		if words[2] != "" {
+			c.Env = append(c.Env, words[2])
+		}
+		c.Stdin = strings.NewReader(words[1])
+		out, _ := c.CombinedOutput() // the exit codes are tested where the commands are
+		return replaced(around.leave.Replace(said(string(out))), append(onScreens, `(\S)  +`, "$1  ",
+			`SQLite [\d.]+`, "SQLite x.y")...)
+	})
 	for _, request := range around.overheard() {
 		t.Errorf("the proxy got %s", request)
 	}

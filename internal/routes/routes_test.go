@@ -3,8 +3,6 @@ package routes_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -14,32 +12,19 @@ import (
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
-const separator = "----------\n"
-
 // TestGolden: the map of each Caddyfile, and what is found in it.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.caddyfiletest")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no golden files", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			input, _, _ := strings.Cut(string(raw), separator)
-			adapted, _, err := testutil.Adapt(input)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := described(httpIn(t, adapted))
-			if strings.Contains(got, "s3cret") {
-				t.Error("it shows a secret")
-			}
-			testutil.Golden(t, "internal/routes/"+file, input+separator+got)
-		})
-	}
+	testutil.GoldenFiles(t, "internal/routes/testdata/*.caddyfiletest", func(t *testing.T, input string) string {
+		adapted, _, err := testutil.Adapt(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := described(httpIn(t, adapted))
+		if strings.Contains(got, "s3cret") {
+			t.Error("it shows a secret")
+		}
+		return got
+	})
 }
 
 // httpIn returns the http app in the JSON of a configuration.

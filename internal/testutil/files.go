@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"iter"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -62,5 +65,37 @@ func Golden(t testing.TB, name, got string) {
 	}
 	if want := string(ReadFile(t, name)); got != want {
 		t.Errorf("%s: got\n%s\nwant\n%s\nIf this is intended, run go test -update", name, got, want)
+	}
+}
+
+// goldenSeparator is the line between the input and the output in a file of GoldenFiles.
+const goldenSeparator = "----------\n"
+
+// GoldenFiles tests each file that a pattern matches, which is relative to the root of the repository. A file has an
+// input, a line of dashes, and the output for the input. With -update it writes the files.
+func GoldenFiles(t *testing.T, pattern string, output func(t *testing.T, input string) string) {
+	t.Helper()
+	for name, input := range GoldenInputs(t, pattern) {
+		t.Run(strings.TrimSuffix(path.Base(name), path.Ext(name)), func(t *testing.T) {
+			Golden(t, name, input+goldenSeparator+output(t, input))
+		})
+	}
+}
+
+// GoldenInputs returns the names of the files that a pattern matches, and their inputs. See GoldenFiles.
+func GoldenInputs(t testing.TB, pattern string) iter.Seq2[string, string] {
+	t.Helper()
+	files, err := filepath.Glob(Path(t, pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
+	}
+	return func(yield func(name, input string) bool) {
+		for _, file := range files {
+			name := path.Join(path.Dir(pattern), filepath.Base(file))
+			input, _, _ := strings.Cut(string(ReadFile(t, name)), goldenSeparator)
+			if !yield(name, input) {
+				return
+			}
+		}
 	}
 }
