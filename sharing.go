@@ -40,6 +40,7 @@ type stateConfig struct {
 type state struct {
 	cache    *cache
 	fleet    *fleet.Member // nil: nothing is shared with other Caddys
+	registry *fleet.Registry
 	lookups  coalesce.Group[lookupKey, verdict]
 	backends []*backends.State
 	feeds    backends.Feeds
@@ -87,6 +88,8 @@ func stateOf(conf stateConfig) (*state, error) {
 
 func newState(conf stateConfig) *state {
 	s := &state{
+		cache:    newCache(fleet.TagKey()), // what is revoked now also counts for what is shared after a reload
+		registry: conf.registry,
 		failures: rate.New(),
 		streams:  streams.New(),
 		now:      conf.now,
@@ -97,10 +100,8 @@ func newState(conf stateConfig) *state {
 		s.backends = append(s.backends, backends.NewState(b.Name, conf.maxInflight, conf.random))
 	}
 	if conf.store == nil {
-		s.cache = newCache(nil)
 		return s
 	}
-	s.cache = newCache(fleet.TagKey())
 	s.fleet = conf.registry.Join(conf.store.Place(), conf.backendsFingerprint, s.apply)
 	return s
 }
@@ -248,6 +249,7 @@ func (s *state) drop(changes ...frappe.Change) {
 	switch {
 	case !r.Everything && len(r.Tags) == 0:
 	case s.fleet == nil:
+		s.registry.Revoked(r)
 		s.apply(r)
 	default:
 		s.fleet.Revoke(r)

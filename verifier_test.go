@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-frappe/frappe-auth/frappe"
 	"github.com/caddy-frappe/frappe-auth/internal/backends"
 	"github.com/caddy-frappe/frappe-auth/internal/breaker"
+	"github.com/caddy-frappe/frappe-auth/internal/fleet"
 	"github.com/caddy-frappe/frappe-auth/internal/rate"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 	"github.com/caddy-frappe/frappe-auth/internal/verdicts"
@@ -1460,6 +1461,7 @@ func newTestVerifier(t testing.TB, b frappe.Backend, adjust func(*verifierConfig
 		stateConfig: stateConfig{
 			backends:    []backends.Loaded{{Backend: b, Name: "double", Sessions: true}},
 			fingerprint: fmt.Sprintf("%s %p", t.Name(), new(int)),
+			registry:    fleet.NewRegistry(time.Now, rand.Float64),
 			maxInflight: 16,
 			now:         time.Now,
 			random:      func() float64 { return 0.5 }, // no jitter

@@ -17,6 +17,7 @@ type sharer struct {
 	*node
 	url, backend, secret, options, prefix, timeout string // of the configuration that is loaded next
 	cache                                          string
+	alone                                          bool // it does not share
 }
 
 func newSharer(t *testing.T, site *fleetSite, url string) *sharer {
@@ -30,16 +31,20 @@ func (s *sharer) configuration() string {
 	if s.prefix == "" {
 		s.prefix = "frappe_auth"
 	}
-	return "http://" + s.address + ` {
-		frappe_auth_webhook /hook s3cret
-		frappe_auth {
-			backend ` + s.backend + `
-			share redis ` + s.url + ` {
+	share := `share redis ` + s.url + ` {
 				secret ` + s.secret + `
 				prefix ` + s.prefix + `
 				timeout ` + s.timeout + `
 				` + s.options + `
-			}
+			}`
+	if s.alone {
+		share = ""
+	}
+	return "http://" + s.address + ` {
+		frappe_auth_webhook /hook s3cret
+		frappe_auth {
+			backend ` + s.backend + `
+			` + share + `
 			failures off
 			cache {
 				` + s.cache + `
@@ -59,6 +64,9 @@ func (s *sharer) start(t *testing.T) *sharer {
 // up waits until Caddy uses its store.
 func (s *sharer) up() {
 	s.t.Helper()
+	if s.alone {
+		return
+	}
 	testutil.Eventually(s.t, "Caddy knows the state", func() bool {
 		_, overview := ask(s.t, "GET", "http://"+s.admin+"/frappe_auth/", "")
 		return strings.Contains(overview, `"up":true`)
@@ -214,6 +222,43 @@ func TestRestoredSnapshot(t *testing.T) {
 	late := newSharer(t, site, "redis://"+server.Address).start(t)
 	late.want("at a Caddy that starts after that", revoked, 401)
 	testutil.Eventually(t, "the other knows", func() bool { status, _ := cut.get(t, revoked); return status == 401 })
+}
+
+// TestNewPlace: a Caddy that has acknowledged a revocation does not grant again after a reload that has it share at
+// another place, where Caddys that have not heard of the revocation have stored a verdict from before.
+func TestNewPlace(t *testing.T) {
+	for name, move := range map[string]func(s *sharer, url string){
+		"the URL is changed":    func(s *sharer, url string) { s.url = url },
+		"the prefix is changed": func(s *sharer, _ string) { s.prefix = "other" },
+		"it shares for the first time": func(s *sharer, _ string) {
+			if s.alone = !s.alone; !s.alone {
+				s.prefix = "other"
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			site, from, to := newFleetSite(t), testutil.StartRedis(t), testutil.StartRedis(t)
+			told, other := newSharer(t, site, "redis://"+from.Address), newSharer(t, site, "redis://"+from.Address)
+			move(other, "redis://"+to.Address)
+			if other.alone {
+				told.alone, other.alone, other.prefix = true, false, "other"
+			}
+			other.start(t)
+			told.start(t)
+			revoked := goodPair("eve-elsewhere")
+			other.want("before, there", revoked, 200)
+			told.want("before", revoked, 200)
+			site.revoke(revoked)
+			if status, answer := told.deliver(t, "eve@example.com", "eve-elsewhere"); status != 204 {
+				t.Fatalf("webhook: %d %s", status, answer)
+			}
+			told.want("revoked", revoked, 401)
+			move(told, "redis://"+to.Address)
+			told.reconfigure()
+			told.up()
+			told.want("after the reload", revoked, 401)
+		})
+	}
 }
 
 // TestOtherPlaces: a verdict that is copied from another prefix, or another database number, with the same secret is

@@ -37,6 +37,8 @@ type Registry struct {
 	random func() float64
 	began  time.Time
 
+	revoked revoked
+
 	mu     sync.Mutex
 	fleets map[Place]*fleet
 	left   map[string]Revocation // by prefix: what a fleet that ended could not publish
@@ -47,8 +49,12 @@ type Registry struct {
 func NewRegistry(now func() time.Time, random func() float64) *Registry {
 	return &Registry{
 		now: now, random: random, began: now(), fleets: make(map[Place]*fleet), left: make(map[string]Revocation),
+		revoked: revoked{tags: make(map[uint64]heard)},
 	}
 }
+
+// Revoked notes what was revoked at this Caddy without a Member. From then on, no Member takes a verdict from before.
+func (r *Registry) Revoked(what Revocation) { r.revoked.add(what, r.now(), Place{}) }
 
 // Member is what shares verdicts within a fleet: the handlers with the same backends, across reloads.
 type Member struct {
@@ -318,16 +324,16 @@ func (f *fleet) current() (*attachment, context.Context) {
 	return f.attached[len(f.attached)-1], f.pass
 }
 
-// use returns the newest attachment, or nil. The caller must give it to unuse.
-func (f *fleet) use() *attachment {
+// use returns the newest attachment, or nil, and the rings. The caller must give the attachment to unuse.
+func (f *fleet) use() (*attachment, []*ring) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.attached) == 0 {
-		return nil
+		return nil, nil
 	}
 	a := f.attached[len(f.attached)-1]
 	a.users++
-	return a
+	return a, f.rings
 }
 
 // unuse ends a use. The last one closes the connection.
@@ -437,8 +443,12 @@ func (m *Member) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	relayed := f.relayed()
+	pending := f.outbox.size() + len(relayed.Tags)
+	if relayed.Everything {
+		pending++
+	}
 	s := Stats{
-		Up: open == 0 && !f.looked.IsZero(), LookAge: -1, Pending: f.outbox.size() + len(relayed.Tags),
+		Up: open == 0 && !f.looked.IsZero(), LookAge: -1, Pending: pending,
 		Failures: f.failures.Load(), Published: f.published, Received: f.received,
 	}
 	if n := len(f.attached); n > 0 {

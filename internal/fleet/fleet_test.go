@@ -457,6 +457,108 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// TestNewPlace: a Caddy that goes to another place takes no verdict there that it knows to be revoked, although the
+// Caddys there have not heard of it.
+func TestNewPlace(t *testing.T) {
+	revoked := fleet.Revocation{Tags: []uint64{7}}
+	for name, revoke := range map[string]func(a, b *caddy){
+		"published where it was": func(a, b *caddy) { a.Revoke(revoked) },
+		"found by itself":        func(a, b *caddy) { a.RevokeElsewhere(revoked) },
+		"heard of another":       func(a, b *caddy) { b.Revoke(revoked) },
+		"without sharing":        func(a, b *caddy) { a.registry.Revoked(revoked) },
+		"everything":             func(a, b *caddy) { a.Revoke(fleet.Revocation{Everything: true}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, store *testutil.MemoryStore, a, b *caddy) {
+				elsewhere := testutil.NewMemoryStore()
+				client := elsewhere.Client(secret)
+				client.At.Server = "redis://elsewhere"
+				other := join(t, client, 0)
+				other.put(t, "key")
+				time.Sleep(time.Second)
+				revoke(a, b)
+				if err := a.Publish(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(moment)
+				next := elsewhere.Client(secret)
+				next.At = client.At
+				m := &caddy{Member: a.registry.Join(next.Place(), "backends", func(fleet.Revocation) {}), logger: a.logger}
+				m.attach(t, next)
+				defer m.Leave()
+				defer m.detach()
+				time.Sleep(time.Second)
+				if age := m.age("key", 7); age != -1 {
+					t.Errorf("a verdict of %s ago serves", age)
+				}
+				if other.age("key", 7) == -1 {
+					t.Error("the other does not use it either")
+				}
+				other.put(t, "asked since")
+				time.Sleep(time.Second)
+				if m.age("asked since", 7) == -1 {
+					t.Error("a later verdict does not serve")
+				}
+			})
+		})
+	}
+}
+
+// TestReloadDuringLookup: a lookup that began under one secret survives that another one takes its place, although the
+// store never had a state under the first.
+func TestReloadDuringLookup(t *testing.T) {
+	testutil.Bubble(t, func(t *testing.T) {
+		store := testutil.NewMemoryStore()
+		first := store.Client(secret)
+		first.SetAway(true)
+		a := join(t, first, 0)
+		first.SetAway(false)
+		var once sync.Once
+		first.SetDelay(func() time.Duration {
+			once.Do(func() { a.reload(t, store.Client(another)) })
+			return 0
+		})
+		if a.age("key") != -1 {
+			t.Error("a verdict")
+		}
+	})
+}
+
+// TestLookupWhileSharingEnds: a lookup at the moment in which the last configuration with a store ends.
+func TestLookupWhileSharingEnds(t *testing.T) {
+	client := testutil.NewMemoryStore().Client(secret)
+	m := fleet.NewRegistry(time.Now, func() float64 { return 0.5 }).Join(client.Place(), "backends", func(fleet.Revocation) {})
+	defer m.Leave()
+	ended := make(chan struct{})
+	var lookups sync.WaitGroup
+	for range 4 {
+		lookups.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					t.Error(v)
+				}
+			}()
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+					m.Lookup(fleet.Limit{}, "key").End(fleet.Outcome{})
+				}
+			}
+		})
+	}
+	for range 2000 {
+		detach, err := m.Attach(client, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		detach()
+	}
+	close(ended)
+	lookups.Wait()
+}
+
 // TestLockOutlivesNoReload: a lock that was taken with one connection is released with it, although a reload has
 // brought another one; and the connection is closed after that.
 func TestLockOutlivesNoReload(t *testing.T) {
@@ -542,6 +644,16 @@ func TestSecrets(t *testing.T) {
 		time.Sleep(moment)
 		if got := old.dropped() + " " + next.dropped(); got != "[1] [2] [2]" {
 			t.Errorf("dropped: %s", got)
+		}
+	})
+	testutil.Bubble(t, func(t *testing.T) {
+		store := testutil.NewMemoryStore()
+		old, both := join(t, store.Client(secret), 0), join(t, store.Client(another).With(another, secret), 0)
+		both.client.SetReadOnly(true)
+		old.Revoke(fleet.Revocation{Everything: true})
+		time.Sleep(3 * time.Second)
+		if n := both.Stats().Pending; n != 1 {
+			t.Errorf("%d wait to be published under the new secret, want 1", n)
 		}
 	})
 	m := fleet.NewRegistry(time.Now, nil).Join(fleet.Place{}, "", nil)

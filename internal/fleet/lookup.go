@@ -81,13 +81,10 @@ type moment struct {
 // Lookup begins a lookup of what the fields identify. The caller must call End.
 func (m *Member) Lookup(limit Limit, fields ...string) *Lookup {
 	f := m.fleet
-	l := &Lookup{member: m, limit: limit, a: f.use()}
-	if l.a == nil {
+	l := &Lookup{member: m, limit: limit}
+	if l.a, l.rings = f.use(); l.a == nil {
 		return l
 	}
-	f.mu.Lock()
-	l.rings = f.rings
-	f.mu.Unlock()
 	fields = append([]string{"verdict", m.scope}, fields...)
 	for _, r := range l.rings {
 		l.keys = append(l.keys, LookRing{State: r.at.State, Verdict: r.key("v", r.id(fields...))})
@@ -112,6 +109,7 @@ type Verdict struct {
 	// Age is how long ago the backend was asked, or longer.
 	Age time.Duration
 
+	asked             time.Time // by the local clock, at the earliest
 	lookup            *Lookup
 	ring              *ring
 	generation, stamp uint64
@@ -124,7 +122,7 @@ func (v *Verdict) Current(tags ...uint64) bool {
 	f := v.lookup.member.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.usable(v.lookup.a) || f.outbox.has(tags) {
+	if !f.usable(v.lookup.a) || f.outbox.has(tags) || f.registry.revoked.elsewhere(v.asked, tags, f.place) {
 		return false
 	}
 	for _, r := range f.rings {
@@ -269,7 +267,7 @@ func (l *Lookup) inSync() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hear(l.reply.Time, l.sent, l.received)
-	if !f.usable(l.a) {
+	if !f.usable(l.a) || !slices.Equal(l.rings, f.rings) { // a reload may have brought other secrets
 		return false
 	}
 	for i, r := range l.rings {
@@ -306,6 +304,7 @@ func (l *Lookup) nextVerdict() *Verdict {
 		v := &Verdict{Plain: plain[verdictHead:], lookup: l, ring: r, generation: number(0), stamp: number(8)}
 		v.confirmed = int64(number(16))                            //nolint:gosec // the same bits
 		if v.Age, ok = l.age(v.confirmed, int64(number(24))); ok { //nolint:gosec // the same bits
+			v.asked = l.member.fleet.registry.now().Add(-v.Age)
 			return v
 		}
 	}

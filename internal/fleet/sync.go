@@ -298,6 +298,7 @@ func (f *fleet) judge(a *attachment, rings []*ring, q SyncQuery, reply SyncReply
 		if trusted && !first && !r.doubted && next.generation == r.state.generation {
 			if since := r.state.since(next); since.Everything || len(since.Tags) > 0 {
 				f.received++
+				f.registry.revoked.add(since, received, f.place)
 				f.drop(since)
 			}
 			r.state, r.version, r.ok = next, found.Version, true
@@ -346,7 +347,7 @@ func (f *fleet) lastStamp() (last uint64) {
 // the old one only, and others will soon read under the new one only.
 func (f *fleet) relayed() (all Revocation) {
 	for _, r := range f.rings {
-		if r == f.rings[0] || !r.ok || !f.rings[0].ok {
+		if r == f.rings[0] || r.state == nil || f.rings[0].state == nil {
 			continue
 		}
 		missing := r.state.missing(f.rings[0].state)
@@ -450,6 +451,7 @@ func (m *Member) RevokeElsewhere(r Revocation) {
 
 func (f *fleet) revoke(r Revocation, except *Member) {
 	// First the outbox: a verdict that is taken from the store from now on is checked against it.
+	f.registry.revoked.add(r, f.registry.now(), f.place)
 	f.outbox.add(r)
 	for _, m := range f.members {
 		if m != except {
@@ -461,7 +463,7 @@ func (f *fleet) revoke(r Revocation, except *Member) {
 
 // Publish returns once the states hold every revocation so far, or an error. What could not be published waits.
 func (m *Member) Publish(ctx context.Context) error {
-	a := m.fleet.use()
+	a, _ := m.fleet.use()
 	if a == nil {
 		return ErrAway
 	}
