@@ -23,6 +23,31 @@ type got struct {
 	mu      sync.Mutex
 	answers map[string]map[string]int
 	slowest map[string]time.Duration
+	exposed time.Duration // the longest after a revocation that it was granted
+}
+
+func newGot() *got {
+	return &got{answers: make(map[string]map[string]int), slowest: make(map[string]time.Duration)}
+}
+
+func (g *got) expose(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.exposed = max(g.exposed, d)
+}
+
+// check fails the test if there was an answer that no client may get.
+func (g *got) check(t *testing.T) {
+	t.Helper()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for what, answers := range g.answers {
+		for answer, n := range answers {
+			if !slices.Contains(allowed[what], answer) {
+				t.Errorf("%s: %d × %s", what, n, answer)
+			}
+		}
+	}
 }
 
 func (g *got) add(what, answer string, took time.Duration) {
@@ -111,8 +136,8 @@ func TestFleetFaults(t *testing.T) {
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			shareAll(t, nodes)
-			g := &got{answers: make(map[string]map[string]int), slowest: make(map[string]time.Duration)}
-			l := newLoad(t, site, nodes, g, strings.ReplaceAll(fault.name, " ", "-"))
+			g := newGot()
+			l := newLoad(t, site, nodes, g, strings.ReplaceAll(fault.name, " ", "-"), faultyTTL)
 			l.know()
 			stop := l.start()
 			mend := fault.do()
@@ -130,16 +155,164 @@ func TestFleetFaults(t *testing.T) {
 					t.Errorf("afterwards Caddy %d answers a revoked credential with %d", i, status)
 				}
 			}
-			for what, answers := range g.answers {
-				for answer, n := range answers {
-					if !slices.Contains(allowed[what], answer) {
-						t.Errorf("%s: %d × %s", what, n, answer)
-					}
-				}
-			}
+			g.check(t)
 			t.Logf("\n%s", g.table(fault.name))
 		})
 	}
+}
+
+// TestFleetBehindAProxy: a network that hangs, or cuts all connections, makes no request wait long and no credential
+// wrong, and the others refuse what was revoked meanwhile soon after it is well, long before ttl. The log has what
+// docs/fleet.md says of it.
+func TestFleetBehindAProxy(t *testing.T) {
+	const ttl, soon = time.Hour, 3 * time.Second
+	site, server := newFleetSite(t), testutil.StartRedis(t)
+	network := newProxy(t, server.Address)
+	reached := *server
+	reached.Address = network.address
+	nodes := startFleet(t, 3, site.backend(), &reached, "100ms", func(int) string {
+		return "failures 1000000 1m\ncache {\nttl " + ttl.String() + "\n}"
+	})
+	cutting := func(every time.Duration) func() func() {
+		return func() func() { return repeatedly(every, network.cut) }
+	}
+	hanging := func() func() { network.hang(true); return func() { network.hang(false) } }
+	for _, fault := range []struct {
+		name  string
+		do    func() (mend func())
+		lasts time.Duration
+	}{
+		{"hangs for 1 s", hanging, time.Second},
+		{"hangs for 3 s", hanging, 3 * time.Second},
+		{"hangs for 10 s", hanging, 10 * time.Second},
+		{"cuts every 50 ms", cutting(50 * time.Millisecond), 3 * time.Second},
+		{"cuts every 500 ms", cutting(500 * time.Millisecond), 3 * time.Second},
+		{"cuts and refuses", func() func() { network.refuse(true); network.cut(); return func() { network.refuse(false) } }, 3 * time.Second},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			shareAll(t, nodes)
+			g := newGot()
+			l := newLoad(t, site, nodes, g, strings.ReplaceAll(fault.name, " ", "-"), ttl)
+			l.know()
+			stop := l.start()
+			began, mend := time.Now(), fault.do()
+			var webhook sync.WaitGroup
+			webhook.Go(l.revoke)
+			l.last(fault.lasts)
+			mend()
+			took := time.Since(began)
+			webhook.Wait()
+			l.last(soon + time.Second)
+			stop()
+			g.check(t)
+			if g.exposed > took+soon {
+				t.Errorf("a revoked credential is granted %s after the network is well", g.exposed-took)
+			}
+			t.Logf("\n%s%s: granted for %s after the revocation, of which %s after the network was well", g.table(fault.name),
+				fault.name, g.exposed.Round(time.Millisecond), max(0, g.exposed-took).Round(time.Millisecond))
+		})
+	}
+}
+
+// proxy is the network between Caddys and a Redis.
+type proxy struct {
+	address string
+
+	mu      sync.Mutex
+	conns   map[net.Conn]bool
+	flows   chan struct{} // closed: it does not hang
+	refuses bool
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{address: listener.Addr().String(), conns: make(map[net.Conn]bool), flows: make(chan struct{})}
+	close(p.flows)
+	t.Cleanup(func() {
+		listener.Close()
+		p.hang(false)
+		p.cut()
+	})
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			p.mu.Lock()
+			if err != nil || p.refuses {
+				client.Close()
+				if err == nil {
+					server.Close()
+				}
+			} else {
+				p.conns[client], p.conns[server] = true, true
+				go p.pass(client, server)
+				go p.pass(server, client)
+			}
+			p.mu.Unlock()
+		}
+	}()
+	return p
+}
+
+// pass passes on what comes from one side, unless the network hangs.
+func (p *proxy) pass(from, to net.Conn) {
+	defer func() {
+		from.Close()
+		to.Close()
+		p.mu.Lock()
+		delete(p.conns, from)
+		p.mu.Unlock()
+	}()
+	for buffer := make([]byte, 1<<16); ; {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		flows := p.flows
+		p.mu.Unlock()
+		<-flows
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// cut ends all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		conn.Close()
+	}
+}
+
+func (p *proxy) hang(hangs bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.flows:
+		if hangs {
+			p.flows = make(chan struct{})
+		}
+	default:
+		if !hangs {
+			close(p.flows)
+		}
+	}
+}
+
+func (p *proxy) refuse(refuses bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuses = refuses
 }
 
 // answers reports whether a Redis answers promptly.
@@ -163,15 +336,16 @@ type load struct {
 	site  *fleetSite
 	nodes []*node
 	got   *got
+	ttl   time.Duration
 
 	name, known, revoked string
 	mu                   sync.Mutex
 	told, refused        time.Time // when the first Caddy knew of the revocation, and when the site began to refuse
 }
 
-func newLoad(t *testing.T, site *fleetSite, nodes []*node, g *got, name string) *load {
+func newLoad(t *testing.T, site *fleetSite, nodes []*node, g *got, name string, ttl time.Duration) *load {
 	return &load{
-		t: t, site: site, nodes: nodes, got: g, name: name, known: goodPair("known-" + name),
+		t: t, site: site, nodes: nodes, got: g, ttl: ttl, name: name, known: goodPair("known-" + name),
 		revoked: goodPair("revoked-" + name),
 	}
 }
@@ -264,7 +438,11 @@ func (l *load) send(n *node, what, credential string) {
 		what = "revoked, at the Caddy that is told"
 	default:
 		what = "revoked, at any other"
-		if late := began.Sub(refused) - faultyTTL; late > 0 && status == http.StatusOK {
+		if status != http.StatusOK {
+			break
+		}
+		l.got.expose(began.Sub(refused))
+		if began.Sub(refused) > l.ttl {
 			answer = "200 after ttl"
 		}
 	}
