@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/caddy-frappe/frappe-auth/internal/headers"
 	"github.com/caddy-frappe/frappe-auth/internal/testutil"
 )
 
@@ -65,7 +66,13 @@ func startAsked(t *testing.T, login string) *asked {
 		a.mu.Lock()
 		a.seen = append(a.seen, r.Header.Clone())
 		a.mu.Unlock()
-		fmt.Fprintf(w, "%s by %q", r.URL.RequestURI(), r.Header.Values("X-Frappe-User"))
+		var users []string
+		for name, values := range r.Header {
+			if headers.Same(name, "X-Frappe-User") { // the same variable in Python and PHP
+				users = append(users, values...)
+			}
+		}
+		fmt.Fprintf(w, "%s by %q", r.URL.RequestURI(), users)
 	}))
 	t.Cleanup(a.app.Close)
 	text := testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "caddyfile")[0]
@@ -92,8 +99,8 @@ var proxies = map[string]func(t *testing.T, a *asked) (address string){
 	"nginx": func(t *testing.T, a *asked) string {
 		return nginxServer(t, a.through(testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "nginx")[0]))
 	},
-	"ingress-nginx": func(t *testing.T, a *asked) string { return nginxServer(t, ingress(t, a)) },
-	"Traefik":       traefik,
+	"ingress-nginx":       func(t *testing.T, a *asked) string { return nginxServer(t, ingress(t, a)) },
+	"a double of Traefik": traefikDouble,
 }
 
 // ingress returns what ingress-nginx writes for the annotations of the page, by its template nginx.tmpl of July 2024.
@@ -108,7 +115,7 @@ func ingress(t *testing.T, a *asked) string {
 		Metadata struct{ Name, Namespace string }
 		Data     map[string]string
 	}
-	decoder := yaml.NewDecoder(strings.NewReader(testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "yaml")[1]))
+	decoder := yaml.NewDecoder(strings.NewReader(testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "yaml")[2]))
 	for _, document := range []any{&resource, &headers} {
 		if err := decoder.Decode(document); err != nil {
 			t.Fatal(err)
@@ -174,53 +181,127 @@ location /bi/ {
 		strings.ToLower(strings.ReplaceAll(header, "-", "_")), header, annotation("configuration-snippet"), a.app.URL)
 }
 
-// hopByHop are the headers that Traefik removes from the request by which it asks.
-var hopByHop = []string{"Connection", "Keep-Alive", "Te", "Trailers", "Transfer-Encoding", "Upgrade"}
-
-// traefik runs a double of Traefik with the middleware of the page. It sends what Traefik 3.7.13 sends, and does with the
-// answer what that does, by its pkg/middlewares/auth/forward.go.
-func traefik(t *testing.T, a *asked) string {
-	t.Helper()
-	var config struct {
-		HTTP struct {
-			Middlewares map[string]struct {
-				ForwardAuth struct {
-					Address                string
-					TrustForwardHeader     *bool    `yaml:"trustForwardHeader"`
-					PreserveLocationHeader bool     `yaml:"preserveLocationHeader"`
-					MaxResponseBodySize    int64    `yaml:"maxResponseBodySize"`
-					AuthResponseHeaders    []string `yaml:"authResponseHeaders"`
-				} `yaml:"forwardAuth"`
+// traefikConfig is what a double of Traefik knows of a static and a dynamic configuration.
+type traefikConfig struct {
+	EntryPoints map[string]struct {
+		Address string
+		HTTP    struct {
+			AliasHeadersStrategy string `yaml:"aliasHeadersStrategy"`
+		}
+	} `yaml:"entryPoints"`
+	HTTP struct {
+		Routers map[string]struct {
+			Rule, Service string
+			Middlewares   []string
+		}
+		Middlewares map[string]struct {
+			ForwardAuth *forwardAuth `yaml:"forwardAuth"`
+			Headers     *struct {
+				CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
 			}
 		}
+		Services map[string]struct {
+			LoadBalancer struct {
+				Servers []struct{ URL string }
+			} `yaml:"loadBalancer"`
+		}
 	}
-	decoder := yaml.NewDecoder(strings.NewReader(testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "yaml")[0]))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&config); err != nil {
-		t.Fatal(err)
+}
+
+type forwardAuth struct {
+	Address                string
+	TrustForwardHeader     *bool    `yaml:"trustForwardHeader"`
+	PreserveLocationHeader bool     `yaml:"preserveLocationHeader"`
+	MaxResponseBodySize    int64    `yaml:"maxResponseBodySize"`
+	AuthResponseHeaders    []string `yaml:"authResponseHeaders"`
+}
+
+// traefikDouble runs a double of Traefik with the configuration of the page, for all paths. It does what Traefik 3.7.13
+// does by its source.
+func traefikDouble(t *testing.T, a *asked) string {
+	t.Helper()
+	var config traefikConfig
+	for _, block := range testutil.Blocks(t, testutil.Page(t, forwardAuthPage), "yaml")[:2] {
+		decoder := yaml.NewDecoder(strings.NewReader(a.through(block)))
+		decoder.KnownFields(true)
+		if err := decoder.Decode(&config); err != nil {
+			t.Fatal(err)
+		}
 	}
-	ask := config.HTTP.Middlewares["frappe-auth"].ForwardAuth
-	if ask.TrustForwardHeader == nil || *ask.TrustForwardHeader {
-		t.Error("headers of clients are trusted")
-	}
-	app, err := url.Parse(a.app.URL)
+	router := config.HTTP.Routers["bi"]
+	app, err := url.Parse(config.HTTP.Services[router.Service].LoadBalancer.Servers[0].URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	forward := httputil.NewSingleHostReverseProxy(app)
+	var handler http.Handler = httputil.NewSingleHostReverseProxy(app)
+	for _, name := range slices.Backward(router.Middlewares) {
+		next, middleware := handler, config.HTTP.Middlewares[name]
+		if middleware.ForwardAuth != nil {
+			handler = middleware.ForwardAuth.handler(t, next)
+			continue
+		}
+		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for name, value := range middleware.Headers.CustomRequestHeaders {
+				r.Header.Set(name, value)
+				if value == "" {
+					r.Header.Del(name)
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	deleteAliases := config.EntryPoints["web"].HTTP.AliasHeadersStrategy == "delete"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		enterTraefik(r.Header, deleteAliases)
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// enterTraefik removes the headers that an entry point of Traefik removes: what it sets itself, what Connection names,
+// and on demand those whose name applications could take for another.
+func enterTraefik(header http.Header, deleteAliases bool) {
+	options := strings.Split(header.Get("Connection"), ",")
+	for name := range header {
+		if strings.HasPrefix(name, "X-Forwarded-") || deleteAliases && strings.ContainsFunc(name, mayAlias) {
+			header.Del(name)
+			delete(header, name) // Del knows no name with a lower-case letter after an underscore
+		}
+	}
+	header.Del("Connection")
+	for _, option := range options {
+		if option = strings.TrimSpace(option); strings.EqualFold(option, "Upgrade") {
+			header.Set("Connection", option)
+		} else {
+			header.Del(option)
+		}
+	}
+}
+
+func mayAlias(r rune) bool {
+	return r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
+
+// hopByHop are the headers that Traefik removes from the request by which it asks.
+var hopByHop = []string{"Connection", "Keep-Alive", "Te", "Trailers", "Transfer-Encoding", "Upgrade"}
+
+// handler is Traefik's pkg/middlewares/auth/forward.go.
+func (ask *forwardAuth) handler(t *testing.T, next http.Handler) http.Handler {
+	if ask.TrustForwardHeader == nil || *ask.TrustForwardHeader {
+		t.Error("headers of clients are trusted")
+	}
 	client := &http.Client{CheckRedirect: testutil.Client.CheckRedirect}
 	t.Cleanup(client.CloseIdleConnections)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		question, err := http.NewRequestWithContext(r.Context(), http.MethodGet, a.through(ask.Address), http.NoBody)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		question, err := http.NewRequestWithContext(r.Context(), http.MethodGet, ask.Address, http.NoBody)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		question.Header = r.Header.Clone()
-		for name := range question.Header {
-			if slices.Contains(hopByHop, name) || strings.HasPrefix(name, "X-Forwarded-") {
-				question.Header.Del(name)
-			}
+		for _, name := range hopByHop {
+			question.Header.Del(name)
 		}
 		question.Header.Set("X-Forwarded-For", hostOf(r.RemoteAddr))
 		question.Header.Set("X-Forwarded-Method", r.Method)
@@ -254,10 +335,8 @@ func traefik(t *testing.T, a *asked) string {
 				r.Header[http.CanonicalHeaderKey(name)] = values
 			}
 		}
-		forward.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://")
+		next.ServeHTTP(w, r)
+	})
 }
 
 func hostOf(address string) string {
@@ -289,6 +368,10 @@ func TestForwardAuth(t *testing.T) {
 				{"a change", "POST", []string{session, "Sec-Fetch-Site: same-origin"}, 200, passed},
 				{"a change by an old browser", "POST", []string{session, "Origin: http://" + address}, 200, passed},
 				{"a forged user", "GET", []string{byAlice, "X-Frappe-User: Administrator"}, 200, passed},
+				{"a forged user in other spellings", "GET", []string{
+					byAlice, "X_Frappe_User: Administrator", "X.Frappe.User: Administrator", "x-frappe_user: Administrator",
+				}, 200, passed},
+				{"a user that Connection names", "GET", []string{byAlice, "Connection: X-Frappe-User"}, 200, passed},
 				{"nothing", "GET", []string{"X-Frappe-User: Administrator"}, 401, ""},
 				{"a wrong secret", "GET", []string{"Authorization: token 2c6245becaa0961:wrong"}, 401, ""},
 				{"a form without a session", "POST", []string{page}, 401, ""},
@@ -322,7 +405,7 @@ func TestForwardAuth(t *testing.T) {
 					t.Errorf("%s: no Retry-After", test.name)
 				}
 			}
-			if name == "nginx" { // what it keeps from the application
+			if name != "ingress-nginx" { // what the others keep from the application
 				for _, header := range a.reached() {
 					if header.Get("Authorization") != "" || header.Get("Cookie") != "" {
 						t.Errorf("the application saw %v", header)
@@ -347,7 +430,7 @@ func TestForwardAuth(t *testing.T) {
 // TestForwardAuthLoginOnAnyHost: a page of frappe-auth itself is never taken for the answer that a request may pass.
 func TestForwardAuthLoginOnAnyHost(t *testing.T) {
 	a := startAsked(t, "login https://erp.example.com\nlogin_secret "+strings.Repeat("0123456789abcdef", 4))
-	address := traefik(t, a)
+	address := traefikDouble(t, a)
 	for _, path := range []string{"/", "/.frappe-auth/logout", "/.frappe-auth/callback", "/.frappe-auth/login"} {
 		for _, method := range []string{"GET", "HEAD", "POST"} {
 			for _, header := range []string{"Sec-Fetch-Mode: navigate", "Accept: */*"} {
