@@ -1,0 +1,79 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-frappe/frappe-auth/internal/testutil"
+)
+
+// TestFleetCommands: whatever else is done with the keys of the fleet, or with its Redis, no good credential is
+// refused, no answer is 5xx while the site is up, and a revoked credential works for no longer than the ttl.
+func TestFleetCommands(t *testing.T) {
+	site, server := newFleetSite(t), testutil.StartRedis(t, "--enable-debug-command", "yes")
+	nodes := startFleet(t, 3, site.backend(), server, "100ms", func(int) string {
+		return "failures 1000000 1m\ncache {\nttl " + faultyTTL.String() + "\n}"
+	})
+	set := func(option, value string) { server.Must("CONFIG", "SET", option, value) }
+	// each runs a script for all keys of a kind again and again: s for the state, v for verdicts, w for the wake.
+	each := func(kind, do string) func() func() {
+		return func() func() {
+			return repeatedly(100*time.Millisecond, func() {
+				script := "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do " + do + " end"
+				server.Run("EVAL", script, "0", "{frappe_auth}:1:"+kind+":*")
+			})
+		}
+	}
+	often := func(command ...string) func() func() {
+		return func() func() {
+			return repeatedly(100*time.Millisecond, func() { server.Run(command...) })
+		}
+	}
+	tests := map[string]func() func(){
+		"scripts are flushed":          often("SCRIPT", "FLUSH"),
+		"writes are paused":            often("CLIENT", "PAUSE", "70", "WRITE"),
+		"it sleeps":                    often("DEBUG", "SLEEP", "0.3"),
+		"databases are swapped":        often("SWAPDB", "0", "1"),
+		"the state is renamed":         each("s", "redis.call('RENAME', key, 'elsewhere')"),
+		"the state is a list":          each("s", "redis.call('DEL', key) redis.call('RPUSH', key, 'x')"),
+		"the state is cut":             each("s", "redis.call('SET', key, redis.call('GETRANGE', key, 0, -2))"),
+		"the state expires":            each("s", "redis.call('PEXPIRE', key, 50)"),
+		"verdicts never expire":        each("v", "redis.call('PERSIST', key)"),
+		"verdicts are those of others": each("v", "redis.call('COPY', key, 'verdict') redis.call('COPY', 'verdict', key, 'REPLACE')"),
+		"the wake is a hash":           each("w", "redis.call('DEL', key) redis.call('HSET', key, 'x', 'x')"),
+		"locks are held":               each("v", "redis.call('SET', string.gsub(key, ':v:', ':l:'), 'somebody')"),
+		"the state is of before": func() func() {
+			server.Run("EVAL", "redis.call('COPY', redis.call('KEYS', ARGV[1])[1], 'kept')", "0", "{frappe_auth}:1:s:*")
+			return each("s", "redis.call('COPY', 'kept', key, 'REPLACE')")()
+		},
+		"it wants replicas": func() func() {
+			set("min-replicas-to-write", "1")
+			return func() { set("min-replicas-to-write", "0") }
+		},
+	}
+	for _, policy := range []string{"allkeys-random", "volatile-lru", "volatile-ttl"} {
+		tests["full, "+policy] = func() func() {
+			set("maxmemory-policy", policy)
+			set("maxmemory", "1")
+			return func() { set("maxmemory", "0"); set("maxmemory-policy", "noeviction") }
+		}
+	}
+	for name, do := range tests {
+		t.Run(name, func(t *testing.T) {
+			server.Must("DEL", "kept", "verdict")
+			shareAll(t, nodes)
+			g := newGot()
+			l := newLoad(t, site, nodes, g, strings.NewReplacer(" ", "-", ",", "").Replace(name), faultyTTL)
+			l.know()
+			stop := l.start()
+			mend := do()
+			l.revoke()
+			l.last(faultyTTL + time.Second)
+			mend()
+			stop()
+			g.check(t)
+			t.Logf("\n%sexposed for %s", g.table(name), g.exposed.Round(time.Millisecond))
+		})
+	}
+}
