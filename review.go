@@ -17,12 +17,13 @@ func init() {
 	caddy.RegisterModule(new(Review))
 }
 
-// Review warns, when Caddy has loaded a configuration, about what is in the wrong place around its `frappe_auth`
+// Review warns, when Caddy has loaded or validated a configuration, about what is in the wrong place around its `frappe_auth`
 // handlers: the findings of `caddy frappe-auth doctor` that need no backend. It needs no configuration; the handlers
 // add it.
 type Review struct {
-	ctx   caddy.Context
-	below atomic.Pointer[[]string]
+	ctx     caddy.Context
+	below   atomic.Pointer[[]string]
+	started bool
 }
 
 // describedBelow reports whether requests for the description of a protected resource reach its handler below the
@@ -51,10 +52,28 @@ const maxWarnings = 20
 
 // Start logs what is found. All modules of the configuration are loaded by then.
 func (r *Review) Start() error {
+	r.started = true
+	r.warn()
+	return nil
+}
+
+// Stop does nothing.
+func (*Review) Stop() error { return nil }
+
+// Cleanup logs what is found in a configuration that was only validated: its modules are loaded and never started.
+func (r *Review) Cleanup() error {
+	if !r.started {
+		r.warn()
+	}
+	return nil
+}
+
+// warn logs what is found, unless the app http could not be loaded.
+func (r *Review) warn() {
 	module, err := r.ctx.AppIfConfigured("http")
 	app, ok := module.(*caddyhttp.App)
 	if err != nil || !ok {
-		return nil //nolint:nilerr // no handler of ours can be anywhere else
+		return // no handler of ours can be anywhere else
 	}
 	logger, http := r.ctx.Logger(new(Handler)), routes.Loaded(app, configuredJSON)
 	found := slices.DeleteFunc(routes.Findings(http), func(f routes.Finding) bool { return f.Chosen })
@@ -72,11 +91,7 @@ func (r *Review) Start() error {
 		}
 		logger.Warn(f.Check+": "+f.Detail, zap.String("where", f.Where), zap.String("advice", f.Advice))
 	}
-	return nil
 }
-
-// Stop does nothing.
-func (*Review) Stop() error { return nil }
 
 // review returns the app that warns about the configuration of a module. If the module is not loaded by a running
 // Caddy, the app sees nothing.
@@ -110,6 +125,7 @@ func configuredJSON(module any) (raw []byte) {
 
 // Interface guards
 var (
-	_ caddy.App         = (*Review)(nil)
-	_ caddy.Provisioner = (*Review)(nil)
+	_ caddy.App          = (*Review)(nil)
+	_ caddy.Provisioner  = (*Review)(nil)
+	_ caddy.CleanerUpper = (*Review)(nil)
 )
