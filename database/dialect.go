@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"modernc.org/sqlite"
 )
 
@@ -178,6 +180,9 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 	return openPool(timeout, func(ctx context.Context, a *allowance) (querier, error) {
 		own := conf.Copy()
 		own.DialFunc = a.dial
+		own.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+			return pgproto3.NewFrontend(&login{Reader: r, allowance: a}, w)
+		}
 		conn, err := pgconn.ConnectConfig(ctx, own)
 		if err != nil && strings.Contains(err.Error(), "server requested password authentication") { // it has no error value
 			err = errClearText

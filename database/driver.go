@@ -7,8 +7,11 @@ import (
 	"database/sql/driver"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -93,6 +96,7 @@ func (c *conn) guard(call func() error) (err error) {
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	var found driver.Rows
 	c.allowance.left.Store(maxAnswer)
+	c.allowance.queried.Store(true)
 	err := c.guard(func() (err error) {
 		found, err = c.querier.query(ctx, query, args)
 		return err
@@ -150,7 +154,10 @@ func (r *rows) Next(dest []driver.Value) error {
 func (r *rows) Close() error { return r.conn.guard(r.rows.Close) }
 
 // allowance bounds what a server may send.
-type allowance struct{ left atomic.Int64 }
+type allowance struct {
+	left    atomic.Int64
+	queried atomic.Bool // the login is over
+}
 
 // dial dials for a driver.
 func (a *allowance) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -179,6 +186,38 @@ func (l limited) Read(p []byte) (int, error) {
 
 // SyscallConn implements syscall.Conn, by which MySQL's driver notices that the server has closed an idle connection.
 func (l limited) SyscallConn() (syscall.RawConn, error) { return l.Conn.(syscall.Conn).SyscallConn() }
+
+// maxIterations is how often PostgreSQL may have a password hashed at a login: about a second's work. It is 4096 there,
+// unless its scram_iterations says otherwise. The driver takes ten million, and does not stop when the time is over.
+const maxIterations = 1_000_000
+
+var (
+	errIterations = fmt.Errorf("the server wants the password hashed too often; set its scram_iterations to %d or less, "+
+		"and the password anew", maxIterations)
+	iterations = regexp.MustCompile(`,i=([0-9]{1,20})`)
+)
+
+// login reads what PostgreSQL sends, without TLS around it, until the first query.
+type login struct {
+	io.Reader
+	allowance *allowance
+	last      []byte // what was read, as far as it may be the begin of the number of iterations
+}
+
+func (l *login) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if l.allowance.queried.Load() {
+		return n, err
+	}
+	l.last = append(l.last, p[:n]...)
+	for _, found := range iterations.FindAllSubmatch(l.last, -1) {
+		if count, err := strconv.ParseInt(string(found[1]), 10, 64); err != nil || count > maxIterations {
+			return 0, errIterations
+		}
+	}
+	l.last = append(l.last[:0], l.last[max(0, len(l.last)-32):]...)
+	return n, err
+}
 
 // mariaDBConn is a connection to MariaDB or MySQL.
 type mariaDBConn struct{ driver.Conn }

@@ -236,3 +236,43 @@ func TestLongErrors(t *testing.T) {
 		})
 	}
 }
+
+// TestExpensiveLogin: a server cannot make a login compute for long, whether or not its answer comes in one piece.
+func TestExpensiveLogin(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	for _, piece := range []int{1, 1 << 10} {
+		t.Run(fmt.Sprint("pieces of ", piece), func(t *testing.T) {
+			message := func(kind uint32, text string) []byte {
+				m := binary.BigEndian.AppendUint32([]byte("R"), uint32(8+len(text))) //nolint:gosec // it is short
+				return append(binary.BigEndian.AppendUint32(m, kind), text...)
+			}
+			port, _ := strconv.Atoi(fakeServer(t, func(conn net.Conn) {
+				buffer := make([]byte, 4096)
+				if n, _ := conn.Read(buffer); n <= 8 { // it asks for TLS
+					conn.Write([]byte("N")) //nolint:errcheck // the client may be gone
+					return
+				}
+				conn.Write(message(10, "SCRAM-SHA-256\x00\x00")) //nolint:errcheck // as above
+				n, _ := conn.Read(buffer)
+				_, nonce, _ := strings.Cut(string(buffer[:n]), "r=")
+				for part := range slices.Chunk(message(11, "r="+nonce+"x,s=c2FsdA==,i=9999999"), piece) {
+					conn.Write(part) //nolint:errcheck // as above
+				}
+				io.Copy(io.Discard, conn) //nolint:errcheck // until the client is gone
+			}))
+			conf := &settings{
+				dbType: "postgres", host: "127.0.0.1", port: port, name: "site", user: "site", password: theirPassword,
+			}
+			c, err := connect(conf, timeout, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.close() }) //nolint:errcheck // of no use here
+			began := time.Now()
+			_, err = c.one(t.Context(), "SELECT 1")
+			if took := time.Since(began); err == nil || took > 2*time.Second || !strings.Contains(err.Error(), "scram_iterations") {
+				t.Errorf("%s: %v", took, err)
+			}
+		})
+	}
+}
