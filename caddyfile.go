@@ -145,41 +145,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// otherOptions maps what users are likely to call an option of frappe_auth to advice.
-var otherOptions = advise(map[string][]string{
-	"write frappe_auth_webhook <path> <secret> beside frappe_auth": {"frappe_auth_webhook", "webhook"},
-	"write schemes basic bearer token session":                     {"cookie", "session", "sessions"},
-	"write require scope <name>":                                   {"scope"},
-	"write require scope <name>, or scopes in the block of protected_resource": {
-		"scopes",
-	},
-	"write require client <client_id>":                                  {"client", "clients"},
-	"write require user <name>":                                         {"user", "users"},
-	"write require role <name>":                                         {"allow", "group", "groups", "role"},
-	"write require role <name>, and roles in the block of backend site": {"roles"},
-	"write backend site <url>":                                          {"host", "site", "url"},
-	"write backend static":                                              {"api_key", "static"},
-	"write backend database":                                            {"database"},
-	"write share redis <url>":                                           {"redis"},
-	"write feed frappe_events <url>":                                    {"frappe_events"},
-	"write name <name>":                                                 {"handler"},
-	"write anonymous": {
-		"allow_anonymous", "allow_guest", "guest", "optional",
-	},
-	"write allow_preflight":                                 {"cors", "preflight"},
-	"write hide_credentials":                                {"remove_credentials", "strip_credentials"},
-	"write protected_resource":                              {"mcp", "oauth", "resource_metadata"},
-	"write login <path>":                                    {"login_page", "login_url"},
-	"write failures <n> <window>":                           {"rate_limit"},
-	"write stale_if_error <duration> in the block of cache": {"stale"},
-	"choose the requests with a matcher, as in frappe_auth /api/*": {
-		"bypass", "except", "exclude", "path", "public", "skip",
-	},
-	"write it inside the block of transport http, in that of backend site": {
-		"insecure", "network_proxy", "proxy", "tls", "tls_insecure_skip_verify", "tls_server_name", "tls_trust_pool",
-	},
-})
-
 // block describes the block of frappe_auth.
 func (h *Handler) block(positions directive.Positions) directive.Block {
 	return directive.Block{

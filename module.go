@@ -11,7 +11,6 @@
 package frappeauth
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,7 +110,7 @@ type Handler struct {
 	// Only with the scheme `bearer`. Default: no description.
 	ProtectedResource *ProtectedResource `json:"protected_resource,omitempty"`
 
-	configured []byte // the JSON of this handler, until Review has seen it
+	configured
 	matchers   caddyhttp.MatcherSets
 	auth       *authenticator
 	userHeader userHeader
@@ -135,7 +134,7 @@ func (h *Handler) UnmarshalJSON(raw []byte) error {
 
 // Provision applies the defaults, checks the options, and loads the matchers and the backends.
 func (h *Handler) Provision(ctx caddy.Context) (err error) {
-	if h.configured, err = json.Marshal(h); err != nil {
+	if err = h.keep(h); err != nil {
 		return err
 	}
 	h.setDefaults()
@@ -163,7 +162,7 @@ func (h *Handler) check() error {
 	}
 	for _, fault := range []error{
 		wrong("user_header", checkUserHeader(h.UserHeader)),
-		h.checkLogin(),
+		h.LoginOptions.check(h.accepts(frappe.SchemeSession)),
 		wrong("protected_resource", h.checkProtectedResource()),
 	} {
 		if fault != nil {

@@ -1,7 +1,6 @@
 package frappeauth
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,8 +29,8 @@ func init() {
 type Provider struct {
 	Options
 
-	configured []byte // the JSON of this provider, until Review has seen it
-	auth       *authenticator
+	configured
+	auth *authenticator
 }
 
 // CaddyModule returns the Caddy module information.
@@ -61,7 +60,7 @@ func (p *Provider) UnmarshalJSON(raw []byte) error {
 
 // Provision applies the defaults, checks the options and loads the backends.
 func (p *Provider) Provision(ctx caddy.Context) (err error) {
-	if p.configured, err = json.Marshal(p); err != nil {
+	if err = p.keep(p); err != nil {
 		return err
 	}
 	p.setDefaults()

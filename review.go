@@ -75,7 +75,7 @@ func (r *Review) warn() {
 	if err != nil || !ok {
 		return // no handler of ours can be anywhere else
 	}
-	logger, http := r.ctx.Logger(new(Handler)), routes.Loaded(app, configuredJSON)
+	logger, http := r.ctx.Logger(r), routes.Loaded(app, configuredJSON)
 	found := slices.DeleteFunc(routes.Findings(http), func(f routes.Finding) bool { return f.Chosen })
 	var below []string
 	for _, f := range found {
@@ -106,19 +106,23 @@ func review(ctx caddy.Context) (*Review, error) {
 	return app.(*Review), nil
 }
 
-// configuredJSON returns the configuration of a handler or provider, and nil for any other module. The handler then
-// forgets it, because it may contain secrets.
-func configuredJSON(module any) (raw []byte) {
-	switch m := module.(type) {
-	case *Handler:
-		raw, m.configured = m.configured, nil
-		return raw
-	case *Provider:
-		raw, m.configured = m.configured, nil
-		return raw
-	case *Webhook:
-		raw, _ = json.Marshal(map[string]string{"handler_name": m.HandlerName})
-		return raw
+// configured is the JSON of a module until Review has seen it. It may contain secrets.
+type configured struct{ raw []byte }
+
+func (c *configured) keep(module any) (err error) {
+	c.raw, err = json.Marshal(module)
+	return err
+}
+
+func (c *configured) take() (raw []byte) {
+	raw, c.raw = c.raw, nil
+	return raw
+}
+
+// configuredJSON returns the configuration of a module of this package, and nil for any other.
+func configuredJSON(module any) []byte {
+	if m, ok := module.(interface{ take() []byte }); ok {
+		return m.take()
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type Webhook struct {
 	// handler of this Caddy.
 	HandlerName string `json:"handler_name,omitempty"`
 
+	configured
 	logger   *zap.Logger // writes each message at most once a minute
 	receiver *webhook.Receiver
 }
@@ -78,6 +79,9 @@ func (h *Webhook) UnmarshalJSON(raw []byte) error {
 
 // Provision expands the secret.
 func (h *Webhook) Provision(ctx caddy.Context) error {
+	if err := h.keep(h); err != nil {
+		return err
+	}
 	h.logger = ctx.Logger().WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 		return zapcore.NewSamplerWithOptions(core, time.Minute, 1, 0)
 	}))
