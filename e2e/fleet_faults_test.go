@@ -173,9 +173,7 @@ func TestFleetBehindAProxy(t *testing.T) {
 	nodes := startFleet(t, 3, site.backend(), &reached, "100ms", func(int) string {
 		return "failures 1000000 1m\ncache {\nttl " + ttl.String() + "\n}"
 	})
-	cutting := func(every time.Duration) func() func() {
-		return func() func() { return repeatedly(every, network.cut) }
-	}
+	cutting := func() func() { return repeatedly(50*time.Millisecond, network.cut) }
 	hanging := func() func() { network.hang(true); return func() { network.hang(false) } }
 	for _, fault := range []struct {
 		name  string
@@ -184,9 +182,7 @@ func TestFleetBehindAProxy(t *testing.T) {
 	}{
 		{"hangs for 1 s", hanging, time.Second},
 		{"hangs for 3 s", hanging, 3 * time.Second},
-		{"hangs for 10 s", hanging, 10 * time.Second},
-		{"cuts every 50 ms", cutting(50 * time.Millisecond), 3 * time.Second},
-		{"cuts every 500 ms", cutting(500 * time.Millisecond), 3 * time.Second},
+		{"cuts every 50 ms", cutting, 3 * time.Second},
 		{"cuts and refuses", func() func() { network.refuse(true); network.cut(); return func() { network.refuse(false) } }, 3 * time.Second},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
