@@ -213,8 +213,8 @@ func (v *visitor) logIn() testutil.Response {
 
 func (v *visitor) logInAtERP(scheme string) {
 	v.t.Helper()
-	form := url.Values{"cmd": {"login"}, "usr": {testutil.ERPUser}, "pwd": {testutil.ERPPassword}}.Encode()
-	got := v.request(http.MethodPost, scheme+"://erp.example.com/login", form,
+	form := url.Values{"usr": {testutil.ERPUser}, "pwd": {testutil.ERPPassword}}.Encode()
+	got := v.request(http.MethodPost, scheme+"://erp.example.com/api/method/login", form,
 		"Content-Type: application/x-www-form-urlencoded")
 	if got.Status != http.StatusOK {
 		v.t.Fatalf("the login: %d %s", got.Status, got.Body)

@@ -22,6 +22,9 @@ type userAgent interface {
 	// does runs an expression in the page, with helpers, and returns what its promise becomes.
 	does(expression string) string
 
+	// follow runs an expression that leads to another page, and waits for that page.
+	follow(expression string) (at string, status int64)
+
 	// opened returns the URLs for which a login box opened since the last call.
 	opened() []string
 

@@ -47,7 +47,7 @@ func newTab(t *testing.T) *tab {
 		chromedp.Flag("disable-quic", true),
 		chromedp.NoSandbox, // root and many containers have none, and all pages are of these tests
 	)
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	allocator, stopAllocator := chromedp.NewExecAllocator(ctx, options...)
 	b := &tab{t: t}
 	var closeTab context.CancelFunc
@@ -171,6 +171,23 @@ const frame = url => new Promise(done => {
 func (b *tab) does(expression string) string {
 	b.t.Helper()
 	return run(b, chromedp.Evaluate[string]("(() => {"+helpers+"return "+expression+"})()", chromedp.EvalAwaitPromise))
+}
+
+func (b *tab) follow(expression string) (at string, status int64) {
+	b.t.Helper()
+	run(b, chromedp.Evaluate[chromedp.Void]("window.followed = true;"+expression))
+	const where = `window.followed || document.readyState != "complete" ? {} :
+		{at: location.href, status: performance.getEntriesByType("navigation")[0].responseStatus}`
+	type place struct {
+		At     string `json:"at"`
+		Status int64  `json:"status"`
+	}
+	testutil.Eventually(b.t, "another page follows", func() bool {
+		found, err := chromedp.Run(b.ctx, chromedp.Evaluate[place](where))
+		at, status = found.At, found.Status
+		return err == nil && at != "" // between two pages there is nothing to ask
+	})
+	return at, status
 }
 
 // send sends a form of one field from the page, as a user who presses its button, and returns the status of the answer.

@@ -31,6 +31,7 @@ type firefox struct {
 	answers        map[int]chan bidiMessage  // by command
 	boxes          []string                  // the URLs for which a login box opened
 	documents      map[string]documentAnswer // by navigation
+	loaded         chan string               // the navigations that follow waits for
 	user, password string                    // what is typed into login boxes; empty: they are closed
 }
 
@@ -69,7 +70,7 @@ func newFirefox(t *testing.T) *firefox {
 	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(preferences), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	command := exec.CommandContext(ctx, program, "--headless", "--no-remote", "--profile", profile,
 		"--remote-debugging-port", "0", "--remote-allow-origins", "http://localhost", "about:blank")
 	command.Env = append(slices.Clone(os.Environ()), "HOME="+t.TempDir(), "MOZ_CRASHREPORTER_DISABLE=1")
@@ -95,7 +96,7 @@ func newFirefox(t *testing.T) *firefox {
 		}
 		command.Wait()
 	}()
-	f := &firefox{t: t, answers: make(map[int]chan bidiMessage), documents: make(map[string]documentAnswer)}
+	f := &firefox{t: t, answers: make(map[int]chan bidiMessage), documents: make(map[string]documentAnswer), loaded: make(chan string, 100)}
 	select {
 	case at := <-address:
 		if f.conn, err = websocket.Dial(at+"/session", "", "http://localhost"); err != nil {
@@ -108,7 +109,7 @@ func newFirefox(t *testing.T) *firefox {
 	go f.listen()
 	wanted := map[string]any{"alwaysMatch": map[string]any{"acceptInsecureCerts": true}}
 	f.command("session.new", map[string]any{"capabilities": wanted}, nil)
-	events := []string{"network.authRequired", "network.responseCompleted"}
+	events := []string{"network.authRequired", "network.responseCompleted", "browsingContext.load"}
 	f.command("session.subscribe", map[string]any{"events": events}, nil)
 	f.command("network.addIntercept", map[string]any{"phases": []string{"authRequired"}}, nil)
 	var tabs struct{ Contexts []struct{ Context string } }
@@ -165,6 +166,7 @@ func (f *firefox) listen() {
 			continue
 		}
 		var event struct {
+			Context    string
 			Navigation string
 			Request    struct{ Request, URL string }
 			Response   struct {
@@ -180,6 +182,10 @@ func (f *firefox) listen() {
 			f.mu.Lock()
 			f.documents[event.Navigation] = documentAnswer{event.Response.URL, event.Response.Status}
 			f.mu.Unlock()
+		case "browsingContext.load":
+			if event.Context == f.tab {
+				f.loaded <- event.Navigation
+			}
 		case "network.authRequired":
 			answer := map[string]any{"request": event.Request.Request, "action": "cancel"}
 			f.mu.Lock()
@@ -202,6 +208,23 @@ func (f *firefox) open(url string) (at string, status int64) {
 	defer f.mu.Unlock()
 	answer := f.documents[went.Navigation]
 	return answer.url, answer.status
+}
+
+func (f *firefox) follow(expression string) (at string, status int64) {
+	f.t.Helper()
+	for len(f.loaded) > 0 {
+		<-f.loaded
+	}
+	f.does(`(() => { ` + expression + ` return Promise.resolve("") })()`)
+	select {
+	case navigation := <-f.loaded:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.documents[navigation].url, f.documents[navigation].status
+	case <-time.After(time.Minute):
+		f.t.Fatalf("no page follows %s", expression)
+		return "", 0
+	}
 }
 
 func (f *firefox) does(expression string) string {

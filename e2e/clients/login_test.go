@@ -17,23 +17,25 @@ import (
 type relayed struct {
 	t                *testing.T
 	caddy            *testutil.Caddy
-	erp              *erp
+	erp              *testutil.LoginSite
 	home, far, local string // the URLs of the ERP and of the dashboards
 }
 
 func runRelay(t *testing.T, scheme string) *relayed {
 	t.Helper()
 	t.Setenv("FRAPPE_AUTH_LOGIN", testutil.RandomID())
-	r := &relayed{t: t, erp: newERP(t)}
+	r := &relayed{t: t, erp: testutil.NewLoginSite(t)}
 	app, local := newDashboard(t), testutil.PortOf(testutil.FreeAddress(t))
 	block := func(matcher, options string) string {
-		return "frappe_auth " + matcher + " {\nbackend site " + r.erp.URL + " {\nroles\n}\nschemes session\nlogin_secret {env.FRAPPE_AUTH_LOGIN}\n" +
+		return "frappe_auth " + matcher + " {\nbackend site " + r.erp.URL + " {\nsite_name " + r.erp.Name + "\nroles\n}\nschemes session\nlogin_secret {env.FRAPPE_AUTH_LOGIN}\n" +
 			"cache {\nttl 24h\nsession_ttl 2s\nnegative_ttl 0\n}\nfailures off\n" + options + "\n}\n"
 	}
 	site := fmt.Sprintf(`SCHEME://erp.example.com:PORT {
 	log
 	%[1]s
-	reverse_proxy %[2]s
+	reverse_proxy %[2]s {
+		header_up X-Frappe-Site-Name %[6]s
+	}
 }
 SCHEME://files.example.net:PORT, SCHEME://erp.example.com:%[3]s {
 	log
@@ -45,7 +47,7 @@ SCHEME://files.example.net:PORT, SCHEME://erp.example.com:%[3]s {
 		respond "{err.status_code} {http.auth.frappe.error}"
 	}
 }`, block("/.frappe-auth/login", "login /login\nlogin_for files.example.net:PORT erp.example.com:"+local), r.erp.URL, local,
-		block("", "login SCHEME://erp.example.com:PORT\nrequire role Employee"), app.URL)
+		block("", fmt.Sprintf("login SCHEME://erp.example.com:PORT\nrequire role %q", r.erp.Role)), app.URL, r.erp.Name)
 	site = strings.ReplaceAll(site, "SCHEME", scheme)
 	var port string
 	if scheme == "https" {
@@ -59,15 +61,21 @@ SCHEME://files.example.net:PORT, SCHEME://erp.example.com:%[3]s {
 	return r
 }
 
-// logIn logs in at the login page that the browser is at, and goes where that leads.
+// logIn fills in the login page that the browser is at, and goes where that leads.
 func (r *relayed) logIn(b userAgent) (at string, status int64) {
 	r.t.Helper()
-	back := b.does(`Promise.resolve(new URLSearchParams(location.search).get("redirect-to"))`)
-	body := fmt.Sprintf(`new URLSearchParams({cmd: "login", usr: %q, pwd: %q})`, alice, password)
-	if said := b.does(`ask("/login", {method: "POST", body: ` + body + `})`); !strings.HasPrefix(said, "200 ") {
-		r.t.Fatalf("the login: %s", said)
-	}
-	return b.open(r.home + back)
+	at, status = b.follow(r.fill())
+	return at, status
+}
+
+// fill returns a script that fills in the login page as a user does.
+func (r *relayed) fill() string {
+	return typed("#login_email", r.erp.User) + typed("#login_password", r.erp.Password) + `document.querySelector(".btn-login").click();`
+}
+
+// typed returns a script that types into a field.
+func typed(field, text string) string {
+	return fmt.Sprintf(`document.querySelector(%[1]q).value = %[2]q; document.querySelector(%[1]q).dispatchEvent(new Event("input"));`, field, text)
 }
 
 // callback returns the URL of the newest callback of a host.
@@ -98,6 +106,11 @@ const socketThatStays = `new Promise(opened => {
 	s.addEventListener("close", () => window.wasClosed = "closed");
 })`
 
+// logOutInERP logs out as Desk does: with the CSRF token of the session.
+const logOutInERP = `fetch("/me").then(r => r.text()).then(page => ask("/api/method/logout", {
+	method: "POST", headers: {"X-Frappe-CSRF-Token": page.match(/csrf_token = "(\w+)"/)[1]},
+}))`
+
 // TestLogInOnAnotherHost: in browsers, over https and plain http, users log in once and come back to path and query on
 // each host; they are out everywhere after a logout on any of them, or when the ERP says so.
 func TestLogInOnAnotherHost(t *testing.T) {
@@ -106,9 +119,8 @@ func TestLogInOnAnotherHost(t *testing.T) {
 		"Firefox":  func(t *testing.T) userAgent { return newFirefox(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBrowser(t)
-			for _, scheme := range []string{"http", "https"} { // over http, no cookie replaces one of https
-				t.Run(scheme, func(t *testing.T) { wayOfALogin(t, b, runRelay(t, scheme)) })
+			for _, scheme := range []string{"http", "https"} {
+				t.Run(scheme, func(t *testing.T) { wayOfALogin(t, newBrowser(t), runRelay(t, scheme)) })
 			}
 		})
 	}
@@ -127,7 +139,7 @@ func wayOfALogin(t *testing.T, b userAgent, r *relayed) {
 	expect("without a session", at, status, login, 200)
 	at, status = r.logIn(b)
 	expect("after the login", at, status, r.far+way, 200)
-	if user := b.does(`Promise.resolve(document.querySelector("h1").textContent)`); user != alice {
+	if user := b.does(`Promise.resolve(document.querySelector("h1").textContent)`); user != r.erp.User {
 		t.Errorf("the dashboard knows %q", user)
 	}
 	at, status = b.open(r.callback(r.far))
@@ -138,13 +150,13 @@ func wayOfALogin(t *testing.T, b userAgent, r *relayed) {
 		t.Errorf("a script reads the cookies %s", seen)
 	}
 	for _, ways := range ways[:len(ways)-2] { // the sockets below stay
-		if got := b.does(strings.Replace(ways.expression, "URL", "/bi/"+ways.path, 1)); got != ways.in {
+		if got := b.does(strings.Replace(ways.expression, "URL", "/bi/"+ways.path, 1)); got != strings.ReplaceAll(ways.in, alice, r.erp.User) {
 			t.Errorf("%s: %s", ways.name, got)
 		}
 	}
 
 	b.open(r.far + way)
-	if said := b.does(socketThatStays); said != alice {
+	if said := b.does(socketThatStays); said != r.erp.User {
 		t.Fatalf("the WebSocket: %s", said)
 	}
 	if said := b.does(`ask("/.frappe-auth/logout", {method: "POST"})`); !strings.HasPrefix(said, "200 ") || r.erp.Sessions() != 0 {
@@ -164,24 +176,24 @@ func wayOfALogin(t *testing.T, b userAgent, r *relayed) {
 	at, status = r.logIn(b)
 	expect("a second login", at, status, r.local+"/bi/", 200)
 	b.open(r.home + "/app")
-	if said := b.does(`ask("/api/method/logout")`); !strings.HasPrefix(said, "200 ") {
+	if said := b.does(logOutInERP); !strings.HasPrefix(said, "200 ") {
 		t.Errorf("the logout in the ERP: %s", said)
 	}
 	at, status = b.open(r.local + "/bi/")
 	expect("after a logout in the ERP", at, status, login, 200)
 
-	r.erp.SetRoles("All")
+	r.erp.SetRole(false)
 	at, status = r.logIn(b)
 	expect("without the role", at, status, r.local+"/bi/", 403)
-	r.erp.SetRoles("All", "Employee")
+	r.erp.SetRole(true)
 	testutil.Eventually(t, "the role counts", func() bool {
 		at, status = b.open(r.local + "/bi/")
 		return status == 200
 	})
-	if said := b.does(socketThatStays); said != alice {
+	if said := b.does(socketThatStays); said != r.erp.User {
 		t.Fatalf("the WebSocket: %s", said)
 	}
-	r.erp.LogOutAll()
+	r.erp.SetEnabled(false)
 	testutil.Eventually(t, "the WebSocket of a disabled user ends", func() bool {
 		return b.does(`Promise.resolve(window.wasClosed || "open")`) == "closed"
 	})
@@ -189,7 +201,37 @@ func wayOfALogin(t *testing.T, b userAgent, r *relayed) {
 		t.Errorf("a script of a disabled user: %s", said)
 	}
 	at, status = b.open(r.far + "/bi/")
-	expect("a disabled user", at, status, login, 200)
+	expect("a disabled user", at, status, login, 417) // where Frappe says so
+}
+
+// TestSecondFactorOnAnotherHost: while the ERP waits for the second factor, the browser is logged in nowhere. With it,
+// the browser comes back to path and query.
+func TestSecondFactorOnAnotherHost(t *testing.T) {
+	for name, newBrowser := range map[string]func(*testing.T) userAgent{
+		"Chromium": func(t *testing.T) userAgent { return newTab(t) },
+		"Firefox":  func(t *testing.T) userAgent { return newFirefox(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, b := runRelay(t, "https"), newBrowser(t)
+			r.erp.RequireCode()
+			ask := func() {
+				t.Helper()
+				if at, _ := b.open(r.far + "/bi/report?a=b"); !strings.HasPrefix(at, r.home+"/login?redirect-to=") {
+					t.Fatalf("without a session the browser is at %s", at)
+				}
+				b.does(`(() => { ` + r.fill() + ` return Promise.resolve("") })()`)
+				testutil.Eventually(t, "the second factor is asked for", func() bool {
+					return b.does(`Promise.resolve(document.querySelector("#login_token") ? "yes" : "no")`) == "yes"
+				})
+			}
+			ask()
+			ask() // the page that was asked for is still not there
+			at, status := b.follow(typed("#login_token", r.erp.Code()) + `document.querySelector("#verify_token").click();`)
+			if at != r.far+"/bi/report?a=b" || status != 200 {
+				t.Errorf("after the second factor: %d at %s", status, at)
+			}
+		})
+	}
 }
 
 // TestTabsOnAnotherHost: five tabs that open at once all end at their own page, and so does the Back button. The button
@@ -197,7 +239,7 @@ func wayOfALogin(t *testing.T, b userAgent, r *relayed) {
 func TestTabsOnAnotherHost(t *testing.T) {
 	r, b := runRelay(t, "https"), newTab(t)
 	b.open(r.far + "/bi/")
-	for range 2 { // the second time the user is logged in to the ERP only
+	for _, loggedIn := range []bool{false, true} { // the second time the user is logged in to the ERP only
 		var tabs sync.WaitGroup
 		for i := range 5 {
 			ctx, closeTab := chromedp.NewContext(b.ctx)
@@ -210,13 +252,14 @@ func TestTabsOnAnotherHost(t *testing.T) {
 				if _, err := chromedp.Run(ctx, chromedp.Navigate(page)); err != nil {
 					t.Error(err)
 				}
-				if at, err := chromedp.Run(ctx, chromedp.Location()); err != nil || r.erp.Sessions() > 0 && at != page {
+				if at, err := chromedp.Run(ctx, chromedp.Location()); err != nil || loggedIn && at != page {
 					t.Errorf("tab %d is at %s: %v", i, at, err)
 				}
 			})
 		}
 		tabs.Wait()
-		if r.erp.Sessions() == 0 {
+		if !loggedIn {
+			b.open(r.far + "/bi/")
 			r.logIn(b)
 			b.setCookie(r.far, "__Host-frappe_auth", "gone")
 		}
@@ -241,18 +284,20 @@ func TestTabsOnAnotherHost(t *testing.T) {
 func TestLoginBehindNginx(t *testing.T) {
 	t.Setenv("FRAPPE_LOGIN_SECRET", testutil.RandomID())
 	page := testutil.Page(t, "docs/login.md")
-	erp, app := newERP(t), newDashboard(t)
+	erp, app := testutil.NewLoginSite(t), newDashboard(t)
 	relay, local := testutil.PortOf(testutil.FreeAddress(t)), testutil.PortOf(testutil.FreeAddress(t))
 	address := nginxServer(t, strings.ReplaceAll(testutil.Blocks(t, page, "nginx")[0], "127.0.0.1:8090", "127.0.0.1:"+relay)+
-		"location / {\nproxy_pass "+erp.URL+";\nproxy_set_header Host $http_host;\n}")
+		"location / {\nproxy_pass "+erp.URL+";\nproxy_set_header Host $http_host;\nproxy_set_header X-Frappe-Site-Name "+erp.Name+";\n}")
 	r := &relayed{t: t, erp: erp, home: "http://erp.example.com:" + testutil.PortOf(address), local: "http://grafana.example.com:" + local}
 	caddyfile := testutil.Blocks(t, page, "caddyfile")[1]
-	r.caddy = testutil.RunCaddy(t, strings.NewReplacer(":8090", ":"+relay, "http://127.0.0.1:8000", erp.URL,
+	r.caddy = testutil.RunCaddy(t, strings.NewReplacer("site_name erp.example.com", "site_name "+erp.Name, ":8090", ":"+relay, "http://127.0.0.1:8000", erp.URL,
 		"login_for grafana.example.com", "login_for grafana.example.com:"+local).Replace(caddyfile)+`
 http://grafana.example.com:`+local+` {
 	log
 	frappe_auth {
-		backend site `+erp.URL+`
+		backend site `+erp.URL+` {
+			site_name `+erp.Name+`
+		}
 		schemes session
 		login `+r.home+`
 		login_secret {env.FRAPPE_LOGIN_SECRET}

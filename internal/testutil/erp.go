@@ -20,8 +20,8 @@ const (
 	ERPPassword = "alices-password"
 )
 
-// ERP is a double of a Frappe site: its login page, the cookies that it sets, and what it answers about a session. All
-// of it is as Frappe 15.44.2 answers. Logouts are answered with recordings of a version.
+// ERP is a double of a Frappe site: its login page, the cookies that it sets, and what it answers about a session.
+// TestERPAnswersAsFrappe compares its answers with those of real sites in testdata/login.
 type ERP struct {
 	*httptest.Server
 
@@ -31,7 +31,7 @@ type ERP struct {
 	// SameSite is that of the cookies. Set it before the first request. Default: Lax, as Frappe has it.
 	SameSite http.SameSite
 
-	// Version is `15` or `17`: how logouts are answered. Set it before the first request. Default: `15`.
+	// Version is `15` or `17`: as 15.44.2 and 17.0.0-dev answer. Set it before the first request. Default: `15`.
 	Version string
 
 	t        testing.TB
@@ -39,8 +39,14 @@ type ERP struct {
 	sessions map[string]*erpSession
 	roles    []string
 	down     bool
+	disabled bool            // the user
+	code     string          // of the second factor; empty: none is required
+	asking   map[string]bool // the logins that wait for it, by tmp_id
 	asked    int
 }
+
+// recorded are the versions of the recordings that the double answers as.
+var recorded = map[string]string{"15": "15.44.2", "17": "17.0.0-dev"}
 
 type erpSession struct{ user, csrf string }
 
@@ -49,14 +55,16 @@ func NewERP(t testing.TB, register func(e *ERP, mux *http.ServeMux)) *ERP {
 	t.Helper()
 	e := &ERP{
 		t: t, SameSite: http.SameSiteLaxMode, Version: "15", sessions: make(map[string]*erpSession),
-		roles: []string{"All", "Employee"},
+		roles: []string{"All", "Employee"}, asking: make(map[string]bool),
 	}
 	mux := http.NewServeMux()
 	if register != nil {
 		register(e, mux)
 	}
 	mux.HandleFunc("GET /login", e.loginPage)
-	mux.HandleFunc("POST /login", e.login)
+	for _, path := range []string{"/login", "/{$}", loginMethod} {
+		mux.HandleFunc("POST "+path, e.login)
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<title>Home</title><h1>Home</h1>") })
 	mux.HandleFunc("GET /app", e.desk)
 	mux.HandleFunc("GET /me", e.account)
@@ -78,6 +86,34 @@ func NewERP(t testing.TB, register func(e *ERP, mux *http.ServeMux)) *ERP {
 	}))
 	t.Cleanup(e.Close)
 	return e
+}
+
+// LoginSite returns the double as a site of tests that can also run against a real one.
+func (e *ERP) LoginSite() *LoginSite {
+	return &LoginSite{
+		URL: e.URL, Name: "erp.localhost", Version: recorded[e.Version], User: ERPUser, Password: ERPPassword, Role: "Employee",
+		Sessions: e.Sessions,
+		SetRole: func(has bool) {
+			if e.SetRoles("All"); has {
+				e.SetRoles("All", "Employee")
+			}
+		},
+		SetEnabled: func(enabled bool) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.disabled = !enabled
+		},
+		RequireCode: func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.code = "123456"
+		},
+		Code: func() string {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.code
+		},
+	}
 }
 
 // User returns the user of the request's session, or Guest.
@@ -112,7 +148,7 @@ func (e *ERP) LogOut(sid string) {
 	delete(e.sessions, sid)
 }
 
-// LogOutAll ends all sessions, as when a user is disabled.
+// LogOutAll ends all sessions.
 func (e *ERP) LogOutAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -147,22 +183,38 @@ func (e *ERP) Asked() int {
 	return e.asked
 }
 
-// setCookies sets the cookies that Frappe sets with every answer.
-func (e *ERP) setCookies(w http.ResponseWriter, r *http.Request, sid, user string) {
-	system := "yes"
-	if user == "Guest" {
-		system = "no"
-	}
-	set := func(c http.Cookie) {
-		c.Path, c.SameSite, c.Secure = "/", e.SameSite, r.Header.Get("X-Forwarded-Proto") == "https"
-		http.SetCookie(w, &c)
-	}
-	set(http.Cookie{Name: "sid", Value: sid, Expires: time.Now().Add(170 * time.Hour), MaxAge: 612000, HttpOnly: true})
-	set(http.Cookie{Name: "system_user", Value: system})
-	set(http.Cookie{Name: "full_name", Value: user})
-	set(http.Cookie{Name: "user_id", Value: user})
-	set(http.Cookie{Name: "user_image"})
+// setSession sets the cookie with the session, as Frappe does with every answer.
+func (e *ERP) setSession(w http.ResponseWriter, r *http.Request, sid string) {
+	e.setCookie(w, r, http.Cookie{Name: "sid", Value: sid, Expires: time.Now().Add(170 * time.Hour), MaxAge: 612000, HttpOnly: true})
 }
+
+func (e *ERP) setCookie(w http.ResponseWriter, r *http.Request, c http.Cookie) {
+	c.Path, c.SameSite, c.Secure = "/", e.SameSite, r.Header.Get("X-Forwarded-Proto") == "https"
+	http.SetCookie(w, &c)
+}
+
+// setCookies sets the cookies of a user. Version 17 sets those that the browser does not have.
+func (e *ERP) setCookies(w http.ResponseWriter, r *http.Request, sid, user string) {
+	system, name := "yes", "Alice"
+	if user == "Guest" {
+		system, name = "no", user
+	}
+	e.setSession(w, r, sid)
+	for _, c := range []http.Cookie{
+		{Name: "system_user", Value: system}, {Name: "full_name", Value: name}, {Name: "user_id", Value: url.QueryEscape(user)},
+		{Name: "user_image"}, {Name: "user_lang", Value: "en"},
+	} {
+		var known string
+		if had, err := r.Cookie(c.Name); err == nil {
+			known = had.Value
+		}
+		if e.Version == "15" && c.Name != "user_lang" || e.Version == "17" && known != c.Value {
+			e.setCookie(w, r, c)
+		}
+	}
+}
+
+const loginMethod = "/api/method/login"
 
 const erpLoginPage = `<!DOCTYPE html>
 <title>Login</title>
@@ -171,25 +223,49 @@ const erpLoginPage = `<!DOCTYPE html>
 // It looks where the way back leads, and only then removes scripts from it, as frappe.utils.sanitise_redirect does.
 const safe = way => /^([a-z]+:)?\/\//i.test(way) && new URL(way, location).hostname != location.hostname ? "" :
 	way.replace(/confirm\(.*\)|alert\(.*\)|prompt\(.*\)/gi, "").replace(/javascript/gi, "");
-document.querySelector(".form-login").addEventListener("submit", async event => {
-	event.preventDefault();
-	const args = {cmd: "login", usr: document.querySelector("#login_email").value, pwd: document.querySelector("#login_password").value};
-	const answer = await fetch("/login", {method: "POST", body: new URLSearchParams(args)});
+const send = async args => {
+	const answer = await fetch("/api/method/login", {method: "POST", body: new URLSearchParams(args)});
 	const data = await answer.json();
 	if (data.message == "Logged In") {
 		window.location.href = safe(new URLSearchParams(location.search).get("redirect-to") || "") || data.home_page;
+	} else if (data.verification) {
+		document.body.innerHTML = '<form class="form-verify"><input id="login_token"><button id="verify_token">Verify</button></form>';
+		document.querySelector(".form-verify").addEventListener("submit", event => {
+			event.preventDefault();
+			send({otp: document.querySelector("#login_token").value, tmp_id: data.tmp_id});
+		});
 	} else {
 		document.title = data.message;
 	}
+};
+document.querySelector(".form-login").addEventListener("submit", event => {
+	event.preventDefault();
+	send({usr: document.querySelector("#login_email").value, pwd: document.querySelector("#login_password").value});
 });
 </script>`
 
 func (e *ERP) loginPage(w http.ResponseWriter, r *http.Request) {
+	if e.disabledUser(r) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(http.StatusExpectationFailed)
+		io.WriteString(w, "<title>Server Error</title>User "+ERPUser+" is disabled. Please contact your System Manager.")
+		return
+	}
 	if user := e.User(r); user != "Guest" {
 		to, err := url.Parse(r.FormValue("redirect-to"))
 		if err != nil || to.String() == "" || to.Host != "" && to.Host != r.Host {
 			to = &url.URL{Path: "/app"}
 		}
+		if e.Version == "17" {
+			if to.Scheme, to.Host = "http", r.Host; r.Header.Get("X-Forwarded-Proto") == "https" {
+				to.Scheme = "https"
+			}
+		}
+		session, err := r.Cookie("sid")
+		if err != nil {
+			panic(err)
+		}
+		e.setCookies(w, r, session.Value, user)
 		w.Header().Set("Location", to.String())
 		w.WriteHeader(http.StatusMovedPermanently)
 		return
@@ -199,15 +275,51 @@ func (e *ERP) loginPage(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, erpLoginPage)
 }
 
+// disabledUser reports whether a request has the session of a user who is disabled: Frappe keeps it, and refuses it.
+func (e *ERP) disabledUser(r *http.Request) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, s := e.session(r)
+	return e.disabled && s != nil
+}
+
 func (e *ERP) login(w http.ResponseWriter, r *http.Request) {
-	if r.PostFormValue("cmd") != "login" || r.PostFormValue("usr") != ERPUser || r.PostFormValue("pwd") != ERPPassword {
-		AnswerJSON(w, http.StatusUnauthorized, map[string]string{"message": "Invalid login credentials", "exc_type": "AuthenticationError"})
+	if r.URL.Path != loginMethod && (e.Version == "17" || r.PostFormValue("cmd") != "login") {
+		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	sid := RandomID()
+	refuse := func(message string) {
+		AnswerJSON(w, http.StatusUnauthorized, map[string]string{"message": message, "exc_type": "AuthenticationError"})
+	}
+	e.mu.Lock()
+	asked, code, disabled := e.asking[r.PostFormValue("tmp_id")], e.code, e.disabled
+	e.mu.Unlock()
+	switch right := r.PostFormValue("usr") == ERPUser && r.PostFormValue("pwd") == ERPPassword; {
+	case asked && r.PostFormValue("otp") != code:
+		refuse("Incorrect Verification code")
+		return
+	case !asked && !right:
+		refuse("Invalid login credentials")
+		return
+	case disabled:
+		refuse("User disabled or missing")
+		return
+	case !asked && code != "":
+		id := RandomID()[:8]
+		e.mu.Lock()
+		e.asking[id] = true
+		e.mu.Unlock()
+		e.setSession(w, r, "Administrator") // Frappe does so, and has no such session
+		AnswerJSON(w, http.StatusOK, map[string]any{"verification": map[string]any{"method": "OTP App", "setup": true}, "tmp_id": id})
+		return
+	}
+	sid, home := RandomID(), "/app"
+	if e.Version == "17" {
+		home = "desk"
+	}
 	e.LogIn(sid)
 	e.setCookies(w, r, sid, ERPUser)
-	AnswerJSON(w, http.StatusOK, map[string]string{"message": "Logged In", "home_page": "/app", "full_name": "Alice"})
+	AnswerJSON(w, http.StatusOK, map[string]string{"message": "Logged In", "home_page": home, "full_name": "Alice"})
 }
 
 // session returns the session of a request, or nil. The caller must hold the mutex.
@@ -245,32 +357,24 @@ func (e *ERP) logout(w http.ResponseWriter, r *http.Request) {
 	answer := "logout"
 	switch {
 	case r.Method == http.MethodGet && e.Version == "17":
-		answer = "logout-get"
+		answer = "logout, GET"
 	case r.Method == http.MethodPost && s != nil && s.csrf != "" && r.Header.Get("X-Frappe-Csrf-Token") != s.csrf:
-		answer = "logout-without-token"
+		answer = "logout, after Desk"
 	default:
 		delete(e.sessions, sid)
 	}
 	e.mu.Unlock()
-	raw := ReadFile(e.t, "e2e/testdata/logout/"+answer+"-"+e.Version+".http")
-	if answer != "logout" { // they set the cookie of the session that was recorded
-		head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
-		lines := strings.Split(head, "\r\n")
-		kept := lines[:0]
-		for _, line := range lines {
-			if !strings.HasPrefix(line, "Set-Cookie: ") {
-				kept = append(kept, line)
-			}
-		}
-		raw = []byte(strings.Join(kept, "\r\n") + "\r\n\r\n" + body)
-	}
-	Reply(e.t, w, raw)
+	Reply(e.t, w, []byte(strings.ReplaceAll(LoginAnswer(e.t, recorded[e.Version], answer), RecordedSession, sid)))
 }
 
 func (e *ERP) loggedUser(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
 	e.asked++
 	e.mu.Unlock()
+	if e.disabledUser(r) {
+		Reply(e.t, w, []byte(LoginAnswer(e.t, recorded["15"], "session of a disabled user")))
+		return
+	}
 	user, status := e.User(r), http.StatusForbidden
 	if r.Header.Get("Authorization") != "" {
 		status = http.StatusUnauthorized
