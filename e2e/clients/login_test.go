@@ -21,10 +21,21 @@ type relayed struct {
 	home, far, local string // the URLs of the ERP and of the dashboards
 }
 
+// newLoginSite returns a double or a real site.
+func newLoginSite(t *testing.T) *testutil.LoginSite {
+	t.Helper()
+	site := testutil.NewLoginSite(t)
+	if testutil.IsRealFrappe() && strings.HasPrefix(site.Version, "17.") {
+		t.Skip("the pages of the 17.0.0-dev at hand are a fork's, and leave for a login service of its own")
+	}
+	return site
+}
+
 func runRelay(t *testing.T, scheme string) *relayed {
 	t.Helper()
+	erp := newLoginSite(t)
 	t.Setenv("FRAPPE_AUTH_LOGIN", testutil.RandomID())
-	r := &relayed{t: t, erp: testutil.NewLoginSite(t)}
+	r := &relayed{t: t, erp: erp}
 	app, local := newDashboard(t), testutil.PortOf(testutil.FreeAddress(t))
 	block := func(matcher, options string) string {
 		return "frappe_auth " + matcher + " {\nbackend site " + r.erp.URL + " {\nsite_name " + r.erp.Name + "\nroles\n}\nschemes session\nlogin_secret {env.FRAPPE_AUTH_LOGIN}\n" +
@@ -284,7 +295,7 @@ func TestTabsOnAnotherHost(t *testing.T) {
 func TestLoginBehindNginx(t *testing.T) {
 	t.Setenv("FRAPPE_LOGIN_SECRET", testutil.RandomID())
 	page := testutil.Page(t, "docs/login.md")
-	erp, app := testutil.NewLoginSite(t), newDashboard(t)
+	erp, app := newLoginSite(t), newDashboard(t)
 	relay, local := testutil.PortOf(testutil.FreeAddress(t)), testutil.PortOf(testutil.FreeAddress(t))
 	address := nginxServer(t, strings.ReplaceAll(testutil.Blocks(t, page, "nginx")[0], "127.0.0.1:8090", "127.0.0.1:"+relay)+
 		"location / {\nproxy_pass "+erp.URL+";\nproxy_set_header Host $http_host;\nproxy_set_header X-Frappe-Site-Name "+erp.Name+";\n}")

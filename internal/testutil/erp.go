@@ -201,8 +201,11 @@ func (e *ERP) setCookies(w http.ResponseWriter, r *http.Request, sid, user strin
 	}
 	e.setSession(w, r, sid)
 	for _, c := range []http.Cookie{
-		{Name: "system_user", Value: system}, {Name: "full_name", Value: name}, {Name: "user_id", Value: url.QueryEscape(user)},
-		{Name: "user_image"}, {Name: "user_lang", Value: "en"},
+		{Name: "system_user", Value: system},
+		{Name: "full_name", Value: name},
+		{Name: "user_id", Value: url.QueryEscape(user)},
+		{Name: "user_image"},
+		{Name: "user_lang", Value: "en"},
 	} {
 		var known string
 		if had, err := r.Cookie(c.Name); err == nil {
@@ -275,12 +278,13 @@ func (e *ERP) loginPage(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, erpLoginPage)
 }
 
-// disabledUser reports whether a request has the session of a user who is disabled: Frappe keeps it, and refuses it.
+// disabledUser reports whether a request is refused because it has the session of a user whom a script has disabled.
+// Frappe keeps such a session. 15.44.2 refuses it, and 17.0.0-dev accepts it.
 func (e *ERP) disabledUser(r *http.Request) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_, s := e.session(r)
-	return e.disabled && s != nil
+	return e.disabled && s != nil && e.Version == "15"
 }
 
 func (e *ERP) login(w http.ResponseWriter, r *http.Request) {
@@ -386,6 +390,9 @@ func (e *ERP) loggedUser(w http.ResponseWriter, r *http.Request) {
 		e.setCookies(w, r, "Guest", "Guest")
 		AnswerJSON(w, status, map[string]string{"exc_type": "PermissionError"})
 		return
+	}
+	if session, err := r.Cookie("sid"); err == nil {
+		e.setCookies(w, r, session.Value, user)
 	}
 	AnswerJSON(w, http.StatusOK, map[string]string{"message": user})
 }

@@ -25,6 +25,7 @@ type LoginSite struct {
 	// Sessions returns how many sessions the user has.
 	Sessions func() int
 
+	// SetEnabled does what a script does, and not the form in Desk, which also ends the sessions.
 	SetRole, SetEnabled func(bool)
 
 	// RequireCode makes the login ask for a second factor from now on. Code returns the one that is good now.
