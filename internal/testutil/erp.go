@@ -91,7 +91,8 @@ func NewERP(t testing.TB, register func(e *ERP, mux *http.ServeMux)) *ERP {
 // LoginSite returns the double as a site of tests that can also run against a real one.
 func (e *ERP) LoginSite() *LoginSite {
 	return &LoginSite{
-		URL: e.URL, Name: "erp.localhost", Version: recorded[e.Version], User: ERPUser, Password: ERPPassword, Role: "Employee",
+		URL: e.URL, Name: "erp.localhost", Version: recorded[e.Version],
+		User: ERPUser, Password: ERPPassword, Role: "Employee",
 		Sessions: e.Sessions,
 		SetRole: func(has bool) {
 			if e.SetRoles("All"); has {
@@ -314,7 +315,9 @@ func (e *ERP) login(w http.ResponseWriter, r *http.Request) {
 		e.asking[id] = true
 		e.mu.Unlock()
 		e.setSession(w, r, "Administrator") // Frappe does so, and has no such session
-		AnswerJSON(w, http.StatusOK, map[string]any{"verification": map[string]any{"method": "OTP App", "setup": true}, "tmp_id": id})
+		AnswerJSON(w, http.StatusOK, map[string]any{
+			"verification": map[string]any{"method": "OTP App", "setup": true}, "tmp_id": id,
+		})
 		return
 	}
 	sid, home := RandomID(), "/app"

@@ -141,8 +141,8 @@ func (v *visit) record(name, method, target, body string, headers ...string) {
 	v.answers[name] = v.anonymous(v.raw(method, target, body, headers...))
 }
 
-// anonymous removes from an answer what differs from one to the next: dates, names of sessions and of the user. The HTML
-// of pages is Frappe's, and no answer.
+// anonymous removes from an answer what differs from one to the next: dates, names of sessions and of the user. The
+// HTML of pages is left out: it is Frappe's.
 func (v *visit) anonymous(raw []byte) string {
 	head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
 	if strings.Contains(head, "\r\nContent-Type: text/html") {

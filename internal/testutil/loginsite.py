@@ -6,6 +6,7 @@ password and role. Each line of the input is a command, a JSON list, and is answ
 
 import json
 import os
+import signal
 import sys
 
 answers = os.fdopen(os.dup(1), "w")
@@ -17,6 +18,7 @@ from frappe import twofactor
 from frappe.utils.password import update_password
 
 site, user, password, role = sys.argv[1:]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the user is removed all the same
 SECOND_FACTOR = ("enable_two_factor_auth", "two_factor_method")
 
 
