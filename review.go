@@ -18,8 +18,8 @@ func init() {
 }
 
 // Review warns, when Caddy has loaded or validated a configuration, about what is in the wrong place around its
-// `frappe_auth` handlers: the findings of `caddy frappe-auth doctor` that need no backend. It needs no configuration; the
-// handlers add it.
+// `frappe_auth` handlers: the findings of `caddy frappe-auth doctor` that need no backend. It needs no configuration;
+// the handlers add it.
 type Review struct {
 	ctx     caddy.Context
 	below   atomic.Pointer[[]string]
