@@ -3,10 +3,10 @@
 package testutil
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -19,24 +19,37 @@ import (
 	"time"
 )
 
-// handedOut holds the addresses that FreeAddress has returned.
-var handedOut sync.Map
+// block is how many ports a process of tests has to itself while it runs, from a first port on which it listens.
+const block = 500
 
-// FreeAddress returns a host and port of this machine where nothing listens. It returns each address only once. The
-// port is below those that the system gives to connections, and to listeners without a port: one of these could take it
-// before it is used.
+var ports struct {
+	sync.Mutex
+
+	claim      net.Listener // on the first port
+	first, now int
+}
+
+// FreeAddress returns a host and port of this machine where nothing listens. It returns another port each time, until all
+// of its block were used. The ports are below those that the system gives to connections, and to listeners without a
+// port: one of these could take it before it is used. No browser refuses any of them.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for range 1000 {
-		port := strconv.Itoa(10000 + rand.IntN(10000)) //nolint:gosec // any will do
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":"+port)
-		if err != nil {
-			continue
+	ports.Lock()
+	defer ports.Unlock()
+	listen := func(address string) (net.Listener, error) {
+		return new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	}
+	for first := 11000; ports.claim == nil && first < 20000; first += block {
+		if listener, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(first))); err == nil {
+			ports.claim, ports.first = listener, first
 		}
-		listener.Close()
-		address := net.JoinHostPort("127.0.0.1", port)
-		if _, taken := handedOut.LoadOrStore(address, true); !taken {
-			return address
+	}
+	for range block {
+		ports.now = ports.now%(block-1) + 1
+		port := strconv.Itoa(ports.first + ports.now)
+		if listener, err := listen(":" + port); err == nil && ports.claim != nil {
+			listener.Close()
+			return net.JoinHostPort("127.0.0.1", port)
 		}
 	}
 	t.Fatal("no port is free")
