@@ -189,12 +189,13 @@ func (l limited) SyscallConn() (syscall.RawConn, error) { return l.Conn.(syscall
 
 // maxIterations is how often PostgreSQL may have a password hashed at a login: about a second's work. It is 4096 there,
 // unless its scram_iterations says otherwise. The driver takes ten million, and does not stop when the time is over.
-const maxIterations = 1_000_000
+// The number has maxDigits at most.
+const maxIterations, maxDigits = 1_000_000, 7
 
 var (
 	errIterations = fmt.Errorf("the server wants the password hashed too often; set its scram_iterations to %d or less, "+
 		"and the password anew", maxIterations)
-	iterations = regexp.MustCompile(`,i=([0-9]{1,20})`)
+	iterations = regexp.MustCompile(`,i=([0-9]+)`)
 )
 
 // login reads what PostgreSQL sends, without TLS around it, until the first query.
@@ -211,7 +212,8 @@ func (l *login) Read(p []byte) (int, error) {
 	}
 	l.last = append(l.last, p[:n]...)
 	for _, found := range iterations.FindAllSubmatch(l.last, -1) {
-		if count, err := strconv.ParseInt(string(found[1]), 10, 64); err != nil || count > maxIterations {
+		count, err := strconv.Atoi(string(found[1]))
+		if err != nil || count > maxIterations || len(found[1]) > maxDigits { // zeros at the start count
 			return 0, errIterations
 		}
 	}

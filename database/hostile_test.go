@@ -240,8 +240,16 @@ func TestLongErrors(t *testing.T) {
 // TestExpensiveLogin: a server cannot make a login compute for long, whether or not its answer comes in one piece.
 func TestExpensiveLogin(t *testing.T) {
 	const timeout = 300 * time.Millisecond
-	for _, piece := range []int{1, 1 << 10} {
-		t.Run(fmt.Sprint("pieces of ", piece), func(t *testing.T) {
+	for _, test := range []struct {
+		name, iterations string
+		piece            int
+	}{
+		{"in one piece", "9999999", 1 << 10},
+		{"in many pieces", "9999999", 1},
+		{"behind zeros", strings.Repeat("0", 100) + "9999999", 1 << 10},
+		{"behind zeros, in many pieces", strings.Repeat("0", 100) + "9999999", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			message := func(kind uint32, text string) []byte {
 				m := binary.BigEndian.AppendUint32([]byte("R"), uint32(8+len(text))) //nolint:gosec // it is short
 				return append(binary.BigEndian.AppendUint32(m, kind), text...)
@@ -255,7 +263,7 @@ func TestExpensiveLogin(t *testing.T) {
 				conn.Write(message(10, "SCRAM-SHA-256\x00\x00")) //nolint:errcheck // as above
 				n, _ := conn.Read(buffer)
 				_, nonce, _ := strings.Cut(string(buffer[:n]), "r=")
-				for part := range slices.Chunk(message(11, "r="+nonce+"x,s=c2FsdA==,i=9999999"), piece) {
+				for part := range slices.Chunk(message(11, "r="+nonce+"x,s=c2FsdA==,i="+test.iterations), test.piece) {
 					conn.Write(part) //nolint:errcheck // as above
 				}
 				io.Copy(io.Discard, conn) //nolint:errcheck // until the client is gone
@@ -268,10 +276,8 @@ func TestExpensiveLogin(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { c.close() }) //nolint:errcheck // of no use here
-			began := time.Now()
-			_, err = c.one(t.Context(), "SELECT 1")
-			if took := time.Since(began); err == nil || took > 2*time.Second || !strings.Contains(err.Error(), "scram_iterations") {
-				t.Errorf("%s: %v", took, err)
+			if _, err = c.one(t.Context(), "SELECT 1"); err == nil || !strings.Contains(err.Error(), "scram_iterations") {
+				t.Error(err)
 			}
 		})
 	}
