@@ -36,7 +36,7 @@ func TestRoleNames(t *testing.T) {
 		}
 		s.createRoles(t)
 		s.change(t, `UPDATE "tabRole" SET "disabled" = 1 WHERE "name" = 'Translator'`)
-		b.source.current.Load().schema.Store(nil)
+		b.source.current.Load().forgetSchema()
 		names, err := b.RoleNames(t.Context())
 		if got := strings.Join(names, ","); err != nil || len(names) != 26 || !strings.Contains(got, "System Manager") ||
 			strings.Contains(got, "Translator") {

@@ -185,7 +185,7 @@ func hostile(ctx context.Context, c *connection, token string) error {
 	defer cancel()
 	c.db.SetMaxIdleConns(1)
 	defer c.db.SetMaxIdleConns(0) // the next connection gets the next answer
-	c.schema.Store(nil)
+	c.forgetSchema()
 	if _, err := c.verifyToken(ctx, token, time.Now()); err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func TestExamine(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.createRoles(t)
-		b.source.current.Load().schema.Store(nil)
+		b.source.current.Load().forgetSchema()
 		got = examined(t, b)
 		for _, line := range []string{"ok Frappe: 15.44.2, by the bench", "ok tables: everything that is needed can " +
 			"be read"} {
@@ -158,7 +158,7 @@ func TestExamineTrouble(t *testing.T) {
 					"or its user may not read it; docs/database.md has the GRANT",
 			)
 			s.change(t, `DROP TABLE "tabUser"`)
-			b.source.current.Load().schema.Store(nil)
+			b.source.current.Load().forgetSchema()
 			expect(
 				t,
 				b,
@@ -230,7 +230,7 @@ func TestExamineIndexes(t *testing.T) {
 				),
 			)
 		}
-		b.source.current.Load().schema.Store(nil)
+		b.source.current.Load().forgetSchema()
 		expect(
 			t,
 			b,
@@ -239,7 +239,7 @@ func TestExamineIndexes(t *testing.T) {
 				translated+", or choose a longer poll_interval",
 		)
 		s.change(t, index)
-		b.source.current.Load().schema.Store(nil)
+		b.source.current.Load().forgetSchema()
 		without("with the index")
 	})
 }

@@ -41,7 +41,7 @@ func short(err error) error {
 // fault adds the database's name and advice to a database error. Driver errors contain hosts, users and statements, but
 // no passwords and no arguments.
 func (c *connection) fault(err error) error {
-	c.schema.Store(nil)
+	c.forgetSchema()
 	err = short(err)
 	if tableMissing(err) {
 		c.replaced.Store(true)

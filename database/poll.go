@@ -117,7 +117,7 @@ func (p *poller) look(ctx context.Context) ([]frappe.Change, error) {
 	}
 	defer leave()
 	if known := c.schema.Load(); known != nil && known.missing != nil && time.Since(known.read) > schemaAge {
-		c.schema.Store(nil)
+		c.forgetSchema()
 	}
 	sch, err := c.currentSchema(ctx)
 	if err != nil {

@@ -68,7 +68,8 @@ func (s *schema) column(alias, table, column, otherwise string) string {
 // currentSchema returns the schema. It is read once, and again after a query failed, because a migration may have
 // changed it.
 func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
-	if known := c.schema.Load(); known != nil {
+	known := c.schema.Load()
+	if known != nil && known.columns != nil {
 		return known, nil
 	}
 	found := &schema{columns: make(map[string]bool), indexed: make(map[string]bool), read: time.Now()}
@@ -99,9 +100,12 @@ func (c *connection) currentSchema(ctx context.Context) (*schema, error) {
 	}
 	found.deskUser = one != ""
 	found.missing = found.findMissing()
-	c.schema.Store(found)
+	c.schema.CompareAndSwap(known, found) // unless it was forgotten meanwhile
 	return found, nil
 }
+
+// forgetSchema has the schema read again. One that is being read now is not kept.
+func (c *connection) forgetSchema() { c.schema.Store(new(schema)) }
 
 // maxColumns is how many columns and indexes the tables that are read can have together.
 const maxColumns = 10_000

@@ -2,9 +2,12 @@ package database
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver
@@ -24,7 +27,7 @@ func TestOlderSchemas(t *testing.T) {
 		}
 		b.source.waitForPoll(t)
 		s.change(t, `DROP TABLE "tabOAuth Bearer Token"`)
-		b.source.current.Load().schema.Store(nil)
+		b.source.current.Load().forgetSchema()
 		if got := verdict(b, bearer(s.creds.bearer["alice"])); !strings.Contains(
 			got,
 			"no column tabOAuth Bearer Token.name",
@@ -33,6 +36,51 @@ func TestOlderSchemas(t *testing.T) {
 		}
 		if got := verdict(b, pair(s.creds.pairs["alice@example.com"])); got != "alice@example.com" {
 			t.Errorf("without access tokens: %s", got)
+		}
+	})
+}
+
+// TestSchemaIsForgotten: what was read before the schema was forgotten is not kept.
+func TestSchemaIsForgotten(t *testing.T) {
+	forEachServer(t, func(t *testing.T, kind string) {
+		s := newSite(t, kind)
+		var asked atomic.Pointer[func()]
+		c := connected(t, s, fakeServer(t, func(client net.Conn) {
+			server, err := net.Dial("tcp", "127.0.0.1:"+s.server.port)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer server.Close()
+			go io.Copy(client, server) //nolint:errcheck // until one of them is gone
+			for buffer := make([]byte, 1<<16); ; {
+				n, err := client.Read(buffer)
+				if err != nil {
+					return
+				}
+				if do := asked.Load(); do != nil {
+					(*do)()
+				}
+				server.Write(buffer[:n]) //nolint:errcheck // the test fails otherwise
+			}
+		}))
+		read := func() *schema {
+			sch, err := c.currentSchema(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sch
+		}
+		if first := read(); first != read() {
+			t.Error("the schema is read twice")
+		}
+		forget := c.forgetSchema
+		asked.Store(&forget)
+		c.forgetSchema()
+		before := read()
+		asked.Store(nil)
+		if read() == before {
+			t.Error("what was read before is kept")
 		}
 	})
 }

@@ -105,7 +105,7 @@ func TestIdentity(t *testing.T) {
 		// With the table of roles readable, Administrator has all of them, also those that were added since.
 		s.createRoles(t)
 		s.change(t, `INSERT INTO "tabRole" ("name") VALUES ('Brand New')`)
-		b.source.current.Load().schema.Store(nil)
+		b.source.current.Load().forgetSchema()
 		id, err = b.Verify(t.Context(), pair(s.creds.pairs["Administrator"]))
 		if err != nil || !slices.Contains(id.Roles, "Brand New") {
 			t.Errorf("Administrator: %v %v", id.Roles, err)
