@@ -70,8 +70,7 @@ type cache struct {
 	*verdicts.Keyring
 }
 
-// newCache returns a cache with room for one granted and one denied verdict. tagSecret is that of its tags; nil: a
-// random one.
+// newCache returns a cache with room for one granted and one denied verdict. tagSecret is that of its tags.
 func newCache(tagSecret []byte) *cache {
 	return &cache{verdicts.New[*grant](), verdicts.NewKeyring(tagSecret)}
 }

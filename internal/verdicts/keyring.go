@@ -12,23 +12,18 @@ import (
 )
 
 // Keyring computes the keys and tags of a cache. The secret of the keys is random and lives as long as the cache. All
-// Caddys that share a store have the same secret for tags; without a store, it is random too.
+// caches have the same secret for tags.
 type Keyring struct {
 	macs    *sync.Pool // of *mac, for keys
 	tagMacs *sync.Pool // of *mac, for tags
 	seed    maphash.Seed
 }
 
-// NewKeyring returns a keyring with a secret for its tags. If the secret is nil, it is random.
+// NewKeyring returns a keyring with a random secret for its keys and the given one for its tags.
 func NewKeyring(tagSecret []byte) *Keyring {
 	secret := make([]byte, sha256.Size)
 	rand.Read(secret) //nolint:errcheck // never fails (crypto/rand)
-	k := &Keyring{macs: newMacs(secret), seed: maphash.MakeSeed()}
-	k.tagMacs = k.macs
-	if tagSecret != nil {
-		k.tagMacs = newMacs(tagSecret)
-	}
-	return k
+	return &Keyring{macs: newMacs(secret), tagMacs: newMacs(tagSecret), seed: maphash.MakeSeed()}
 }
 
 func newMacs(secret []byte) *sync.Pool {
