@@ -237,14 +237,13 @@ func (f *fleet) detach(a *attachment) {
 		f.renew()
 	}
 	var left Revocation
-	any := false
 	if len(f.attached) == 0 {
-		left, any = f.outbox.after(0)
+		left = f.outbox.after(0)
 		f.outbox.remove(f.outbox.number)
 	}
 	f.mu.Unlock()
 	f.unuse(a)
-	if any && !f.registry.leave(f.place.Prefix, left) {
+	if left.size() > 0 && !f.registry.leave(f.place.Prefix, left) {
 		a.logger.Warn("revocations could not be published before the end; other Caddys use what they have cached until ttl",
 			zap.Int("revocations", max(1, len(left.Tags))), zap.Error(err))
 	}
@@ -261,11 +260,9 @@ func (r *Registry) leave(prefix string, left Revocation) (taken bool) {
 		}
 	}
 	if !taken && len(r.left) < maxLeft {
-		before := r.left[prefix]
-		left.Everything = left.Everything || before.Everything || len(left.Tags)+len(before.Tags) > maxWaiting
-		left.Tags = append(left.Tags, before.Tags...)
-		if left.Everything {
-			left.Tags = nil
+		left.add(r.left[prefix])
+		if left.Everything || len(left.Tags) > maxWaiting {
+			left = Revocation{Everything: true}
 		}
 		r.left[prefix] = left
 	}
@@ -307,7 +304,7 @@ func (f *fleet) chooseRings() {
 		if rings[0].state != nil {
 			missing = gone.state.missing(rings[0].state)
 		}
-		if missing.Everything || len(missing.Tags) > 0 {
+		if missing.size() > 0 {
 			f.outbox.add(missing)
 		}
 	}
@@ -442,13 +439,8 @@ func (m *Member) Stats() Stats {
 	open := len(f.breakers.Open())
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	relayed := f.relayed()
-	pending := f.outbox.size() + len(relayed.Tags)
-	if relayed.Everything {
-		pending++
-	}
 	s := Stats{
-		Up: open == 0 && !f.looked.IsZero(), LookAge: -1, Pending: pending,
+		Up: open == 0 && !f.looked.IsZero(), LookAge: -1, Pending: f.outbox.size() + f.relayed().size(),
 		Failures: f.failures.Load(), Published: f.published, Received: f.received,
 	}
 	if n := len(f.attached); n > 0 {

@@ -49,14 +49,14 @@ func (o *outbox) size() int {
 }
 
 // after returns what was added after a number, as one revocation.
-func (o *outbox) after(number uint64) (r Revocation, any bool) {
+func (o *outbox) after(number uint64) (r Revocation) {
 	r.Everything = o.everything > number
 	for tag, n := range o.tags {
 		if n > number {
 			r.Tags = append(r.Tags, tag)
 		}
 	}
-	return r, r.Everything || len(r.Tags) > 0
+	return r
 }
 
 // remove removes what was added up to a number.

@@ -25,6 +25,20 @@ type Revocation struct {
 	Tags       []uint64
 }
 
+// add adds another revocation.
+func (r *Revocation) add(other Revocation) {
+	r.Everything = r.Everything || other.Everything
+	r.Tags = append(r.Tags, other.Tags...)
+}
+
+// size returns how many revocations of tags, and of everything, it is.
+func (r Revocation) size() int {
+	if r.Everything {
+		return len(r.Tags) + 1
+	}
+	return len(r.Tags)
+}
+
 // state is what all Caddys of a fleet know about revocations: the stamp of the last one of each tag. A verdict carries
 // the stamp that its Caddy knew before it asked the backend, so that anybody can tell what was revoked since.
 type state struct {

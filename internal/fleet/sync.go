@@ -296,7 +296,7 @@ func (f *fleet) judge(a *attachment, rings []*ring, q SyncQuery, reply SyncReply
 		trusted := known && !f.back && next.replication == reply.Replication &&
 			next.began <= latest+slack.Microseconds() && (first || !r.state.lacks(next))
 		if trusted && !first && !r.doubted && next.generation == r.state.generation {
-			if since := r.state.since(next); since.Everything || len(since.Tags) > 0 {
+			if since := r.state.since(next); since.size() > 0 {
 				f.received++
 				f.registry.revoked.add(since, received, f.place)
 				f.drop(since)
@@ -350,17 +350,14 @@ func (f *fleet) relayed() (all Revocation) {
 		if r == f.rings[0] || r.state == nil || f.rings[0].state == nil {
 			continue
 		}
-		missing := r.state.missing(f.rings[0].state)
-		all.Everything = all.Everything || missing.Everything
-		all.Tags = append(all.Tags, missing.Tags...)
+		all.add(r.state.missing(f.rings[0].state))
 	}
 	return all
 }
 
 // waits reports whether something is to be published.
 func (f *fleet) waits() bool {
-	relayed := f.relayed()
-	return f.outbox.size() > 0 || relayed.Everything || len(relayed.Tags) > 0
+	return f.outbox.size()+f.relayed().size() > 0
 }
 
 // wake makes the publisher publish what waits.
@@ -525,14 +522,11 @@ func (f *fleet) publishAll(ctx context.Context, a *attachment) error {
 // publishIn publishes what waits for one ring.
 func (f *fleet) publishIn(ctx context.Context, a *attachment, r *ring) (ok bool, err error) {
 	f.mu.Lock()
-	waiting, any := f.outbox.after(r.published)
+	waiting := f.outbox.after(r.published)
 	if len(f.rings) > 0 && r == f.rings[0] {
-		relayed := f.relayed()
-		waiting.Everything = waiting.Everything || relayed.Everything
-		waiting.Tags = append(waiting.Tags, relayed.Tags...)
-		any = any || relayed.Everything || len(relayed.Tags) > 0
+		waiting.add(f.relayed())
 	}
-	number, usable := f.outbox.number, r.ok
+	number, usable, any := f.outbox.number, r.ok, waiting.size() > 0
 	var next *state
 	if any && usable {
 		next = r.state.with(waiting, f.clock.latest(f.micros(f.registry.now())), f.lastStamp())
