@@ -131,7 +131,7 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 	conf.TLS = s.tls
 	conf.MultiStatements = true // a query with its transaction
 	conf.Logger = silent{}
-	if s.tls == nil && s.socket == "" {
+	if s.overPlainTCP() {
 		mysql.RegisterServerPubKey(noKey, &rsa.PublicKey{N: big.NewInt(3), E: 65537})
 		conf.ServerPubKey = noKey
 	}
@@ -146,7 +146,7 @@ func openMariaDB(s *settings, timeout time.Duration) (*sql.DB, error) {
 			return nil, err
 		}
 		conn, err := connector.Connect(ctx)
-		if own.ServerPubKey == noKey && err != nil &&
+		if s.overPlainTCP() && err != nil &&
 			(errors.Is(err, mysql.ErrCleartextPassword) || strings.HasPrefix(err.Error(), "crypto/rsa: ")) {
 			err = errClearText
 		}
@@ -170,7 +170,7 @@ func openPostgreSQL(s *settings, timeout time.Duration) (*sql.DB, error) {
 		fallback.Host, fallback.Port = conf.Host, conf.Port
 	}
 	conf.User, conf.Password, conf.Database = s.user, s.password, s.name
-	if s.tls == nil && s.socket == "" {
+	if s.overPlainTCP() {
 		conf.RequireAuth = "!password" // in clear text
 	}
 	conf.ConnectTimeout = timeout

@@ -100,7 +100,7 @@ func (c *connection) advice(err error) string {
 	case loginRefused(err):
 		advice := "check db_user and db_password, in site_config.json or as options, and whether the user may log in " +
 			"from this host"
-		if c.settings.tls == nil && c.settings.socket == "" {
+		if c.settings.overPlainTCP() {
 			advice += "; if the server demands TLS, set db_ssl_ca"
 		}
 		return advice

@@ -178,6 +178,9 @@ type settings struct {
 	digest   [sha256.Size]byte
 }
 
+// overPlainTCP reports whether the server is reached by TCP without TLS. Then anything may answer in its place.
+func (s *settings) overPlainTCP() bool { return s.tls == nil && s.socket == "" }
+
 // complete applies Frappe's defaults and checks the result. encryption_key may be missing only if there is a site
 // directory: Frappe creates the key when it stores the first secret, and site_config.json is then read again.
 func (c siteConfig) complete(site string) (*settings, error) {
