@@ -49,29 +49,26 @@ func fakeServer(t testing.TB, answer func(net.Conn)) (port string) {
 	return port
 }
 
-// recorded returns what a real server sends while a site is polled and credentials are verified: at first, and after
-// each time that the client has sent something.
-func recorded(t testing.TB, kind string) (sent [][]byte) {
+// proxied runs a proxy in front of a site's server, and returns its port. For each connection, connected returns what is
+// called before the server gets what the client sends, and before the client gets an answer.
+func proxied(t testing.TB, s *site, connected func() (sent func(), answered func([]byte))) (port string) {
 	t.Helper()
-	s := newSite(t, kind)
-	var mu sync.Mutex
-	port := fakeServer(t, func(client net.Conn) {
+	return fakeServer(t, func(client net.Conn) {
 		server, err := net.Dial("tcp", "127.0.0.1:"+s.server.port)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		defer server.Close()
-		sent = [][]byte{nil}
+		sent, answered := connected()
 		go func() {
+			defer server.Close()
 			for buffer := make([]byte, 1<<16); ; {
 				n, err := client.Read(buffer)
 				if err != nil {
 					return
 				}
-				mu.Lock()
-				sent = append(sent, nil)
-				mu.Unlock()
+				sent()
 				server.Write(buffer[:n]) //nolint:errcheck // the test fails otherwise
 			}
 		}()
@@ -80,11 +77,29 @@ func recorded(t testing.TB, kind string) (sent [][]byte) {
 			if err != nil {
 				return
 			}
-			mu.Lock()
-			sent[len(sent)-1] = append(sent[len(sent)-1], buffer[:n]...)
-			mu.Unlock()
+			answered(buffer[:n])
 			client.Write(buffer[:n]) //nolint:errcheck // the test fails otherwise
 		}
+	})
+}
+
+// recorded returns what a real server sends while a site is polled and credentials are verified: at first, and after
+// each time that the client has sent something.
+func recorded(t testing.TB, kind string) (sent [][]byte) {
+	t.Helper()
+	s := newSite(t, kind)
+	var mu sync.Mutex
+	port := proxied(t, s, func() (func(), func([]byte)) {
+		sent = [][]byte{nil}
+		return func() {
+				mu.Lock()
+				defer mu.Unlock()
+				sent = append(sent, nil)
+			}, func(answer []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				sent[len(sent)-1] = append(sent[len(sent)-1], answer...)
+			}
 	})
 	c := connected(t, s, port)
 	c.db.SetMaxOpenConns(1) // so that all is one answer

@@ -2,8 +2,6 @@ package database
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -45,24 +43,12 @@ func TestSchemaIsForgotten(t *testing.T) {
 	forEachServer(t, func(t *testing.T, kind string) {
 		s := newSite(t, kind)
 		var asked atomic.Pointer[func()]
-		c := connected(t, s, fakeServer(t, func(client net.Conn) {
-			server, err := net.Dial("tcp", "127.0.0.1:"+s.server.port)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer server.Close()
-			go io.Copy(client, server) //nolint:errcheck // until one of them is gone
-			for buffer := make([]byte, 1<<16); ; {
-				n, err := client.Read(buffer)
-				if err != nil {
-					return
-				}
+		c := connected(t, s, proxied(t, s, func() (func(), func([]byte)) {
+			return func() {
 				if do := asked.Load(); do != nil {
 					(*do)()
 				}
-				server.Write(buffer[:n]) //nolint:errcheck // the test fails otherwise
-			}
+			}, func([]byte) {}
 		}))
 		read := func() *schema {
 			sch, err := c.currentSchema(t.Context())
