@@ -3,7 +3,6 @@
 package testutil
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,32 +22,30 @@ import (
 // block is how many ports a process of tests has to itself while it runs, from a first port on which it listens.
 const block = 500
 
-var ports struct {
-	sync.Mutex
-
-	claim      net.Listener // on the first port
-	first, now int
-}
-
-// FreeAddress returns a host and port of this machine where nothing listens. It returns another port each time, until all
-// of its block were used. The ports are below those that the system gives to connections, and to listeners without a
-// port: one of these could take it before it is used. No browser refuses any of them.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	listen := func(address string) (net.Listener, error) {
-		return new(net.ListenConfig).Listen(context.Background(), "tcp", address)
-	}
-	for first := 11000; ports.claim == nil && first < 20000; first += block {
-		if listener, err := listen(net.JoinHostPort("127.0.0.1", strconv.Itoa(first))); err == nil {
-			ports.claim, ports.first = listener, first
+// claimed listens on the first port of the block, or is nil if all blocks are taken.
+var claimed = sync.OnceValue(func() net.Listener {
+	for first := 11000; first < 20000; first += block {
+		if listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first))); err == nil {
+			return listener
 		}
 	}
+	return nil
+})
+
+var addresses atomic.Int64 // that FreeAddress has tried
+
+// FreeAddress returns a host and port of this machine where nothing listens. It returns another port each time, until
+// all of its block were used. The ports are below those that the system gives to connections, and to listeners without
+// a port: one of these could take it before it is used. No browser refuses any of them.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	if claimed() == nil {
+		t.Fatal("other processes of tests have all blocks of ports")
+	}
+	first := claimed().Addr().(*net.TCPAddr).Port
 	for range block {
-		ports.now = ports.now%(block-1) + 1
-		port := strconv.Itoa(ports.first + ports.now)
-		if listener, err := listen(":" + port); err == nil && ports.claim != nil {
+		port := strconv.Itoa(first + int(addresses.Add(1))%(block-1) + 1)
+		if listener, err := net.Listen("tcp", ":"+port); err == nil {
 			listener.Close()
 			return net.JoinHostPort("127.0.0.1", port)
 		}
