@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -51,8 +50,8 @@ func TestFleetCommands(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server.Must("DEL", "kept", "verdict")
 			shareAll(t, nodes)
-			g := newGot()
-			l := newLoad(t, site, nodes, g, strings.NewReplacer(" ", "-", ",", "").Replace(name), faultyTTL)
+			l := newLoad(t, site, nodes, name, faultyTTL)
+			g := l.got
 			l.know()
 			stop := l.start()
 			mend := do()

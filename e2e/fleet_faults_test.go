@@ -26,10 +26,6 @@ type got struct {
 	exposed time.Duration // the longest after a revocation that it was granted
 }
 
-func newGot() *got {
-	return &got{answers: make(map[string]map[string]int), slowest: make(map[string]time.Duration)}
-}
-
 func (g *got) expose(d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -136,8 +132,8 @@ func TestFleetFaults(t *testing.T) {
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			shareAll(t, nodes)
-			g := newGot()
-			l := newLoad(t, site, nodes, g, strings.ReplaceAll(fault.name, " ", "-"), faultyTTL)
+			l := newLoad(t, site, nodes, fault.name, faultyTTL)
+			g := l.got
 			l.know()
 			stop := l.start()
 			mend := fault.do()
@@ -187,8 +183,8 @@ func TestFleetBehindAProxy(t *testing.T) {
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			shareAll(t, nodes)
-			g := newGot()
-			l := newLoad(t, site, nodes, g, strings.ReplaceAll(fault.name, " ", "-"), ttl)
+			l := newLoad(t, site, nodes, fault.name, ttl)
+			g := l.got
 			l.know()
 			stop := l.start()
 			began, mend := time.Now(), fault.do()
@@ -339,10 +335,12 @@ type load struct {
 	told, refused        time.Time // when the first Caddy knew of the revocation, and when the site began to refuse
 }
 
-func newLoad(t *testing.T, site *fleetSite, nodes []*node, g *got, name string, ttl time.Duration) *load {
+func newLoad(t *testing.T, site *fleetSite, nodes []*node, name string, ttl time.Duration) *load {
+	name = strings.ReplaceAll(name, " ", "-")
 	return &load{
-		t: t, site: site, nodes: nodes, got: g, ttl: ttl, name: name, known: goodPair("known-" + name),
-		revoked: goodPair("revoked-" + name),
+		t: t, site: site, nodes: nodes, ttl: ttl,
+		got:  &got{answers: make(map[string]map[string]int), slowest: make(map[string]time.Duration)},
+		name: name, known: goodPair("known-" + name), revoked: goodPair("revoked-" + name),
 	}
 }
 

@@ -20,6 +20,9 @@ import (
 // TestMistakes: each file of testdata/mistakes has a command as an operator types it, with a Caddyfile or JSON, and
 // what it says. A name in braces is an address or a path of this test, see surroundings.
 func TestMistakes(t *testing.T) {
+	if files, err := filepath.Glob("testdata/mistakes/*.txt"); err != nil || len(files) < 40 {
+		t.Fatal(len(files), err)
+	}
 	around := surroundings(t)
 	line := regexp.MustCompile(`^\$ (?:printf '([^']*)' \| )?(?:([A-Z_]+=\S+) )?caddy (.*)$`)
 	testutil.GoldenFiles(t, "e2e/testdata/mistakes/*.txt", func(t *testing.T, input string) string {

@@ -205,10 +205,15 @@ func (f *firefox) open(url string) (at string, status int64) {
 	f.t.Helper()
 	var went struct{ Navigation string }
 	f.command("browsingContext.navigate", map[string]any{"context": f.tab, "url": url, "wait": "complete"}, &went)
-	f.visited = append(f.visited, went.Navigation)
+	return f.document(went.Navigation)
+}
+
+// document returns the URL and the status of the page of a navigation, which is then visited.
+func (f *firefox) document(navigation string) (at string, status int64) {
+	f.visited = append(f.visited, navigation)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	answer := f.documents[went.Navigation]
+	answer := f.documents[navigation]
 	return answer.url, answer.status
 }
 
@@ -218,13 +223,9 @@ func (f *firefox) follow(expression string) (at string, status int64) {
 	for late := time.After(time.Minute); ; {
 		select {
 		case navigation := <-f.loaded:
-			if slices.Contains(f.visited, navigation) { // its event was late
-				continue
+			if !slices.Contains(f.visited, navigation) { // else its event was late
+				return f.document(navigation)
 			}
-			f.visited = append(f.visited, navigation)
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			return f.documents[navigation].url, f.documents[navigation].status
 		case <-late:
 			f.t.Fatalf("no page follows %s", expression)
 		}
